@@ -1,0 +1,30 @@
+"""Spatio-temporal video grounding for ms-swift: datasets, templates, rewards and metrics.
+
+`import swift_stvg` loads neither torch nor ms-swift. Where ms-swift is already loaded, as with
+`--external_plugins swift_stvg`, importing registers everything; otherwise call `register()`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "register"]
+
+
+def register() -> None:
+    """Register datasets, templates and rewards with ms-swift; safe to repeat.
+
+    Raises:
+        SettingsError: an STVG_* setting is unknown or impossible.
+        ImportError: ms-swift is not installed.
+    """
+    from swift_stvg.adapters import datasets, rewards, templates
+
+    datasets.register()
+    templates.register()
+    rewards.register()
+
+
+if "swift" in sys.modules:
+    register()

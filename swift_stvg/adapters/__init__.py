@@ -1,0 +1,1 @@
+"""What ms-swift sees: datasets, templates and rewards under their registered names. Imported by `register` only."""

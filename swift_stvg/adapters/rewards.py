@@ -1,0 +1,51 @@
+"""The rewards as ms-swift reward functions; one class for each name, because ms-swift logs by class name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from swift.rewards import ORM, orms
+
+from swift_stvg.geometry import FloatArray
+from swift_stvg.rewards import REWARDS, Batch
+from swift_stvg.rows import Contract
+
+
+@lru_cache(maxsize=4)
+def _batch(completions: tuple[str, ...], contracts: tuple[str, ...]) -> Batch:
+    """One parse for all reward functions of a step: ms-swift calls them one after the other on the same texts."""
+    return Batch(completions, [Contract.from_json(contract) for contract in contracts])
+
+
+class StvgReward(ORM):
+    """A reward on the rows' `stvg` column; None, which ms-swift leaves out of the sum, for rows without one."""
+
+    compute: Callable[[Batch], FloatArray]
+
+    def __call__(
+        self, completions: Sequence[str], stvg: Sequence[str | None] | None = None, **kwargs: Any
+    ) -> list[float | None]:
+        contracts = [None] * len(completions) if stvg is None else stvg
+        ours = [(c, contract) for c, contract in zip(completions, contracts, strict=True) if contract is not None]
+        values: list[float | None] = [None] * len(completions)
+        if ours:
+            texts, rows = zip(*ours, strict=True)
+            scored = iter(type(self).compute(_batch(texts, rows)).tolist())
+            values = [None if contract is None else next(scored) for contract in contracts]
+        return values
+
+
+def _reward_class(name: str, compute: Callable[[Batch], FloatArray]) -> type[StvgReward]:
+    class_name = "".join(word.capitalize() for word in name.split("_"))
+    return type(class_name, (StvgReward,), {"compute": compute, "__doc__": compute.__doc__, "__module__": __name__})
+
+
+CLASSES = {name: _reward_class(name, compute) for name, compute in REWARDS.items()}
+globals().update({cls.__name__: cls for cls in CLASSES.values()})  # so that they can be pickled into workers
+
+
+def register() -> None:
+    """Register every reward by its name; safe to repeat."""
+    orms.update(CLASSES)

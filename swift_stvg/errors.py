@@ -1,0 +1,55 @@
+"""Everything this package raises on purpose.
+
+StvgError
+├── SettingsError     a STVG_* setting is unknown or impossible
+├── DataError         a dataset as a whole cannot be read, or `--strict true` met a bad row
+│   └── RowError      one annotation cannot become a training row (carries the reason it is counted under)
+├── VideoError        a video is missing, unreadable or shorter than its annotation says
+└── TemplateMismatch  a row was made for another backbone than the template's
+"""
+
+from __future__ import annotations
+
+
+class StvgError(Exception):
+    """Base of this package's errors."""
+
+
+class SettingsError(StvgError, ValueError):
+    """A setting is unknown or its value is impossible."""
+
+
+class DataError(StvgError, ValueError):
+    """A dataset cannot be read."""
+
+
+class RowError(DataError):
+    """One annotation cannot become a row.
+
+    Args:
+        reason: short fixed phrase, the key under which the row is counted.
+        detail: what was seen, and where.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class VideoError(StvgError, OSError):
+    """A video is missing or cannot be decoded.
+
+    Args:
+        reason: short fixed phrase, the key under which the row is counted.
+        detail: what was seen, and where.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class TemplateMismatch(StvgError, ValueError):
+    """A row does not fit the template that is asked to encode it."""

@@ -1,0 +1,68 @@
+"""Boxes and spans: pure numpy, no validation (records validate when they are made).
+
+Boxes are `boxes_xyxy`: float arrays of shape (N, 4) holding two opposite corners x1, y1, x2, y2.
+Spans are closed: both ends belong to them.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+
+def clip_boxes(boxes_xyxy: FloatArray, size_wh: tuple[float, float]) -> FloatArray:
+    """Clip boxes (N, 4) to the frame [0, w] x [0, h], in the unit of `size_wh`."""
+    w, h = size_wh
+    return np.clip(boxes_xyxy, 0.0, (w, h, w, h))
+
+
+def box_areas(boxes_xyxy: FloatArray) -> FloatArray:
+    """Areas (N,) of boxes (N, 4); an inverted box has area 0."""
+    sides = np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0.0)  # (N, 2)
+    areas: FloatArray = sides[:, 0] * sides[:, 1]
+    return areas
+
+
+def paired_iou_and_giou(boxes_xyxy: FloatArray, others_xyxy: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """IoU in [0, 1] and generalised IoU in [-1, 1] of boxes paired row by row.
+
+    Args:
+        boxes_xyxy: (N, 4), x1 <= x2 and y1 <= y2.
+        others_xyxy: (N, 4), likewise; each of positive area.
+
+    Returns:
+        Two arrays (N,).
+
+    Source: Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019, Alg. 1.
+    """
+    low = np.maximum(boxes_xyxy[:, :2], others_xyxy[:, :2])  # (N, 2)
+    high = np.minimum(boxes_xyxy[:, 2:], others_xyxy[:, 2:])  # (N, 2)
+    overlap = np.maximum(high - low, 0.0)
+    intersection = overlap[:, 0] * overlap[:, 1]  # (N,)
+    union = box_areas(boxes_xyxy) + box_areas(others_xyxy) - intersection
+    iou = intersection / union
+
+    hull_sides = np.maximum(boxes_xyxy[:, 2:], others_xyxy[:, 2:]) - np.minimum(boxes_xyxy[:, :2], others_xyxy[:, :2])
+    hull = hull_sides[:, 0] * hull_sides[:, 1]  # (N,)
+    return iou, iou - (hull - union) / hull
+
+
+def paired_l1(boxes_xyxy: FloatArray, others_xyxy: FloatArray) -> FloatArray:
+    """Sum over the four coordinates of absolute differences, (N,); in [0, 4] for normalised boxes."""
+    total: FloatArray = np.abs(boxes_xyxy - others_xyxy).sum(axis=1)
+    return total
+
+
+def span_iou(span: tuple[int, int], other: tuple[int, int]) -> float:
+    """IoU in [0, 1] of two closed integer spans, counting both ends; 0 if one of them runs backwards."""
+    if span[0] > span[1] or other[0] > other[1]:
+        return 0.0
+    shared = min(span[1], other[1]) - max(span[0], other[0]) + 1
+    if shared <= 0:
+        return 0.0
+    return shared / (span[1] - span[0] + 1 + other[1] - other[0] + 1 - shared)

@@ -1,0 +1,209 @@
+"""The rewards of STVG-o1 (arXiv 2511.21375, Eq. 3-10) and two metrics in the same form, on whole batches.
+
+Every function takes a `Batch` and returns floats (B,). A completion is parsed once for all of them, whatever it is the
+result is finite and within the stated bounds, and the work is linear in its length. Coordinates are normalised to
+[0, 1] and predicted boxes clipped to the frame first. Where the time or a box list cannot be read at all, the terms
+that need it are 0; inside a readable list, an index without a usable box counts as the worst box (GIoU -1, L1 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from swift_stvg.answers import Answer, BoxList
+from swift_stvg.geometry import FloatArray, IntArray, clip_boxes, paired_iou_and_giou, paired_l1, span_iou
+from swift_stvg.rows import Contract
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoxTerms:
+    """Agreement of one box list with the truth, frame by frame, over all completions of a batch.
+
+    Attributes:
+        owner: (K,) completion that each frame belongs to, non-decreasing.
+        index: (K,) grid index of each frame.
+        iou: (K,) in [0, 1].
+        giou: (K,) in [-1, 1].
+        l1: (K,) in [0, 4].
+    """
+
+    owner: IntArray
+    index: IntArray
+    iou: FloatArray
+    giou: FloatArray
+    l1: FloatArray
+
+
+class Batch:
+    """Completions with their rows' contracts, parsed once.
+
+    Args:
+        completions: what the model wrote, B strings.
+        contracts: the contract of each completion's row, B of them.
+
+    Raises:
+        ValueError: the two differ in length.
+    """
+
+    def __init__(self, completions: Sequence[str], contracts: Sequence[Contract]) -> None:
+        if len(completions) != len(contracts):
+            raise ValueError(f"{len(completions)} completions but {len(contracts)} contracts")
+        self.contracts = contracts
+        read = [c.format.read(text) for text, c in zip(completions, contracts, strict=True)]
+        self.answers: list[Answer] = [answer for answer, _ in read]
+        self.valid: list[bool] = [valid for _, valid in read]
+
+    def __len__(self) -> int:
+        return len(self.contracts)
+
+    @cached_property
+    def think_terms(self) -> BoxTerms:
+        """Agreement of the intermediate boxes over T_cap (Eq. 6)."""
+        return self._terms([answer.think for answer in self.answers])
+
+    @cached_property
+    def pred_terms(self) -> BoxTerms:
+        """Agreement of the final boxes over T_cap (Eq. 6)."""
+        return self._terms([answer.pred for answer in self.answers])
+
+    @cached_property
+    def floors(self) -> FloatArray:
+        """(B,) lower clamp of the per-frame spatial term; -inf where off."""
+        return np.array([-np.inf if c.floor is None else c.floor for c in self.contracts])
+
+    def _terms(self, lists: Sequence[BoxList | None]) -> BoxTerms:
+        owners: list[int] = []
+        indices: list[IntArray] = [np.empty(0, dtype=np.int64)]
+        predicted: list[FloatArray] = [np.empty((0, 4))]
+        true: list[FloatArray] = [np.empty((0, 4))]
+        for owner, (answer, boxes, contract) in enumerate(zip(self.answers, lists, self.contracts, strict=True)):
+            if answer.span is None or boxes is None:
+                continue
+            first, end = np.searchsorted(contract.index, (answer.span[0], answer.span[1] + 1))
+            if first >= end:
+                continue
+            index = contract.index[first:end]  # T_cap, less the frames without annotation
+            scale = contract.format.scale_wh(contract.size_wh)
+            limit = np.array([*scale, *scale], dtype=np.float64)
+            owners.extend([owner] * len(index))
+            indices.append(index)
+            predicted.append(boxes.at(index) / limit)
+            true.append(contract.boxes_xyxy[first:end] / limit)
+
+        boxes_xyxy, truth_xyxy = np.concatenate(predicted), np.concatenate(true)  # (K, 4), (K, 4)
+        usable = (boxes_xyxy[:, :2] <= boxes_xyxy[:, 2:]).all(axis=1)  # NaN compares false
+        clipped = clip_boxes(np.where(usable[:, None], boxes_xyxy, 0.0), (1.0, 1.0))
+        iou, giou = paired_iou_and_giou(clipped, truth_xyxy)
+        return BoxTerms(
+            np.array(owners, dtype=np.int64),
+            np.concatenate(indices),
+            np.where(usable, iou, 0.0),
+            np.where(usable, giou, -1.0),
+            np.where(usable, paired_l1(clipped, truth_xyxy), 4.0),
+        )
+
+    def spatial_mean(self, terms: BoxTerms, per_frame: FloatArray) -> FloatArray:
+        """(B,) mean over each completion's frames of `per_frame` (K,), clamped by its row's floor; 0 without frames."""
+        clamped = np.maximum(per_frame, self.floors[terms.owner])
+        return self.sums(terms, clamped) / np.maximum(np.bincount(terms.owner, minlength=len(self)), 1)
+
+    def sums(self, terms: BoxTerms, per_frame: FloatArray) -> FloatArray:
+        """(B,) sum over each completion's frames of `per_frame` (K,)."""
+        total: FloatArray = np.bincount(terms.owner, weights=per_frame, minlength=len(self))
+        return total
+
+
+def format_reward(batch: Batch) -> FloatArray:
+    """R_f (Eq. 3), 0 or 1: the whole output has the form, each part once and in order."""
+    return np.array(batch.valid, dtype=np.float64)
+
+
+def consistency_reward(batch: Batch) -> FloatArray:
+    """R_c (Eq. 4), 0 or 1: each box list holds exactly one box for ts, ts + 1, ..., te, in order."""
+
+    def consistent(answer: Answer, think: bool) -> bool:
+        lists = (answer.think, answer.pred) if think else (answer.pred,)
+        span = answer.span
+        return span is not None and span[0] <= span[1] and all(b is not None and b.covers(span) for b in lists)
+
+    return np.array(
+        [consistent(a, c.format.think) for a, c in zip(batch.answers, batch.contracts, strict=True)], dtype=np.float64
+    )
+
+
+def temporal_reward(batch: Batch) -> FloatArray:
+    """R_t (Eq. 5), in [0, 1]: IoU of the predicted and the true span in grid indices, both ends included."""
+    return np.array(
+        [0.0 if a.span is None else span_iou(a.span, c.span) for a, c in zip(batch.answers, batch.contracts, strict=True)],
+        dtype=np.float64,
+    )
+
+
+def _spatial(terms: BoxTerms) -> FloatArray:
+    return terms.giou - terms.l1
+
+
+def spatial_reward(batch: Batch) -> FloatArray:
+    """R_s (Eq. 6-8), in [-10, 2]: R_spa(B_t) + R_spa(B_p), R_spa the mean over T_cap of GIoU - L1.
+
+    Without think boxes in the format it is R_spa(B_p) alone, in [-5, 1].
+    """
+    return _both(batch, _spatial)
+
+
+def spatial_giou_reward(batch: Batch) -> FloatArray:
+    """R_s with R_spa the mean GIoU alone, in [-2, 2] (the paper's Tab. 7)."""
+    return _both(batch, lambda terms: terms.giou)
+
+
+def spatial_l1_reward(batch: Batch) -> FloatArray:
+    """R_s with R_spa the mean of -L1 alone, in [-8, 0] (the paper's Tab. 7)."""
+    return _both(batch, lambda terms: -terms.l1)
+
+
+def _both(batch: Batch, per_frame: Callable[[BoxTerms], FloatArray]) -> FloatArray:
+    return sum(
+        (batch.spatial_mean(terms, per_frame(terms)) for terms in (batch.think_terms, batch.pred_terms)),
+        start=np.zeros(len(batch)),
+    )
+
+
+def think_reward(batch: Batch) -> FloatArray:
+    """R_k (Eq. 9), in [0, 6]: max(R_spa(B_p) - R_spa(B_t), 0), 0 where either list cannot be read."""
+    think, pred = batch.think_terms, batch.pred_terms
+    gain = batch.spatial_mean(pred, _spatial(pred)) - batch.spatial_mean(think, _spatial(think))
+    readable = np.array([a.think is not None and a.pred is not None for a in batch.answers], dtype=bool)
+    return np.where(readable, np.maximum(gain, 0.0), 0.0)
+
+
+def viou(batch: Batch) -> FloatArray:
+    """vIoU on the sampled grid, in [0, 1]: sum of IoU over the shared frames by the frames of either span.
+
+    Frames without annotation are left out of both.
+    """
+    frames_of_either = np.ones(len(batch))
+    for i, (answer, contract) in enumerate(zip(batch.answers, batch.contracts, strict=True)):
+        if answer.span is not None and answer.span[0] <= answer.span[1]:
+            low, high = contract.span
+            shared = max(0, min(answer.span[1], high) - max(answer.span[0], low) + 1)
+            outside = answer.span[1] - answer.span[0] + 1 - shared
+            frames_of_either[i] = len(contract.index) + outside
+    return batch.sums(batch.pred_terms, batch.pred_terms.iou) / frames_of_either
+
+
+REWARDS: dict[str, Callable[[Batch], FloatArray]] = {
+    "stvg_format": format_reward,
+    "stvg_consistency": consistency_reward,
+    "stvg_temporal": temporal_reward,
+    "stvg_spatial": spatial_reward,
+    "stvg_think": think_reward,
+    "stvg_spatial_giou": spatial_giou_reward,
+    "stvg_spatial_l1": spatial_l1_reward,
+    "stvg_tiou": temporal_reward,
+    "stvg_viou": viou,
+}
+"""Rewards and logged metrics by the name under which ms-swift knows them."""

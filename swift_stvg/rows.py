@@ -1,0 +1,295 @@
+"""Samples to ms-swift rows, and the contract that each row carries.
+
+A row holds everything needed to score an answer to it, so rewards and the scorer read the row and nothing else:
+
+    messages              [system,] user (the video, the sentence, the timeline), assistant (the exact answer)
+    videos                [path]
+    chat_template_kwargs  {"stvg_video": JSON}: what the template needs to decode and size the frames
+    stvg                  JSON of `Contract`
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from swift_stvg.answers import Answer, AnswerFormat, BoxList
+from swift_stvg.errors import DataError, RowError, VideoError
+from swift_stvg.geometry import FloatArray, IntArray
+from swift_stvg.records import Sample, VideoInfo
+from swift_stvg.settings import Settings
+from swift_stvg.timeline import Timeline, annotated_clip, annotated_frames
+
+CONTRACT_VERSION = 1
+VIDEO_KEY = "stvg_video"
+"""Key of `chat_template_kwargs` under which a row tells the template about its video."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contract:
+    """What scoring an answer to a row needs.
+
+    Attributes:
+        id, dataset, split, query, category: as in `Sample`.
+        format: the answer format that the prompt asks for.
+        size_wh: frame size in pixels, as the model receives it.
+        source_wh: frame size in pixels, as decoded.
+        timeline: the sampled frames and the index grid.
+        span: closed span of grid indices during which the event is annotated.
+        index: (M,) indices of the span that have an annotated box, increasing; gaps are left out.
+        boxes_xyxy: (M, 4) whole numbers in the coordinates of the text (pixels of `size_wh`, or thousandths).
+        floor: lower clamp of the spatial reward's per-frame term, or None.
+    """
+
+    id: str
+    dataset: str
+    split: str
+    query: str
+    category: str | None
+    format: AnswerFormat
+    size_wh: tuple[int, int]
+    source_wh: tuple[int, int]
+    timeline: Timeline
+    span: tuple[int, int]
+    index: IntArray
+    boxes_xyxy: FloatArray
+    floor: float | None
+
+    @property
+    def answer(self) -> Answer:
+        """The exact answer, which earns the full reward; an index in an annotation gap repeats the nearest box."""
+        wanted = np.arange(self.span[0], self.span[1] + 1, dtype=np.int64)
+        nearest = np.abs(self.index[None, :] - wanted[:, None]).argmin(axis=1)  # (W, M) -> (W,)
+        boxes = BoxList(wanted, self.boxes_xyxy[nearest])
+        return Answer(self.span, boxes if self.format.think else None, boxes)
+
+    def to_json(self) -> str:
+        """One line of JSON; `from_json` reads it back."""
+        return _dumps(
+            {
+                "v": CONTRACT_VERSION,
+                "id": self.id,
+                "dataset": self.dataset,
+                "split": self.split,
+                "query": self.query,
+                "category": self.category,
+                "format": {"think": self.format.think, "unit": self.format.unit, "coords": self.format.coords},
+                "size_wh": self.size_wh,
+                "source_wh": self.source_wh,
+                "frames": self.timeline.frames.tolist(),
+                "times_s": [round(t, 4) for t in self.timeline.times_s.tolist()],
+                "clip_start_s": round(self.timeline.clip_start_s, 4),
+                "interval_s": self.timeline.interval_s,
+                "span": self.span,
+                "boxes": [
+                    [i, *map(int, box)] for i, box in zip(self.index.tolist(), self.boxes_xyxy.tolist(), strict=True)
+                ],
+                "floor": self.floor,
+            }
+        )
+
+    @staticmethod
+    @lru_cache(maxsize=256)
+    def from_json(text: str) -> Contract:
+        """Read what `to_json` wrote.
+
+        Raises:
+            DataError: the text is not such a contract, or one of another version.
+        """
+        try:
+            data = json.loads(text)
+            if data["v"] != CONTRACT_VERSION:
+                raise DataError(
+                    f"the `stvg` column has contract version {data['v']}, this package reads version "
+                    f"{CONTRACT_VERSION}: make the rows again with this version of swift-stvg"
+                )
+            boxes = np.array(data["boxes"], dtype=np.float64).reshape(-1, 5)
+            return Contract(
+                id=data["id"],
+                dataset=data["dataset"],
+                split=data["split"],
+                query=data["query"],
+                category=data["category"],
+                format=AnswerFormat(**data["format"]),
+                size_wh=_pair(data["size_wh"]),
+                source_wh=_pair(data["source_wh"]),
+                timeline=Timeline(
+                    np.array(data["frames"], dtype=np.int64),
+                    np.array(data["times_s"], dtype=np.float64),
+                    data["clip_start_s"],
+                    data["interval_s"],
+                    data["format"]["unit"],
+                ),
+                span=_pair(data["span"]),
+                index=boxes[:, 0].astype(np.int64),
+                boxes_xyxy=boxes[:, 1:],
+                floor=data["floor"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"the `stvg` column does not hold a row contract ({error!r}): {text[:80]!r}") from None
+
+
+def frame_size(source_wh: tuple[int, int], max_side: int, multiple: int) -> tuple[int, int]:
+    """Size in pixels at which the model receives a frame.
+
+    The longer side is at most `max_side` and never enlarged, the aspect ratio is kept, and both sides are rounded to
+    the nearest multiple of `multiple` (at least one, never beyond `max_side`).
+    """
+    scale = min(1.0, max_side / max(source_wh))
+    largest = max_side // multiple * multiple
+    width, height = (min(largest, max(multiple, round(side * scale / multiple) * multiple)) for side in source_wh)
+    return width, height
+
+
+def make_row(sample: Sample, video: VideoInfo, settings: Settings) -> dict[str, Any]:
+    """One ms-swift row.
+
+    Raises:
+        RowError, VideoError: the annotation does not fit the video; the reason is what the loader counts.
+    """
+    contract = make_contract(sample, video, settings)
+    answer_format = contract.format
+    content = [_video_facts(contract), sample.sentence.strip()]
+    content = [content[1], "<video>" + content[0]] if settings.query_first else ["<video>" + content[0], content[1]]
+    system = [{"role": "system", "content": answer_format.instruction()}] if settings.system_prompt else []
+    return {
+        "messages": [
+            *system,
+            {"role": "user", "content": "\n".join(content)},
+            {"role": "assistant", "content": answer_format.render(contract.answer)},
+        ],
+        "videos": [str(video.path)],
+        "chat_template_kwargs": {VIDEO_KEY: VideoRequest.of(contract).to_json()},
+        "stvg": contract.to_json(),
+    }
+
+
+def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contract:
+    """The ground truth of a sample on the grid of what the model sees; raises as `make_row` does."""
+    _check_fit(sample, video)
+    numbers = annotated_frames(video.n_frames, sample.annotated_frames)  # (N,)
+    clip = annotated_clip(numbers, sample.clip_frames or (0, sample.annotated_frames))
+    if clip[0] >= clip[1]:
+        raise RowError("clip outside the video", f"clip {sample.clip_frames} of {video.path}, row {sample.id}")
+    timeline = Timeline.sample(
+        video.frame_times_s,
+        video.end_s,
+        fps=settings.fps,
+        max_frames=settings.max_frames,
+        clip=clip,
+        unit=settings.index_unit,
+    )
+    shown = numbers[timeline.index_frames]  # (size,) annotated frame of each index
+    first, end = sample.span_frames
+    inside = np.flatnonzero((shown >= first) & (shown < end))
+    if len(inside) == 0:  # an event between two samples: the nearest one
+        inside = np.abs(shown - np.clip(shown, first, end - 1)).argmin(keepdims=True)
+        shown = np.clip(shown, first, end - 1)
+
+    position = np.minimum(np.searchsorted(sample.tube_frames, shown[inside]), len(sample.tube_frames) - 1)
+    has_box = sample.tube_frames[position] == shown[inside]
+    if not has_box.any():
+        raise RowError(
+            "no box on a sampled frame",
+            f"{len(sample.tube_frames)} boxes in frames {first} to {end - 1}, none among the sampled "
+            f"{shown[inside].tolist()}, row {sample.id}",
+        )
+    answer_format = settings.answer_format
+    size_wh = frame_size(video.size_wh, settings.max_side, settings.side_multiple)
+    return Contract(
+        id=sample.id,
+        dataset=sample.dataset,
+        split=sample.split,
+        query=sample.query,
+        category=sample.category,
+        format=answer_format,
+        size_wh=size_wh,
+        source_wh=video.size_wh,
+        timeline=timeline,
+        span=(int(inside[0]), int(inside[-1])),
+        index=inside[has_box],
+        boxes_xyxy=_on_text_grid(
+            sample.tube_xyxy[position[has_box]], sample.size_wh, answer_format.scale_wh(size_wh)
+        ),
+        floor=settings.spatial_floor,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRequest:
+    """What the template needs of a row: which frames, at which size, at which rate, for which coordinates."""
+
+    frames: tuple[int, ...]
+    size_wh: tuple[int, int]
+    fps: float
+    coords: str
+
+    @classmethod
+    def of(cls, contract: Contract) -> VideoRequest:
+        """The request that fits a contract."""
+        line = contract.timeline
+        return cls(tuple(line.frames.tolist()), contract.size_wh, line.fps, contract.format.coords)
+
+    def to_json(self) -> str:
+        """One line of JSON; `from_json` reads it back."""
+        return _dumps({"frames": self.frames, "size_wh": self.size_wh, "fps": self.fps, "coords": self.coords})
+
+    @classmethod
+    def from_json(cls, text: str) -> VideoRequest:
+        """Read what `to_json` wrote."""
+        data = json.loads(text)
+        return cls(tuple(data["frames"]), _pair(data["size_wh"]), float(data["fps"]), data["coords"])
+
+
+def _video_facts(contract: Contract) -> str:
+    """What the model is told of the timeline and the frame size."""
+    line, answer_format = contract.timeline, contract.format
+    counted = "frame" if answer_format.unit == "frame" else "second"
+    facts = f"{counted}s 0 - {line.size - 1}"
+    if answer_format.unit == "frame":
+        facts += f", {line.fps:.4g} per second"
+    if answer_format.coords == "pixel":
+        facts += f", {contract.size_wh[0]} x {contract.size_wh[1]} pixels"
+    return f"({facts})"
+
+
+def _check_fit(sample: Sample, video: VideoInfo) -> None:
+    """Refuse a file that cannot be the annotated one: another length in frames and in seconds, or another shape."""
+    annotated_s = sample.annotated_frames / sample.annotated_fps
+    decoded_s = video.end_s - float(video.frame_times_s[0])
+    off = abs(video.n_frames - sample.annotated_frames)
+    if off > max(2, 0.02 * sample.annotated_frames) and abs(decoded_s - annotated_s) > 0.05 * annotated_s:
+        raise VideoError(
+            "video and annotation differ in length",
+            f"{video.n_frames} frames ({decoded_s:.2f} s) decoded, {sample.annotated_frames} ({annotated_s:.2f} s) "
+            f"annotated; a truncated download? {video.path}, row {sample.id}",
+        )
+    aspect = (video.size_wh[0] * sample.size_wh[1]) / (video.size_wh[1] * sample.size_wh[0])
+    if not 0.9 < aspect < 1.1:
+        raise VideoError(
+            "video and annotation differ in shape",
+            f"{video.size_wh} decoded, {sample.size_wh} annotated, {video.path}, row {sample.id}",
+        )
+
+
+def _on_text_grid(boxes_xyxy: FloatArray, size_wh: tuple[int, int], scale_wh: tuple[int, int]) -> FloatArray:
+    """Boxes (K, 4) of a frame of `size_wh` as whole numbers of a text grid of `scale_wh`, at least one unit wide."""
+    limit = np.array([*scale_wh, *scale_wh], dtype=np.float64)
+    boxes = np.rint(boxes_xyxy * (limit / np.array([*size_wh, *size_wh])))
+    low = np.minimum(boxes[:, :2], limit[:2] - 1)
+    return np.concatenate([low, np.maximum(boxes[:, 2:], low + 1)], axis=1)
+
+
+def _dumps(data: Any) -> str:
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+
+
+def _pair(values: Any) -> tuple[int, int]:
+    first, second = values
+    return int(first), int(second)

@@ -1,0 +1,151 @@
+"""The STVG_* settings: one place that defines, documents and validates them.
+
+They are read from the environment, as ms-swift does it (so a YAML file's `ENV:` block sets them too), once, when rows
+are made or the plugin is registered. Everything later reads the row.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from swift_stvg.answers import COORDS, UNITS, AnswerFormat
+from swift_stvg.errors import SettingsError
+
+PREFIX = "STVG_"
+RESERVED = frozenset({"STVG_TEST_DATA"})
+"""Names with the prefix that belong to the test suite."""
+
+
+def _boolean(text: str) -> bool:
+    try:
+        return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
+    except KeyError:
+        raise ValueError("must be true or false") from None
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        value = float(text)
+        if not (math.isfinite(value) and low <= value <= high):
+            raise ValueError(f"must lie in [{low:g}, {high:g}]")
+        return value
+
+    return read
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise ValueError(f"must be a whole number in [{low}, {high}]")
+        return value
+
+    return read
+
+
+def _one_of(*names: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return text
+
+    return read
+
+
+def _floor(text: str) -> float | None:
+    return None if text.lower() in ("off", "none") else _number(-5.0, 1.0)(text)
+
+
+def _setting(default: Any, read: Callable[[str], Any], doc: str) -> Any:
+    return field(default=default, metadata={"read": read, "doc": doc})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings; the environment name of `max_side` is STVG_MAX_SIDE, and so on."""
+
+    data_root: str = _setting(".", str, "folder that holds the datasets")
+    fps: float = _setting(2.0, _number(0.01, 120.0), "frames sampled per second of video")
+    max_side: int = _setting(336, _integer(4, 8192), "longer side of a frame at most, in pixels; never enlarged")
+    side_multiple: int = _setting(
+        28, _integer(1, 512), "sides of a frame are multiples of this: 28 for Qwen2-VL and Qwen2.5-VL, 32 for Qwen3-VL"
+    )
+    max_frames: int = _setting(
+        128, _integer(2, 4096), "most frames sampled from a clip; a longer clip is sampled evenly and more sparsely"
+    )
+    index_unit: str = _setting("frame", _one_of(*UNITS), "what an index in an answer counts: sampled frames or seconds")
+    coords: str = _setting(
+        "pixel", _one_of(*COORDS), "coordinates in the text: pixel for Qwen2.5-VL, norm1000 for Qwen2-VL and Qwen3-VL"
+    )
+    think: bool = _setting(True, _boolean, "whether answers hold think boxes before the final ones")
+    spatial_floor: float | None = _setting(
+        None, _floor, "lower clamp of the per-frame term of the spatial reward, in [-5, 1], or off (the paper's Eq. 7)"
+    )
+    system_prompt: bool = _setting(True, _boolean, "whether the task instruction is given as system prompt")
+    query_first: bool = _setting(False, _boolean, "whether the sentence comes before the video in the prompt")
+
+    def __post_init__(self) -> None:
+        if self.side_multiple > self.max_side:
+            raise SettingsError(
+                f"{PREFIX}SIDE_MULTIPLE ({self.side_multiple}) must not exceed {PREFIX}MAX_SIDE ({self.max_side}): "
+                "no frame could have such a side"
+            )
+        if self.max_frames % 2:
+            raise SettingsError(
+                f"{PREFIX}MAX_FRAMES must be even, because the vision towers take frames in pairs; got {self.max_frames}"
+            )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read and check every STVG_* variable.
+
+        Raises:
+            SettingsError: a name is unknown or a value impossible; the message names the valid ones.
+        """
+        environ = os.environ if environ is None else environ
+        by_name = {PREFIX + f.name.upper(): f for f in fields(cls)}
+        values: dict[str, Any] = {}
+        for name in sorted(n for n in environ if n.startswith(PREFIX) and n not in RESERVED):
+            if name not in by_name:
+                close = get_close_matches(name, by_name, n=1)
+                hint = f" Did you mean {close[0]}?" if close else ""
+                raise SettingsError(f"unknown setting {name}.{hint} The settings are: {', '.join(sorted(by_name))}")
+            setting = by_name[name]
+            try:
+                values[setting.name] = setting.metadata["read"](environ[name].strip())
+            except ValueError as error:
+                raise SettingsError(
+                    f"{name}={environ[name]!r}: {error}. It sets the {setting.metadata['doc']}; "
+                    f"the default is {_as_text(setting.default)}"
+                ) from None
+        return cls(**values)
+
+    @property
+    def answer_format(self) -> AnswerFormat:
+        """The answer format that these settings ask for."""
+        return AnswerFormat(think=self.think, unit=self.index_unit, coords=self.coords)
+
+    @property
+    def root(self) -> Path:
+        """The data root as a path, with `~` expanded."""
+        return Path(self.data_root).expanduser()
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return "off"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def describe_settings() -> list[tuple[str, str, str]]:
+    """(name, default, meaning) of every setting, for the documentation and `swift-stvg settings`."""
+    return [
+        (PREFIX + f.name.upper(), _as_text(f.default), f.metadata["doc"])
+        for f in fields(Settings)
+    ]

@@ -1,0 +1,96 @@
+"""Sources: what reads which dataset. Each gives `Sample` records; `load_rows` turns them into ms-swift rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from swift_stvg.errors import DataError, RowError, VideoError
+from swift_stvg.records import Sample, VideoInfo
+from swift_stvg.rows import make_row
+from swift_stvg.settings import Settings
+from swift_stvg.sources import hcstvg, jsonl, vidstg
+from swift_stvg.sources.report import LoadReport
+
+__all__ = ["SOURCES", "LoadReport", "Source", "load_rows", "load_samples"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One dataset.
+
+    Attributes:
+        load: reads a split: (data root, dataset name, split, report) to samples.
+        splits: the names of its splits; empty if a split is a file's path.
+    """
+
+    load: Callable[[Path, str, str, LoadReport], list[Sample]]
+    splits: tuple[str, ...]
+
+
+SOURCES = {
+    "hcstvg_v1": Source(hcstvg.load, ("train", "test")),
+    "hcstvg_v2": Source(hcstvg.load, ("train", "val")),
+    "vidstg": Source(vidstg.load, ("train", "val", "test", "test_declarative", "test_interrogative")),
+    "stvg_jsonl": Source(jsonl.load, ()),
+    "stvg_synthetic": Source(jsonl.load_synthetic, ("train", "val", "test")),
+}
+
+
+def load_samples(dataset: str, split: str, settings: Settings, report: LoadReport) -> list[Sample]:
+    """Samples of one split, without opening a video.
+
+    Raises:
+        DataError: unknown name, missing files, or, in strict mode, the first bad row.
+    """
+    if dataset not in SOURCES:
+        raise DataError(f"unknown dataset {dataset!r}; the datasets are: {', '.join(SOURCES)}")
+    return SOURCES[dataset].load(settings.root, dataset, split, report)
+
+
+def load_rows(
+    dataset: str, split: str, settings: Settings, *, strict: bool = False
+) -> tuple[list[dict[str, Any]], LoadReport]:
+    """ms-swift rows of one split, and what was dropped on the way.
+
+    Raises:
+        DataError: as `load_samples`, or no row is left.
+    """
+    report = LoadReport(f"{dataset}:{split}", strict)
+    samples = load_samples(dataset, split, settings, report)
+    videos = _probe_all({sample.video for sample in samples}, report.name)
+    rows = []
+    for sample in samples:
+        video = videos[sample.video]
+        try:
+            if isinstance(video, VideoError):
+                raise video
+            rows.append(make_row(sample, video, settings))
+        except (RowError, VideoError) as error:
+            report.drop(error)
+    report.kept = len(rows)
+    if not rows:
+        raise DataError(f"no usable row. {report.summary()}")
+    return rows, report
+
+
+def _probe_all(paths: set[Path], name: str) -> dict[Path, VideoInfo | VideoError]:
+    from swift_stvg.video import probe
+
+    def try_probe(path: Path) -> VideoInfo | VideoError:
+        try:
+            return probe(path)
+        except VideoError as error:
+            return error
+
+    ordered = sorted(paths)
+    with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
+        found = pool.map(try_probe, ordered)
+        progress = tqdm(found, total=len(ordered), desc=f"{name}: videos", unit="video", disable=len(ordered) < 200)
+        return dict(zip(ordered, progress, strict=True))

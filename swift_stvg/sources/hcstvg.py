@@ -1,0 +1,93 @@
+"""HC-STVG v1 and v2: one sentence and one tube for each 20 s clip (Tang et al., "Human-centric Spatio-Temporal Video
+Grounding With Visual Transformers", TCSVT 2021)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swift_stvg.errors import DataError, RowError, VideoError
+from swift_stvg.records import Sample, usable_tube
+from swift_stvg.sources.files import VIDEO_SUFFIXES, FileIndex, existing_folders, find_annotation, read_json
+from swift_stvg.sources.report import LoadReport
+
+CLIP_S = 20.0
+"""Length of every clip; the nominal frame rate is the frame count over it."""
+
+_FOLDERS = {
+    "hcstvg_v1": ("hc-stvg", "hcstvg_v1", "hcstvg1", "hc-stvg1", "hcstvg", "HC-STVG"),
+    "hcstvg_v2": ("hc-stvg2", "hcstvg_v2", "hcstvg2", "HC-STVG2", "hcstvg", "hc-stvg", "HC-STVG"),
+}
+
+
+def load(root: Path, dataset: str, split: str, report: LoadReport) -> list[Sample]:
+    """Samples of one split; `dataset` is "hcstvg_v1" or "hcstvg_v2"."""
+    folders = existing_folders(root, _FOLDERS[dataset], dataset)
+    path = find_annotation(folders, _annotation_names(dataset, split), f"{dataset}:{split}")
+    annotations = read_json(path)
+    if not isinstance(annotations, dict):
+        raise DataError(f"{path} must hold an object of video names, got {type(annotations).__name__}")
+    videos = FileIndex(folders, VIDEO_SUFFIXES)
+    samples = []
+    for name, annotation in annotations.items():
+        try:
+            samples.append(read_sample(name, annotation, dataset, split, videos.video(name)))
+        except (RowError, VideoError) as error:
+            report.drop(error)
+    return samples
+
+
+def read_sample(name: str, annotation: Any, dataset: str, split: str, video: Path) -> Sample:
+    """One entry of an annotation file.
+
+    `st_frame` counts from 1; the event ends with the last box (`ed_time` and `ed_frame` disagree with the boxes in
+    places); a box is x, y, w, h in pixels.
+
+    Raises:
+        RowError: the entry cannot be used.
+    """
+    try:
+        if "img_size" in annotation:
+            height, width = annotation["img_size"][:2]
+        else:
+            height, width = annotation["height"], annotation["width"]
+        sentence = annotation["English"] if "English" in annotation else annotation["caption"]
+        boxes_xywh = np.array(annotation["bbox"], dtype=np.float64).reshape(-1, 4)
+        first = max(0, int(annotation["st_frame"]) - 1)
+        n_frames = int(annotation["img_num"])
+        size_wh = (int(width), int(height))
+        sentence = sentence or ""
+        sentence.strip()
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise RowError("malformed annotation", f"{error!r} in the entry of {name}") from None
+    boxes_xyxy = np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
+    span = (first, min(first + len(boxes_xyxy), n_frames))
+    frames = np.arange(first, first + len(boxes_xyxy), dtype=np.int64)
+    tube_frames, tube_xyxy = usable_tube(frames, boxes_xyxy, size_wh, span)
+    return Sample(
+        id=name,
+        dataset=dataset,
+        split=split,
+        sentence=sentence,
+        video=video,
+        annotated_frames=n_frames,
+        annotated_fps=n_frames / CLIP_S,
+        size_wh=size_wh,
+        span_frames=span,
+        tube_frames=tube_frames,
+        tube_xyxy=tube_xyxy,
+        category="person",
+    )
+
+
+def _annotation_names(dataset: str, split: str) -> list[str]:
+    version = dataset[-2:]
+    names = [f"{split}_{version}.json", f"{split}{version}.json", f"{split}.json"]
+    if split == "val":  # STCAT and CG-STVG call the validation split "test", having no other
+        names += [f"test_{version}.json", f"test{version}.json", "test.json"]
+    if dataset == "hcstvg_v2":  # a folder shared with v1 holds v1's files under the bare names
+        names.sort(key=lambda name: version not in name)
+    prefixes = [f"annos/{dataset}", f"anno_{version}", "annos", f"anno{version}", "annotations", "anno", ""]
+    return [str(Path(prefix, name)) for prefix in prefixes for name in names]

@@ -1,0 +1,124 @@
+"""This project's own schema: one JSON object a line, one sentence a line.
+
+    {"stvg_schema": 1, "id": "clip_7/0", "video": "videos/clip_7.mp4", "sentence": "the red square moves left",
+     "n_frames": 200, "fps": 25.0, "size_wh": [320, 240], "span_frames": [50, 125],
+     "tube": [[50, 10, 20, 60, 90], [51, 11, 20, 61, 90]],
+     "clip_frames": [0, 200], "query": "declarative", "category": "square"}
+
+`video` is relative to the file's folder. Frame numbers count the whole file's frames from 0; `span_frames` and
+`clip_frames` are [first, end), `tube` rows are frame, x1, y1, x2, y2 in pixels of `size_wh`; frames of the event may be
+missing from it. The last three keys are optional.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swift_stvg.errors import DataError, RowError, VideoError
+from swift_stvg.records import Sample, usable_tube
+from swift_stvg.sources.report import LoadReport
+
+SCHEMA = 1
+
+
+def load_file(path: Path, dataset: str, split: str, report: LoadReport) -> list[Sample]:
+    """Samples of one file.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if not path.is_file():
+        raise DataError(f"no file {path} for {dataset}:{split}")
+    samples = []
+    seen: set[str] = set()
+    for number, line in _lines(path):
+        try:
+            sample = read_sample(line, f"line {number} of {path}", path.parent, dataset, split)
+            if sample.id in seen:
+                raise RowError("repeated id", f"{sample.id!r}, line {number} of {path}")
+            if not sample.video.is_file():
+                raise VideoError("video missing", f"no file {sample.video}, line {number} of {path}")
+        except (RowError, VideoError) as error:
+            report.drop(error)
+            continue
+        seen.add(sample.id)
+        samples.append(sample)
+    return samples
+
+
+def load(root: Path, dataset: str, split: str, report: LoadReport) -> list[Sample]:
+    """Samples of the file that `split` names, relative to the working folder or to the data root."""
+    if not split:
+        raise DataError(f"{dataset} needs a file: {dataset}:PATH.jsonl")
+    here = Path(split).expanduser()
+    return load_file(here if here.is_file() else root / here, dataset, split, report)
+
+
+def load_synthetic(root: Path, dataset: str, split: str, report: LoadReport) -> list[Sample]:
+    """Samples of a split that `swift-stvg synth` wrote, from ROOT/stvg_synthetic, or from ROOT itself."""
+    for folder in (root / dataset, root):
+        if (folder / f"{split}.jsonl").is_file():
+            return load_file(folder / f"{split}.jsonl", dataset, split, report)
+    raise DataError(
+        f"no {split}.jsonl in {root / dataset} or {root}: make it with `swift-stvg synth {root / dataset}` "
+        "and set STVG_DATA_ROOT to its parent"
+    )
+
+
+def read_sample(line: str, where: str, folder: Path, dataset: str, split: str) -> Sample:
+    """One line.
+
+    Raises:
+        RowError: the line cannot be used.
+    """
+    try:
+        data: dict[str, Any] = json.loads(line)
+        if data["stvg_schema"] != SCHEMA:
+            raise RowError(
+                "unknown schema", f"stvg_schema {data['stvg_schema']!r}, this package reads {SCHEMA}, {where}"
+            )
+        span = _pair(data["span_frames"])
+        clip = _pair(data["clip_frames"]) if data.get("clip_frames") is not None else None
+        size_wh = _pair(data["size_wh"])
+        table = np.array(data["tube"], dtype=np.float64).reshape(-1, 5)
+        tube_frames, tube_xyxy = usable_tube(table[:, 0].astype(np.int64), table[:, 1:], size_wh, span)
+        return Sample(
+            id=str(data["id"]),
+            dataset=dataset,
+            split=split,
+            sentence=str(data["sentence"]),
+            video=folder / str(data["video"]),
+            annotated_frames=int(data["n_frames"]),
+            annotated_fps=float(data["fps"]),
+            size_wh=size_wh,
+            span_frames=span,
+            tube_frames=tube_frames,
+            tube_xyxy=tube_xyxy,
+            clip_frames=clip,
+            query=str(data.get("query") or "declarative"),
+            category=data.get("category"),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, RowError):
+            raise
+        raise RowError("malformed annotation", f"{error!r}, {where}") from None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, line
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+
+
+def _pair(values: Any) -> tuple[int, int]:
+    first, second = (int(value) for value in values)
+    return first, second

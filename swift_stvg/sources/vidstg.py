@@ -1,0 +1,156 @@
+"""VidSTG: declarative and interrogative sentences about parts of VidOR videos, boxes from VidOR's trajectories (Zhang
+et al., "Where Does It Exist: Spatio-Temporal Video Grounding for Multi-Form Sentences", CVPR 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from swift_stvg.errors import DataError, RowError, VideoError
+from swift_stvg.geometry import FloatArray, IntArray
+from swift_stvg.records import Sample, usable_tube
+from swift_stvg.sources.files import VIDEO_SUFFIXES, FileIndex, existing_folders, find_annotation, read_json
+from swift_stvg.sources.report import LoadReport
+
+_FOLDERS = ("vidstg", "VidSTG", "vidor", "VidOR")
+_PLACES = ("sent_annos", "annotations", "vidstg_annotations", "")
+_QUERIES = (("captions", "declarative", "c"), ("questions", "interrogative", "q"))
+
+Tube = tuple[IntArray, FloatArray]
+
+
+def load(root: Path, dataset: str, split: str, report: LoadReport) -> list[Sample]:
+    """Samples of one split: "train", "val", "test", "test_declarative" or "test_interrogative"."""
+    base, _, kind = split.partition("_")
+    folders = existing_folders(root, _FOLDERS, dataset)
+    path = find_annotation(folders, [str(Path(p, f"{base}_annotations.json")) for p in _PLACES], f"{dataset}:{split}")
+    annotations = read_json(path)
+    if not isinstance(annotations, list):
+        raise DataError(f"{path} must hold a list of annotations, got {type(annotations).__name__}")
+    videos = FileIndex(folders, VIDEO_SUFFIXES)
+    trajectories = Trajectories(FileIndex(folders, [".json"]))
+
+    samples: list[Sample] = []
+    # annotations of a video need not be neighbours: by video, so that each trajectory file is read once and then let go
+    by_video = sorted(range(len(annotations)), key=lambda i: (_video_id(annotations[i]), i))
+    for number in tqdm(by_video, desc=f"{dataset}:{split}", unit="row", disable=len(by_video) < 1000):
+        annotation = annotations[number]
+        queries = list(_queries(annotation, number, report))
+        if not queries:
+            report.drop(RowError("no sentence", f"neither caption nor question in annotation {number} of {path}"))
+        for query_id, query, sentence in queries:
+            if kind and query != kind:
+                continue
+            try:
+                name = _video_id(annotation)
+                samples.append(
+                    _sample(query_id, annotation, query, sentence, (dataset, split), videos.video(name), trajectories)
+                )
+            except (RowError, VideoError) as error:
+                report.drop(error)
+    samples.sort(key=lambda sample: sample.id)
+    return samples
+
+
+class Trajectories:
+    """VidOR's boxes by video and object; keeps the file that was read last.
+
+    Args:
+        files: VidOR's JSON files by video id.
+    """
+
+    def __init__(self, files: FileIndex) -> None:
+        self._files = files
+        self._video = ""
+        self._tubes: dict[int, Tube] = {}
+
+    def tube(self, video: str, tid: int) -> Tube:
+        """Annotated frames (K,) and boxes (K, 4) in pixels of one object.
+
+        Raises:
+            RowError: the file is missing or malformed, or the object has no box in it.
+        """
+        if video != self._video:
+            self._tubes = self._read(video)
+            self._video = video
+        if tid not in self._tubes:
+            raise RowError("no box for the object", f"object {tid} of video {video}")
+        return self._tubes[tid]
+
+    def _read(self, video: str) -> dict[int, Tube]:
+        path = self._files.get(video)
+        if path is None:
+            raise RowError("no trajectory file", f"no {video}.json of VidOR below the dataset folders")
+        boxes: dict[int, list[tuple[float, ...]]] = {}
+        try:
+            for frame, objects in enumerate(read_json(path)["trajectories"]):
+                for entry in objects:
+                    b = entry["bbox"]
+                    boxes.setdefault(entry["tid"], []).append((frame, b["xmin"], b["ymin"], b["xmax"], b["ymax"]))
+            tables = {tid: np.array(rows, dtype=np.float64) for tid, rows in boxes.items()}
+        except (DataError, KeyError, TypeError, ValueError) as error:
+            raise RowError("malformed trajectory file", f"{path}: {error!r}") from None
+        return {tid: (table[:, 0].astype(np.int64), table[:, 1:]) for tid, table in tables.items()}
+
+
+def _video_id(annotation: Any) -> str:
+    return str(annotation.get("vid", "")) if isinstance(annotation, dict) else ""
+
+
+def _queries(annotation: Any, number: int, report: LoadReport) -> Iterator[tuple[str, str, Any]]:
+    """(id, "declarative" or "interrogative", entry) of each sentence of an annotation."""
+    if not isinstance(annotation, dict):
+        return
+    for key, query, letter in _QUERIES:
+        entries = annotation.get(key) or []
+        if not entries:
+            report.note(f"annotations without {key}", f"annotation {number}, video {_video_id(annotation)}")
+        for i, entry in enumerate(entries):
+            yield f"{number:05d}_{letter}{i}_{_video_id(annotation)}", query, entry
+
+
+def _sample(
+    query_id: str,
+    annotation: dict[str, Any],
+    query: str,
+    sentence: Any,
+    names: tuple[str, str],
+    video: Path,
+    trajectories: Trajectories,
+) -> Sample:
+    """One sentence. `used_segment` is the clip, its end inclusive; `temporal_gt` is the event, its end exclusive."""
+    try:
+        n_frames = int(annotation["frame_count"])
+        size_wh = (int(annotation["width"]), int(annotation["height"]))
+        clip = (int(annotation["used_segment"]["begin_fid"]), int(annotation["used_segment"]["end_fid"]) + 1)
+        clip = (clip[0], min(clip[1], n_frames))
+        span = (int(annotation["temporal_gt"]["begin_fid"]), int(annotation["temporal_gt"]["end_fid"]))
+        span = (max(span[0], clip[0]), min(span[1], clip[1]))
+        tid = int(sentence["target_id"])
+        text = str(sentence["description"] or "")
+        fps = float(annotation["fps"])
+        categories = {o["tid"]: str(o["category"]) for o in annotation.get("subject/objects", [])}
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise RowError("malformed annotation", f"{error!r}, row {query_id}") from None
+    frames, boxes_xyxy = trajectories.tube(_video_id(annotation), tid)
+    tube_frames, tube_xyxy = usable_tube(frames, boxes_xyxy, size_wh, span)
+    return Sample(
+        id=query_id,
+        dataset=names[0],
+        split=names[1],
+        sentence=text,
+        video=video,
+        annotated_frames=n_frames,
+        annotated_fps=fps,
+        size_wh=size_wh,
+        span_frames=span,
+        tube_frames=tube_frames,
+        tube_xyxy=tube_xyxy,
+        clip_frames=clip,
+        query=query,
+        category=categories.get(tid),
+    )

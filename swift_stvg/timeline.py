@@ -1,0 +1,133 @@
+"""One timeline: which native frames the model sees, when each was, and what an index in an answer means.
+
+The decoder, the ground truth, the rewards, the scorer and the drawings all ask this module.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from swift_stvg.geometry import FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Timeline:
+    """Sampled frames of a clip and the index grid over them.
+
+    Attributes:
+        frames: (T,) native frame numbers in the file, strictly increasing, from 0.
+        times_s: (T,) presentation time of each in seconds from the clip's first frame.
+        clip_start_s: presentation time of the clip's first frame in the file, in seconds.
+        interval_s: nominal seconds between samples, as the model's position encoding is told.
+        unit: what an index counts: "frame" (a sample) or "second" (from the clip's start).
+    """
+
+    frames: IntArray
+    times_s: FloatArray
+    clip_start_s: float
+    interval_s: float
+    unit: str = "frame"
+
+    @classmethod
+    def sample(
+        cls,
+        frame_times_s: FloatArray,
+        end_s: float,
+        *,
+        fps: float,
+        max_frames: int,
+        clip: tuple[int, int] | None = None,
+        unit: str = "frame",
+    ) -> Timeline:
+        """Choose the frames nearest to 0, 1/fps, 2/fps, ... seconds after the clip's first frame.
+
+        Args:
+            frame_times_s: (N,) true presentation times of all frames of the file, increasing.
+            end_s: when the file's last frame ends.
+            fps: samples per second.
+            max_frames: even; a clip that would need more is sampled evenly at a longer interval.
+            clip: native frames [first, end) to sample from; the whole file by default.
+            unit: see the class.
+
+        The number of samples is even, as the vision towers take frames in pairs, unless the clip has a single frame.
+        Of two targets nearest to the same frame one sample remains.
+
+        Raises:
+            ValueError: the clip holds no frame.
+        """
+        first, end = (0, len(frame_times_s)) if clip is None else clip
+        if not 0 <= first < end <= len(frame_times_s):
+            raise ValueError(f"clip [{first}, {end}) holds no frame of a video with {len(frame_times_s)} frames")
+        times_s = frame_times_s[first:end]
+        start_s = float(times_s[0])
+        duration_s = (float(frame_times_s[end]) if end < len(frame_times_s) else end_s) - start_s
+        interval_s = max(1.0 / fps, duration_s / max_frames)
+        count = max(1, math.ceil(duration_s / interval_s - 1e-6))
+        count += count % 2
+        frames = np.unique(_nearest(times_s, start_s + interval_s * np.arange(count)))
+        if len(frames) > 1:
+            frames = frames[: len(frames) - len(frames) % 2]
+        return cls(frames + first, times_s[frames] - start_s, start_s, interval_s, unit)
+
+    @property
+    def fps(self) -> float:
+        """Nominal samples per second."""
+        return 1.0 / self.interval_s
+
+    @property
+    def size(self) -> int:
+        """Number of indices an answer can use: 0 to size - 1."""
+        return len(self.frames) if self.unit == "frame" else math.floor(self.times_s[-1]) + 1
+
+    @property
+    def samples(self) -> IntArray:
+        """(size,) position in `frames` that each index points at."""
+        if self.unit == "frame":
+            return np.arange(len(self.frames), dtype=np.int64)
+        return _nearest(self.times_s, np.arange(self.size, dtype=np.float64))
+
+    @property
+    def index_frames(self) -> IntArray:
+        """(size,) native frame that each index points at."""
+        return self.frames[self.samples]
+
+    def seconds(self, index: IntArray) -> FloatArray:
+        """Seconds from the clip's start of indices (K,): the true time of the sample, or the second itself.
+
+        An index off the grid is taken as the nearest one on it.
+        """
+        on_grid = np.clip(index, 0, self.size - 1)
+        return self.times_s[on_grid] if self.unit == "frame" else on_grid.astype(np.float64)
+
+    def index(self, seconds: FloatArray) -> IntArray:
+        """Nearest index of times (K,) in seconds from the clip's start; the inverse of `seconds`."""
+        return _nearest(self.seconds(np.arange(self.size, dtype=np.int64)), seconds)
+
+
+def _nearest(sorted_values: FloatArray, wanted: FloatArray) -> IntArray:
+    """Positions (K,) of the entries of `sorted_values` (N,) nearest to `wanted` (K,); the earlier one of a tie."""
+    right = np.clip(np.searchsorted(sorted_values, wanted), 1, max(len(sorted_values) - 1, 1))
+    if len(sorted_values) == 1:
+        return np.zeros(len(wanted), dtype=np.int64)
+    nearer_left = wanted - sorted_values[right - 1] <= sorted_values[right] - wanted
+    return (right - nearer_left).astype(np.int64)
+
+
+def annotated_frames(decoded: int, annotated: int) -> IntArray:
+    """(decoded,) annotated frame number of each decoded frame.
+
+    The same number where the counts agree; else the annotation's nominal frame rate differs from the file's, and
+    numbers are rescaled by the counts.
+    """
+    if decoded == annotated:
+        return np.arange(decoded, dtype=np.int64)
+    return ((2 * np.arange(decoded, dtype=np.int64) + 1) * annotated) // (2 * decoded)
+
+
+def annotated_clip(numbers: IntArray, clip: tuple[int, int]) -> tuple[int, int]:
+    """Decoded frames [first, end) whose annotated `numbers` (N,) lie in the annotated frames [first, end)."""
+    first, end = np.searchsorted(numbers, clip)
+    return int(first), int(end)
