@@ -77,7 +77,7 @@ class Settings:
         28, _integer(1, 512), "sides of a frame are multiples of this: 28 for Qwen2-VL and Qwen2.5-VL, 32 for Qwen3-VL"
     )
     max_frames: int = _setting(
-        128, _integer(2, 4096), "most frames sampled from a clip; a longer clip is sampled evenly and more sparsely"
+        128, _integer(1, 4096), "most frames sampled from a clip; a longer clip is sampled evenly and more sparsely"
     )
     index_unit: str = _setting("frame", _one_of(*UNITS), "what an index in an answer counts: sampled frames or seconds")
     coords: str = _setting(
@@ -95,10 +95,6 @@ class Settings:
             raise SettingsError(
                 f"{PREFIX}SIDE_MULTIPLE ({self.side_multiple}) must not exceed {PREFIX}MAX_SIDE ({self.max_side}): "
                 "no frame could have such a side"
-            )
-        if self.max_frames % 2:
-            raise SettingsError(
-                f"{PREFIX}MAX_FRAMES must be even, because the vision towers take frames in pairs; got {self.max_frames}"
             )
 
     @classmethod
@@ -122,7 +118,7 @@ class Settings:
             except ValueError as error:
                 raise SettingsError(
                     f"{name}={environ[name]!r}: {error}. It sets the {setting.metadata['doc']}; "
-                    f"the default is {_as_text(setting.default)}"
+                    f"the default is {as_text(setting.default)}"
                 ) from None
         return cls(**values)
 
@@ -137,7 +133,8 @@ class Settings:
         return Path(self.data_root).expanduser()
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A setting's value as it is written in the environment."""
     if value is None:
         return "off"
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -146,6 +143,6 @@ def _as_text(value: Any) -> str:
 def describe_settings() -> list[tuple[str, str, str]]:
     """(name, default, meaning) of every setting, for the documentation and `swift-stvg settings`."""
     return [
-        (PREFIX + f.name.upper(), _as_text(f.default), f.metadata["doc"])
+        (PREFIX + f.name.upper(), as_text(f.default), f.metadata["doc"])
         for f in fields(Settings)
     ]

@@ -48,12 +48,12 @@ class Timeline:
             frame_times_s: (N,) true presentation times of all frames of the file, increasing.
             end_s: when the file's last frame ends.
             fps: samples per second.
-            max_frames: even; a clip that would need more is sampled evenly at a longer interval.
+            max_frames: a clip that would need more is sampled evenly at a longer interval.
             clip: native frames [first, end) to sample from; the whole file by default.
             unit: see the class.
 
-        The number of samples is even, as the vision towers take frames in pairs, unless the clip has a single frame.
-        Of two targets nearest to the same frame one sample remains.
+        Of two targets nearest to the same frame one sample remains. The number of samples may be odd: processors of
+        vision towers that take frames in pairs repeat the last one.
 
         Raises:
             ValueError: the clip holds no frame.
@@ -66,10 +66,7 @@ class Timeline:
         duration_s = (float(frame_times_s[end]) if end < len(frame_times_s) else end_s) - start_s
         interval_s = max(1.0 / fps, duration_s / max_frames)
         count = max(1, math.ceil(duration_s / interval_s - 1e-6))
-        count += count % 2
         frames = np.unique(_nearest(times_s, start_s + interval_s * np.arange(count)))
-        if len(frames) > 1:
-            frames = frames[: len(frames) - len(frames) % 2]
         return cls(frames + first, times_s[frames] - start_s, start_s, interval_s, unit)
 
     @property

@@ -48,7 +48,8 @@ class StvgQwen2_5VLTemplate(_Qwen2_5VL):  # type: ignore[misc]
         """Take the media token ids from the tokenizer, so that other vocabularies work too."""
         super().init_processor(processor)
         if processor is not None:
-            self.image_token_id, self.video_token_id = self.tokenizer.convert_tokens_to_ids(self.placeholder_tokens)
+            self.image_token_id = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+            self.video_token_id = self.tokenizer.convert_tokens_to_ids("<|video_pad|>")
 
     def replace_tag(self, media_type: str, index: int, inputs: Any) -> list[Any]:
         """Load the frames that the row names; anything else is the stock template's."""

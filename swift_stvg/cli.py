@@ -1,0 +1,135 @@
+"""`swift-stvg`: the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from swift_stvg import __version__
+from swift_stvg.errors import StvgError
+from swift_stvg.results import score
+from swift_stvg.settings import Settings, as_text, describe_settings
+from swift_stvg.synth import SynthConfig, generate
+from swift_stvg.tiny import TinyConfig, build
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit status: 0, or 1 after an error said in one line."""
+    args = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = args.run
+    try:
+        return run(args)
+    except StvgError as error:
+        print(f"swift-stvg: error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="swift-stvg", description="Spatio-temporal video grounding for ms-swift.")
+    parser.add_argument("--version", action="version", version=f"swift-stvg {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    plugin = commands.add_parser("plugin", help="print the path that --external_plugins takes from ms-swift 4.5.3 on")
+    plugin.set_defaults(run=_plugin)
+
+    settings = commands.add_parser("settings", help="list the STVG_* settings with their values here, and check them")
+    settings.set_defaults(run=_settings)
+
+    synth = commands.add_parser("synth", help="render a synthetic dataset of moving shapes")
+    synth.add_argument("out", type=Path, help="a folder; call it stvg_synthetic and set STVG_DATA_ROOT to its parent")
+    synth.add_argument(
+        "--split",
+        dest="splits",
+        nargs="+",
+        type=_split,
+        metavar="NAME=CLIPS[@SCALE]",
+        default=[("train", 1000, 1.0), ("val", 100, 1.0), ("test", 200, 1.0)],
+        help="splits and their numbers of clips (default: train=1000 val=100 test=200); with SCALE the annotated boxes "
+        "are drawn too tight (0.7) or too loose (1.3)",
+    )
+    _options(synth, SynthConfig, "difficulty", "size_wh", "duration_s", "fps", "sentences_per_clip", "seed")
+    synth.set_defaults(run=_synth)
+
+    tiny = commands.add_parser("tiny", help="write a random Qwen2.5-VL of about a million parameters")
+    tiny.add_argument("out", type=Path, help="a new folder")
+    _options(tiny, TinyConfig, *(f.name for f in fields(TinyConfig)))
+    tiny.set_defaults(run=_tiny)
+
+    score = commands.add_parser("score", help="metrics of result files of `swift infer`, on the sampled grid")
+    score.add_argument("results", type=Path, nargs="+", help="result files, one line of the table each")
+    score.set_defaults(run=_score)
+    return parser
+
+
+def _options(parser: argparse.ArgumentParser, config: type[Any], *names: str) -> None:
+    """An option for each named field of a configuration class, with its default."""
+    defaults = config()
+    for name in names:
+        default = getattr(defaults, name)
+        pair = isinstance(default, tuple)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=type(default[0]) if pair else type(default),
+            nargs=2 if pair else None,
+            default=default,
+            help=f"default: {default}",
+        )
+
+
+def _configured(config: type[Any], args: argparse.Namespace) -> Any:
+    given = {f.name: getattr(args, f.name) for f in fields(config) if hasattr(args, f.name)}
+    return config(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+
+
+def _split(text: str) -> tuple[str, int, float]:
+    name, _, rest = text.partition("=")
+    count, _, scale = rest.partition("@")
+    if not name or not count.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=CLIPS or NAME=CLIPS@SCALE, such as train=1000")
+    return name, int(count), float(scale or 1.0)
+
+
+def _plugin(args: argparse.Namespace) -> int:
+    print(Path(__file__).with_name("plugin.py"))
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> int:
+    here = Settings.from_env()
+    for (name, default, meaning), setting in zip(describe_settings(), fields(Settings), strict=True):
+        print(f"{name}={as_text(getattr(here, setting.name))}\n    {meaning} (default: {default})")
+    return 0
+
+
+def _synth(args: argparse.Namespace) -> int:
+    generate(
+        args.out,
+        {name: count for name, count, _ in args.splits},
+        _configured(SynthConfig, args),
+        label_scale={name: scale for name, _, scale in args.splits},
+    )
+    return 0
+
+
+def _tiny(args: argparse.Namespace) -> int:
+    count = build(args.out, _configured(TinyConfig, args))
+    print(f"{args.out}: random Qwen2.5-VL, {count:,} parameters")
+    return 0
+
+
+def _score(args: argparse.Namespace) -> int:
+    scores = [(str(path), score(path)) for path in args.results]
+    width = max(len(name) for name, _ in scores)
+    print(" " * width, *(f"{column:>11}" for column in scores[0][1]))
+    for name, values in scores:
+        cells = (f"{v:>11d}" if isinstance(v, int) else f"{100 * v:>10.1f}%" for v in values.values())
+        print(f"{name:<{width}}", *cells)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

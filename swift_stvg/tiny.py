@@ -1,0 +1,184 @@
+"""Random models of the real architectures with a small tokenizer, for trying and testing without weights or a GPU."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swift_stvg.answers import COORDS, UNITS, AnswerFormat
+from swift_stvg.errors import StvgError
+
+_SPECIAL = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% elif part['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TinyConfig:
+    """Size of a tiny model.
+
+    Attributes:
+        hidden: width of the language model, a multiple of 32.
+        layers: layers of the language model.
+        vision_depth: layers of the vision tower.
+        spatial_merge: patches of 14 pixels that one visual token spans on each side; frame sides must be multiples of
+            14 times this.
+        max_coordinate: largest coordinate that is a single token.
+        max_index: largest index that is a single token.
+        seed: of the random weights.
+    """
+
+    hidden: int = 128
+    layers: int = 3
+    vision_depth: int = 1
+    spatial_merge: int = 2
+    max_coordinate: int = 336
+    max_index: int = 63
+    seed: int = 0
+
+
+def build(out: Path, config: TinyConfig | None = None) -> int:
+    """Write a random Qwen2.5-VL with tokenizer and processor to the new folder `out`; returns its parameter count.
+
+    Raises:
+        StvgError: `out` exists and is not empty.
+    """
+    import torch
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    config = config or TinyConfig()
+    if out.exists() and any(out.iterdir()):
+        raise StvgError(f"{out} exists and is not empty: choose another folder or delete it")
+    tokenizer = _tokenizer(config)
+    ids = tokenizer.convert_tokens_to_ids
+    heads = max(1, config.hidden // 32)
+    model_config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": config.hidden,
+            "intermediate_size": 2 * config.hidden,
+            "num_hidden_layers": config.layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": max(1, heads // 2),
+            "max_position_embeddings": 32768,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 10000.0},
+            "tie_word_embeddings": True,
+            "bos_token_id": None,
+            "eos_token_id": ids("<|im_end|>"),
+            "pad_token_id": ids("<|endoftext|>"),
+        },
+        vision_config={
+            "depth": config.vision_depth,
+            "hidden_size": config.hidden,
+            "intermediate_size": 2 * config.hidden,
+            "num_heads": heads,
+            "out_hidden_size": config.hidden,
+            "spatial_merge_size": config.spatial_merge,
+            "fullatt_block_indexes": [config.vision_depth - 1],
+            "tokens_per_second": 2,
+        },
+        tie_word_embeddings=True,
+        image_token_id=ids("<|image_pad|>"),
+        video_token_id=ids("<|video_pad|>"),
+        vision_start_token_id=ids("<|vision_start|>"),
+        vision_end_token_id=ids("<|vision_end|>"),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model: Any = Qwen2_5_VLForConditionalGeneration(model_config)
+    model.generation_config.eos_token_id = ids("<|im_end|>")
+    model.generation_config.pad_token_id = ids("<|endoftext|>")
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+    try:
+        model.save_pretrained(unfinished)
+        _processor(tokenizer, config.spatial_merge).save_pretrained(unfinished)
+        if out.exists():
+            out.rmdir()
+        os.replace(unfinished, out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return sum(p.numel() for p in model.parameters())
+
+
+def _processor(tokenizer: Any, spatial_merge: int) -> Any:
+    from transformers import Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
+
+    size = {"patch_size": 14, "temporal_patch_size": 2, "merge_size": spatial_merge}
+    return Qwen2_5_VLProcessor(
+        image_processor=Qwen2VLImageProcessor(**size),
+        video_processor=Qwen2VLVideoProcessor(**size),
+        tokenizer=tokenizer,
+        chat_template=_CHAT_TEMPLATE,
+    )
+
+
+def _tokenizer(config: TinyConfig) -> Any:
+    """Byte-level, so that any text can be written; the words of the prompts and the pieces of answers are one token."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=2000,
+        min_frequency=1,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        special_tokens=list(_SPECIAL),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(_corpus(), trainer)
+    bpe.add_tokens([AddedToken(piece, normalized=False) for piece in _answer_pieces(config)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=32768
+    )
+
+
+def _corpus() -> Iterator[str]:
+    from swift_stvg.synth import WORDS
+
+    for unit in UNITS:
+        for coords in COORDS:
+            for think in (True, False):
+                yield AnswerFormat(think, unit, coords).instruction()
+    yield "system\nuser\nassistant\n frames seconds per second pixels what which? . ,"
+    for word in WORDS:
+        yield f"{word} {word}"
+
+
+def _answer_pieces(config: TinyConfig) -> Iterator[str]:
+    for tag in ("time", "think_bbox", "pred_bbox"):
+        yield from (f"<{tag}> ", f" </{tag}>")
+    yield from (" - ", "], ", "]")
+    for number in range(max(config.max_coordinate, config.max_index) + 1):
+        yield str(number)
+    for number in range(config.max_coordinate + 1):
+        yield f"{number}, "
+    for number in range(config.max_index + 1):
+        yield f"{number}. ["

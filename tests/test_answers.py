@@ -1,0 +1,109 @@
+"""The answer format: one object that writes, checks and reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swift_stvg.answers import COORDS, UNITS, Answer, AnswerFormat, BoxList
+from tests.helpers import answer, boxes
+
+FORMATS = [AnswerFormat(think, unit, coords) for think in (True, False) for unit in UNITS for coords in COORDS]
+numbers = st.integers(0, 9_999_999)
+box_lists = st.lists(st.tuples(numbers, numbers, numbers, numbers, numbers), min_size=1, max_size=20).map(
+    lambda rows: BoxList(np.array([r[0] for r in rows]), np.array([r[1:] for r in rows], dtype=np.float64))
+)
+
+
+@given(st.tuples(numbers, numbers), box_lists, box_lists, st.sampled_from(FORMATS))
+def test_parse_inverts_render(span: tuple[int, int], think: BoxList, pred: BoxList, fmt: AnswerFormat) -> None:
+    original = Answer(span, think if fmt.think else None, pred)
+    text = fmt.render(original)
+    assert fmt.is_valid(text)
+    assert fmt.parse(text) == original
+
+
+@given(st.tuples(numbers, numbers), box_lists, st.sampled_from(["x", " .", "-"]))
+def test_lenient_and_strict_reading_agree(span: tuple[int, int], both: BoxList, noise: str) -> None:
+    fmt = AnswerFormat()
+    text = fmt.render(Answer(span, both, both))
+    lenient, valid = fmt.read(text + noise)
+    assert not valid
+    assert lenient == fmt.parse(text)
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=str)
+def test_instruction_shows_a_valid_answer_and_names_the_convention(fmt: AnswerFormat) -> None:
+    text = fmt.instruction()
+    example = next(line[line.index("<time>") :] for line in text.splitlines() if "<time> 5" in line)
+    assert fmt.is_valid(example)
+    assert ("second" in text) == (fmt.unit == "second")
+    assert ("thousandths" in text) == (fmt.coords == "norm1000")
+    assert ("<think_bbox>" in text) == fmt.think
+
+
+INVALID = [
+    ("", "nothing"),
+    (answer("2 - 5", boxes(2, 5), boxes(2, 5)) + ".", "a character after"),
+    (answer("2 - 5", boxes(2, 5), boxes(2, 5)).replace("<time>", "<Time>"), "another tag"),
+    (answer("2 - 5", boxes(2, 5) + ",", boxes(2, 5)), "a comma too many"),
+    (answer("2 - 5", boxes(2, 5).replace(".", ":"), boxes(2, 5)), "colons"),
+    (answer("2 - 5", "", boxes(2, 5)), "an empty list"),
+    (answer("2 to 5", boxes(2, 5), boxes(2, 5)), "words in the time"),
+    (answer("2 - 5", boxes(2, 5, "1, 2, 3"), boxes(2, 5)), "three coordinates"),
+    (answer("2 - 5", boxes(2, 5, "1, 2, 3, -4"), boxes(2, 5)), "a sign"),
+]
+
+
+@pytest.mark.parametrize(("text", "reason"), INVALID, ids=[case[1] for case in INVALID])
+def test_invalid(text: str, reason: str) -> None:
+    assert not AnswerFormat().is_valid(text), reason
+
+
+LENIENT_TIMES = [
+    ("2 to 5", (2, 5)),
+    ("2.4s - 4.6s", (2, 5)),
+    ("from 2 – 5 s", (2, 5)),
+    ("[2, 5]", (2, 5)),
+    ("5 - 2", (5, 2)),
+    ("2", None),
+    ("-2 - 5", None),
+    ("two - five", None),
+]
+
+
+@pytest.mark.parametrize(("time", "span"), LENIENT_TIMES)
+def test_lenient_time(time: str, span: tuple[int, int] | None) -> None:
+    assert AnswerFormat().parse(answer(time, "", "")).span == span
+
+
+def test_failures_say_which_part_and_why() -> None:
+    parsed = AnswerFormat().parse("<time> soon </time> <think_bbox> 3. [1, 2] </think_bbox>")
+    assert parsed.failures == {
+        "time": "no two numbers in <time>: ' soon '",
+        "think_bbox": "no readable box in <think_bbox>: ' 3. [1, 2] '",
+        "pred_bbox": "no <pred_bbox>",
+    }
+
+
+def test_a_part_ends_where_the_next_tag_begins() -> None:
+    parsed = AnswerFormat().parse("<time> 2 - 5 <think_bbox> 2. [1, 2, 3, 4] <pred_bbox> 3. [5, 6, 7, 8]")
+    assert parsed.think == BoxList(np.array([2]), np.array([[1.0, 2, 3, 4]]))
+    assert parsed.pred == BoxList(np.array([3]), np.array([[5.0, 6, 7, 8]]))
+
+
+def test_incomplete_answers_cannot_be_rendered() -> None:
+    one = BoxList(np.array([2]), np.array([[1.0, 2, 3, 4]]))
+    with pytest.raises(ValueError, match="only a complete answer"):
+        AnswerFormat().render(Answer((2, 2), None, one))
+    with pytest.raises(ValueError, match="whole numbers"):
+        AnswerFormat().render(Answer((2, 2), one, BoxList(np.array([2]), np.array([[0.5, 2, 3, 4]]))))
+
+
+def test_unknown_variants_are_refused() -> None:
+    with pytest.raises(ValueError, match="unit must be one of"):
+        AnswerFormat(unit="minute")
+    with pytest.raises(ValueError, match="coords must be one of"):
+        AnswerFormat(coords="yards")

@@ -1,0 +1,235 @@
+"""The rewards against cases worked out by hand, and their guarantees for any string."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swift_stvg.answers import AnswerFormat
+from swift_stvg.rewards import REWARDS, Batch
+from tests.helpers import answer, boxes, contract
+
+FIVE = ("stvg_format", "stvg_consistency", "stvg_temporal", "stvg_spatial", "stvg_think")
+BOUNDS = {
+    "stvg_format": (0, 1),
+    "stvg_consistency": (0, 1),
+    "stvg_temporal": (0, 1),
+    "stvg_spatial": (-10, 2),
+    "stvg_think": (0, 6),
+    "stvg_spatial_giou": (-2, 2),
+    "stvg_spatial_l1": (-8, 0),
+    "stvg_tiou": (0, 1),
+    "stvg_viou": (0, 1),
+}
+
+# The truth: frames 2 to 5 of 10, box (.2, .2, .6, .6), area .16. Per-frame GIoU - L1 of the boxes used below:
+SHIFTED = "30, 20, 70, 60"  # IoU .12/.20 = .6, hull = union: GIoU .6; L1 .2
+WHOLE = "0, 0, 100, 100"  # IoU = GIoU = .16; L1 .2 + .2 + .4 + .4 = 1.2
+APART = "70, 70, 90, 90"  # IoU 0, union .20, hull .49: GIoU -.29/.49; L1 .5 + .5 + .3 + .3 = 1.6
+OUTSIDE = "200, 200, 300, 300"  # clipped to the corner point: union .16, hull .64, GIoU -.75; L1 .8 + .8 + .4 + .4 = 2.4
+R_SHIFTED, R_WHOLE, R_APART, R_OUTSIDE, R_WORST = 0.4, -1.04, -0.29 / 0.49 - 1.6, -3.15, -5.0
+EXACT = boxes(2, 5)
+
+CASES = [
+    # completion, (format, consistency, temporal, spatial, think), reason
+    (answer("2 - 5", EXACT, EXACT), (1, 1, 1, 2, 0), "exact: 5 in all"),
+    (f" \n{answer('2 - 5', EXACT, EXACT)}\n", (1, 1, 1, 2, 0), "space around the answer is allowed"),
+    (answer("2-5", EXACT, EXACT).replace(", ", ","), (1, 1, 1, 2, 0), "spacing inside is free"),
+    (answer("2 - 5", boxes(2, 5, SHIFTED), EXACT), (1, 1, 1, 1 + R_SHIFTED, 0.6), "refined to the truth"),
+    (answer("2 - 5", EXACT, boxes(2, 5, SHIFTED)), (1, 1, 1, 1 + R_SHIFTED, 0), "made worse: no negative think reward"),
+    (answer("2 - 5", boxes(2, 5, WHOLE), boxes(2, 5, WHOLE)), (1, 1, 1, 2 * R_WHOLE, 0), "whole-frame boxes"),
+    (answer("2 - 5", boxes(2, 5, APART), EXACT), (1, 1, 1, 1 + R_APART, 1 - R_APART), "think boxes disjoint in space"),
+    (answer("2 - 5", boxes(2, 5, OUTSIDE), EXACT), (1, 1, 1, 1 + R_OUTSIDE, 1 - R_OUTSIDE), "outside boxes are clipped"),
+    (answer("2 - 5", boxes(2, 5, "60, 20, 20, 60"), EXACT), (1, 1, 1, 1 + R_WORST, 6), "inverted boxes count as worst"),
+    (answer("2 - 3", boxes(2, 3), boxes(2, 3)), (1, 1, 0.5, 2, 0), "half the span: the mean is over T_cap only"),
+    (answer("0 - 9", boxes(0, 9), boxes(0, 9)), (1, 1, 0.4, 2, 0), "whole clip: 4 of 10 frames"),
+    (answer("4 - 7", boxes(4, 7), boxes(4, 7)), (1, 1, 2 / 6, 2, 0), "overlap of 2 in a union of 6"),
+    (answer("6 - 9", boxes(6, 9), boxes(6, 9)), (1, 1, 0, 0, 0), "disjoint in time: empty intersection gives 0"),
+    (answer("5 - 2", EXACT, EXACT), (1, 0, 0, 0, 0), "reversed span: well formed, but nothing else"),
+    (answer("2 - 5", EXACT, boxes(2, 4)), (1, 0, 1, 1 + (3 + R_WORST) / 4, 0), "a missing box counts as the worst one"),
+    (answer("2 - 5", boxes(2, 4), EXACT), (1, 0, 1, 1 + (3 + R_WORST) / 4, 1.5), "a missing think box likewise"),
+    (answer("2 - 5", EXACT, boxes(2, 6)), (1, 0, 1, 2, 0), "a box beyond the span breaks consistency only"),
+    (
+        answer("2 - 5", EXACT, EXACT + f", 5. [{WHOLE}]"),
+        (1, 0, 1, 2, 0),
+        "of a repeated index the first counts, and the list is not consistent",
+    ),
+    (
+        answer("2 - 5", EXACT, "3. [20, 20, 60, 60], 2. [20, 20, 60, 60], " + boxes(4, 5)),
+        (1, 0, 1, 2, 0),
+        "out of order: not consistent, boxes still found",
+    ),
+    (answer("2 - 5", EXACT, ""), (0, 0, 1, 1, 0), "an empty list cannot be read: its terms are 0"),
+    (answer("2 - 5", "", EXACT), (0, 0, 1, 1, 0), "no think boxes: no think reward either"),
+    (answer("", EXACT, EXACT), (0, 0, 0, 0, 0), "no time: nothing that needs it"),
+    (f"<time> 2 - 5 </time> <pred_bbox> {EXACT} </pred_bbox>", (0, 0, 1, 1, 0), "no think part"),
+    ("Sure: " + answer("2 - 5", EXACT, EXACT), (0, 1, 1, 2, 0), "text before: format 0, the rest is read"),
+    (answer("2 - 5", EXACT, EXACT) + " done", (0, 1, 1, 2, 0), "text after"),
+    (answer("2 - 5", EXACT, EXACT) * 2, (0, 1, 1, 2, 0), "the whole answer twice: the first counts"),
+    ("<time> 0 - 9 </time> " + answer("2 - 5", EXACT, EXACT), (0, 0, 0.4, 2, 0), "repeated tag: the first counts"),
+    (
+        f"<time> 2 - 5 </time> <pred_bbox> {EXACT} </pred_bbox> <think_bbox> {EXACT} </think_bbox>",
+        (0, 1, 1, 2, 0),
+        "wrong order",
+    ),
+    (answer("2 - 5", EXACT, EXACT)[:-13], (0, 1, 1, 2, 0), "cut off before the last closing tag"),
+    (answer("٢ - ٥", EXACT, EXACT), (0, 0, 0, 0, 0), "digits of other scripts are not numbers here"),
+    (answer("２ - ５", EXACT, EXACT), (0, 0, 0, 0, 0), "nor full-width ones"),
+    (answer("2 - " + "9" * 400, EXACT, EXACT), (0, 0, 0, 0, 0), "a number of 400 digits is unreadable"),
+    (answer("2 - 9999999", EXACT, EXACT), (1, 0, 4 / 9999998, 2, 0), "a huge but readable end"),
+    (
+        answer("2 - 5", EXACT, boxes(2, 4) + ", 5. [" + "9" * 300 + ", 0, 0, 0]"),
+        (0, 0, 1, 1 + (3 + R_WORST) / 4, 0),
+        "a box with an endless number is unusable",
+    ),
+    (answer("2 - 5", EXACT, boxes(2, 5, "nan, inf, 60, 60")), (0, 0, 1, 1, 0), "words for numbers: no readable box"),
+    (
+        answer("2 - 5", EXACT, boxes(2, 5, "20.0, 20.0, 60.0, 60.0")),
+        (0, 1, 1, 2, 0),
+        "decimals are read, but are not the form",
+    ),
+    (answer("2 - 5", EXACT, boxes(2, 5, "-9, 20, 60, 60")), (0, 1, 1, 2 - (1 - 0.16 / 0.24) - 0.2, 0), "negative: clipped"),
+    (answer("-2 - 5", EXACT, EXACT), (0, 0, 0, 0, 0), "a negative start is no index"),
+    ("", (0, 0, 0, 0, 0), "empty"),
+    ("I cannot see any object.", (0, 0, 0, 0, 0), "prose"),
+]
+
+
+@pytest.mark.parametrize(("completion", "expected", "reason"), CASES, ids=[case[2] for case in CASES])
+def test_by_hand(completion: str, expected: tuple[float, ...], reason: str) -> None:
+    batch = Batch([completion], [contract()])
+    got = {name: REWARDS[name](batch)[0] for name in FIVE}
+    assert got == pytest.approx(dict(zip(FIVE, expected, strict=True)), abs=1e-12), reason
+
+
+def test_exact_answer_earns_exactly_five() -> None:
+    weights = dict.fromkeys(FIVE, 1.0) | {"stvg_think": 0.5}
+    row = contract(box=(13, 27, 61, 83))
+    batch = Batch([row.format.render(row.answer)], [row])
+    assert sum(weights[name] * REWARDS[name](batch)[0] for name in FIVE) == 5.0
+
+
+def test_variants_by_hand() -> None:
+    batch = Batch([answer("2 - 5", boxes(2, 5, APART), boxes(2, 5, SHIFTED))], [contract()])
+    assert REWARDS["stvg_spatial_giou"](batch)[0] == pytest.approx(0.6 - 0.29 / 0.49)
+    assert REWARDS["stvg_spatial_l1"](batch)[0] == pytest.approx(-0.2 - 1.6)
+    assert REWARDS["stvg_viou"](batch)[0] == pytest.approx(0.6)
+    assert REWARDS["stvg_tiou"](batch)[0] == 1.0
+
+
+VIOU = [
+    # span written, boxes written, vIoU, reason
+    ((2, 5), (2, 5), 1.0, "exact"),
+    ((0, 9), (0, 9), 0.4, "4 of 10 frames"),
+    ((4, 7), (4, 7), 2 / 6, "2 shared of 6"),
+    ((2, 5), (2, 3), 0.5, "boxes missing in half the frames"),
+    ((6, 9), (6, 9), 0.0, "disjoint"),
+]
+
+
+@pytest.mark.parametrize(("span", "listed", "expected", "reason"), VIOU, ids=[v[3] for v in VIOU])
+def test_viou(span: tuple[int, int], listed: tuple[int, int], expected: float, reason: str) -> None:
+    text = answer(f"{span[0]} - {span[1]}", boxes(*listed), boxes(*listed))
+    assert REWARDS["stvg_viou"](Batch([text], [contract()]))[0] == pytest.approx(expected), reason
+
+
+def test_frames_without_truth_are_left_out() -> None:
+    row = contract(gaps=(3,))
+    text = answer("2 - 5", boxes(2, 5), f"2. [20, 20, 60, 60], 3. [{APART}], " + boxes(4, 5))
+    batch = Batch([text], [row])
+    assert [REWARDS[name](batch)[0] for name in FIVE] == [1, 1, 1, 2, 0]
+    assert REWARDS["stvg_viou"](batch)[0] == 1.0
+    assert row.format.is_valid(row.format.render(row.answer))
+
+
+@pytest.mark.parametrize(
+    ("floor", "expected"), [(None, -5.0), (-1.0, -1.0), (0.0, 0.0)], ids=["off", "-1", "0: never below an empty answer"]
+)
+def test_floor_clamps_each_frame(floor: float | None, expected: float) -> None:
+    text = answer("2 - 5", EXACT, boxes(2, 5, "60, 60, 20, 20"))
+    assert REWARDS["stvg_spatial"](Batch([text], [contract(floor=floor)]))[0] == pytest.approx(1 + expected)
+
+
+def test_without_think_boxes() -> None:
+    row = contract(fmt=AnswerFormat(think=False))
+    text = f"<time> 2 - 5 </time> <pred_bbox> {EXACT} </pred_bbox>"
+    assert [REWARDS[name](Batch([text], [row]))[0] for name in FIVE] == [1, 1, 1, 1, 0]
+    with_think = Batch([answer("2 - 5", EXACT, EXACT)], [row])
+    assert REWARDS["stvg_format"](with_think)[0] == 0, "think boxes that were not asked for break the form"
+
+
+def test_rows_of_a_batch_do_not_touch_each_other() -> None:
+    texts = [case[0] for case in CASES]
+    rows = [contract(row_id=str(i)) for i in range(len(texts))]
+    together = Batch(texts, rows)
+    for name, reward in REWARDS.items():
+        alone = [reward(Batch([text], [row]))[0] for text, row in zip(texts, rows, strict=True)]
+        assert reward(together).tolist() == alone, name
+
+
+def test_mixed_conventions_in_a_batch() -> None:
+    thousandths = contract(box=(200, 200, 600, 600), fmt=AnswerFormat(coords="norm1000"))
+    texts = [answer("2 - 5", EXACT, EXACT), answer("2 - 5", boxes(2, 5, "200, 200, 600, 600"), EXACT)]
+    spatial = REWARDS["stvg_spatial"](Batch(texts, [contract(), thousandths]))
+    assert spatial[0] == 2.0
+    assert spatial[1] < 0, "pixels where thousandths were asked for"
+
+
+def test_empty_batch() -> None:
+    assert all(reward(Batch([], [])).shape == (0,) for reward in REWARDS.values())
+
+
+def test_length_mismatch_is_an_error() -> None:
+    with pytest.raises(ValueError, match="2 completions but 1 contracts"):
+        Batch(["", ""], [contract()])
+
+
+pieces = st.lists(
+    st.one_of(
+        st.sampled_from(
+            ["<time>", "</time>", "<think_bbox>", "</think_bbox>", "<pred_bbox>", "</pred_bbox>", " - ", ", ", ". [", "]"]
+        ),
+        st.integers(-10, 10**9).map(str),
+        st.sampled_from(["2 - 5", EXACT, boxes(0, 9, WHOLE), "NaN", "1e999", "-", "٣", "\x00", "\ud800"]),
+        st.text(max_size=8),
+    ),
+    max_size=30,
+).map("".join)
+
+
+@given(pieces, st.sampled_from([AnswerFormat(), AnswerFormat(think=False), AnswerFormat(True, "second", "norm1000")]))
+def test_any_string_is_finite_and_bounded(text: str, fmt: AnswerFormat) -> None:
+    batch = Batch([text], [contract(fmt=fmt)])
+    for name, reward in REWARDS.items():
+        value = reward(batch)[0]
+        low, high = BOUNDS[name]
+        assert np.isfinite(value), name
+        assert low <= value <= high, name
+
+
+HOSTILE = {
+    "digits": "<time>" + "1" * 10**6,
+    "spaces": answer("2 - 5", " " * 10**6, EXACT),
+    "open entries": "<pred_bbox>" + "1. [" * 250_000,
+    "half entries": "<pred_bbox>" + "1.[1," * 200_000,
+    "entries without end": "<time> 1 - 2 </time> <think_bbox>" + "5. [1, 2, 3, 4], " * 60_000,
+    "long valid list": answer("2 - 5", boxes(0, 40_000), EXACT),
+    "valid list, bad end": answer("2 - 5", boxes(0, 40_000) + ", x", EXACT),
+    "tags": "<time><think_bbox><pred_bbox>" * 34_000,
+    "brackets": "<" * 10**6,
+    "numbers": "<time>" + "5 " * 500_000,
+    "spaced digits": "<pred_bbox>" + "1       " * 125_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_time_grows_linearly(name: str) -> None:
+    """1 MB within a second in all; a quadratic step would take minutes, so the bound does not depend on the machine."""
+    start = time.perf_counter()
+    batch = Batch([HOSTILE[name]], [contract()])
+    assert all(np.isfinite(reward(batch)).all() for reward in REWARDS.values())
+    assert time.perf_counter() - start < 1.0

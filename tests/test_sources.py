@@ -1,0 +1,350 @@
+"""The sources: real folder layouts, and every trap of the raw annotations, each counted by its reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from swift_stvg.errors import DataError
+from swift_stvg.rows import Contract
+from swift_stvg.settings import Settings
+from swift_stvg.sources import load_rows, load_samples
+from swift_stvg.sources.report import LoadReport
+from tests.videos import write_video
+
+TIMES = np.arange(100) / 5.0  # 20 s at 5 frames per second
+
+
+def settings(root: Path, **values: Any) -> Settings:
+    return Settings(data_root=str(root), **values)
+
+
+def write_json(path: Path, data: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data))
+
+
+def v1(**changes: Any) -> dict[str, Any]:
+    """An entry of HC-STVG v1: 30 boxes from frame 11, counted from 1."""
+    return {
+        "bbox": [[10, 8, 20, 30]] * 30,
+        "st_time": 2.0,
+        "ed_time": 7.9,
+        "img_num": 100,
+        "caption": "The man in red stands up.",
+        "width": 64,
+        "height": 48,
+        "st_frame": 11,
+    } | changes
+
+
+def v2(**changes: Any) -> dict[str, Any]:
+    entry = v1() | {"English": "The man in red stands up.", "img_size": [48, 64, 3], "ed_frame": 55}
+    for key in ("caption", "width", "height"):
+        del entry[key]
+    return entry | changes
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", TIMES)
+
+
+def place(video: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(video)
+
+
+LAYOUTS = [
+    ("hcstvg_v1", "train", "hc-stvg/v1_video/a.mp4", "hc-stvg/annos/hcstvg_v1/train.json", v1),
+    ("hcstvg_v1", "test", "hcstvg/video/part_3/a.mkv", "hcstvg/test.json", v1),
+    ("hcstvg_v2", "train", "hc-stvg2/v2_video/a.mp4", "hc-stvg2/annos/hcstvg_v2/train.json", v2),
+    ("hcstvg_v2", "val", "hc-stvg2/v2_video/a.mp4", "hc-stvg2/annos/hcstvg_v2/test.json", v2),
+    ("hcstvg_v2", "val", "hcstvg/video/12/a.mkv", "hcstvg/valv2.json", v2),
+    ("hcstvg_v2", "val", "hcstvg_v2/12/a.mkv", "hcstvg_v2/anno_v2/val_v2.json", v2),
+]
+
+
+@pytest.mark.parametrize(("name", "split", "video", "annotation", "entry"), LAYOUTS, ids=[x[3] for x in LAYOUTS])
+def test_hcstvg_layouts(tmp_path: Path, clip: Path, name: str, split: str, video: str, annotation: str, entry: Any) -> None:
+    place(clip, tmp_path / video)
+    write_json(tmp_path / annotation, {"a.mp4": entry()})
+    rows, report = load_rows(name, split, settings(tmp_path))
+    assert report.summary() == f"{name}:{split}: 1 rows kept, 0 dropped"
+    contract = Contract.from_json(rows[0]["stvg"])
+    # frames 10 to 39 at 5 per second: seconds 2.0 to 7.8; samples every 0.5 s lie at frames 0, 2, 5, 7, 10, ...
+    shown = contract.timeline.frames[contract.span[0] : contract.span[1] + 1]
+    assert (shown[0], shown[-1]) == (10, 37)
+    assert (contract.dataset, contract.split, contract.category) == (name, split, "person")
+
+
+def test_a_folder_shared_by_both_versions(tmp_path: Path, clip: Path) -> None:
+    place(clip, tmp_path / "hcstvg/video/1/a.mp4")
+    write_json(tmp_path / "hcstvg/train.json", {"a.mp4": v1()})
+    write_json(tmp_path / "hcstvg/trainv2.json", {"a.mp4": v2(English="Another sentence.")})
+    first = load_rows("hcstvg_v1", "train", settings(tmp_path))[0][0]
+    second = load_rows("hcstvg_v2", "train", settings(tmp_path))[0][0]
+    assert "stands up" in first["messages"][1]["content"]
+    assert "Another sentence." in second["messages"][1]["content"]
+
+
+HCSTVG_TRAPS: list[tuple[str, dict[str, Any], str | None]] = [
+    ("boxes beyond the image are clipped", {"bbox": [[50, 40, 100, 100]] * 30}, None),
+    ("negative corners are clipped", {"bbox": [[-5, -5, 30, 30]] * 30}, None),
+    ("one inverted box among good ones is left out", {"bbox": [[10, 8, -20, 30]] + [[10, 8, 20, 30]] * 29}, None),
+    ("the end is where the boxes end, whatever ed_time says", {"ed_time": 1.0}, None),
+    ("only inverted boxes", {"bbox": [[10, 8, -20, 30]] * 30}, "no usable box"),
+    ("all boxes outside the image", {"bbox": [[200, 8, 20, 30]] * 30}, "no usable box"),
+    ("no boxes", {"bbox": []}, "event ends before it begins"),
+    ("begins after the video", {"st_frame": 500}, "event ends before it begins"),
+    ("ragged boxes", {"bbox": [[1, 2, 3], [1, 2, 3, 4]]}, "malformed annotation"),
+    ("NaN", {"bbox": [[float("nan")] * 4] * 30}, "no usable box"),
+    ("empty caption", {"caption": "  "}, "no sentence"),
+    ("null caption", {"caption": None}, "no sentence"),
+    ("caption that is no text", {"caption": 7}, "malformed annotation"),
+    ("no frames", {"img_num": 0}, "no frame count or frame rate"),
+    ("no size", {"width": 0}, "no frame size"),
+    ("another shape", {"width": 48, "height": 64}, "video and annotation differ in shape"),
+]
+
+
+@pytest.mark.parametrize(("title", "changes", "reason"), HCSTVG_TRAPS, ids=[t[0] for t in HCSTVG_TRAPS])
+def test_hcstvg_traps(tmp_path: Path, clip: Path, title: str, changes: dict[str, Any], reason: str | None) -> None:
+    place(clip, tmp_path / "hc-stvg/good.mp4")
+    place(clip, tmp_path / "hc-stvg/odd.mp4")
+    write_json(tmp_path / "hc-stvg/train.json", {"good.mp4": v1(), "odd.mp4": v1(**changes)})
+    rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
+    assert [Contract.from_json(row["stvg"]).id for row in rows] == ["good.mp4"] + ["odd.mp4"] * (reason is None)
+    assert {key: count for key, (count, _) in report.dropped.items()} == ({} if reason is None else {reason: 1})
+    assert all("odd.mp4" in example for _, example in report.dropped.values())
+    for row in rows:
+        contract = Contract.from_json(row["stvg"])
+        assert (contract.boxes_xyxy >= 0).all()
+        assert (contract.boxes_xyxy[:, 2:] <= contract.size_wh).all()
+        assert (contract.boxes_xyxy[:, 2:] > contract.boxes_xyxy[:, :2]).all()
+
+
+def test_strict_makes_the_first_problem_an_error(tmp_path: Path, clip: Path) -> None:
+    place(clip, tmp_path / "hc-stvg/odd.mp4")
+    write_json(tmp_path / "hc-stvg/train.json", {"odd.mp4": v1(bbox=[])})
+    with pytest.raises(DataError, match=r"hcstvg_v1:train: event ends before it begins: .*odd\.mp4.*strict"):
+        load_rows("hcstvg_v1", "train", settings(tmp_path), strict=True)
+
+
+def test_nominal_frame_rate_is_rescaled(tmp_path: Path) -> None:
+    write_video(tmp_path / "hc-stvg/a.mp4", np.arange(599) / 29.97)
+    write_json(tmp_path / "hc-stvg/train.json", {"a.mp4": v1(img_num=600, st_frame=571, bbox=[[10, 8, 20, 30]] * 30)})
+    row = load_rows("hcstvg_v1", "train", settings(tmp_path))[0][0]
+    contract = Contract.from_json(row["stvg"])
+    # frames 570 to 599 of a nominal 600; the sample at 19.0 s is decoded frame 569, annotated as 570
+    assert contract.timeline.frames[38] == 569
+    assert contract.span == (38, 39)
+    assert contract.timeline.times_s[-1] == pytest.approx(19.5, abs=0.02)
+
+
+DAMAGE = {
+    "missing": (None, "video missing"),
+    "empty": (b"", "video unreadable"),
+    "cut": ("half", "video unreadable"),
+    "short": ("short", "video and annotation differ in length"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_videos_are_counted(tmp_path: Path, clip: Path, kind: str) -> None:
+    content, reason = DAMAGE[kind]
+    odd = tmp_path / "hc-stvg/odd.mp4"
+    place(clip, tmp_path / "hc-stvg/good.mp4")
+    if content == "short":
+        write_video(odd, TIMES[:40])
+    elif content is not None:
+        odd.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2] if content == "half" else b"")
+    write_json(tmp_path / "hc-stvg/train.json", {"odd.mp4": v1(), "good.mp4": v1()})
+    rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
+    assert len(rows) == 1
+    assert {key: count for key, (count, _) in report.dropped.items()} == {reason: 1}
+    assert f"1 x {reason}, e.g. " in report.summary()
+
+
+def vidstg(**changes: Any) -> dict[str, Any]:
+    return {
+        "vid": "77",
+        "fps": 5.0,
+        "frame_count": 100,
+        "width": 64,
+        "height": 48,
+        "used_segment": {"begin_fid": 20, "end_fid": 99},
+        "temporal_gt": {"begin_fid": 40, "end_fid": 100},
+        "subject/objects": [{"tid": 1, "category": "adult"}],
+        "captions": [{"description": "an adult waves.", "type": "person", "target_id": 1}],
+        "questions": [{"description": "who waves?", "type": "person", "target_id": 1}],
+    } | changes
+
+
+def vidor(missing: tuple[int, ...] = ()) -> dict[str, Any]:
+    box = {"xmin": 10, "ymin": 8, "xmax": 30, "ymax": 38}
+    entry = [{"tid": 1, "bbox": box, "generated": 0, "tracker": "none"}]
+    return {"video_id": "77", "trajectories": [[] if f in missing else entry for f in range(100)]}
+
+
+VIDSTG_LAYOUTS = [
+    ("vidstg/video/1164/77.mp4", "vidstg/test_annotations.json", "vidstg/validation/1164/77.json"),
+    ("vidstg/videos/77.mp4", "vidstg/sent_annos/test_annotations.json", "vidstg/bbox_annos/77.json"),
+    ("vidor/videos/77.mp4", "vidstg/annotations/test_annotations.json", "vidor/validation/0000/77.json"),
+]
+
+
+@pytest.mark.parametrize("layout", VIDSTG_LAYOUTS, ids=[x[1] for x in VIDSTG_LAYOUTS])
+def test_vidstg_layouts(tmp_path: Path, clip: Path, layout: tuple[str, str, str]) -> None:
+    place(clip, tmp_path / layout[0])
+    write_json(tmp_path / layout[1], [vidstg()])
+    write_json(tmp_path / layout[2], vidor())
+    rows, report = load_rows("vidstg", "test", settings(tmp_path))
+    assert (report.kept, report.n_dropped) == (2, 0)
+    contract = Contract.from_json(rows[0]["stvg"])
+    assert contract.id == "00000_c0_77"
+    assert contract.category == "adult"
+    # the clip is frames 20 to 99: 16 s, 32 samples; the event is frames 40 to 99, from second 4 of the clip
+    assert contract.timeline.frames[0] == 20
+    assert contract.timeline.size == 32
+    assert contract.span == (8, 31)
+    assert contract.timeline.times_s[8] == pytest.approx(4.0)
+
+
+def vidstg_root(root: Path, clip: Path, annotation: Any, trajectories: Any) -> Path:
+    place(clip, root / "vidstg/videos/77.mp4")
+    write_json(root / "vidstg/test_annotations.json", [vidstg(), annotation])
+    write_json(root / "vidstg/bbox_annos/77.json", trajectories)
+    return root
+
+
+def test_vidstg_declarative_and_interrogative_apart(tmp_path: Path, clip: Path) -> None:
+    root = vidstg_root(tmp_path, clip, vidstg(questions=[]), vidor())
+    for kind, count in (("declarative", 2), ("interrogative", 1)):
+        rows, report = load_rows("vidstg", f"test_{kind}", settings(root))
+        assert {Contract.from_json(row["stvg"]).query for row in rows} == {kind}
+        assert (len(rows), report.n_dropped) == (count, 0)
+        assert report.notes["annotations without questions"][0] == 1
+
+
+def test_gaps_in_a_trajectory_stay_gaps(tmp_path: Path, clip: Path) -> None:
+    root = vidstg_root(tmp_path, clip, vidstg(), vidor(missing=(45, 70)))
+    row = load_rows("vidstg", "test", settings(root))[0][0]
+    contract = Contract.from_json(row["stvg"])
+    everything = set(range(contract.span[0], contract.span[1] + 1))
+    missing = {int(np.flatnonzero(contract.timeline.frames == frame)[0]) for frame in (45, 70)}
+    assert everything - set(contract.index.tolist()) == missing
+    assert contract.format.is_valid(row["messages"][-1]["content"]), "the written answer has a box everywhere"
+
+
+VIDSTG_TRAPS: list[tuple[str, Any, str | None]] = [
+    ("an event between two samples", {"temporal_gt": {"begin_fid": 41, "end_fid": 42}}, None),
+    ("a segment that ends beyond the video", {"used_segment": {"begin_fid": 0, "end_fid": 120}}, None),
+    ("an event that begins before the clip", {"temporal_gt": {"begin_fid": 10, "end_fid": 60}}, None),
+    ("neither caption nor question", {"captions": [], "questions": []}, "no sentence"),
+    ("an event outside the clip", {"temporal_gt": {"begin_fid": 2, "end_fid": 9}}, "event ends before it begins"),
+    ("an object without boxes", {"captions": [{"description": "x", "target_id": 9}]}, "no box for the object"),
+    ("no target", {"captions": [{"description": "x"}]}, "malformed annotation"),
+    ("no segment", {"used_segment": None}, "malformed annotation"),
+    ("another video", {"vid": "78"}, "video missing"),
+]
+
+
+@pytest.mark.parametrize(("title", "changes", "reason"), VIDSTG_TRAPS, ids=[t[0] for t in VIDSTG_TRAPS])
+def test_vidstg_traps(tmp_path: Path, clip: Path, title: str, changes: dict[str, Any], reason: str | None) -> None:
+    changed = vidstg(**({"questions": []} | changes))
+    rows, report = load_rows("vidstg", "test", settings(vidstg_root(tmp_path, clip, changed, vidor())))
+    assert {key: count for key, (count, _) in report.dropped.items()} == ({} if reason is None else {reason: 1})
+    assert len(rows) == 2 + (reason is None)
+    if title == "an event between two samples":
+        contract = Contract.from_json(rows[-1]["stvg"])
+        assert contract.span[0] == contract.span[1]
+        assert contract.timeline.times_s[contract.span[0]] == pytest.approx((41 - 20) / 5, abs=0.3)
+
+
+def test_missing_or_malformed_trajectory_files(tmp_path: Path, clip: Path) -> None:
+    root = vidstg_root(tmp_path, clip, vidstg(), {"trajectories": [[{"tid": 1}]]})
+    with pytest.raises(DataError, match="(?s)no usable row.*4 x malformed trajectory file"):
+        load_rows("vidstg", "test", settings(root))
+    (root / "vidstg/bbox_annos/77.json").unlink()
+    with pytest.raises(DataError, match="(?s)no usable row.*4 x no trajectory file"):
+        load_rows("vidstg", "test", settings(root))
+
+
+def line(**changes: Any) -> dict[str, Any]:
+    return {
+        "stvg_schema": 1,
+        "id": "a/0",
+        "video": "videos/a.mp4",
+        "sentence": "it moves",
+        "n_frames": 100,
+        "fps": 5.0,
+        "size_wh": [64, 48],
+        "span_frames": [10, 40],
+        "tube": [[f, 10, 8, 30, 38] for f in range(10, 40)],
+    } | changes
+
+
+JSONL_TRAPS: list[tuple[str, str, str | None]] = [
+    ("good", json.dumps(line(id="b")), None),
+    ("blank", "  ", None),
+    ("repeated id", json.dumps(line()), "repeated id"),
+    ("cut off", json.dumps(line(id="b"))[:-20], "malformed annotation"),
+    ("no object", "[1, 2]", "malformed annotation"),
+    ("a future schema", json.dumps(line(id="b", stvg_schema=2)), "unknown schema"),
+    ("no sentence", json.dumps(line(id="b", sentence=" ")), "no sentence"),
+    ("missing key", json.dumps({k: v for k, v in line(id="b").items() if k != "tube"}), "malformed annotation"),
+    ("missing video", json.dumps(line(id="b", video="videos/b.mp4")), "video missing"),
+    ("boxes outside the event", json.dumps(line(id="b", tube=[[50, 1, 2, 3, 4]])), "no usable box"),
+]
+
+
+@pytest.mark.parametrize(("title", "text", "reason"), JSONL_TRAPS, ids=[t[0] for t in JSONL_TRAPS])
+def test_jsonl(tmp_path: Path, clip: Path, title: str, text: str, reason: str | None) -> None:
+    place(clip, tmp_path / "videos/a.mp4")
+    (tmp_path / "mine.jsonl").write_text(json.dumps(line()) + "\n" + text + "\n")
+    rows, report = load_rows("stvg_jsonl", "mine.jsonl", settings(tmp_path))
+    assert {key: count for key, (count, _) in report.dropped.items()} == ({} if reason is None else {reason: 1})
+    assert len(rows) == 1 + (title == "good")
+    if reason:
+        assert "line 2 of" in report.dropped[reason][1] or title == "boxes outside the event" or title == "no sentence"
+
+
+ERRORS = [
+    ("hcstvg_v1", "train", "no folder of hcstvg_v1 in STVG_DATA_ROOT=.*: expected one of hc-stvg, hcstvg_v1"),
+    ("nonsense", "train", "unknown dataset 'nonsense'; the datasets are: hcstvg_v1"),
+    ("stvg_jsonl", "", "stvg_jsonl needs a file: stvg_jsonl:PATH.jsonl"),
+    ("stvg_jsonl", "none.jsonl", "no file .*none.jsonl"),
+    ("stvg_synthetic", "train", "make it with `swift-stvg synth"),
+]
+
+
+@pytest.mark.parametrize(("name", "split", "message"), ERRORS, ids=[e[0] + e[1] for e in ERRORS])
+def test_what_is_missing_is_said(tmp_path: Path, name: str, split: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load_rows(name, split, settings(tmp_path))
+
+
+def test_missing_or_broken_annotation_file(tmp_path: Path) -> None:
+    (tmp_path / "hc-stvg").mkdir()
+    with pytest.raises(DataError, match=r"no annotation file of hcstvg_v1:train in .*: looked for annos/hcstvg_v1/train"):
+        load_rows("hcstvg_v1", "train", settings(tmp_path))
+    (tmp_path / "hc-stvg/train.json").write_text('{"a.mp4": {')
+    with pytest.raises(DataError, match=r"train\.json cannot be read as JSON"):
+        load_rows("hcstvg_v1", "train", settings(tmp_path))
+
+
+def test_the_real_vidstg_annotations(stvg_test_data: Path, tmp_path: Path) -> None:
+    """The whole public test split, with the one clip and trajectory file at hand: the rest is counted, by reason."""
+    (tmp_path / "vidstg").symlink_to(stvg_test_data / "vidstg")
+    (tmp_path / "vidor").symlink_to(stvg_test_data / "vidor")
+    report = LoadReport("vidstg:test")
+    samples = load_samples("vidstg", "test", settings(tmp_path), report)
+    assert {sample.video.stem for sample in samples} == {"5587257558"}
+    assert len(samples) + report.n_dropped == 10303
+    assert report.notes["annotations without questions"][0] == 223
+    assert set(report.dropped) == {"video missing", "no box for the object"}

@@ -1,0 +1,104 @@
+"""The timeline: which frames, when they were, and what an index means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swift_stvg.timeline import Timeline, annotated_clip, annotated_frames
+
+
+def sample(n_frames: int, fps: float, **options: object) -> Timeline:
+    """A timeline of a constant-rate video; 2 samples a second, at most 128, unless said otherwise."""
+    times = np.arange(n_frames) / fps
+    arguments = {"fps": 2.0, "max_frames": 128} | options
+    return Timeline.sample(times, n_frames / fps, **arguments)  # type: ignore[arg-type]
+
+
+def test_a_20_s_clip_has_40_samples_half_a_second_apart() -> None:
+    line = sample(500, 25.0)
+    assert line.size == 40
+    assert line.frames[[0, 1, 2, 39]].tolist() == [0, 12, 25, 487]
+    assert line.times_s[[0, 2, 39]].tolist() == pytest.approx([0.0, 1.0, 19.48])
+    assert line.fps == 2.0
+
+
+def test_times_are_those_of_the_frames_not_of_the_index() -> None:
+    line = sample(599, 29.97)
+    assert line.size == 40
+    assert line.times_s.tolist() == pytest.approx((line.frames / 29.97).tolist())
+    assert np.abs(line.times_s - np.arange(40) / 2).max() < 0.5 / 29.97 + 1e-9
+
+
+def test_the_cap_spreads_samples_over_the_whole_clip() -> None:
+    line = sample(6000, 25.0, max_frames=40)
+    assert line.size == 40
+    assert line.interval_s == 6.0
+    assert line.times_s[[0, 1, 39]].tolist() == [0.0, 6.0, 234.0]
+
+
+def test_a_clip_in_mid_video_counts_from_its_own_start() -> None:
+    line = sample(540, 30.0, clip=(345, 540))
+    assert line.frames[0] == 345
+    assert line.times_s[0] == 0.0
+    assert line.clip_start_s == pytest.approx(11.5)
+    assert line.frames.max() < 540
+    assert line.size == 13  # 6.5 s
+
+
+SHORT = [(1, 1), (2, 1), (12, 1), (13, 2), (25, 2), (26, 3)]
+
+
+@pytest.mark.parametrize(("n_frames", "samples"), SHORT)
+def test_short_clips(n_frames: int, samples: int) -> None:
+    assert sample(n_frames, 25.0).size == samples
+
+
+def test_variable_frame_rate() -> None:
+    times = np.array([0.0, 0.04, 0.08, 0.5, 0.9, 1.0, 1.04, 2.0])
+    line = Timeline.sample(times, 2.04, fps=2.0, max_frames=128)
+    assert line.frames.tolist() == [0, 3, 5, 6, 7]  # nearest to 1.5 s is the frame at 1.04 s
+    assert line.times_s.tolist() == [0.0, 0.5, 1.0, 1.04, 2.0]
+
+
+def test_seconds_as_index() -> None:
+    line = sample(500, 25.0, unit="second")
+    assert line.size == 20
+    assert line.index_frames[[0, 1, 19]].tolist() == [0, 25, 475]
+    assert line.seconds(np.array([0, 7, 99])).tolist() == [0.0, 7.0, 19.0]
+
+
+def test_an_empty_clip_is_an_error() -> None:
+    with pytest.raises(ValueError, match="holds no frame of a video with 10 frames"):
+        sample(10, 25.0, clip=(10, 10))
+
+
+@given(
+    st.lists(st.floats(0.001, 2.0), min_size=1, max_size=200),
+    st.sampled_from([0.5, 1.0, 2.0, 30.0]),
+    st.sampled_from([2, 4, 64]),
+    st.sampled_from(["frame", "second"]),
+)
+def test_any_frame_times(gaps: list[float], fps: float, max_frames: int, unit: str) -> None:
+    times = np.cumsum(gaps)
+    line = Timeline.sample(times, times[-1] + gaps[-1], fps=fps, max_frames=max_frames, unit=unit)
+    assert (np.diff(line.frames) > 0).all()
+    assert 1 <= len(line.frames) <= max_frames
+    assert line.times_s.tolist() == pytest.approx((times[line.frames] - times[0]).tolist())
+    every = np.arange(line.size)
+    assert line.index(line.seconds(every)).tolist() == every.tolist(), "index to seconds and back"
+    assert line.index_frames.shape == (line.size,)
+
+
+def test_annotated_frames_are_the_decoded_ones_where_the_counts_agree() -> None:
+    assert annotated_frames(5, 5).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_nominal_rate_is_rescaled_to_the_decoded_count() -> None:
+    numbers = annotated_frames(599, 600)  # 29.97 frames per second against a nominal 30
+    assert numbers[[0, 298, 598]].tolist() == [0, 298, 599]
+    halved = annotated_frames(300, 600)
+    assert halved[[0, 1, 299]].tolist() == [1, 3, 599]
+    assert annotated_clip(halved, (100, 201)) == (50, 100)

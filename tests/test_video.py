@@ -1,0 +1,71 @@
+"""Reading real files: times, sizes, rotation, damage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from swift_stvg.errors import VideoError
+from swift_stvg.video import probe, read_frames
+from tests.videos import picture, write_video
+
+
+def white_columns(frames: np.ndarray) -> list[int]:
+    """Width of the white part in a row below the corner."""
+    return [int((frame[30, :, 1] > 128).sum()) for frame in frames]
+
+
+def test_exactly_the_wanted_frames(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", np.arange(30) / 25)
+    info = probe(path)
+    assert (info.n_frames, info.size_wh) == (30, (64, 48))
+    assert info.end_s == pytest.approx(1.2, abs=0.021)  # the file does not say how long its last frame lasts
+    assert info.frame_times_s.tolist() == pytest.approx((np.arange(30) / 25).tolist())
+    assert white_columns(read_frames(path, np.array([0, 7, 8, 29]))) == [0, 14, 16, 58]
+
+
+def test_variable_frame_rate_keeps_true_times(tmp_path: Path) -> None:
+    times = [0.0, 0.04, 0.08, 0.5, 0.9, 1.0, 1.04, 2.0]
+    path = write_video(tmp_path / "vfr.mp4", times)
+    assert probe(path).frame_times_s.tolist() == pytest.approx(times)
+    assert white_columns(read_frames(path, np.array([3, 6, 7]))) == [6, 12, 14]
+
+
+@pytest.mark.parametrize("turned", [90, 180, 270])
+def test_rotated_videos_are_shown_upright(tmp_path: Path, turned: int) -> None:
+    path = write_video(tmp_path / "turned.mp4", np.arange(10) / 25, turned=turned)
+    upright = np.stack([np.rot90(picture(k), k=-turned // 90) for k in (2, 5)])
+    assert probe(path).size_wh == (upright.shape[2], upright.shape[1])
+    frames = read_frames(path, np.array([2, 5]))
+    assert frames.shape == upright.shape
+    assert np.abs(frames.astype(int) - upright).mean() < 8
+
+
+def test_frames_beyond_the_end(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", np.arange(10) / 25)
+    with pytest.raises(VideoError, match=r"video shorter than expected: frame 10 of 10 in .*a\.mp4"):
+        read_frames(path, np.array([3, 10]))
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="video missing: no file"):
+        probe(tmp_path / "none.mp4")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video", bytes(4096)], ids=["empty", "text", "zeros"])
+def test_files_that_are_no_video(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.mp4"
+    path.write_bytes(content)
+    with pytest.raises(VideoError, match=rf"video unreadable: .*bad\.mp4 \({len(content)} bytes\)"):
+        probe(path)
+
+
+@pytest.mark.parametrize("tenths", range(1, 10))
+def test_truncated_files_are_errors_not_pictures(tmp_path: Path, tenths: int) -> None:
+    whole = write_video(tmp_path / "whole.mp4", np.arange(100) / 25)
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size * tenths // 10])
+    with pytest.raises(VideoError, match=r"cut\.mp4"):
+        read_frames(path, np.array([0, 99]))

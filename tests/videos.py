@@ -1,0 +1,49 @@
+"""Small H.264 files with known content: frame k has a white left part of 2 k pixels and a red top-left corner."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+TURNS = {  # display matrices of MP4's track header, as cameras write them
+    90: (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30),
+    180: (-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30),
+    270: (0, -65536, 0, 65536, 0, 0, 0, 0, 1 << 30),
+}
+
+
+def picture(number: int, size_wh: tuple[int, int] = (64, 48)) -> np.ndarray:
+    """Frame `number`, (H, W, 3)."""
+    width, height = size_wh
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[:, : 2 * number % width] = 255
+    pixels[:12, :12] = (255, 0, 0)
+    return pixels
+
+
+def write_video(
+    path: Path, times_s: Sequence[float], size_wh: tuple[int, int] = (64, 48), turned: int = 0
+) -> Path:
+    """Write a video whose frame k is shown at `times_s[k]`; `turned` asks players to turn it by so many degrees."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
+        stream.width, stream.height = size_wh
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, time_s in enumerate(times_s):
+            frame = av.VideoFrame.from_ndarray(picture(number, size_wh), format="rgb24")
+            frame.pts, frame.time_base = round(time_s * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    if turned:
+        content = bytearray(path.read_bytes())
+        matrix = content.index(b"tkhd") + 4 + 40
+        content[matrix : matrix + 36] = struct.pack(">9i", *TURNS[turned])
+        path.write_bytes(content)
+    return path
