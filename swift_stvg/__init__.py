@@ -19,11 +19,9 @@ def register() -> None:
         SettingsError: an STVG_* setting is unknown or impossible.
         ImportError: ms-swift is not installed.
     """
-    from swift_stvg.adapters import datasets, rewards, templates
+    from swift_stvg import adapters
 
-    datasets.register()
-    templates.register()
-    rewards.register()
+    adapters.register()
 
 
 if "swift" in sys.modules:

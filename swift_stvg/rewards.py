@@ -95,7 +95,7 @@ class Batch:
             true.append(contract.boxes_xyxy[first:end] / limit)
 
         boxes_xyxy, truth_xyxy = np.concatenate(predicted), np.concatenate(true)  # (K, 4), (K, 4)
-        usable = (boxes_xyxy[:, :2] <= boxes_xyxy[:, 2:]).all(axis=1)  # NaN compares false
+        usable = np.all(boxes_xyxy[:, :2] <= boxes_xyxy[:, 2:], axis=1).reshape(-1)  # NaN compares false
         clipped = clip_boxes(np.where(usable[:, None], boxes_xyxy, 0.0), (1.0, 1.0))
         iou, giou = paired_iou_and_giou(clipped, truth_xyxy)
         return BoxTerms(
@@ -113,8 +113,7 @@ class Batch:
 
     def sums(self, terms: BoxTerms, per_frame: FloatArray) -> FloatArray:
         """(B,) sum over each completion's frames of `per_frame` (K,)."""
-        total: FloatArray = np.bincount(terms.owner, weights=per_frame, minlength=len(self))
-        return total
+        return np.bincount(terms.owner, weights=per_frame, minlength=len(self)).astype(np.float64)
 
 
 def format_reward(batch: Batch) -> FloatArray:

@@ -189,7 +189,7 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
     first, end = sample.span_frames
     inside = np.flatnonzero((shown >= first) & (shown < end))
     if len(inside) == 0:  # an event between two samples: the nearest one
-        inside = np.abs(shown - np.clip(shown, first, end - 1)).argmin(keepdims=True)
+        inside = np.array([np.abs(shown - np.clip(shown, first, end - 1)).argmin()])
         shown = np.clip(shown, first, end - 1)
 
     position = np.minimum(np.searchsorted(sample.tube_frames, shown[inside]), len(sample.tube_frames) - 1)

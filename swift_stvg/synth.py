@@ -31,7 +31,7 @@ from functools import partial
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,8 @@ import numpy.typing as npt
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.sources.jsonl import SCHEMA
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 RGB = {"red": (215, 45, 45), "green": (40, 175, 60), "blue": (50, 80, 225), "yellow": (225, 205, 45),
        "purple": (160, 50, 185)}
@@ -195,14 +197,14 @@ class Scene:
     Attributes:
         things: in the order they are drawn, those that are or become large first.
         sentences: about them.
-        background: (H, W, 3) 0 to 255.
+        background: (H, W, 3) RGB.
         bar_x: (F,) centre of the gray bar in pixels, or None.
         bar_width: in pixels.
     """
 
     things: tuple[Thing, ...]
     sentences: tuple[Sentence, ...]
-    background: npt.NDArray[np.float32]
+    background: Pixels
     bar_x: FloatArray | None
     bar_width: float
 
@@ -305,7 +307,7 @@ def _claim(out: Path, config: SynthConfig, scales: Mapping[str, float]) -> None:
             if splits.setdefault(split, scale) != scale:
                 raise DataError(f"{split} in {out} has `label_scale` {splits[split]}, asked for {scale}; {advice}")
         (out / "videos").mkdir(parents=True, exist_ok=True)
-        _write(manifest, json.dumps(mine | {"label_scale": splits}, indent=1))
+        _write(manifest, json.dumps(mine | {"label_scale": splits}, indent=1, sort_keys=True))
     except (OSError, KeyError, AttributeError, json.JSONDecodeError) as error:
         raise DataError(f"{out} cannot be used: {error!r}; {advice}") from None
 
@@ -425,7 +427,7 @@ def _path(
     if enters:
         path[:, axis] = config.size_wh[axis] + half if sign < 0 else -half
     room = (config.size_wh[axis] - half - path[0, axis]) if sign > 0 else path[0, axis] - half
-    slowest, fastest = max(0.12, 0.06 * seconds) * side, 0.6 * seconds * side
+    slowest, fastest = max(0.12 * side, 0.06 * side * seconds, 2 * half if enters else 0), 0.6 * side * seconds
     if leaves and slowest <= room + 2 * half <= fastest:
         travel = room + 2 * half
     elif slowest <= min(room, fastest):
@@ -508,17 +510,18 @@ def _bar(rng: random.Random, config: SynthConfig, thing: Thing, sentence: Senten
     return bar_x, min(config.size_wh) * rng.uniform(0.08, 0.14)
 
 
-def _background(rng: random.Random, size_wh: tuple[int, int]) -> npt.NDArray[np.float32]:
+def _background(rng: random.Random, size_wh: tuple[int, int]) -> Pixels:
     """Dark or light gray (H, W, 3), plain or with a faint pattern of waves."""
     x, y = (np.arange(side) / min(size_wh) for side in size_wh)
     level = rng.choice((rng.uniform(15, 70), rng.uniform(190, 240)))
     strength = rng.choice((0.0, rng.uniform(3, 9)))
     waves = [np.sin(rng.uniform(10, 40) * at + rng.uniform(0, 6)) for at in (x, y)]
     gray = level + strength * (waves[0][None, :] + waves[1][:, None]) / 2  # (1, W) + (H, 1)
-    return np.repeat(gray[:, :, None], 3, axis=2).astype(np.float32)
+    background: Pixels = np.repeat(gray[:, :, None], 3, axis=2).round().astype(np.uint8)
+    return background
 
 
-def _draw(scene: Scene, config: SynthConfig) -> Iterator[npt.NDArray[np.uint8]]:
+def _draw(scene: Scene, config: SynthConfig) -> Iterator[Pixels]:
     """Frames (H, W, 3) RGB, antialiased by each pixel's distance to the outline."""
     width, height = config.size_wh
     columns, rows = np.arange(width, dtype=np.float32) + 0.5, np.arange(height, dtype=np.float32) + 0.5
@@ -534,11 +537,14 @@ def _draw(scene: Scene, config: SynthConfig) -> Iterator[npt.NDArray[np.uint8]]:
             outside = _distance(thing.shape, columns[left:right] - x, rows[top:bottom] - y, float(thing.half[frame]))
             cover = np.clip(0.5 - outside, 0, 1)[:, :, None]
             patch = canvas[top:bottom, left:right]
-            patch += cover * (rgb - patch)
+            patch[:] = np.rint(patch + cover * (rgb - patch))
         if scene.bar_x is not None:
-            cover = np.clip(scene.bar_width / 2 + 0.5 - np.abs(columns - scene.bar_x[frame]), 0, 1)[None, :, None]
-            canvas += cover * (128 - canvas)
-        yield canvas.round().astype(np.uint8)
+            middle, reach = float(scene.bar_x[frame]), scene.bar_width / 2 + 0.5
+            over = slice(max(int(middle - reach), 0), max(math.ceil(middle + reach), 0))
+            cover = np.clip(reach - np.abs(columns[over] - middle), 0, 1)[:, None].astype(np.float32)
+            patch = canvas[:, over]
+            patch[:] = np.rint(patch + cover * (128 - patch.astype(np.float32)))
+        yield canvas
 
 
 def _distance(shape: str, x: Any, y: Any, half: float) -> npt.NDArray[np.float32]:
@@ -557,15 +563,19 @@ def _distance(shape: str, x: Any, y: Any, half: float) -> npt.NDArray[np.float32
     return distance
 
 
-def _encode(path: Path, frames: Iterator[npt.NDArray[np.uint8]], config: SynthConfig) -> None:
+def _encode(path: Path, frames: Iterator[Pixels], config: SynthConfig) -> None:
     """H.264 by one thread, which makes the bytes repeatable, and without B-frames, so that time starts at 0."""
     import av
+    from av.video.reformatter import VideoReformatter
 
     options = {"crf": "14", "preset": "veryfast", "threads": "1", "bf": "0", "g": str(config.fps)}
+    converter: Any = VideoReformatter()
+    one_thread = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}  # earlier PyAV has no other way
     with av.open(str(path), "w", format="mp4") as container:
         stream: Any = container.add_stream("libx264", rate=config.fps, options=options)
         stream.width, stream.height = config.size_wh
         stream.pix_fmt = "yuv420p"
         for pixels in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            image = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            container.mux(stream.encode(converter.reformat(image, format="yuv420p", **one_thread)))
         container.mux(stream.encode())

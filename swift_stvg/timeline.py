@@ -66,7 +66,7 @@ class Timeline:
         duration_s = (float(frame_times_s[end]) if end < len(frame_times_s) else end_s) - start_s
         interval_s = max(1.0 / fps, duration_s / max_frames)
         count = max(1, math.ceil(duration_s / interval_s - 1e-6))
-        frames = np.unique(_nearest(times_s, start_s + interval_s * np.arange(count)))
+        frames = np.unique(_nearest(times_s, start_s + interval_s * np.arange(count, dtype=np.float64)))
         return cls(frames + first, times_s[frames] - start_s, start_s, interval_s, unit)
 
     @property

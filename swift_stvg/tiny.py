@@ -44,6 +44,7 @@ class TinyConfig:
     Attributes:
         hidden: width of the language model, a multiple of 32.
         layers: layers of the language model.
+        vision_hidden: width of the vision tower, a multiple of 32.
         vision_depth: layers of the vision tower.
         spatial_merge: patches of 14 pixels that one visual token spans on each side; frame sides must be multiples of
             14 times this.
@@ -54,6 +55,7 @@ class TinyConfig:
 
     hidden: int = 128
     layers: int = 3
+    vision_hidden: int = 32
     vision_depth: int = 1
     spatial_merge: int = 2
     max_coordinate: int = 336
@@ -93,9 +95,9 @@ def build(out: Path, config: TinyConfig | None = None) -> int:
         },
         vision_config={
             "depth": config.vision_depth,
-            "hidden_size": config.hidden,
-            "intermediate_size": 2 * config.hidden,
-            "num_heads": heads,
+            "hidden_size": config.vision_hidden,
+            "intermediate_size": 2 * config.vision_hidden,
+            "num_heads": config.vision_hidden // 16,
             "out_hidden_size": config.hidden,
             "spatial_merge_size": config.spatial_merge,
             "fullatt_block_indexes": [config.vision_depth - 1],

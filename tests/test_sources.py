@@ -268,10 +268,10 @@ def test_vidstg_traps(tmp_path: Path, clip: Path, title: str, changes: dict[str,
 
 def test_missing_or_malformed_trajectory_files(tmp_path: Path, clip: Path) -> None:
     root = vidstg_root(tmp_path, clip, vidstg(), {"trajectories": [[{"tid": 1}]]})
-    with pytest.raises(DataError, match="(?s)no usable row.*4 x malformed trajectory file"):
+    with pytest.raises(DataError, match=r"(?s)no usable row.*4 x malformed trajectory file"):
         load_rows("vidstg", "test", settings(root))
     (root / "vidstg/bbox_annos/77.json").unlink()
-    with pytest.raises(DataError, match="(?s)no usable row.*4 x no trajectory file"):
+    with pytest.raises(DataError, match=r"(?s)no usable row.*4 x no trajectory file"):
         load_rows("vidstg", "test", settings(root))
 
 

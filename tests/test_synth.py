@@ -170,15 +170,19 @@ def test_boxes_enclose_what_was_drawn(tmp_path: Path, size_wh: tuple[int, int]) 
         pixels = read_frames(tmp_path / "videos" / f"train_{number:06d}.mp4", np.arange(40)).astype(float)
         contrast = np.abs(np.array(thing.rgb) - scene.background.mean(axis=(0, 1)))
         channel = int(contrast.argmax())
-        drawn = np.abs(pixels - scene.background)[..., channel] > contrast[channel] / 2  # (T, H, W)
+        drawn = np.abs(pixels - scene.background)[..., channel] > 0.4 * contrast[channel]  # (T, H, W)
         for frame in range(40):
             box = thing.boxes_xyxy[frame]
+            y, x = np.nonzero(drawn[frame])
             if not thing.visible[frame]:
-                assert drawn[frame].sum() <= (0 if thing.deed[frame] < 0 else max(size_wh))
-            elif (box[2:] - box[:2]).min() > 3:
-                y, x = np.nonzero(drawn[frame])
-                np.testing.assert_allclose([x.min(), y.min(), x.max() + 1, y.max() + 1], box, atol=1.5)
+                assert len(x) <= (0 if thing.deed[frame] < 0 else max(size_wh)), "nothing, or less than a pixel inside"
+            elif np.allclose(box[2:] - box[:2], 2 * thing.half[frame]):
+                blur = 2.5 if thing.shape == "triangle" else 1.5  # its sharp corners fade
+                np.testing.assert_allclose([x.min(), y.min(), x.max() + 1, y.max() + 1], box, atol=blur)
                 checked += 1
+            else:  # partly outside the frame: the box of the whole is cut, what is left of a shape may be narrower
+                assert ([x + 1.5, y + 1.5] >= box[:2, None]).all()
+                assert ([x - 0.5, y - 0.5] <= box[2:, None]).all()
     assert checked > 200
 
 
@@ -192,7 +196,7 @@ def test_bar_hides_a_part_and_boxes_are_amodal(tmp_path: Path) -> None:
         at_x, at_y = np.clip(thing.centre_xy[frame], 0, 55).astype(int)
         pixels = read_frames(tmp_path / row["video"], np.array([frame]))[0].astype(int)
         assert np.abs(pixels[at_y, at_x] - 128).max() < 25  # gray, not the thing's colour
-        box = dict((cell[0], cell[1:]) for cell in row["tube"])[frame]
+        box = {cell[0]: cell[1:] for cell in row["tube"]}[frame]
         np.testing.assert_allclose(box, thing.boxes_xyxy[frame], atol=0.01)
         assert scene.bar_width < 2 * thing.half.min()
 
@@ -259,7 +263,7 @@ def test_other_settings_need_another_folder(tmp_path: Path) -> None:
     before = files(tmp_path / "out")
     with pytest.raises(DataError, match=r"other settings: seed 0 there, 3 asked for; choose another folder or delete"):
         generate(tmp_path / "out", {"train": 1}, SynthConfig(seed=3, duration_s=3.0), workers=1)
-    with pytest.raises(DataError, match="`label_scale` 1.0, asked for 0.7"):
+    with pytest.raises(DataError, match=r"`label_scale` 1\.0, asked for 0\.7"):
         generate(tmp_path / "out", {"train": 1}, SHORT, workers=1, label_scale={"train": 0.7})
     generate(tmp_path / "out", {"train": 1}, SynthConfig(duration_s=3.0, objects=(2, 4)), workers=1)  # as the default
     assert files(tmp_path / "out") == before

@@ -16,7 +16,7 @@ from swift_stvg.sources import SOURCES, load_rows
 logger = get_logger()
 
 
-class StvgLoader(DatasetLoader):
+class StvgLoader(DatasetLoader):  # type: ignore[misc]
     """Loads the sources; `remove_unused_columns` does not apply, since rewards and the scorer need the `stvg` column."""
 
     def load(self, dataset_syntax: Any = None, dataset_meta: Any = None, *, use_hf: bool | None = None) -> HfDataset:

@@ -19,7 +19,7 @@ def _batch(completions: tuple[str, ...], contracts: tuple[str, ...]) -> Batch:
     return Batch(completions, [Contract.from_json(contract) for contract in contracts])
 
 
-class StvgReward(ORM):
+class StvgReward(ORM):  # type: ignore[misc]
     """A reward on the rows' `stvg` column; None, which ms-swift leaves out of the sum, for rows without one."""
 
     compute: Callable[[Batch], FloatArray]

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# From a fresh clone to a table, on a CPU: environment, synthetic clips, tiny model, and the four swift commands of the
+# YAML files beside this script. Run it again to continue where it stopped; --fresh starts over.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+out=quickstart_output
+[ "${1:-}" = --fresh ] && rm -rf "$out"
+
+python=${VENV:-.venv}/bin/python
+if ! "$python" -c 'import swift_stvg' 2>/dev/null; then
+    echo "== environment in ${VENV:-.venv} (PyTorch and ms-swift are several gigabytes)"
+    python3 -m venv "${VENV:-.venv}"
+    "$python" -m pip install --progress-bar on -c constraints.txt -e .
+fi
+PATH=$(cd "$(dirname "$python")" && pwd):$PATH
+
+step() { # step NAME COMMAND...: once, with its log beside the results
+    local name=$1
+    shift
+    [ -f "$out/$name.done" ] && echo "== $name: done before" && return
+    echo "== $name: $*"
+    "$@"
+    touch "$out/$name.done"
+}
+
+train() { # train COMMAND YAML OUTPUT: from the last checkpoint, if there is one
+    local last
+    last=$(find "$3" -maxdepth 1 -name 'checkpoint-*' 2>/dev/null | sort -V | tail -n 1)
+    swift "$1" "$2" ${last:+--resume_from_checkpoint "$last"}
+}
+
+infer() { # infer YAML RESULT: afresh, since swift appends to a result file
+    rm -f "$2"
+    swift infer "$1"
+}
+
+mkdir -p "$out"
+step clips swift-stvg synth "$out/stvg_synthetic" --split coldstart=2000@0.7 train=1500 test=200 --difficulty easy
+step model swift-stvg tiny "$out/tiny" --spatial-merge 4 --max-coordinate 56 --max-index 15
+step sft train sft examples/quickstart/1_sft.yaml "$out/sft"
+step before infer examples/quickstart/2_infer_before.yaml "$out/before.jsonl"
+step grpo train rlhf examples/quickstart/3_grpo.yaml "$out/grpo"
+step after infer examples/quickstart/4_infer_after.yaml "$out/after.jsonl"
+
+echo "== held-out clips, before and after GRPO"
+swift-stvg score "$out/before.jsonl" "$out/after.jsonl"

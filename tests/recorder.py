@@ -1,0 +1,37 @@
+"""A second external plugin: notes what our template hands to the model in the file named by RECORD_TO.
+"""
+
+import hashlib
+import json
+import os
+
+from swift_stvg.adapters.templates import StvgQwen2_5VLTemplate
+
+_encode = StvgQwen2_5VLTemplate._encode
+
+
+def _digest(tensor):
+    return hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()
+
+
+def _recording_encode(self, inputs):
+    encoded = _encode(self, inputs)
+    labels = encoded.get("labels")
+    ids = encoded["input_ids"]
+    answer = next((i for i, label in enumerate(labels) if label != -100), len(ids)) if labels else len(ids)
+    prompt = ids[:answer]
+    end = len(prompt) - prompt[::-1].index(self.tokenizer.convert_tokens_to_ids("<|im_start|>"))
+    record = {
+        "mode": self.mode,
+        "prompt": prompt[:end],
+        "pixels": _digest(encoded["pixel_values_videos"]),
+        "grid": encoded["video_grid_thw"].tolist(),
+        "seconds": [float(s) for s in encoded["second_per_grid_ts"]],
+        "sentence": inputs.messages[0]["content"],
+    }
+    with open(os.environ["RECORD_TO"], "a") as file:
+        file.write(json.dumps(record) + "\n")
+    return encoded
+
+
+StvgQwen2_5VLTemplate._encode = _recording_encode

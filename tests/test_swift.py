@@ -1,0 +1,277 @@
+"""The real `swift` command on real decoded video with a tiny model, on one and two processes and two versions."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swift_stvg.cli import main
+from swift_stvg.rewards import REWARDS, Batch
+from swift_stvg.rows import Contract
+from swift_stvg.settings import Settings
+from swift_stvg.sources import load_rows
+
+pytestmark = pytest.mark.swift
+
+RECORDER = Path(__file__).with_name("recorder.py")
+SIZES = {"STVG_MAX_SIDE": "56", "STVG_SIDE_MULTIPLE": "56", "STVG_SYSTEM_PROMPT": "false"}
+FUNCS = ("stvg_format", "stvg_consistency", "stvg_temporal", "stvg_spatial", "stvg_think", "stvg_tiou", "stvg_viou")
+COMMON = {
+    "model_type": "qwen2_5_vl",
+    "template": "stvg_qwen2_5_vl",
+    "torch_dtype": "float32",
+}
+TRAIN = COMMON | {
+    "tuner_type": "full",
+    "freeze_vit": "false",
+    "freeze_aligner": "false",
+    "gradient_checkpointing": "false",
+    "check_model": "false",
+    "use_cpu": "true",
+    "report_to": "none",
+    "logging_steps": "1",
+    "dataloader_num_workers": "1",
+    "add_version": "false",
+}
+GRPO = TRAIN | {
+    "rlhf_type": "grpo",
+    "reward_funcs": " ".join(FUNCS),
+    "reward_weights": "1 1 1 1 0.5 0 0",
+    "num_generations": "4",
+    "per_device_train_batch_size": "4",
+    "max_steps": "2",
+    "max_completion_length": "120",
+    "log_completions": "true",
+    "save_strategy": "no",
+}
+
+
+def swift(
+    command: str, options: dict[str, str], folder: Path, env: dict[str, str], plugins: Sequence[str] = ("swift_stvg",)
+) -> str:
+    """Run `swift COMMAND` in `folder` and return what it printed; fails, showing that, if swift does."""
+    words = [sys.executable, "-m", "swift.cli.main", command, "--external_plugins", *plugins]
+    for name, value in options.items():
+        words += [f"--{name}", *value.split()]
+    folder.mkdir(parents=True, exist_ok=True)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        env=clean | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"} | env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    return done.stdout
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def logged(folder: Path) -> list[dict[str, float]]:
+    """The numbers of each logged step."""
+    return [
+        {key: float(value) for key, value in line.items() if key.startswith(("reward", "loss"))}
+        for line in json_lines(folder / "logging.jsonl")
+        if "loss" in line
+    ]
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic clips and a tiny model."""
+    folder = tmp_path_factory.mktemp("swift")
+    synth = ["synth", str(folder / "data/stvg_synthetic"), "--split", "train=64", "test=8", "--difficulty", "easy"]
+    tiny = ["tiny", str(folder / "tiny"), "--spatial-merge", "4", "--max-coordinate", "56", "--max-index", "15"]
+    for command in (synth, tiny):
+        subprocess.run([sys.executable, "-m", "swift_stvg.cli", *command], check=True, timeout=300)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def env(workspace: Path) -> dict[str, str]:
+    return SIZES | {"STVG_DATA_ROOT": str(workspace / "data")}
+
+
+@pytest.fixture(scope="session")
+def cold_start(workspace: Path, env: dict[str, str]) -> Path:
+    """A checkpoint that has begun to write answers in the right form."""
+    output = workspace / "sft"
+    options = TRAIN | {
+        "model": str(workspace / "tiny"),
+        "dataset": "stvg_synthetic:train",
+        "output_dir": str(output),
+        "max_steps": "150",
+        "save_steps": "150",
+        "per_device_train_batch_size": "8",
+        "learning_rate": "2e-3",
+        "logging_steps": "10",
+    }
+    swift("sft", options, workspace / "elsewhere", env | {"RECORD_TO": str(workspace / "sft.jsonl")},
+          ["swift_stvg", str(RECORDER)])
+    losses = [line["loss"] for line in logged(output)]
+    assert losses[-1] < 0.5 * losses[0], "the loss must fall"
+    return output / "checkpoint-150"
+
+
+@pytest.fixture(scope="session")
+def inferred(workspace: Path, env: dict[str, str], cold_start: Path) -> Path:
+    """Result file of `swift infer` on the held-out clips and, for the comparison of inputs, the training clips."""
+    result = workspace / "result.jsonl"
+    options = COMMON | {
+        "model": str(cold_start),
+        "val_dataset": "stvg_synthetic:train stvg_synthetic:test",
+        "result_path": str(result),
+        "max_new_tokens": "160",
+        "temperature": "0",
+        "max_batch_size": "36",
+    }
+    swift("infer", options, workspace / "elsewhere", env | {"RECORD_TO": str(workspace / "infer.jsonl")},
+          ["swift_stvg", str(RECORDER)])
+    return result
+
+
+@pytest.fixture(scope="session")
+def grpo(workspace: Path, env: dict[str, str], cold_start: Path) -> tuple[Path, str]:
+    """Output folder and printed text of a GRPO run on the default ms-swift, by name from a foreign folder."""
+    output = workspace / "grpo"
+    options = GRPO | {"model": str(cold_start), "dataset": "stvg_synthetic:train", "output_dir": str(output)}
+    printed = swift("rlhf", options, workspace / "elsewhere", env | {"RECORD_TO": str(workspace / "grpo.jsonl")},
+                    ["swift_stvg", str(RECORDER)])
+    return output, printed
+
+
+def check_rewards(folder: Path, weights: str = GRPO["reward_weights"]) -> None:
+    """The logged rewards are finite, and their weighted sum is the logged total."""
+    steps = logged(folder)
+    assert len(steps) == 2
+    names = ["Stvg" + "".join(word.capitalize() for word in name.split("_")[1:]) for name in FUNCS]
+    for step in steps:
+        assert all(math.isfinite(value) for value in step.values()), step
+        total = sum(float(w) * step[f"rewards/{n}/mean"] for w, n in zip(weights.split(), names, strict=True))
+        assert step["reward"] == pytest.approx(total, abs=1e-4)
+
+
+def compare_with_rows(folder: Path, rows: list[dict[str, Any]]) -> int:
+    """Every completion's logged rewards are what this process computes for it; returns how many earned any."""
+    by_prompt = defaultdict(list)
+    for row in rows:
+        by_prompt[next(m["content"] for m in row["messages"] if m["role"] == "user")].append(row)
+    earned = 0
+    for line in json_lines(folder / "completions.jsonl"):
+        for i, (prompt, completion) in enumerate(zip(line["prompt"], line["completion"], strict=True)):
+            got = tuple(round(float(line[f"Stvg{name.split('_')[1].capitalize()}"][i]), 4) for name in FUNCS)
+            candidates = [row for text, group in by_prompt.items() if text in prompt for row in group]
+            text = completion.removesuffix("<|im_end|>")
+            expected = []
+            for row in candidates:
+                batch = Batch([text], [Contract.from_json(row["stvg"])])
+                expected.append(tuple(round(float(REWARDS[name](batch)[0]), 4) for name in FUNCS))
+            assert any(got == pytest.approx(e, abs=2e-4) for e in expected), (prompt, completion, got, expected)
+            earned += any(got)
+    return earned
+
+
+def test_grpo_by_name_from_a_foreign_folder(grpo: tuple[Path, str], env: dict[str, str]) -> None:
+    output, printed = grpo
+    assert "stvg_synthetic:train: 64 rows kept, 0 dropped" in printed
+    check_rewards(output)
+    assert compare_with_rows(output, load_rows("stvg_synthetic", "train", Settings.from_env(env))[0]) > 0
+
+
+@pytest.mark.usefixtures("grpo", "inferred")
+def test_same_pixels_and_tokens_everywhere(workspace: Path) -> None:
+    """SFT, GRPO rollout, GRPO training and inference give a row the same prompt tokens, pixels and frame interval."""
+    seen: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for source in ("sft", "grpo", "infer"):
+        for record in json_lines(workspace / f"{source}.jsonl"):
+            phase = f"{source} {record.pop('mode')}"
+            key = record.pop("sentence") + record["pixels"]
+            seen[key][phase].add(json.dumps(record, sort_keys=True))
+    phases = {phase for by_phase in seen.values() for phase in by_phase}
+    assert phases == {"sft train", "grpo train", "grpo transformers", "infer transformers"}
+    shared = [by_phase for by_phase in seen.values() if phases <= set(by_phase)]
+    assert shared, "at least one row must have gone through all of them"
+    for by_phase in shared:
+        assert len(set.union(*by_phase.values())) == 1
+    in_grpo = [by_phase for by_phase in seen.values() if "grpo train" in by_phase]
+    assert len(in_grpo) == len(shared), "a row that GRPO saw must look the same in inference"
+
+
+def test_infer_and_score(inferred: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = json_lines(inferred)
+    assert len(results) == 72
+    assert all(Contract.from_json(result["stvg"]).id for result in results), "the contract travels with the result"
+    assert main(["score", str(inferred)]) == 0
+    table = capsys.readouterr().out
+    assert "m_tIoU" in table
+    assert "72" in table
+
+
+def test_grpo_on_ms_swift_4_6_by_path(
+    workspace: Path, env: dict[str, str], cold_start: Path, ms_swift_4_6: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plugin"]) == 0
+    plugin = capsys.readouterr().out.strip()
+    output = workspace / "grpo_4_6"
+    options = GRPO | {"model": str(cold_start), "dataset": "stvg_synthetic:train", "output_dir": str(output)}
+    printed = swift("rlhf", options, workspace / "elsewhere", env | {"PYTHONPATH": str(ms_swift_4_6)}, [plugin])
+    assert "swift.__version__: 4.6.0" in printed
+    check_rewards(output)
+
+
+def test_two_processes_give_the_same_rewards(workspace: Path, env: dict[str, str], cold_start: Path) -> None:
+    output = workspace / "grpo_2"
+    options = GRPO | {
+        "model": str(cold_start),
+        "dataset": "stvg_synthetic:train",
+        "output_dir": str(output),
+        "ddp_backend": "gloo",
+    }
+    swift("rlhf", options, workspace / "elsewhere", env | {"NPROC_PER_NODE": "2"})
+    check_rewards(output)
+    assert compare_with_rows(output, load_rows("stvg_synthetic", "train", Settings.from_env(env))[0]) > 0
+
+
+def test_grpo_on_real_video(tmp_path: Path, stvg_test_data: Path, workspace: Path) -> None:
+    """The public VidSTG rows about the one clip at hand, at the paper's size and rate."""
+    root = tmp_path / "data"
+    (root / "vidstg").mkdir(parents=True)
+    (root / "vidor").symlink_to(stvg_test_data / "vidor")
+    (root / "vidstg/test_annotations.json").symlink_to(stvg_test_data / "vidstg/annotations/test_5587257558.json")
+    model = tmp_path / "tiny"
+    assert main(["tiny", str(model)]) == 0
+    output = tmp_path / "grpo"
+    options = GRPO | {"model": str(model), "dataset": "vidstg:test", "output_dir": str(output)}
+    printed = swift("rlhf", options, tmp_path, {"STVG_DATA_ROOT": str(root)})
+    assert "vidstg:test: 8 rows kept, 0 dropped" in printed
+    check_rewards(output)
+
+
+def test_wrong_coordinates_are_refused_with_an_explanation(workspace: Path, env: dict[str, str]) -> None:
+    options = GRPO | {
+        "model": str(workspace / "tiny"),
+        "dataset": "stvg_synthetic:test",
+        "output_dir": str(workspace / "refused"),
+    }
+    with pytest.raises(AssertionError, match=r"this row asks for norm1000 coordinates.*set STVG_COORDS=pixel"):
+        swift("rlhf", options, workspace / "elsewhere", env | {"STVG_COORDS": "norm1000"})
+
+
+def test_a_misspelt_setting_stops_the_run(workspace: Path, env: dict[str, str]) -> None:
+    options = GRPO | {"model": str(workspace / "tiny"), "dataset": "stvg_synthetic:test", "output_dir": "none"}
+    with pytest.raises(AssertionError, match=r"unknown setting STVG_FSP. Did you mean STVG_FPS\?"):
+        swift("rlhf", options, workspace / "elsewhere", env | {"STVG_FSP": "2"})
