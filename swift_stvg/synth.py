@@ -56,21 +56,31 @@ WORDS = tuple(sorted({"the", "what", "which", "shape", *HALF, *RGB, *SHAPES, *" 
 GENERATOR = 1
 """Raised whenever the same settings would give other clips."""
 ATTEMPTS = 300
+CALM_GRAY = 118
+CALM_DEEDS = (STILL, LEFT, RIGHT, UP, DOWN)
+CALM_TRAVEL = (0.05, 0.2)
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What a difficulty stands for; `deeds` are those of DEEDS that sentences tell of, the rest is in `SynthConfig`."""
+    """What a difficulty stands for; the first four are explained in `SynthConfig`.
+
+    Attributes:
+        deeds: those of DEEDS that sentences tell of.
+        calm: things appear and vanish at once, wholly inside the frame and for at most half the clip; they stand still
+            or drift in between; the background is a plain middle gray.
+    """
 
     objects: tuple[int, int]
     distractor: float
     occlusion: float
     min_event_s: float
     deeds: tuple[int, ...]
+    calm: bool = False
 
 
 LEVELS = {
-    "easy": Level((1, 2), 0.3, 0.0, 1.5, (VISIBLE,)),
+    "easy": Level((1, 2), 0.3, 0.0, 1.5, (VISIBLE,), calm=True),
     "normal": Level((2, 4), 0.5, 0.3, 0.7, tuple(range(8))),
     "hard": Level((4, 6), 0.7, 0.7, 0.7, tuple(range(8))),
 }
@@ -221,7 +231,7 @@ def make_scene(config: SynthConfig, split: str, number: int) -> Scene:
         sentences = _sentences(rng, config, things)
         if len(sentences) == config.sentences_per_clip:
             bar_x, bar_width = _bar(rng, config, things[sentences[0].thing], sentences[0])
-            return Scene(things, sentences, _background(rng, config.size_wh), bar_x, bar_width)
+            return Scene(things, sentences, _background(rng, config), bar_x, bar_width)
     raise DataError(
         f"clip {number} of {split}: {ATTEMPTS} attempts gave no scene with {config.sentences_per_clip} unambiguous "
         "sentences; lower `sentences_per_clip` or `distractor`, or raise `objects` or `duration_s`"
@@ -376,7 +386,11 @@ def _thing(rng: random.Random, config: SynthConfig, shape: str, colour: str, siz
     side = min(config.size_wh)
     half = side * rng.uniform(*HALF[size])
     xy = [rng.uniform(half, room - half) for room in config.size_wh]
-    length = n_frames if rng.random() < 0.05 else rng.randint(shortest, n_frames)
+    calm = config.level.calm
+    if calm:
+        length = rng.randint(shortest, n_frames // 2)
+    else:
+        length = n_frames if rng.random() < 0.05 else rng.randint(shortest, n_frames)
     start = rng.randint(0, n_frames - length)
 
     centre_xy = np.zeros((n_frames, 2))
@@ -384,10 +398,11 @@ def _thing(rng: random.Random, config: SynthConfig, shape: str, colour: str, siz
     deeds = np.full(n_frames, -1, dtype=np.int64)
     frame, end, before = start, start + length, -1
     while frame < end:
-        n = rng.randint(shortest, end - frame)
+        n = end - frame if calm else rng.randint(shortest, end - frame)
         n = n if end - frame - n >= shortest else end - frame
-        enters, leaves = frame == start and rng.random() < 0.3, frame + n == end and rng.random() < 0.3
-        for deed in rng.sample(range(1, len(DEEDS)), len(DEEDS) - 1):
+        enters = not calm and frame == start and rng.random() < 0.3
+        leaves = not calm and frame + n == end and rng.random() < 0.3
+        for deed in [rng.choice(CALM_DEEDS)] if calm else rng.sample(range(1, len(DEEDS)), len(DEEDS) - 1):
             path = _path(rng, config, deed, xy, half, n, enters, leaves)
             if deed != before and path is not None:
                 break
@@ -428,6 +443,8 @@ def _path(
         path[:, axis] = config.size_wh[axis] + half if sign < 0 else -half
     room = (config.size_wh[axis] - half - path[0, axis]) if sign > 0 else path[0, axis] - half
     slowest, fastest = max(0.12 * side, 0.06 * side * seconds, 2 * half if enters else 0), 0.6 * side * seconds
+    if config.level.calm:
+        slowest, fastest = CALM_TRAVEL[0]*side, CALM_TRAVEL[1]*side
     if leaves and slowest <= room + 2 * half <= fastest:
         travel = room + 2 * half
     elif slowest <= min(room, fastest):
@@ -510,8 +527,11 @@ def _bar(rng: random.Random, config: SynthConfig, thing: Thing, sentence: Senten
     return bar_x, min(config.size_wh) * rng.uniform(0.08, 0.14)
 
 
-def _background(rng: random.Random, size_wh: tuple[int, int]) -> Pixels:
-    """Dark or light gray (H, W, 3), plain or with a faint pattern of waves."""
+def _background(rng: random.Random, config: SynthConfig) -> Pixels:
+    """Dark or light gray (H, W, 3), plain or with a faint pattern of waves; middle gray for calm clips."""
+    size_wh = config.size_wh
+    if config.level.calm:
+        return np.full((size_wh[1], size_wh[0], 3), CALM_GRAY, dtype=np.uint8)
     x, y = (np.arange(side) / min(size_wh) for side in size_wh)
     level = rng.choice((rng.uniform(15, 70), rng.uniform(190, 240)))
     strength = rng.choice((0.0, rng.uniform(3, 9)))

@@ -16,6 +16,8 @@ def _digest(tensor):
 
 def _recording_encode(self, inputs):
     encoded = _encode(self, inputs)
+    if "pixel_values_videos" not in encoded:  # GRPO encodes prompts once more without media, to log their text
+        return encoded
     labels = encoded.get("labels")
     ids = encoded["input_ids"]
     answer = next((i for i, label in enumerate(labels) if label != -100), len(ids)) if labels else len(ids)

@@ -94,8 +94,8 @@ def logged(folder: Path) -> list[dict[str, float]]:
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Synthetic clips and a tiny model."""
     folder = tmp_path_factory.mktemp("swift")
-    synth = ["synth", str(folder / "data/stvg_synthetic"), "--split", "train=64", "test=8", "--difficulty", "easy"]
-    tiny = ["tiny", str(folder / "tiny"), "--spatial-merge", "4", "--max-coordinate", "56", "--max-index", "15"]
+    synth = ["synth", str(folder / "data/stvg_synthetic"), "--split", "train=64", "test=8", "--duration-s", "4"]
+    tiny = ["tiny", str(folder / "tiny"), "--spatial-merge", "4", "--max-coordinate", "56", "--max-index", "7"]
     for command in (synth, tiny):
         subprocess.run([sys.executable, "-m", "swift_stvg.cli", *command], check=True, timeout=300)
     return folder
@@ -117,7 +117,7 @@ def cold_start(workspace: Path, env: dict[str, str]) -> Path:
         "max_steps": "150",
         "save_steps": "150",
         "per_device_train_batch_size": "8",
-        "learning_rate": "2e-3",
+        "learning_rate": "4e-3",
         "logging_steps": "10",
     }
     swift("sft", options, workspace / "elsewhere", env | {"RECORD_TO": str(workspace / "sft.jsonl")},
