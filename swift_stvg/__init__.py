@@ -24,5 +24,5 @@ def register() -> None:
     adapters.register()
 
 
-if "swift" in sys.modules:
+if sys.modules.get("swift") is not None:
     register()

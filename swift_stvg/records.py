@@ -52,8 +52,11 @@ class Sample:
                 raise RowError(reason, f"{seen}, row {self.id}")
 
         require(bool(self.sentence.strip()), "no sentence", repr(self.sentence))
-        require(self.annotated_frames > 0 and self.annotated_fps > 0, "no frame count or frame rate",
-                (self.annotated_frames, self.annotated_fps))
+        require(
+            self.annotated_frames > 0 and self.annotated_fps > 0,
+            "no frame count or frame rate",
+            (self.annotated_frames, self.annotated_fps),
+        )
         require(min(self.size_wh) > 0, "no frame size", self.size_wh)
         first, end = self.span_frames
         low, high = self.clip_frames or (0, self.annotated_frames)

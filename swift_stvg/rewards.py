@@ -137,7 +137,10 @@ def consistency_reward(batch: Batch) -> FloatArray:
 def temporal_reward(batch: Batch) -> FloatArray:
     """R_t (Eq. 5), in [0, 1]: IoU of the predicted and the true span in grid indices, both ends included."""
     return np.array(
-        [0.0 if a.span is None else span_iou(a.span, c.span) for a, c in zip(batch.answers, batch.contracts, strict=True)],
+        [
+            0.0 if a.span is None else span_iou(a.span, c.span)
+            for a, c in zip(batch.answers, batch.contracts, strict=True)
+        ],
         dtype=np.float64,
     )
 

@@ -214,9 +214,7 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
         timeline=timeline,
         span=(int(inside[0]), int(inside[-1])),
         index=inside[has_box],
-        boxes_xyxy=_on_text_grid(
-            sample.tube_xyxy[position[has_box]], sample.size_wh, answer_format.scale_wh(size_wh)
-        ),
+        boxes_xyxy=_on_text_grid(sample.tube_xyxy[position[has_box]], sample.size_wh, answer_format.scale_wh(size_wh)),
         floor=settings.spatial_floor,
     )
 

@@ -142,7 +142,4 @@ def as_text(value: Any) -> str:
 
 def describe_settings() -> list[tuple[str, str, str]]:
     """(name, default, meaning) of every setting, for the documentation and `swift-stvg settings`."""
-    return [
-        (PREFIX + f.name.upper(), as_text(f.default), f.metadata["doc"])
-        for f in fields(Settings)
-    ]
+    return [(PREFIX + f.name.upper(), as_text(f.default), f.metadata["doc"]) for f in fields(Settings)]

@@ -12,6 +12,9 @@ import numpy as np
 
 from swift_stvg.geometry import FloatArray, IntArray
 
+TIE = 1e-4
+"""Times in seconds that are nearer to each other than this count as equal: decoders round time stamps."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Timeline:
@@ -109,7 +112,7 @@ def _nearest(sorted_values: FloatArray, wanted: FloatArray) -> IntArray:
     right = np.clip(np.searchsorted(sorted_values, wanted), 1, max(len(sorted_values) - 1, 1))
     if len(sorted_values) == 1:
         return np.zeros(len(wanted), dtype=np.int64)
-    nearer_left = wanted - sorted_values[right - 1] <= sorted_values[right] - wanted
+    nearer_left = wanted - sorted_values[right - 1] <= sorted_values[right] - wanted + TIE
     return (right - nearer_left).astype(np.int64)
 
 

@@ -1,5 +1,4 @@
-"""A second external plugin: notes what our template hands to the model in the file named by RECORD_TO.
-"""
+"""A second external plugin: notes what our template hands to the model in the file named by RECORD_TO."""
 
 import hashlib
 import json

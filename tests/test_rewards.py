@@ -30,7 +30,9 @@ BOUNDS = {
 SHIFTED = "30, 20, 70, 60"  # IoU .12/.20 = .6, hull = union: GIoU .6; L1 .2
 WHOLE = "0, 0, 100, 100"  # IoU = GIoU = .16; L1 .2 + .2 + .4 + .4 = 1.2
 APART = "70, 70, 90, 90"  # IoU 0, union .20, hull .49: GIoU -.29/.49; L1 .5 + .5 + .3 + .3 = 1.6
-OUTSIDE = "200, 200, 300, 300"  # clipped to the corner point: union .16, hull .64, GIoU -.75; L1 .8 + .8 + .4 + .4 = 2.4
+OUTSIDE = (
+    "200, 200, 300, 300"  # clipped to the corner point: union .16, hull .64, GIoU -.75; L1 .8 + .8 + .4 + .4 = 2.4
+)
 R_SHIFTED, R_WHOLE, R_APART, R_OUTSIDE, R_WORST = 0.4, -1.04, -0.29 / 0.49 - 1.6, -3.15, -5.0
 EXACT = boxes(2, 5)
 
@@ -43,7 +45,11 @@ CASES = [
     (answer("2 - 5", EXACT, boxes(2, 5, SHIFTED)), (1, 1, 1, 1 + R_SHIFTED, 0), "made worse: no negative think reward"),
     (answer("2 - 5", boxes(2, 5, WHOLE), boxes(2, 5, WHOLE)), (1, 1, 1, 2 * R_WHOLE, 0), "whole-frame boxes"),
     (answer("2 - 5", boxes(2, 5, APART), EXACT), (1, 1, 1, 1 + R_APART, 1 - R_APART), "think boxes disjoint in space"),
-    (answer("2 - 5", boxes(2, 5, OUTSIDE), EXACT), (1, 1, 1, 1 + R_OUTSIDE, 1 - R_OUTSIDE), "outside boxes are clipped"),
+    (
+        answer("2 - 5", boxes(2, 5, OUTSIDE), EXACT),
+        (1, 1, 1, 1 + R_OUTSIDE, 1 - R_OUTSIDE),
+        "outside boxes are clipped",
+    ),
     (answer("2 - 5", boxes(2, 5, "60, 20, 20, 60"), EXACT), (1, 1, 1, 1 + R_WORST, 6), "inverted boxes count as worst"),
     (answer("2 - 3", boxes(2, 3), boxes(2, 3)), (1, 1, 0.5, 2, 0), "half the span: the mean is over T_cap only"),
     (answer("0 - 9", boxes(0, 9), boxes(0, 9)), (1, 1, 0.4, 2, 0), "whole clip: 4 of 10 frames"),
@@ -92,7 +98,11 @@ CASES = [
         (0, 1, 1, 2, 0),
         "decimals are read, but are not the form",
     ),
-    (answer("2 - 5", EXACT, boxes(2, 5, "-9, 20, 60, 60")), (0, 1, 1, 2 - (1 - 0.16 / 0.24) - 0.2, 0), "negative: clipped"),
+    (
+        answer("2 - 5", EXACT, boxes(2, 5, "-9, 20, 60, 60")),
+        (0, 1, 1, 2 - (1 - 0.16 / 0.24) - 0.2, 0),
+        "negative: clipped",
+    ),
     (answer("-2 - 5", EXACT, EXACT), (0, 0, 0, 0, 0), "a negative start is no index"),
     ("", (0, 0, 0, 0, 0), "empty"),
     ("I cannot see any object.", (0, 0, 0, 0, 0), "prose"),
@@ -191,7 +201,18 @@ def test_length_mismatch_is_an_error() -> None:
 pieces = st.lists(
     st.one_of(
         st.sampled_from(
-            ["<time>", "</time>", "<think_bbox>", "</think_bbox>", "<pred_bbox>", "</pred_bbox>", " - ", ", ", ". [", "]"]
+            [
+                "<time>",
+                "</time>",
+                "<think_bbox>",
+                "</think_bbox>",
+                "<pred_bbox>",
+                "</pred_bbox>",
+                " - ",
+                ", ",
+                ". [",
+                "]",
+            ]
         ),
         st.integers(-10, 10**9).map(str),
         st.sampled_from(["2 - 5", EXACT, boxes(0, 9, WHOLE), "NaN", "1e999", "-", "٣", "\x00", "\ud800"]),

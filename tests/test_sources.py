@@ -70,7 +70,9 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize(("name", "split", "video", "annotation", "entry"), LAYOUTS, ids=[x[3] for x in LAYOUTS])
-def test_hcstvg_layouts(tmp_path: Path, clip: Path, name: str, split: str, video: str, annotation: str, entry: Any) -> None:
+def test_hcstvg_layouts(
+    tmp_path: Path, clip: Path, name: str, split: str, video: str, annotation: str, entry: Any
+) -> None:
     place(clip, tmp_path / video)
     write_json(tmp_path / annotation, {"a.mp4": entry()})
     rows, report = load_rows(name, split, settings(tmp_path))
@@ -331,7 +333,9 @@ def test_what_is_missing_is_said(tmp_path: Path, name: str, split: str, message:
 
 def test_missing_or_broken_annotation_file(tmp_path: Path) -> None:
     (tmp_path / "hc-stvg").mkdir()
-    with pytest.raises(DataError, match=r"no annotation file of hcstvg_v1:train in .*: looked for annos/hcstvg_v1/train"):
+    with pytest.raises(
+        DataError, match=r"no annotation file of hcstvg_v1:train in .*: looked for annos/hcstvg_v1/train"
+    ):
         load_rows("hcstvg_v1", "train", settings(tmp_path))
     (tmp_path / "hc-stvg/train.json").write_text('{"a.mp4": {')
     with pytest.raises(DataError, match=r"train\.json cannot be read as JSON"):

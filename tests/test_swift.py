@@ -120,8 +120,13 @@ def cold_start(workspace: Path, env: dict[str, str]) -> Path:
         "learning_rate": "4e-3",
         "logging_steps": "10",
     }
-    swift("sft", options, workspace / "elsewhere", env | {"RECORD_TO": str(workspace / "sft.jsonl")},
-          ["swift_stvg", str(RECORDER)])
+    swift(
+        "sft",
+        options,
+        workspace / "elsewhere",
+        env | {"RECORD_TO": str(workspace / "sft.jsonl")},
+        ["swift_stvg", str(RECORDER)],
+    )
     losses = [line["loss"] for line in logged(output)]
     assert losses[-1] < 0.5 * losses[0], "the loss must fall"
     return output / "checkpoint-150"
@@ -139,8 +144,13 @@ def inferred(workspace: Path, env: dict[str, str], cold_start: Path) -> Path:
         "temperature": "0",
         "max_batch_size": "36",
     }
-    swift("infer", options, workspace / "elsewhere", env | {"RECORD_TO": str(workspace / "infer.jsonl")},
-          ["swift_stvg", str(RECORDER)])
+    swift(
+        "infer",
+        options,
+        workspace / "elsewhere",
+        env | {"RECORD_TO": str(workspace / "infer.jsonl")},
+        ["swift_stvg", str(RECORDER)],
+    )
     return result
 
 
@@ -149,8 +159,13 @@ def grpo(workspace: Path, env: dict[str, str], cold_start: Path) -> tuple[Path, 
     """Output folder and printed text of a GRPO run on the default ms-swift, by name from a foreign folder."""
     output = workspace / "grpo"
     options = GRPO | {"model": str(cold_start), "dataset": "stvg_synthetic:train", "output_dir": str(output)}
-    printed = swift("rlhf", options, workspace / "elsewhere", env | {"RECORD_TO": str(workspace / "grpo.jsonl")},
-                    ["swift_stvg", str(RECORDER)])
+    printed = swift(
+        "rlhf",
+        options,
+        workspace / "elsewhere",
+        env | {"RECORD_TO": str(workspace / "grpo.jsonl")},
+        ["swift_stvg", str(RECORDER)],
+    )
     return output, printed
 
 

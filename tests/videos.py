@@ -26,9 +26,7 @@ def picture(number: int, size_wh: tuple[int, int] = (64, 48)) -> np.ndarray:
     return pixels
 
 
-def write_video(
-    path: Path, times_s: Sequence[float], size_wh: tuple[int, int] = (64, 48), turned: int = 0
-) -> Path:
+def write_video(path: Path, times_s: Sequence[float], size_wh: tuple[int, int] = (64, 48), turned: int = 0) -> Path:
     """Write a video whose frame k is shown at `times_s[k]`; `turned` asks players to turn it by so many degrees."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:

@@ -1,0 +1,141 @@
+"""Importing, registering, and working in spawned and forked processes, each tried in a fresh interpreter."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from swift_stvg.cli import main
+from tests.helpers import answer, boxes, contract
+
+
+def fresh(code: str, tmp_path: Path, *words: str, **env: str) -> str:
+    """What a fresh interpreter prints in a foreign folder."""
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    done = subprocess.run(
+        [sys.executable, *words, str(script)], cwd=tmp_path, env=os.environ | env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def test_import_loads_neither_torch_nor_ms_swift(tmp_path: Path) -> None:
+    code = "import sys, swift_stvg\nprint([m for m in ('torch', 'swift', 'transformers', 'numpy') if m in sys.modules])"
+    assert fresh(code, tmp_path).strip() == "[]"
+
+
+def test_import_within_300_ms(tmp_path: Path) -> None:
+    code = "import time; start = time.perf_counter(); import swift_stvg; print(time.perf_counter() - start)"
+    assert min(float(fresh(code, tmp_path)) for _ in range(3)) < 0.3
+
+
+def test_the_core_needs_no_torch(tmp_path: Path) -> None:
+    modules = "answers geometry metrics records results rewards rows settings sources timeline"
+    code = f"""
+import sys
+sys.modules["torch"] = sys.modules["swift"] = None
+from swift_stvg import {", ".join(modules.split())}
+"""
+    fresh(code, tmp_path)
+
+
+REGISTERED = """
+import swift
+import swift_stvg
+swift_stvg.register()
+swift_stvg.register()
+from swift.dataset import DATASET_MAPPING
+from swift.rewards import orms
+from swift.template import TEMPLATE_MAPPING
+import json
+print(json.dumps({
+    "datasets": sorted(name for name in DATASET_MAPPING if isinstance(name, str) and name.endswith(("vidstg", "stvg_v1", "stvg_v2", "_jsonl", "_synthetic"))),
+    "templates": sorted(name for name in TEMPLATE_MAPPING if "stvg" in name),
+    "rewards": sorted(name for name in orms if "stvg" in name),
+    "classes": [orms[name].__name__ for name in ("stvg_format", "stvg_spatial_l1")],
+}))
+"""
+
+
+def test_everything_is_registered_and_twice_does_no_harm(tmp_path: Path) -> None:
+    registered = json.loads(fresh(REGISTERED, tmp_path).splitlines()[0])
+    assert registered["datasets"] == ["hcstvg_v1", "hcstvg_v2", "stvg_jsonl", "stvg_synthetic", "vidstg"]
+    assert registered["templates"] == ["stvg_qwen2_5_vl"]
+    names = "consistency format spatial spatial_giou spatial_l1 temporal think tiou viou"
+    assert registered["rewards"] == [f"stvg_{name}" for name in names.split()]
+    assert registered["classes"] == ["StvgFormat", "StvgSpatialL1"]
+
+
+WORKERS = """
+import multiprocessing, pickle
+
+
+def work(payload):
+    reward, loader, template = pickle.loads(payload)
+    from swift.dataset import DATASET_MAPPING
+    from swift.rewards import orms
+    from swift.template import TEMPLATE_MAPPING
+    known = "vidstg" in DATASET_MAPPING and "stvg_think" in orms and "stvg_qwen2_5_vl" in TEMPLATE_MAPPING
+    return known, reward(completions=[TEXT], stvg=[CONTRACT]), loader.__name__, template.__name__
+
+
+CONTRACT, TEXT = {contract!r}, {text!r}
+
+if __name__ == "__main__":
+    import swift
+    import swift_stvg
+    from swift.rewards import orms
+    from swift_stvg.adapters.datasets import StvgLoader
+    from swift_stvg.adapters.templates import StvgQwen2_5VLTemplate
+    payload = pickle.dumps((orms["stvg_spatial"](), StvgLoader, StvgQwen2_5VLTemplate))
+    with multiprocessing.get_context("{method}").Pool(1) as pool:
+        print("RESULT", pool.apply(work, (payload,)))
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_workers_know_everything(tmp_path: Path, method: str) -> None:
+    row = contract()
+    code = WORKERS.replace("{contract!r}", repr(row.to_json())).replace("{method}", method)
+    code = code.replace("{text!r}", repr(answer("2 - 5", boxes(2, 5), boxes(2, 5))))
+    printed = fresh(code, tmp_path)
+    result = next(line for line in printed.splitlines() if line.startswith("RESULT"))
+    assert result == "RESULT (True, [2.0], 'StvgLoader', 'StvgQwen2_5VLTemplate')"
+
+
+MIXED = """
+import swift
+import swift_stvg
+from swift.rewards import orms
+reward = orms["stvg_format"]()
+print("MIXED", reward(completions=["x", "y"], stvg=[None, {contract!r}]), reward(completions=["x"]))
+"""
+
+
+def test_rows_of_other_datasets_are_left_out(tmp_path: Path) -> None:
+    printed = fresh(MIXED.replace("{contract!r}", repr(contract().to_json())), tmp_path)
+    assert "MIXED [None, 0.0] [None]" in printed
+
+
+def test_a_wrong_setting_stops_the_plugin(tmp_path: Path) -> None:
+    code = """
+import swift
+try:
+    import swift_stvg
+except ValueError as error:
+    print("STOPPED", error)
+"""
+    assert "STOPPED unknown setting STVG_FSP. Did you mean STVG_FPS?" in fresh(code, tmp_path, STVG_FSP="2")
+
+
+def test_plugin_path(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plugin"]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert path.is_absolute()
+    assert "swift_stvg.register()" in path.read_text()

@@ -1,0 +1,142 @@
+"""Rows and their contract."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swift_stvg.answers import AnswerFormat
+from swift_stvg.errors import DataError, RowError, VideoError
+from swift_stvg.records import Sample, VideoInfo
+from swift_stvg.rewards import Batch, spatial_reward, temporal_reward
+from swift_stvg.rows import Contract, VideoRequest, frame_size, make_row
+from swift_stvg.settings import Settings
+from tests.helpers import contract
+
+SIZES = [
+    # source, most, multiple, result
+    ((640, 360), 336, 28, (336, 196)),
+    ((360, 640), 336, 28, (196, 336)),
+    ((1280, 720), 336, 32, (320, 192)),
+    ((320, 240), 336, 28, (308, 252)),  # not enlarged beyond rounding
+    ((56, 56), 56, 56, (56, 56)),
+    ((1920, 100), 336, 28, (336, 28)),  # a side is never rounded to nothing
+    ((10, 10), 336, 28, (28, 28)),
+]
+
+
+@pytest.mark.parametrize(("source", "most", "multiple", "expected"), SIZES)
+def test_frame_size(source: tuple[int, int], most: int, multiple: int, expected: tuple[int, int]) -> None:
+    assert frame_size(source, most, multiple) == expected
+
+
+@given(st.tuples(st.integers(1, 8000), st.integers(1, 8000)), st.integers(32, 2000), st.integers(1, 32))
+def test_frame_size_fits(source: tuple[int, int], most: int, multiple: int) -> None:
+    size = frame_size(source, most, multiple)
+    assert all(side % multiple == 0 and multiple <= side <= most for side in size)
+
+
+def sample(**changes: Any) -> Sample:
+    arguments: dict[str, Any] = {
+        "id": "a",
+        "dataset": "made",
+        "split": "up",
+        "sentence": " it moves ",
+        "video": Path("a.mp4"),
+        "annotated_frames": 100,
+        "annotated_fps": 10.0,
+        "size_wh": (200, 100),
+        "span_frames": (20, 60),
+        "tube_frames": np.arange(20, 60),
+        "tube_xyxy": np.tile([20.0, 10.0, 80.0, 90.0], (40, 1)),
+    }
+    return Sample(**(arguments | changes))
+
+
+VIDEO = VideoInfo(Path("a.mp4"), np.arange(100) / 10, 10.0, (200, 100))
+
+
+@pytest.mark.parametrize("unit", ["frame", "second"])
+@pytest.mark.parametrize("coords", ["pixel", "norm1000"])
+@pytest.mark.parametrize("think", [True, False])
+def test_the_written_answer_is_exact(unit: str, coords: str, think: bool) -> None:
+    row = make_row(sample(), VIDEO, Settings(index_unit=unit, coords=coords, think=think, side_multiple=4))
+    made = Contract.from_json(row["stvg"])
+    assert made.format == AnswerFormat(think, unit, coords)
+    assert made.span == ((4, 11) if unit == "frame" else (2, 5))
+    assert made.boxes_xyxy[0].tolist() == ([20, 10, 80, 90] if coords == "pixel" else [100, 100, 400, 900])
+    batch = Batch([row["messages"][-1]["content"]], [made])
+    assert batch.valid == [True]
+    assert temporal_reward(batch)[0] == 1
+    assert spatial_reward(batch)[0] == (2 if think else 1)
+
+
+def test_the_prompt() -> None:
+    row = make_row(sample(), VIDEO, Settings())
+    system, user, assistant = row["messages"]
+    assert system == {"role": "system", "content": AnswerFormat().instruction()}
+    assert user["content"] == "<video>(frames 0 - 19, 2 per second, 196 x 112 pixels)\nit moves"
+    assert assistant["role"] == "assistant"
+    row = make_row(sample(), VIDEO, Settings(system_prompt=False, query_first=True, index_unit="second"))
+    assert row["messages"][0]["content"] == "it moves\n<video>(seconds 0 - 9, 196 x 112 pixels)"
+
+
+def test_the_template_is_told_what_to_decode_and_nothing_of_the_truth() -> None:
+    row = make_row(sample(clip_frames=(10, 70)), VIDEO, Settings())
+    told = row["chat_template_kwargs"]["stvg_video"]
+    request = VideoRequest.from_json(told)
+    assert request.frames == tuple(range(10, 70, 5))
+    assert (request.size_wh, request.fps, request.coords) == ((196, 112), 2.0, "pixel")
+    assert set(json.loads(told)) == {"frames", "size_wh", "fps", "coords"}
+
+
+def test_tiny_objects_keep_an_area() -> None:
+    tube = np.tile([199.2, 99.9, 200.0, 100.0], (40, 1))
+    made = Contract.from_json(make_row(sample(tube_xyxy=tube), VIDEO, Settings())["stvg"])
+    assert made.boxes_xyxy[0].tolist() == [195, 111, 196, 112]
+
+
+def test_contract_round_trip() -> None:
+    original = contract(gaps=(3,), floor=-1.0)
+    again = Contract.from_json(original.to_json())
+    assert again.to_json() == original.to_json()
+    assert again.index.tolist() == [2, 4, 5]
+    assert again.floor == -1.0
+
+
+BROKEN = [
+    ("", "does not hold a row contract"),
+    ("[]", "does not hold a row contract"),
+    ('{"v": 1}', "does not hold a row contract"),
+    ('{"v": 2}', "contract version 2, this package reads version 1"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BROKEN)
+def test_broken_contracts_are_errors(text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Contract.from_json(text)
+
+
+def test_what_does_not_fit_is_refused_with_its_reason() -> None:
+    half = VideoInfo(Path("a.mp4"), np.arange(50) / 10, 5.0, (200, 100))
+    with pytest.raises(VideoError, match=r"differ in length: 50 frames \(5.00 s\) decoded, 100 \(10.00 s\) annotated"):
+        make_row(sample(), half, Settings())
+    turned = VideoInfo(Path("a.mp4"), np.arange(100) / 10, 10.0, (100, 200))
+    with pytest.raises(VideoError, match="differ in shape"):
+        make_row(sample(), turned, Settings())
+    with pytest.raises(RowError, match="no box on a sampled frame: 1 boxes in frames 20 to 59"):
+        make_row(sample(tube_frames=np.array([22]), tube_xyxy=np.array([[1.0, 2, 3, 4]])), VIDEO, Settings())
+
+
+def test_twice_the_frame_rate_is_the_same_video() -> None:
+    faster = VideoInfo(Path("a.mp4"), np.arange(200) / 20, 10.0, (400, 200))
+    made = Contract.from_json(make_row(sample(), faster, Settings())["stvg"])
+    assert made.span == (4, 11)
+    assert made.timeline.frames[4] == 40

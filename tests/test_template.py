@@ -1,0 +1,127 @@
+"""The template in one process: pixels, tokens and refusals, against independent computations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from swift_stvg.errors import TemplateMismatch, VideoError
+from swift_stvg.records import Sample
+from swift_stvg.rows import make_row
+from swift_stvg.settings import Settings
+from swift_stvg.tiny import build
+from swift_stvg.video import probe
+from tests.videos import write_video
+
+pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    import swift_stvg
+
+    swift_stvg.register()
+    from swift.model import get_processor
+    from swift.template import get_template
+
+    folder = tmp_path_factory.mktemp("template") / "tiny"
+    build(folder)
+    template = get_template(get_processor(str(folder), model_type="qwen2_5_vl"), template_type="stvg_qwen2_5_vl")
+    template.set_mode("train")
+    return template
+
+
+def row(path: Path, **settings: Any) -> dict[str, Any]:
+    info = probe(path)
+    sample = Sample(
+        id="a",
+        dataset="made",
+        split="up",
+        sentence="it moves",
+        video=path,
+        annotated_frames=info.n_frames,
+        annotated_fps=25.0,
+        size_wh=info.size_wh,
+        span_frames=(25, 75),
+        tube_frames=np.arange(25, 75),
+        tube_xyxy=np.tile([100.0, 50.0, 300.0, 200.0], (50, 1)),
+    )
+    return make_row(sample, info, Settings(**settings))
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("video") / "a.mp4", np.arange(113) / 25, size_wh=(640, 360))
+
+
+def encode(template: Any, row: dict[str, Any]) -> dict[str, Any]:
+    encoded: dict[str, Any] = template.encode({k: row[k] for k in ("messages", "videos", "chat_template_kwargs")})
+    return encoded
+
+
+def test_pixels_are_those_of_the_timelines_frames(template: Any, video: Path) -> None:
+    """Decoded with PyAV, resized with Pillow and laid out by transformers' own processor: the same within rounding."""
+    encoded = encode(template, row(video))
+    wanted = [round(25 * 0.5 * k - 1e-6) for k in range(10)]  # 4.52 s: 10 samples
+    with av.open(str(video)) as container:
+        frames = [frame.to_image() for i, frame in enumerate(container.decode(video=0)) if i in wanted]
+    resized = np.stack([np.asarray(f.resize((336, 196), Image.Resampling.BICUBIC)) for f in frames])
+    expected = template.processor.video_processor(
+        videos=[torch.from_numpy(resized).permute(0, 3, 1, 2)], do_resize=False, return_tensors="pt"
+    )
+    assert encoded["video_grid_thw"].tolist() == expected["video_grid_thw"].tolist() == [[5, 14, 24]]
+    difference = (encoded["pixel_values_videos"] - expected["pixel_values_videos"]).abs()
+    assert difference.mean() < 0.02
+    assert difference.max() < 0.25  # of values that span 4: decord and PyAV round YUV to RGB differently
+    assert encoded["second_per_grid_ts"] == [1.0]
+
+
+def test_tokens(template: Any, video: Path) -> None:
+    made = row(video)
+    encoded = encode(template, made)
+    tokenizer = template.tokenizer
+    ids = encoded["input_ids"]
+    assert ids.count(tokenizer.convert_tokens_to_ids("<|video_pad|>")) == 5 * (14 // 2) * (24 // 2)
+    answer = tokenizer.decode([i for i, label in zip(ids, encoded["labels"], strict=True) if label != -100])
+    assert answer.removesuffix("\n").removesuffix("<|im_end|>") == made["messages"][-1]["content"]
+    text = tokenizer.decode(ids)
+    assert "(frames 0 - 9, 2 per second, 336 x 196 pixels)\nit moves<|im_end|>" in text
+    assert text.startswith("<|im_start|>system\nYou are given a video and a sentence.")
+
+
+def test_odd_numbers_of_frames(template: Any, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "odd.mp4", np.arange(75) / 25, size_wh=(640, 360))
+    encoded = encode(template, row(path, fps=1.0))
+    assert encoded["video_grid_thw"].tolist() == [[2, 14, 24]]
+    assert encoded["second_per_grid_ts"] == [2.0]
+
+
+def test_other_rows_are_the_stock_templates(template: Any, video: Path) -> None:
+    plain = {
+        "messages": [{"role": "user", "content": "<video>what?"}, {"role": "assistant", "content": "yes"}],
+        "videos": [str(video)],
+    }
+    assert encode(template, plain | {"chat_template_kwargs": {}})["video_grid_thw"].shape == (1, 3)
+
+
+def test_rows_for_another_backbone_are_refused(template: Any, video: Path) -> None:
+    with pytest.raises(
+        TemplateMismatch, match=r"asks for norm1000 coordinates, but stvg_qwen2_5_vl .* STVG_COORDS=pixel"
+    ):
+        encode(template, row(video, coords="norm1000"))
+    with pytest.raises(TemplateMismatch, match=r"frames of \(320, 192\) pixels.* STVG_SIDE_MULTIPLE=28"):
+        encode(template, row(video, side_multiple=32))
+
+
+def test_a_vanished_video_is_an_error(template: Any, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "gone.mp4", np.arange(113) / 25, size_wh=(640, 360))
+    made = row(path)
+    path.unlink()
+    with pytest.raises(VideoError, match=r"video missing: no file .*gone\.mp4"):
+        encode(template, made)
