@@ -137,7 +137,8 @@ class AnswerFormat:
 
     @staticmethod
     def _example(shift: int) -> str:
-        return f"5. [{120 + shift}, {40 - shift}, {180 + shift}, {160 - shift}], 6. [{124 + shift}, 40, {184 + shift}, 160]"
+        first, second = (120 + shift, 40 - shift, 180 + shift, 160 - shift), (124 + shift, 40, 184 + shift, 160)
+        return f"5. {list(first)}, 6. {list(second)}"
 
     def render(self, answer: Answer) -> str:
         """The text of a complete answer; `parse(render(a)) == a`.
@@ -154,7 +155,7 @@ class AnswerFormat:
         return " ".join(parts)
 
     def is_valid(self, text: str) -> bool:
-        """Strict check (Eq. 3): the whole text has the form, each part once and in order; space around it is allowed."""
+        """Strict check (Eq. 3): the whole text has the form, each part once and in order; space around it is free."""
         return self._strict_parts(text) is not None
 
     def parse(self, text: str) -> Answer:

@@ -3,8 +3,8 @@
 StvgError
 ├── SettingsError     a STVG_* setting is unknown or impossible
 ├── DataError         a dataset as a whole cannot be read, or `--strict true` met a bad row
-│   └── RowError      one annotation cannot become a training row (carries the reason it is counted under)
-├── VideoError        a video is missing, unreadable or shorter than its annotation says
+│   └── RowError      one annotation cannot become a row
+├── VideoError        a video is missing, unreadable or unlike its annotation
 └── TemplateMismatch  a row was made for another backbone than the template's
 """
 
@@ -23,8 +23,8 @@ class DataError(StvgError, ValueError):
     """A dataset cannot be read."""
 
 
-class RowError(DataError):
-    """One annotation cannot become a row.
+class _Counted(StvgError):
+    """An error that drops one row and is counted.
 
     Args:
         reason: short fixed phrase, the key under which the row is counted.
@@ -36,19 +36,16 @@ class RowError(DataError):
         self.reason = reason
         self.detail = detail
 
+    def __reduce__(self) -> tuple[type[_Counted], tuple[str, str]]:
+        return type(self), (self.reason, self.detail)  # so that it travels out of a worker process
 
-class VideoError(StvgError, OSError):
-    """A video is missing or cannot be decoded.
 
-    Args:
-        reason: short fixed phrase, the key under which the row is counted.
-        detail: what was seen, and where.
-    """
+class RowError(_Counted, DataError):
+    """One annotation cannot become a row."""
 
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
+
+class VideoError(_Counted, OSError):
+    """A video is missing or cannot be decoded."""
 
 
 class TemplateMismatch(StvgError, ValueError):

@@ -53,9 +53,10 @@ swift_stvg.register()
 from swift.dataset import DATASET_MAPPING
 from swift.rewards import orms
 from swift.template import TEMPLATE_MAPPING
+from swift_stvg.sources import SOURCES
 import json
 print(json.dumps({
-    "datasets": sorted(name for name in DATASET_MAPPING if isinstance(name, str) and name.endswith(("vidstg", "stvg_v1", "stvg_v2", "_jsonl", "_synthetic"))),
+    "datasets": sorted(name for name in DATASET_MAPPING if name in SOURCES),
     "templates": sorted(name for name in TEMPLATE_MAPPING if "stvg" in name),
     "rewards": sorted(name for name in orms if "stvg" in name),
     "classes": [orms[name].__name__ for name in ("stvg_format", "stvg_spatial_l1")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,12 @@ def test_what_does_not_fit_is_refused_with_its_reason() -> None:
         make_row(sample(), turned, Settings())
     with pytest.raises(RowError, match="no box on a sampled frame: 1 boxes in frames 20 to 59"):
         make_row(sample(tube_frames=np.array([22]), tube_xyxy=np.array([[1.0, 2, 3, 4]])), VIDEO, Settings())
+
+
+@pytest.mark.parametrize("kind", [RowError, VideoError])
+def test_errors_travel_between_processes(kind: type[RowError] | type[VideoError]) -> None:
+    again = pickle.loads(pickle.dumps(kind("video missing", "no file a.mp4")))
+    assert (type(again), again.reason, str(again)) == (kind, "video missing", "video missing: no file a.mp4")
 
 
 def test_twice_the_frame_rate_is_the_same_video() -> None:

@@ -17,7 +17,10 @@ logger = get_logger()
 
 
 class StvgLoader(DatasetLoader):  # type: ignore[misc]
-    """Loads the sources; `remove_unused_columns` does not apply, since rewards and the scorer need the `stvg` column."""
+    """Loads the sources.
+
+    `remove_unused_columns` does not apply: rewards and the scorer need the `stvg` column.
+    """
 
     def load(self, dataset_syntax: Any = None, dataset_meta: Any = None, *, use_hf: bool | None = None) -> HfDataset:
         """Rows of all subsets asked for, one after the other; drops are logged with their reasons."""

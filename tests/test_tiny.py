@@ -1,0 +1,59 @@
+"""Tiny random models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swift_stvg.answers import AnswerFormat
+from swift_stvg.errors import StvgError
+from swift_stvg.tiny import TinyConfig, build
+from tests.helpers import answer, boxes
+
+pytestmark = pytest.mark.filterwarnings("default")  # importing torch warns
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    assert 100_000 < build(folder) < 5_000_000
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def test_same_seed_same_weights(folder: Path, tmp_path: Path) -> None:
+    build(tmp_path / "again")
+    build(tmp_path / "other", TinyConfig(seed=1))
+    weights = [(f / "model.safetensors").read_bytes() for f in (folder, tmp_path / "again", tmp_path / "other")]
+    assert weights[0] == weights[1] != weights[2]
+
+
+TEXTS = [
+    answer("2 - 5", boxes(2, 5), boxes(2, 5)),
+    AnswerFormat().instruction(),
+    "größe ٣ 你好 🙂 \t\n <|im_start|>user\n",
+    "12, 345, 9999. [",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=["answer", "instruction", "scripts", "numbers"])
+def test_any_text_survives_the_tokenizer(tokenizer: Any, text: str) -> None:
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_answers_are_short(tokenizer: Any) -> None:
+    text = answer("2 - 5", boxes(2, 5), boxes(2, 5))
+    assert len(tokenizer(text)["input_ids"]) <= 8 * 6 + 12, "six tokens a box"
+
+
+def test_folders_in_use_are_refused(folder: Path) -> None:
+    with pytest.raises(StvgError, match="exists and is not empty: choose another folder or delete it"):
+        build(folder)
