@@ -319,6 +319,7 @@ def test_jsonl(tmp_path: Path, clip: Path, title: str, text: str, reason: str | 
 ERRORS = [
     ("hcstvg_v1", "train", "no folder of hcstvg_v1 in STVG_DATA_ROOT=.*: expected one of hc-stvg, hcstvg_v1"),
     ("nonsense", "train", "unknown dataset 'nonsense'; the datasets are: hcstvg_v1"),
+    ("hcstvg_v1", "val", "hcstvg_v1 has no subset 'val'; its subsets are: train, test"),
     ("stvg_jsonl", "", "stvg_jsonl needs a file: stvg_jsonl:PATH.jsonl"),
     ("stvg_jsonl", "none.jsonl", "no file .*none.jsonl"),
     ("stvg_synthetic", "train", "make it with `swift-stvg synth"),

@@ -112,10 +112,10 @@ def test_other_rows_are_the_stock_templates(template: Any, video: Path) -> None:
 
 def test_rows_for_another_backbone_are_refused(template: Any, video: Path) -> None:
     with pytest.raises(
-        TemplateMismatch, match=r"asks for norm1000 coordinates, but stvg_qwen2_5_vl .* STVG_COORDS=pixel"
+        TemplateMismatch, match=r"rows ask for norm1000 coordinates, but stvg_qwen2_5_vl .* STVG_COORDS=pixel"
     ):
         encode(template, row(video, coords="norm1000"))
-    with pytest.raises(TemplateMismatch, match=r"frames of \(320, 192\) pixels.* STVG_SIDE_MULTIPLE=28"):
+    with pytest.raises(TemplateMismatch, match=r"sides are 320 and 192 pixels.* STVG_SIDE_MULTIPLE=28"):
         encode(template, row(video, side_multiple=32))
 
 

@@ -10,6 +10,7 @@ from swift.dataset import DatasetMeta, MessagesPreprocessor, SubsetDataset, regi
 from swift.dataset.loader import DatasetLoader
 from swift.utils import get_logger
 
+from swift_stvg.adapters.templates import check_settings
 from swift_stvg.settings import Settings
 from swift_stvg.sources import SOURCES, load_rows
 
@@ -26,6 +27,7 @@ class StvgLoader(DatasetLoader):  # type: ignore[misc]
         """Rows of all subsets asked for, one after the other; drops are logged with their reasons."""
         name = dataset_meta.dataset_name
         settings = Settings.from_env()
+        check_settings(settings)
         parts = [self._load_split(name, split, settings) for split in self._splits(dataset_syntax, dataset_meta)]
         return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +38,8 @@ class StvgQwen2_5VLTemplate(_Qwen2_5VL):  # type: ignore[misc]
     """Qwen2.5-VL: pixel coordinates, frames in pairs, the interval between them in the position encoding."""
 
     coords = "pixel"
+    in_use: ClassVar[StvgQwen2_5VLTemplate | None] = None
+    """The template that was given a processor last: ms-swift makes it before it loads datasets."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -50,6 +52,7 @@ class StvgQwen2_5VLTemplate(_Qwen2_5VL):  # type: ignore[misc]
         if processor is not None:
             self.image_token_id = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
             self.video_token_id = self.tokenizer.convert_tokens_to_ids("<|video_pad|>")
+            StvgQwen2_5VLTemplate.in_use = self
 
     def replace_tag(self, media_type: str, index: int, inputs: Any) -> list[Any]:
         """Load the frames that the row names; anything else is the stock template's."""
@@ -58,27 +61,48 @@ class StvgQwen2_5VLTemplate(_Qwen2_5VL):  # type: ignore[misc]
             tokens: list[Any] = super().replace_tag(media_type, index, inputs)
             return tokens
         request = VideoRequest.from_json(request_json)
-        self._check(request)
+        self.require(request.coords, request.size_wh)
         inputs.videos[index] = load_video(inputs.videos[index], request)
         inputs.mm_processor_kwargs.setdefault("fps", []).append(request.fps)
         if self.mode == "vllm":
             inputs.mm_processor_kwargs["do_resize"] = False
         return ["<|vision_start|><|video_pad|><|vision_end|>"]
 
-    def _check(self, request: VideoRequest) -> None:
-        if request.coords != self.coords:
+    def require(self, coords: str, sides: tuple[int, ...]) -> None:
+        """Refuse rows that were made for another backbone.
+
+        Args:
+            coords: the rows' coordinate convention.
+            sides: what the sides of their frames are, in pixels, or are multiples of.
+
+        Raises:
+            TemplateMismatch: the backbone speaks another convention, or its patches do not divide the sides.
+        """
+        if coords != self.coords:
             raise TemplateMismatch(
-                f"this row asks for {request.coords} coordinates, but {self.template_meta.template_type} is for a "
-                f"backbone that speaks {self.coords}: set STVG_COORDS={self.coords}, or use the template of the "
-                "backbone that the rows were made for"
+                f"rows ask for {coords} coordinates, but {self.template_meta.template_type} is for a backbone that "
+                f"speaks {self.coords}: set STVG_COORDS={self.coords}, or use the template of the backbone that the "
+                "rows were made for"
             )
         processor = self.processor.image_processor
         multiple = processor.patch_size * processor.merge_size
-        if any(side % multiple for side in request.size_wh):
+        if any(side % multiple for side in sides):
             raise TemplateMismatch(
-                f"this row asks for frames of {request.size_wh} pixels, but this model takes sides that are multiples "
-                f"of {multiple}: set STVG_SIDE_MULTIPLE={multiple}"
+                f"rows have frames whose sides are {' and '.join(map(str, sides))} pixels or multiples, but this model "
+                f"takes multiples of {multiple}: set STVG_SIDE_MULTIPLE={multiple}"
             )
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse settings that do not fit the template of this run, if there is one yet, before any row is made.
+
+    Without it SFT would retry other rows, which fail alike, and end with a message that hides the reason.
+
+    Raises:
+        TemplateMismatch: as `StvgQwen2_5VLTemplate.require`.
+    """
+    if StvgQwen2_5VLTemplate.in_use is not None:
+        StvgQwen2_5VLTemplate.in_use.require(settings.coords, (settings.side_multiple,))
 
 
 TEMPLATES = {"stvg_qwen2_5_vl": ("qwen2_5_vl", StvgQwen2_5VLTemplate)}

@@ -28,18 +28,20 @@ class Source:
     Attributes:
         load: reads a split: (data root, dataset name, split, report) to samples.
         splits: the names of its splits; empty if a split is a file's path.
+        open_splits: whether there may be others.
     """
 
     load: Callable[[Path, str, str, LoadReport], list[Sample]]
     splits: tuple[str, ...]
+    open_splits: bool = False
 
 
 SOURCES = {
     "hcstvg_v1": Source(hcstvg.load, ("train", "test")),
     "hcstvg_v2": Source(hcstvg.load, ("train", "val")),
     "vidstg": Source(vidstg.load, ("train", "val", "test", "test_declarative", "test_interrogative")),
-    "stvg_jsonl": Source(jsonl.load, ()),
-    "stvg_synthetic": Source(jsonl.load_synthetic, ("train", "val", "test")),
+    "stvg_jsonl": Source(jsonl.load, (), open_splits=True),
+    "stvg_synthetic": Source(jsonl.load_synthetic, ("train", "val", "test"), open_splits=True),
 }
 
 
@@ -47,11 +49,14 @@ def load_samples(dataset: str, split: str, settings: Settings, report: LoadRepor
     """Samples of one split, without opening a video.
 
     Raises:
-        DataError: unknown name, missing files, or, in strict mode, the first bad row.
+        DataError: unknown name or subset, missing files, or, in strict mode, the first bad row.
     """
     if dataset not in SOURCES:
         raise DataError(f"unknown dataset {dataset!r}; the datasets are: {', '.join(SOURCES)}")
-    return SOURCES[dataset].load(settings.root, dataset, split, report)
+    source = SOURCES[dataset]
+    if not source.open_splits and split not in source.splits:
+        raise DataError(f"{dataset} has no subset {split!r}; its subsets are: {', '.join(source.splits)}")
+    return source.load(settings.root, dataset, split, report)
 
 
 def load_rows(
