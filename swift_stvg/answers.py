@@ -20,7 +20,8 @@ from swift_stvg.geometry import FloatArray, IntArray
 UNITS = ("frame", "second")
 COORDS = ("pixel", "norm1000")
 
-_GAP = r"\s{0,8}"
+_SPACE = " \t\r\n"
+_GAP = rf"[{_SPACE}]{{0,8}}"
 _INT = r"[0-9]{1,7}"
 _STRICT_TIME = re.compile(rf"<time>{_GAP}({_INT}){_GAP}-{_GAP}({_INT}){_GAP}</time>{_GAP}")
 _ENTRY = rf"{_INT}\.{_GAP}\[{_GAP}{_INT}(?:{_GAP},{_GAP}{_INT}){{3}}{_GAP}\]"
@@ -180,7 +181,7 @@ class AnswerFormat:
         return Answer(time, think, pred, failures), False
 
     def _strict_parts(self, text: str) -> tuple[tuple[int, int], list[str]] | None:
-        text = text.strip()
+        text = text.strip(_SPACE)
         head = _STRICT_TIME.match(text)
         if head is None:
             return None

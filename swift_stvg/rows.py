@@ -84,6 +84,7 @@ class Contract:
                 "times_s": [round(t, 4) for t in self.timeline.times_s.tolist()],
                 "clip_start_s": round(self.timeline.clip_start_s, 4),
                 "interval_s": self.timeline.interval_s,
+                "index_frames": None if self.format.unit == "frame" else self.timeline.index_frames.tolist(),
                 "span": self.span,
                 "boxes": [
                     [i, *map(int, box)] for i, box in zip(self.index.tolist(), self.boxes_xyxy.tolist(), strict=True)
@@ -100,6 +101,8 @@ class Contract:
         Raises:
             DataError: the text is not such a contract, or one of another version.
         """
+        if not isinstance(text, str):
+            raise DataError(f"the `stvg` column must hold the text of a row contract, got {text!r}")
         try:
             data = json.loads(text)
             if data["v"] != CONTRACT_VERSION:
@@ -108,6 +111,8 @@ class Contract:
                     f"{CONTRACT_VERSION}: make the rows again with this version of swift-stvg"
                 )
             boxes = np.array(data["boxes"], dtype=np.float64).reshape(-1, 5)
+            frames = np.array(data["frames"], dtype=np.int64)
+            pointed_at = data["index_frames"]
             return Contract(
                 id=data["id"],
                 dataset=data["dataset"],
@@ -118,11 +123,12 @@ class Contract:
                 size_wh=_pair(data["size_wh"]),
                 source_wh=_pair(data["source_wh"]),
                 timeline=Timeline(
-                    np.array(data["frames"], dtype=np.int64),
+                    frames,
                     np.array(data["times_s"], dtype=np.float64),
                     data["clip_start_s"],
                     data["interval_s"],
                     data["format"]["unit"],
+                    frames if pointed_at is None else np.array(pointed_at, dtype=np.int64),
                 ),
                 span=_pair(data["span"]),
                 index=boxes[:, 0].astype(np.int64),
@@ -173,7 +179,7 @@ def make_row(sample: Sample, video: VideoInfo, settings: Settings) -> dict[str, 
 def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contract:
     """The ground truth of a sample on the grid of what the model sees; raises as `make_row` does."""
     _check_fit(sample, video)
-    numbers = annotated_frames(video.n_frames, sample.annotated_frames)  # (N,)
+    numbers = annotated_frames(video.frame_times_s, sample.annotated_frames, sample.annotated_fps)  # (N,)
     clip = annotated_clip(numbers, sample.clip_frames or (0, sample.annotated_frames))
     if clip[0] >= clip[1]:
         raise RowError("clip outside the video", f"clip {sample.clip_frames} of {video.path}, row {sample.id}")
@@ -188,12 +194,11 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
     shown = numbers[timeline.index_frames]  # (size,) annotated frame of each index
     first, end = sample.span_frames
     inside = np.flatnonzero((shown >= first) & (shown < end))
-    if len(inside) == 0:  # an event between two samples: the nearest one
+    between_samples = len(inside) == 0
+    if between_samples:  # the nearest index stands for the event, and its nearest box for the object
         inside = np.array([np.abs(shown - np.clip(shown, first, end - 1)).argmin()])
-        shown = np.clip(shown, first, end - 1)
-
-    position = np.minimum(np.searchsorted(sample.tube_frames, shown[inside]), len(sample.tube_frames) - 1)
-    has_box = sample.tube_frames[position] == shown[inside]
+    position = np.abs(sample.tube_frames[None, :] - shown[inside][:, None]).argmin(axis=1)  # (I, K) -> (I,)
+    has_box = (sample.tube_frames[position] == shown[inside]) | between_samples
     if not has_box.any():
         raise RowError(
             "no box on a sampled frame",
@@ -258,11 +263,11 @@ def _video_facts(contract: Contract) -> str:
 
 
 def _check_fit(sample: Sample, video: VideoInfo) -> None:
-    """Refuse a file that cannot be the annotated one: another length in frames and in seconds, or another shape."""
+    """Refuse a file that cannot be the annotated one: of another length, or of another shape."""
     annotated_s = sample.annotated_frames / sample.annotated_fps
     decoded_s = video.end_s - float(video.frame_times_s[0])
-    off = abs(video.n_frames - sample.annotated_frames)
-    if off > max(2, 0.02 * sample.annotated_frames) and abs(decoded_s - annotated_s) > 0.05 * annotated_s:
+    same_count = abs(video.n_frames - sample.annotated_frames) <= 2
+    if not same_count and abs(decoded_s - annotated_s) > max(2 / sample.annotated_fps, 0.02 * annotated_s):
         raise VideoError(
             "video and annotation differ in length",
             f"{video.n_frames} frames ({decoded_s:.2f} s) decoded, {sample.annotated_frames} ({annotated_s:.2f} s) "

@@ -6,8 +6,8 @@ are made or the plugin is registered. Everything later reads the row.
 
 from __future__ import annotations
 
-import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -31,20 +31,18 @@ def _boolean(text: str) -> bool:
 
 def _number(low: float, high: float) -> Callable[[str], float]:
     def read(text: str) -> float:
-        value = float(text)
-        if not (math.isfinite(value) and low <= value <= high):
-            raise ValueError(f"must lie in [{low:g}, {high:g}]")
-        return value
+        if not re.fullmatch(r"[+-]?[0-9]{1,15}(\.[0-9]{0,15})?", text) or not low <= float(text) <= high:
+            raise ValueError(f"must be a number in [{low:g}, {high:g}]")
+        return float(text)
 
     return read
 
 
 def _integer(low: int, high: int) -> Callable[[str], int]:
     def read(text: str) -> int:
-        value = int(text)
-        if not low <= value <= high:
+        if not re.fullmatch(r"[0-9]{1,15}", text) or not low <= int(text) <= high:
             raise ValueError(f"must be a whole number in [{low}, {high}]")
-        return value
+        return int(text)
 
     return read
 

@@ -14,6 +14,8 @@ from swift_stvg.geometry import FloatArray, IntArray
 
 TIE = 1e-4
 """Times in seconds that are nearer to each other than this count as equal: decoders round time stamps."""
+SAME_RATE = 5e-4
+"""Frame rates that differ by less than this share are the same; 29.97 and 30 differ by twice as much."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,13 +28,16 @@ class Timeline:
         clip_start_s: presentation time of the clip's first frame in the file, in seconds.
         interval_s: nominal seconds between samples, as the model's position encoding is told.
         unit: what an index counts: "frame" (a sample) or "second" (from the clip's start).
+        index_frames: (size,) native frame that each index points at: the sample itself, or the frame nearest to the
+            second, which need not be among the samples.
     """
 
     frames: IntArray
     times_s: FloatArray
     clip_start_s: float
     interval_s: float
-    unit: str = "frame"
+    unit: str
+    index_frames: IntArray
 
     @classmethod
     def sample(
@@ -70,7 +75,11 @@ class Timeline:
         interval_s = max(1.0 / fps, duration_s / max_frames)
         count = max(1, math.ceil(duration_s / interval_s - 1e-6))
         frames = np.unique(_nearest(times_s, start_s + interval_s * np.arange(count, dtype=np.float64)))
-        return cls(frames + first, times_s[frames] - start_s, start_s, interval_s, unit)
+        pointed_at = frames
+        if unit == "second":
+            n_seconds = math.floor(times_s[-1] - start_s + TIE) + 1
+            pointed_at = _nearest(times_s, start_s + np.arange(n_seconds, dtype=np.float64))
+        return cls(frames + first, times_s[frames] - start_s, start_s, interval_s, unit, pointed_at + first)
 
     @property
     def fps(self) -> float:
@@ -80,19 +89,7 @@ class Timeline:
     @property
     def size(self) -> int:
         """Number of indices an answer can use: 0 to size - 1."""
-        return len(self.frames) if self.unit == "frame" else math.floor(self.times_s[-1]) + 1
-
-    @property
-    def samples(self) -> IntArray:
-        """(size,) position in `frames` that each index points at."""
-        if self.unit == "frame":
-            return np.arange(len(self.frames), dtype=np.int64)
-        return _nearest(self.times_s, np.arange(self.size, dtype=np.float64))
-
-    @property
-    def index_frames(self) -> IntArray:
-        """(size,) native frame that each index points at."""
-        return self.frames[self.samples]
+        return len(self.index_frames)
 
     def seconds(self, index: IntArray) -> FloatArray:
         """Seconds from the clip's start of indices (K,): the true time of the sample, or the second itself.
@@ -116,15 +113,25 @@ def _nearest(sorted_values: FloatArray, wanted: FloatArray) -> IntArray:
     return (right - nearer_left).astype(np.int64)
 
 
-def annotated_frames(decoded: int, annotated: int) -> IntArray:
-    """(decoded,) annotated frame number of each decoded frame.
+def annotated_frames(frame_times_s: FloatArray, annotated: int, annotated_fps: float) -> IntArray:
+    """(N,) annotated frame number of each decoded frame.
 
-    The same number where the counts agree; else the annotation's nominal frame rate differs from the file's, and
-    numbers are rescaled by the counts.
+    The decoded frame's own number, unless both the counts and the frame rates differ: then the annotation goes by a
+    nominal rate (30 for 29.97) or by another version of the file, and numbers are rescaled by the counts.
+
+    Args:
+        frame_times_s: (N,) presentation times of the decoded frames.
+        annotated: number of frames as annotated.
+        annotated_fps: frames per second as annotated.
     """
-    if decoded == annotated:
-        return np.arange(decoded, dtype=np.int64)
-    return ((2 * np.arange(decoded, dtype=np.int64) + 1) * annotated) // (2 * decoded)
+    decoded = len(frame_times_s)
+    numbers = np.arange(decoded, dtype=np.int64)
+    length_s = float(frame_times_s[-1] - frame_times_s[0])
+    if decoded == annotated or decoded < 2 or length_s <= 0:
+        return numbers
+    if abs((decoded - 1) / length_s / annotated_fps - 1) < SAME_RATE:
+        return numbers
+    return ((2 * numbers + 1) * annotated) // (2 * decoded)
 
 
 def annotated_clip(numbers: IntArray, clip: tuple[int, int]) -> tuple[int, int]:

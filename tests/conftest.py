@@ -16,7 +16,9 @@ def stvg_test_data() -> Path:
     folder = os.environ.get("STVG_TEST_DATA")
     if not folder:
         pytest.skip("STVG_TEST_DATA is not set: the public VidSTG files are not part of the repository")
-    return Path(folder).resolve(strict=True)
+    if not Path(folder).is_dir():
+        pytest.fail(f"STVG_TEST_DATA={folder} is no folder")
+    return Path(folder).resolve()
 
 
 @pytest.fixture(autouse=True)

@@ -104,6 +104,9 @@ CASES = [
         "negative: clipped",
     ),
     (answer("-2 - 5", EXACT, EXACT), (0, 0, 0, 0, 0), "a negative start is no index"),
+    (answer("2 - 5", EXACT.replace(", ", ",\u00a0"), EXACT), (0, 0, 1, 1, 0), "a no-break space is not white space here"),
+    (answer("2 -\u30005", EXACT, EXACT), (0, 0, 0, 0, 0), "nor an ideographic one"),
+    (answer("2 - 5", EXACT, EXACT) + "\u2028", (0, 1, 1, 2, 0), "nor a line separator"),
     ("", (0, 0, 0, 0, 0), "empty"),
     ("I cannot see any object.", (0, 0, 0, 0, 0), "prose"),
 ]
@@ -230,6 +233,15 @@ def test_any_string_is_finite_and_bounded(text: str, fmt: AnswerFormat) -> None:
         low, high = BOUNDS[name]
         assert np.isfinite(value), name
         assert low <= value <= high, name
+
+
+@given(st.integers(0, 200), st.characters(), st.booleans())
+def test_one_character_changed(position: int, character: str, insert: bool) -> None:
+    """What is nearly an answer is where a reader that is strict in one place and lenient in another would fail."""
+    text = answer("2 - 5", EXACT, EXACT)
+    position %= len(text)
+    batch = Batch([text[:position] + character + text[position + (not insert) :]], [contract()])
+    assert all(np.isfinite(reward(batch)).all() for reward in REWARDS.values())
 
 
 HOSTILE = {

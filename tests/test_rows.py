@@ -97,10 +97,34 @@ def test_the_template_is_told_what_to_decode_and_nothing_of_the_truth() -> None:
     assert set(json.loads(told)) == {"frames", "size_wh", "fps", "coords"}
 
 
+def test_a_missing_tail_is_not_stretched() -> None:
+    """A file that ends a little early at the same frame rate keeps its frame numbers; one that ends early is refused."""
+    short = VideoInfo(Path("a.mp4"), np.arange(99) / 10, 9.9, (200, 100))
+    made = Contract.from_json(make_row(sample(), short, Settings(fps=10.0))["stvg"])
+    assert made.span == (20, 59)
+    with pytest.raises(VideoError, match="differ in length"):
+        make_row(sample(), VideoInfo(Path("a.mp4"), np.arange(95) / 10, 9.5, (200, 100)), Settings())
+
+
 def test_tiny_objects_keep_an_area() -> None:
     tube = np.tile([199.2, 99.9, 200.0, 100.0], (40, 1))
     made = Contract.from_json(make_row(sample(tube_xyxy=tube), VIDEO, Settings())["stvg"])
     assert made.boxes_xyxy[0].tolist() == [195, 111, 196, 112]
+
+
+def test_seconds_are_judged_by_their_own_time() -> None:
+    """One sample every 5 s: an event from 2.0 to 6.0 s is seconds 2 to 5, whatever the samples show."""
+    made = Contract.from_json(make_row(sample(), VIDEO, Settings(index_unit="second", max_frames=2))["stvg"])
+    assert made.timeline.frames.tolist() == [0, 50]
+    assert made.span == (2, 5)
+
+
+def test_an_event_between_two_samples_keeps_its_box() -> None:
+    tube = np.array([[1.0, 2, 50, 60]])
+    short = sample(span_frames=(21, 24), tube_frames=np.array([23]), tube_xyxy=tube)
+    made = Contract.from_json(make_row(short, VIDEO, Settings())["stvg"])
+    assert made.span == (4, 4)
+    assert made.index.tolist() == [4]
 
 
 def test_contract_round_trip() -> None:
@@ -112,6 +136,7 @@ def test_contract_round_trip() -> None:
 
 
 BROKEN = [
+    (None, "must hold the text of a row contract, got None"),
     ("", "does not hold a row contract"),
     ("[]", "does not hold a row contract"),
     ('{"v": 1}', "does not hold a row contract"),
@@ -120,7 +145,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("text", "message"), BROKEN)
-def test_broken_contracts_are_errors(text: str, message: str) -> None:
+def test_broken_contracts_are_errors(text: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         Contract.from_json(text)
 

@@ -92,13 +92,30 @@ def test_any_frame_times(gaps: list[float], fps: float, max_frames: int, unit: s
     assert line.index_frames.shape == (line.size,)
 
 
-def test_annotated_frames_are_the_decoded_ones_where_the_counts_agree() -> None:
-    assert annotated_frames(5, 5).tolist() == [0, 1, 2, 3, 4]
+@pytest.mark.parametrize(
+    ("decoded", "fps", "annotated", "annotated_fps", "numbers"),
+    [
+        (599, 29.97, 600, 30.0, {0: 0, 298: 298, 598: 599}),
+        (300, 15.0, 600, 30.0, {0: 1, 1: 3, 299: 599}),
+        (600, 29.97, 600, 30.0, {0: 0, 599: 599}),
+        (595, 30.0, 600, 30.0, {0: 0, 594: 594}),
+        (1, 30.0, 2, 30.0, {0: 0}),
+    ],
+    ids=["nominal rate", "half the rate", "same count", "same rate, tail missing", "one frame"],
+)
+def test_annotated_frames(
+    decoded: int, fps: float, annotated: int, annotated_fps: float, numbers: dict[int, int]
+) -> None:
+    got = annotated_frames(np.arange(decoded) / fps, annotated, annotated_fps)
+    assert {frame: int(got[frame]) for frame in numbers} == numbers
 
 
-def test_nominal_rate_is_rescaled_to_the_decoded_count() -> None:
-    numbers = annotated_frames(599, 600)  # 29.97 frames per second against a nominal 30
-    assert numbers[[0, 298, 598]].tolist() == [0, 298, 599]
-    halved = annotated_frames(300, 600)
-    assert halved[[0, 1, 299]].tolist() == [1, 3, 599]
-    assert annotated_clip(halved, (100, 201)) == (50, 100)
+def test_annotated_clip() -> None:
+    assert annotated_clip(np.arange(1, 600, 2), (100, 201)) == (50, 100)
+
+
+def test_seconds_of_a_sparsely_sampled_clip_have_frames_of_their_own() -> None:
+    line = sample(6000, 25.0, max_frames=40, unit="second")
+    assert line.interval_s == 6.0
+    assert line.size == 240
+    assert line.index_frames[[0, 1, 13, 239]].tolist() == [0, 25, 325, 5975]
