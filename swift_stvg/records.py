@@ -10,6 +10,9 @@ import numpy as np
 from swift_stvg.errors import RowError
 from swift_stvg.geometry import FloatArray, IntArray, box_areas, clip_boxes
 
+RESERVED = ("<|", "<video>", "<image>", "<audio>", "<bbox>", "<ref-object>", "<img>", "<start-image>")
+"""What ms-swift or a tokenizer takes for something else than text."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
@@ -26,6 +29,7 @@ class Sample:
         span_frames: annotated frames [first, end) of the event, counted from the file's first frame, 0.
         tube_frames: (K,) annotated frames that have a box, increasing; frames of the span may be missing.
         tube_xyxy: (K, 4) boxes in pixels, inside the frame, of positive area.
+        boxes_left_out: annotated boxes of the event that had no area inside the frame.
         clip_frames: annotated frames [first, end) that the sentence is asked about; the whole file if None.
         query: "declarative" or "interrogative".
         category: of the object, where known.
@@ -45,6 +49,7 @@ class Sample:
     clip_frames: tuple[int, int] | None = None
     query: str = "declarative"
     category: str | None = None
+    boxes_left_out: int = 0
 
     def __post_init__(self) -> None:
         def require(rule: bool, reason: str, seen: object) -> None:
@@ -52,6 +57,9 @@ class Sample:
                 raise RowError(reason, f"{seen}, row {self.id}")
 
         require(bool(self.sentence.strip()), "no sentence", repr(self.sentence))
+        reserved = [word for word in RESERVED if word in self.sentence]
+        require(not reserved, "reserved words in the sentence", f"{reserved} in {self.sentence!r:.80}")
+        require(_is_encodable(self.sentence + self.id), "text that is no Unicode", repr(self.sentence))
         require(
             self.annotated_frames > 0 and self.annotated_fps > 0,
             "no frame count or frame rate",
@@ -72,7 +80,7 @@ class Sample:
 
 def usable_tube(
     frames: IntArray, boxes_xyxy: FloatArray, size_wh: tuple[int, int], span_frames: tuple[int, int]
-) -> tuple[IntArray, FloatArray]:
+) -> tuple[IntArray, FloatArray, int]:
     """The part of an annotated tube that can be learned from.
 
     Boxes are clipped to the frame; boxes that are inverted, not finite or without area then are dropped, as are boxes
@@ -85,17 +93,21 @@ def usable_tube(
         span_frames: the event, [first, end).
 
     Returns:
-        Frames (M,) and boxes (M, 4), M <= K.
+        Frames (M,) and boxes (M, 4), M <= K, and how many boxes of the event were dropped.
     """
     boxes = clip_boxes(boxes_xyxy, size_wh)
-    keep = (
-        np.isfinite(boxes_xyxy).all(axis=1)
-        & (box_areas(boxes) > 0)
-        & (frames >= span_frames[0])
-        & (frames < span_frames[1])
-    )
+    in_event = (frames >= span_frames[0]) & (frames < span_frames[1])
+    keep = in_event & np.isfinite(boxes_xyxy).all(axis=1) & (box_areas(boxes) > 0)
     order, first = np.unique(frames[keep], return_index=True)
-    return order, boxes[keep][first]
+    return order, boxes[keep][first], int(in_event.sum() - keep.sum())
+
+
+def _is_encodable(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, eq=False)

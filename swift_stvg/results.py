@@ -34,12 +34,12 @@ def score(path: Path) -> dict[str, float]:
 
 
 def _pairs(path: Path) -> Iterator[tuple[str, Contract]]:
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 data = json.loads(line)
                 yield str(data["response"]), Contract.from_json(data["stvg"])
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise DataError(
                     f"line {number} of {path} is not a result of `swift infer` with its row's `stvg` column: {error!r}"
                 ) from None

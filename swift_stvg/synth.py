@@ -42,8 +42,13 @@ from swift_stvg.sources.jsonl import SCHEMA
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
-RGB = {"red": (215, 45, 45), "green": (40, 175, 60), "blue": (50, 80, 225), "yellow": (225, 205, 45),
-       "purple": (160, 50, 185)}
+RGB = {
+    "red": (215, 45, 45),
+    "green": (40, 175, 60),
+    "blue": (50, 80, 225),
+    "yellow": (225, 205, 45),
+    "purple": (160, 50, 185),
+}
 SHAPES = ("circle", "cross", "square", "triangle")
 HALF = {"small": (0.085, 0.105), "large": (0.15, 0.19)}
 """Half the side of a thing's box, in units of the frame's shorter side."""
@@ -57,18 +62,21 @@ GENERATOR = 1
 """Raised whenever the same settings would give other clips."""
 ATTEMPTS = 300
 CALM_GRAY = 118
-CALM_DEEDS = (STILL, LEFT, RIGHT, UP, DOWN)
-CALM_TRAVEL = (0.05, 0.2)
+CALM_HALF = {"small": (0.10, 0.12), "large": (0.20, 0.24)}
+CALM_TRAVEL = (0.1, 0.45)
+"""How far a thing of a calm clip moves, in units of the frame's shorter side."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What a difficulty stands for; the first four are explained in `SynthConfig`.
+    """What a difficulty stands for; the first four fields are explained in `SynthConfig`.
 
     Attributes:
         deeds: those of DEEDS that sentences tell of.
-        calm: things appear and vanish at once, wholly inside the frame and for at most half the clip; they stand still
-            or drift in between; the background is a plain middle gray.
+        calm: whether clips are as plain as a model of a million parameters needs to learn from them within minutes:
+            things of two clearly different sizes appear at once, stand still or move a little, and vanish at once, all
+            within half the clip; sentences name colour and shape; the background is middle gray, which a model's image
+            normalisation turns into nearly 0.
     """
 
     objects: tuple[int, int]
@@ -80,7 +88,7 @@ class Level:
 
 
 LEVELS = {
-    "easy": Level((1, 2), 0.3, 0.0, 1.5, (VISIBLE,), calm=True),
+    "easy": Level((1, 1), 0.0, 0.0, 1.5, (VISIBLE,), calm=True),
     "normal": Level((2, 4), 0.5, 0.3, 0.7, tuple(range(8))),
     "hard": Level((4, 6), 0.7, 0.7, 0.7, tuple(range(8))),
 }
@@ -122,18 +130,33 @@ class SynthConfig:
                 raise DataError(f"`{name}` of synthetic clips must be {what}, got {seen!r}")
 
         require(self.difficulty in LEVELS, "difficulty", f"one of {', '.join(LEVELS)}", self.difficulty)
-        require(len(self.size_wh) == 2 and all(side >= 32 and side % 2 == 0 for side in self.size_wh), "size_wh",
-                "two even numbers of at least 32", self.size_wh)
+        require(
+            len(self.size_wh) == 2 and all(side >= 32 and side % 2 == 0 for side in self.size_wh),
+            "size_wh",
+            "two even numbers of at least 32",
+            self.size_wh,
+        )
         require(1 <= self.fps <= 240, "fps", "in [1, 240]", self.fps)
         require(math.isfinite(self.duration_s) and self.duration_s > 0, "duration_s", "positive", self.duration_s)
         level = self.level
-        require(len(level.objects) == 2 and 1 <= level.objects[0] <= level.objects[1] <= 12, "objects",
-                "the fewest and the most, in [1, 12]", level.objects)
-        for name, value in (("distractor", level.distractor), ("occlusion", level.occlusion),
-                            ("question", self.question)):
+        require(
+            len(level.objects) == 2 and 1 <= level.objects[0] <= level.objects[1] <= 12,
+            "objects",
+            "the fewest and the most, in [1, 12]",
+            level.objects,
+        )
+        for name, value in (
+            ("distractor", level.distractor),
+            ("occlusion", level.occlusion),
+            ("question", self.question),
+        ):
             require(0 <= value <= 1, name, "a probability", value)
-        require(2 <= self.min_frames <= self.n_frames // 2, "min_event_s",
-                f"at least two frames and at most half of `duration_s` ({self.duration_s})", level.min_event_s)
+        require(
+            2 <= self.min_frames <= self.n_frames // 2,
+            "min_event_s",
+            f"at least two frames and at most half of `duration_s` ({self.duration_s})",
+            level.min_event_s,
+        )
         require(self.sentences_per_clip >= 1, "sentences_per_clip", "at least 1", self.sentences_per_clip)
 
     @property
@@ -384,9 +407,9 @@ def _thing(rng: random.Random, config: SynthConfig, shape: str, colour: str, siz
     """A thing that exists for a while and does one deed after another, none twice in a row."""
     n_frames, shortest = config.n_frames, config.min_frames
     side = min(config.size_wh)
-    half = side * rng.uniform(*HALF[size])
-    xy = [rng.uniform(half, room - half) for room in config.size_wh]
     calm = config.level.calm
+    half = side * rng.uniform(*(CALM_HALF if calm else HALF)[size])
+    xy = [rng.uniform(half, room - half) for room in config.size_wh]
     if calm:
         length = rng.randint(shortest, n_frames // 2)
     else:
@@ -397,12 +420,13 @@ def _thing(rng: random.Random, config: SynthConfig, shape: str, colour: str, siz
     halves = np.full(n_frames, half)
     deeds = np.full(n_frames, -1, dtype=np.int64)
     frame, end, before = start, start + length, -1
+    choices = tuple(AXIS_AND_SIGN) if calm else range(1, len(DEEDS))
     while frame < end:
         n = end - frame if calm else rng.randint(shortest, end - frame)
         n = n if end - frame - n >= shortest else end - frame
         enters = not calm and frame == start and rng.random() < 0.3
         leaves = not calm and frame + n == end and rng.random() < 0.3
-        for deed in [rng.choice(CALM_DEEDS)] if calm else rng.sample(range(1, len(DEEDS)), len(DEEDS) - 1):
+        for deed in rng.sample(choices, 1 if calm else len(choices)):
             path = _path(rng, config, deed, xy, half, n, enters, leaves)
             if deed != before and path is not None:
                 break
@@ -444,7 +468,7 @@ def _path(
     room = (config.size_wh[axis] - half - path[0, axis]) if sign > 0 else path[0, axis] - half
     slowest, fastest = max(0.12 * side, 0.06 * side * seconds, 2 * half if enters else 0), 0.6 * side * seconds
     if config.level.calm:
-        slowest, fastest = CALM_TRAVEL[0]*side, CALM_TRAVEL[1]*side
+        slowest, fastest = CALM_TRAVEL[0] * side, CALM_TRAVEL[1] * side
     if leaves and slowest <= room + 2 * half <= fastest:
         travel = room + 2 * half
     elif slowest <= min(room, fastest):
@@ -486,7 +510,7 @@ def _unambiguous(
     others = [other for i, other in enumerate(things) if i != k and other.does(deed).any()]
     sizes = [None] if thing.size == "changing" else [None, thing.size]
     asks = rng.random() < config.question
-    usual = rng.random() < 0.5
+    usual = config.level.calm or rng.random() < 0.5
     texts = []
     for size, colour, noun in product(sizes, [None, thing.colour], ["shape", thing.shape]):
         if any(other.fits(size, colour, noun) for other in others):
@@ -528,11 +552,11 @@ def _bar(rng: random.Random, config: SynthConfig, thing: Thing, sentence: Senten
 
 
 def _background(rng: random.Random, config: SynthConfig) -> Pixels:
-    """Dark or light gray (H, W, 3), plain or with a faint pattern of waves; middle gray for calm clips."""
-    size_wh = config.size_wh
+    """Dark or light gray (H, W, 3), plain or with a faint pattern of waves; middle gray in calm clips."""
+    width, height = config.size_wh
     if config.level.calm:
-        return np.full((size_wh[1], size_wh[0], 3), CALM_GRAY, dtype=np.uint8)
-    x, y = (np.arange(side) / min(size_wh) for side in size_wh)
+        return np.full((height, width, 3), CALM_GRAY, dtype=np.uint8)
+    x, y = (np.arange(side) / min(width, height) for side in (width, height))
     level = rng.choice((rng.uniform(15, 70), rng.uniform(190, 240)))
     strength = rng.choice((0.0, rng.uniform(3, 9)))
     waves = [np.sin(rng.uniform(10, 40) * at + rng.uniform(0, 6)) for at in (x, y)]

@@ -6,6 +6,7 @@ interleaved channels for them.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,8 @@ def _get_batch(reader: Any, path: Path, frames: IntArray) -> Frames:
 def _open(path: Path) -> Any:
     from decord import DECORDError, VideoReader, cpu
 
-    if not path.is_file():
-        raise VideoError("video missing", f"no file {path}")
+    if not os.path.isfile(path):
+        raise VideoError("video missing", f"no file {str(path)!r:.300}")
     try:
         reader = VideoReader(str(path), ctx=cpu(0), num_threads=1)
     except (DECORDError, RuntimeError) as error:  # decord raises RuntimeError where no stream is found

@@ -104,7 +104,11 @@ CASES = [
         "negative: clipped",
     ),
     (answer("-2 - 5", EXACT, EXACT), (0, 0, 0, 0, 0), "a negative start is no index"),
-    (answer("2 - 5", EXACT.replace(", ", ",\u00a0"), EXACT), (0, 0, 1, 1, 0), "a no-break space is not white space here"),
+    (
+        answer("2 - 5", EXACT.replace(", ", ",\u00a0"), EXACT),
+        (0, 0, 1, 1, 0),
+        "a no-break space is not white space here",
+    ),
     (answer("2 -\u30005", EXACT, EXACT), (0, 0, 0, 0, 0), "nor an ideographic one"),
     (answer("2 - 5", EXACT, EXACT) + "\u2028", (0, 1, 1, 2, 0), "nor a line separator"),
     ("", (0, 0, 0, 0, 0), "empty"),

@@ -98,7 +98,7 @@ def test_the_template_is_told_what_to_decode_and_nothing_of_the_truth() -> None:
 
 
 def test_a_missing_tail_is_not_stretched() -> None:
-    """A file that ends a little early at the same frame rate keeps its frame numbers; one that ends early is refused."""
+    """A file that ends a little early at the same rate keeps its frame numbers; one that ends early is refused."""
     short = VideoInfo(Path("a.mp4"), np.arange(99) / 10, 9.9, (200, 100))
     made = Contract.from_json(make_row(sample(), short, Settings(fps=10.0))["stvg"])
     assert made.span == (20, 59)

@@ -94,6 +94,43 @@ def test_a_folder_shared_by_both_versions(tmp_path: Path, clip: Path) -> None:
     assert "Another sentence." in second["messages"][1]["content"]
 
 
+def test_the_other_versions_file_is_not_taken(tmp_path: Path, clip: Path) -> None:
+    place(clip, tmp_path / "hc-stvg/a.mp4")
+    write_json(tmp_path / "hc-stvg/test.json", {"a.mp4": v1()})
+    with pytest.raises(
+        DataError, match=r"no annotation file of hcstvg_v2:val: .*hc-stvg/test\.json hold.*other version"
+    ):
+        load_rows("hcstvg_v2", "val", settings(tmp_path))
+    write_json(tmp_path / "hcstvg/test.json", {"a.mp4": v2()})
+    with pytest.raises(DataError, match="1 x video missing"):  # the video of v1 in its own folder is not v2's
+        load_rows("hcstvg_v2", "val", settings(tmp_path))
+
+
+def test_videos_of_the_right_version(tmp_path: Path, clip: Path) -> None:
+    for version in ("v1", "v2"):
+        place(clip, tmp_path / f"hcstvg/{version}_video/a.mp4")
+    write_json(tmp_path / "hcstvg/train.json", {"a.mp4": v1()})
+    write_json(tmp_path / "hcstvg/trainv2.json", {"a.mp4": v2()})
+    for version in ("v1", "v2"):
+        row = load_rows(f"hcstvg_{version}", "train", settings(tmp_path))[0][0]
+        assert f"/{version}_video/" in row["videos"][0]
+
+
+def test_folders_that_link_back_up_the_tree(tmp_path: Path, clip: Path) -> None:
+    place(clip, tmp_path / "hc-stvg/videos/a.mp4")
+    for name in ("up", "again"):
+        (tmp_path / "hc-stvg/videos" / name).symlink_to(tmp_path / "hc-stvg")
+    write_json(tmp_path / "hc-stvg/train.json", {"a.mp4": v1()})
+    assert len(load_rows("hcstvg_v1", "train", settings(tmp_path))[0]) == 1
+
+
+def test_boxes_left_out_are_noted(tmp_path: Path, clip: Path) -> None:
+    place(clip, tmp_path / "hc-stvg/a.mp4")
+    write_json(tmp_path / "hc-stvg/train.json", {"a.mp4": v1(bbox=[[10, 8, -20, 30]] * 2 + [[10, 8, 20, 30]] * 28)})
+    report = load_rows("hcstvg_v1", "train", settings(tmp_path))[1]
+    assert "note: 1 x events with boxes left out, e.g. 2 without area, row a.mp4" in report.summary()
+
+
 HCSTVG_TRAPS: list[tuple[str, dict[str, Any], str | None]] = [
     ("boxes beyond the image are clipped", {"bbox": [[50, 40, 100, 100]] * 30}, None),
     ("negative corners are clipped", {"bbox": [[-5, -5, 30, 30]] * 30}, None),
@@ -108,6 +145,13 @@ HCSTVG_TRAPS: list[tuple[str, dict[str, Any], str | None]] = [
     ("empty caption", {"caption": "  "}, "no sentence"),
     ("null caption", {"caption": None}, "no sentence"),
     ("caption that is no text", {"caption": 7}, "malformed annotation"),
+    ("boxes of eight numbers", {"bbox": [[1, 2, 3, 4, 5, 6, 7, 8]]}, "malformed annotation"),
+    ("counted from 0", {"st_frame": 0}, "malformed annotation"),
+    ("a frame number beyond any", {"st_frame": 10**30}, "malformed annotation"),
+    ("a frame count beyond any", {"img_num": 10**400}, "malformed annotation"),
+    ("a word that ms-swift replaces", {"caption": "a <video> of <bbox>"}, "reserved words in the sentence"),
+    ("a token of the model", {"caption": "<|video_pad|>"}, "reserved words in the sentence"),
+    ("half a character", {"caption": "\ud800"}, "text that is no Unicode"),
     ("no frames", {"img_num": 0}, "no frame count or frame rate"),
     ("no size", {"width": 0}, "no frame size"),
     ("another shape", {"width": 48, "height": 64}, "video and annotation differ in shape"),
@@ -250,6 +294,8 @@ VIDSTG_TRAPS: list[tuple[str, Any, str | None]] = [
     ("neither caption nor question", {"captions": [], "questions": []}, "no sentence"),
     ("an event outside the clip", {"temporal_gt": {"begin_fid": 2, "end_fid": 9}}, "event ends before it begins"),
     ("an object without boxes", {"captions": [{"description": "x", "target_id": 9}]}, "no box for the object"),
+    ("captions that are no list", {"captions": 5, "questions": []}, "malformed annotation"),
+    ("a caption that is no text", {"captions": [{"description": 7, "target_id": 1}]}, "malformed annotation"),
     ("no target", {"captions": [{"description": "x"}]}, "malformed annotation"),
     ("no segment", {"used_segment": None}, "malformed annotation"),
     ("another video", {"vid": "78"}, "video missing"),
@@ -266,6 +312,13 @@ def test_vidstg_traps(tmp_path: Path, clip: Path, title: str, changes: dict[str,
         contract = Contract.from_json(rows[-1]["stvg"])
         assert contract.span[0] == contract.span[1]
         assert contract.timeline.times_s[contract.span[0]] == pytest.approx((41 - 20) / 5, abs=0.3)
+
+
+def test_other_files_of_the_same_name_are_no_trajectories(tmp_path: Path, clip: Path) -> None:
+    root = vidstg_root(tmp_path, clip, vidstg(), vidor())
+    write_json(root / "vidstg/answers/77.json", {"mine": 1})
+    write_json(root / "vidstg/training/77.json", {"trajectories": [[]] * 100})
+    assert len(load_rows("vidstg", "test", settings(root))[0]) == 4
 
 
 def test_missing_or_malformed_trajectory_files(tmp_path: Path, clip: Path) -> None:
@@ -296,6 +349,14 @@ JSONL_TRAPS: list[tuple[str, str, str | None]] = [
     ("blank", "  ", None),
     ("repeated id", json.dumps(line()), "repeated id"),
     ("cut off", json.dumps(line(id="b"))[:-20], "malformed annotation"),
+    ("null sentence", json.dumps(line(id="b", sentence=None)), "malformed annotation"),
+    ("number as id", json.dumps(line(id=7)), "malformed annotation"),
+    ("unknown query", json.dumps(line(id="b", query="poem")), "malformed annotation"),
+    ("half frames", json.dumps(line(id="b", tube=[[10.5, 1, 2, 3, 4]])), "malformed annotation"),
+    ("ten numbers a box", json.dumps(line(id="b", tube=[list(range(10))])), "malformed annotation"),
+    ("endless numbers", json.dumps(line(id="b", size_wh=[10**400, 48])), "malformed annotation"),
+    ("deeply nested", "[" * 100_000, "malformed annotation"),
+    ("an endless name", json.dumps(line(id="b", video="v" * 5000)), "video missing"),
     ("no object", "[1, 2]", "malformed annotation"),
     ("a future schema", json.dumps(line(id="b", stvg_schema=2)), "unknown schema"),
     ("no sentence", json.dumps(line(id="b", sentence=" ")), "no sentence"),

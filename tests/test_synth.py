@@ -91,7 +91,7 @@ def test_sentences_are_true_of_one_thing_at_one_time(difficulty: str) -> None:
     assert used <= set(WORDS)
     assert difficulty == "easy" or used == set(WORDS)
     assert config.min_frames <= shortest <= config.min_frames + 5
-    assert longest > 60
+    assert 30 < longest <= 40 if config.level.calm else longest > 60
 
 
 def test_the_sentence_is_needed() -> None:
@@ -162,9 +162,9 @@ def test_impossible_arguments(tmp_path: Path, arguments: dict[str, Any], message
 @pytest.mark.parametrize("size_wh", [(56, 56), (320, 240)])
 def test_boxes_enclose_what_was_drawn(tmp_path: Path, size_wh: tuple[int, int]) -> None:
     config = SynthConfig(size_wh=size_wh, difficulty="easy", objects=(1, 1), duration_s=4.0)
-    generate(tmp_path, {"train": 12}, config, workers=1)
+    generate(tmp_path, {"train": 15}, config, workers=1)
     checked = 0
-    for number in range(12):
+    for number in range(15):
         scene = make_scene(config, "train", number)
         (thing,) = scene.things
         pixels = read_frames(tmp_path / "videos" / f"train_{number:06d}.mp4", np.arange(40)).astype(float)
@@ -177,7 +177,9 @@ def test_boxes_enclose_what_was_drawn(tmp_path: Path, size_wh: tuple[int, int]) 
             if not thing.visible[frame]:
                 assert len(x) <= (0 if thing.deed[frame] < 0 else max(size_wh)), "nothing, or less than a pixel inside"
             elif np.allclose(box[2:] - box[:2], 2 * thing.half[frame]):
-                blur = 2.5 if thing.shape == "triangle" else 1.5  # its sharp corners fade
+                # H.264 keeps colour at half the resolution, and against gray little else tells a thing from its
+                # surroundings; the sharp corners of a triangle fade
+                blur = 2.5 if thing.shape == "triangle" else 2.0
                 np.testing.assert_allclose([x.min(), y.min(), x.max() + 1, y.max() + 1], box, atol=blur)
                 checked += 1
             else:  # partly outside the frame: the box of the whole is cut, what is left of a shape may be narrower

@@ -23,10 +23,11 @@ step() { # step NAME COMMAND...: once, with its log beside the results
     touch "$out/$name.done"
 }
 
-train() { # train COMMAND YAML OUTPUT: from the last checkpoint, if there is one
+train() { # train COMMAND YAML OUTPUT: from the last checkpoint, if there is one. Transformers 5 resumes the optimizer
+          # but skips Qwen2.5-VL's weights, whose names in a checkpoint are older ones; --model loads them
     local last
     last=$(find "$3" -maxdepth 1 -name 'checkpoint-*' 2>/dev/null | sort -V | tail -n 1)
-    swift "$1" "$2" ${last:+--resume_from_checkpoint "$last"}
+    swift "$1" "$2" ${last:+--model "$last" --resume_from_checkpoint "$last"}
 }
 
 infer() { # infer YAML RESULT: afresh, since swift appends to a result file
@@ -35,7 +36,8 @@ infer() { # infer YAML RESULT: afresh, since swift appends to a result file
 }
 
 mkdir -p "$out"
-step clips swift-stvg synth "$out/stvg_synthetic" --split coldstart=2000@0.7 train=1500 test=200 --difficulty easy
+# 2 frames per second, all that the model looks at: the fewer there are to decode, the faster the training
+step clips swift-stvg synth "$out/stvg_synthetic" --split coldstart=6000@0.7 train=1500 test=200 --difficulty easy --fps 2
 step model swift-stvg tiny "$out/tiny" --spatial-merge 4 --max-coordinate 56 --max-index 15
 step sft train sft examples/quickstart/1_sft.yaml "$out/sft"
 step before infer examples/quickstart/2_infer_before.yaml "$out/before.jsonl"

@@ -4,10 +4,16 @@ Importing registers, so that a spawned worker that unpickles one of our objects 
 """
 
 from swift_stvg.adapters import datasets, rewards, templates
+from swift_stvg.settings import Settings
 
 
 def register() -> None:
-    """Register everything; safe to repeat."""
+    """Register everything; safe to repeat.
+
+    Raises:
+        SettingsError: an STVG_* setting is wrong, which is better known now than when the data are loaded.
+    """
+    Settings.from_env()
     datasets.register()
     templates.register()
     rewards.register()

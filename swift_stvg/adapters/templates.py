@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from swift.template import TEMPLATE_MAPPING, register_template
+from swift.utils import get_logger
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
@@ -17,6 +18,7 @@ from swift_stvg.rows import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import Settings
 from swift_stvg.video import read_frames
 
+logger = get_logger()
 _Qwen2_5VL: Any = TEMPLATE_MAPPING["qwen2_5_vl"].template_cls
 
 
@@ -94,14 +96,19 @@ class StvgQwen2_5VLTemplate(_Qwen2_5VL):  # type: ignore[misc]
 
 
 def check_settings(settings: Settings) -> None:
-    """Refuse settings that do not fit the template of this run, if there is one yet, before any row is made.
+    """Refuse settings that do not fit the template of this run before any row is made, and warn if it is not ours.
 
     Without it SFT would retry other rows, which fail alike, and end with a message that hides the reason.
 
     Raises:
         TemplateMismatch: as `StvgQwen2_5VLTemplate.require`.
     """
-    if StvgQwen2_5VLTemplate.in_use is not None:
+    if StvgQwen2_5VLTemplate.in_use is None:
+        logger.warning(
+            "no template of swift_stvg is in use: other templates choose and size video frames in their own way, which "
+            f"the rows' answers do not fit. Pass --template {' or '.join(TEMPLATES)}"
+        )
+    else:
         StvgQwen2_5VLTemplate.in_use.require(settings.coords, (settings.side_multiple,))
 
 
@@ -110,11 +117,8 @@ TEMPLATES = {"stvg_qwen2_5_vl": ("qwen2_5_vl", StvgQwen2_5VLTemplate)}
 
 def register() -> None:
     """Register every template by its name; safe to repeat."""
-    settings = Settings.from_env()
     for name, (stock, template) in TEMPLATES.items():
         meta = deepcopy(TEMPLATE_MAPPING[stock])
         meta.template_type = name
         meta.template_cls = template
-        # for prompts that bring no system message of their own, such as those of `swift deploy`
-        meta.default_system = settings.answer_format.instruction() if settings.system_prompt else None
         register_template(meta, exist_ok=True)

@@ -77,6 +77,8 @@ def load_rows(
             if isinstance(video, VideoError):
                 raise video
             rows.append(make_row(sample, video, settings))
+            if sample.boxes_left_out:
+                report.note("events with boxes left out", f"{sample.boxes_left_out} without area, row {sample.id}")
         except (RowError, VideoError) as error:
             report.drop(error)
     report.kept = len(rows)

@@ -29,20 +29,19 @@ def existing_folders(root: Path, names: Iterable[str], dataset: str) -> list[Pat
     return found
 
 
-def find_annotation(folders: Iterable[Path], candidates: Iterable[str], dataset: str) -> Path:
-    """The first of the relative paths `candidates` that exists in one of `folders`.
+def find_annotations(folders: Iterable[Path], candidates: Iterable[str], dataset: str) -> list[tuple[Path, Path]]:
+    """(folder, file) of the relative paths `candidates` that exist in `folders`, the most specific first.
 
     Raises:
-        DataError: none does.
+        DataError: there is none.
     """
     folders, candidates = list(folders), list(candidates)
-    for folder in folders:
-        for candidate in candidates:
-            if (folder / candidate).is_file():
-                return folder / candidate
-    raise DataError(
-        f"no annotation file of {dataset} in {', '.join(map(str, folders))}: looked for {', '.join(candidates)}"
-    )
+    found = [(f, f / c) for f in folders for c in candidates if (f / c).is_file()]
+    if not found:
+        raise DataError(
+            f"no annotation file of {dataset} in {', '.join(map(str, folders))}: looked for {', '.join(candidates)}"
+        )
+    return found
 
 
 def read_json(path: Path) -> Any:
@@ -53,7 +52,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from None
 
 
@@ -61,24 +60,34 @@ class FileIndex:
     """Files below some folders by their name without suffix, whatever sub-folders they lie in.
 
     Args:
-        folders: where to look; links to folders are followed.
+        folders: where to look; links to folders are followed, each folder is read once.
         suffixes: which files count.
+        prefer: names of sub-folders; of files with the same name, those below the first of these win.
     """
 
-    def __init__(self, folders: Iterable[Path], suffixes: Iterable[str]) -> None:
+    def __init__(self, folders: Iterable[Path], suffixes: Iterable[str], prefer: Iterable[str] = ()) -> None:
         suffixes = frozenset(suffixes)
+        ranks = {name: rank for rank, name in enumerate(prefer)}
         self._folders = list(folders)
         self._paths: dict[str, Path] = {}
+        rank_of: dict[str, int] = {}
+        seen: set[tuple[int, int]] = set()
         for folder in self._folders:
             for parent, subfolders, names in os.walk(folder, followlinks=True):
+                status = os.stat(parent)
+                if (status.st_dev, status.st_ino) in seen:  # a link back up the tree
+                    subfolders.clear()
+                    continue
+                seen.add((status.st_dev, status.st_ino))
                 subfolders.sort()
+                rank = min((ranks[part] for part in Path(parent).parts if part in ranks), default=len(ranks))
                 for name in sorted(names):
                     stem, suffix = os.path.splitext(name)
-                    if suffix.lower() in suffixes:
-                        self._paths.setdefault(stem, Path(parent, name))
+                    if suffix.lower() in suffixes and rank < rank_of.get(stem, len(ranks) + 1):
+                        self._paths[stem], rank_of[stem] = Path(parent, name), rank
 
     def get(self, name: str) -> Path | None:
-        """Path of the file called `name`, with or without suffix."""
+        """Path of the file called `name`, with or without a video's suffix."""
         stem, suffix = os.path.splitext(name)
         return self._paths.get(stem if suffix.lower() in VIDEO_SUFFIXES else name)
 
@@ -92,3 +101,32 @@ class FileIndex:
         if path is None:
             raise VideoError("video missing", f"{name} in {', '.join(map(str, self._folders))}")
         return path
+
+
+def text(value: object) -> str:
+    """A JSON value that must be text.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, got {value!r:.60}")
+    return value
+
+
+def whole(value: object) -> int:
+    """A JSON value that must be a whole number, of at most nine digits.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not whole, or too large to count frames or pixels.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"expected a number, got {value!r:.60}")
+    if not abs(value) < 1e9 or value != int(value):
+        raise ValueError(f"expected a whole number of at most nine digits, got {value!r:.60}")
+    return int(value)
+
+
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What reading a malformed entry can raise."""

@@ -10,7 +10,16 @@ import numpy as np
 
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.records import Sample, usable_tube
-from swift_stvg.sources.files import VIDEO_SUFFIXES, FileIndex, existing_folders, find_annotation, read_json
+from swift_stvg.sources.files import (
+    MALFORMED,
+    VIDEO_SUFFIXES,
+    FileIndex,
+    existing_folders,
+    find_annotations,
+    read_json,
+    text,
+    whole,
+)
 from swift_stvg.sources.report import LoadReport
 
 CLIP_S = 20.0
@@ -24,12 +33,14 @@ _FOLDERS = {
 
 def load(root: Path, dataset: str, split: str, report: LoadReport) -> list[Sample]:
     """Samples of one split; `dataset` is "hcstvg_v1" or "hcstvg_v2"."""
+    version = dataset[-2:]
     folders = existing_folders(root, _FOLDERS[dataset], dataset)
-    path = find_annotation(folders, _annotation_names(dataset, split), f"{dataset}:{split}")
-    annotations = read_json(path)
-    if not isinstance(annotations, dict):
-        raise DataError(f"{path} must hold an object of video names, got {type(annotations).__name__}")
-    videos = FileIndex(folders, VIDEO_SUFFIXES)
+    folder, annotations = _read_version(
+        find_annotations(folders, _annotation_names(dataset, split), f"{dataset}:{split}"),
+        version,
+        f"{dataset}:{split}",
+    )
+    videos = FileIndex([folder], VIDEO_SUFFIXES, prefer=[f"{version}_video"])
     samples = []
     for name, annotation in annotations.items():
         try:
@@ -37,6 +48,24 @@ def load(root: Path, dataset: str, split: str, report: LoadReport) -> list[Sampl
         except (RowError, VideoError) as error:
             report.drop(error)
     return samples
+
+
+def _read_version(found: list[tuple[Path, Path]], version: str, name: str) -> tuple[Path, dict[str, Any]]:
+    """Dataset folder and content of the first file that holds annotations of this version.
+
+    The versions share file names, and some keep them in one folder; the sentence's key tells them apart.
+    """
+    for folder, path in found:
+        annotations = read_json(path)
+        if not isinstance(annotations, dict):
+            raise DataError(f"{path} must hold an object of video names, got {type(annotations).__name__}")
+        entry = next(
+            (e for e in annotations.values() if isinstance(e, dict) and ("English" in e or "caption" in e)), {}
+        )
+        if not entry or ("English" in entry) == (version == "v2"):
+            return folder, annotations
+    paths = ", ".join(str(path) for _, path in found)
+    raise DataError(f"no annotation file of {name}: {paths} hold annotations of the other version")
 
 
 def read_sample(name: str, annotation: Any, dataset: str, split: str, video: Path) -> Sample:
@@ -53,19 +82,23 @@ def read_sample(name: str, annotation: Any, dataset: str, split: str, video: Pat
             height, width = annotation["img_size"][:2]
         else:
             height, width = annotation["height"], annotation["width"]
-        sentence = annotation["English"] if "English" in annotation else annotation["caption"]
-        boxes_xywh = np.array(annotation["bbox"], dtype=np.float64).reshape(-1, 4)
-        first = max(0, int(annotation["st_frame"]) - 1)
-        n_frames = int(annotation["img_num"])
-        size_wh = (int(width), int(height))
-        sentence = sentence or ""
-        sentence.strip()
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        sentence = text((annotation["English"] if "English" in annotation else annotation["caption"]) or "")
+        boxes_xywh = np.array(annotation["bbox"], dtype=np.float64)
+        if boxes_xywh.size == 0:
+            boxes_xywh = np.empty((0, 4))
+        if boxes_xywh.ndim != 2 or boxes_xywh.shape[1] != 4:
+            raise ValueError(f"`bbox` must be (N, 4), got {boxes_xywh.shape}")
+        first = whole(annotation["st_frame"]) - 1
+        if first < 0:
+            raise ValueError(f"`st_frame` counts from 1, got {annotation['st_frame']}")
+        n_frames = whole(annotation["img_num"])
+        size_wh = (whole(width), whole(height))
+        frames = np.arange(first, first + len(boxes_xywh), dtype=np.int64)
+    except MALFORMED as error:
         raise RowError("malformed annotation", f"{error!r} in the entry of {name}") from None
     boxes_xyxy = np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
     span = (first, min(first + len(boxes_xyxy), n_frames))
-    frames = np.arange(first, first + len(boxes_xyxy), dtype=np.int64)
-    tube_frames, tube_xyxy = usable_tube(frames, boxes_xyxy, size_wh, span)
+    tube_frames, tube_xyxy, left_out = usable_tube(frames, boxes_xyxy, size_wh, span)
     return Sample(
         id=name,
         dataset=dataset,
@@ -78,6 +111,7 @@ def read_sample(name: str, annotation: Any, dataset: str, split: str, video: Pat
         span_frames=span,
         tube_frames=tube_frames,
         tube_xyxy=tube_xyxy,
+        boxes_left_out=left_out,
         category="person",
     )
 

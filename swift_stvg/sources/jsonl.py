@@ -13,6 +13,7 @@ missing from it. The last three keys are optional.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ import numpy as np
 
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.records import Sample, usable_tube
+from swift_stvg.sources.files import MALFORMED, text, whole
 from swift_stvg.sources.report import LoadReport
 
 SCHEMA = 1
+QUERIES = ("declarative", "interrogative")
 
 
 def load_file(path: Path, dataset: str, split: str, report: LoadReport) -> list[Sample]:
@@ -41,7 +44,7 @@ def load_file(path: Path, dataset: str, split: str, report: LoadReport) -> list[
             sample = read_sample(line, f"line {number} of {path}", path.parent, dataset, split)
             if sample.id in seen:
                 raise RowError("repeated id", f"{sample.id!r}, line {number} of {path}")
-            if not sample.video.is_file():
+            if not os.path.isfile(sample.video):  # False, where Path.is_file raises, for names that cannot be
                 raise VideoError("video missing", f"no file {sample.video}, line {number} of {path}")
         except (RowError, VideoError) as error:
             report.drop(error)
@@ -85,25 +88,32 @@ def read_sample(line: str, where: str, folder: Path, dataset: str, split: str) -
         span = _pair(data["span_frames"])
         clip = _pair(data["clip_frames"]) if data.get("clip_frames") is not None else None
         size_wh = _pair(data["size_wh"])
-        table = np.array(data["tube"], dtype=np.float64).reshape(-1, 5)
-        tube_frames, tube_xyxy = usable_tube(table[:, 0].astype(np.int64), table[:, 1:], size_wh, span)
+        table = np.array(data["tube"], dtype=np.float64).reshape(len(data["tube"]), 5)
+        frames = table[:, 0].astype(np.int64)
+        if not np.array_equal(frames, table[:, 0]):
+            raise ValueError("frame numbers in `tube` must be whole")
+        tube_frames, tube_xyxy, left_out = usable_tube(frames, table[:, 1:], size_wh, span)
+        query, category = data.get("query") or "declarative", data.get("category")
+        if query not in QUERIES:
+            raise ValueError(f"`query` must be one of {', '.join(QUERIES)}, got {query!r}")
         return Sample(
-            id=str(data["id"]),
+            id=text(data["id"]),
             dataset=dataset,
             split=split,
-            sentence=str(data["sentence"]),
-            video=folder / str(data["video"]),
-            annotated_frames=int(data["n_frames"]),
+            sentence=text(data["sentence"]),
+            video=folder / text(data["video"]),
+            annotated_frames=whole(data["n_frames"]),
             annotated_fps=float(data["fps"]),
             size_wh=size_wh,
             span_frames=span,
             tube_frames=tube_frames,
             tube_xyxy=tube_xyxy,
+            boxes_left_out=left_out,
             clip_frames=clip,
-            query=str(data.get("query") or "declarative"),
-            category=data.get("category"),
+            query=query,
+            category=None if category is None else text(category),
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except MALFORMED as error:
         if isinstance(error, RowError):
             raise
         raise RowError("malformed annotation", f"{error!r}, {where}") from None
@@ -120,5 +130,5 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _pair(values: Any) -> tuple[int, int]:
-    first, second = (int(value) for value in values)
+    first, second = (whole(value) for value in values)
     return first, second

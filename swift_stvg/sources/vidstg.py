@@ -13,7 +13,16 @@ from tqdm import tqdm
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.records import Sample, usable_tube
-from swift_stvg.sources.files import VIDEO_SUFFIXES, FileIndex, existing_folders, find_annotation, read_json
+from swift_stvg.sources.files import (
+    MALFORMED,
+    VIDEO_SUFFIXES,
+    FileIndex,
+    existing_folders,
+    find_annotations,
+    read_json,
+    text,
+    whole,
+)
 from swift_stvg.sources.report import LoadReport
 
 _FOLDERS = ("vidstg", "VidSTG", "vidor", "VidOR")
@@ -27,21 +36,27 @@ def load(root: Path, dataset: str, split: str, report: LoadReport) -> list[Sampl
     """Samples of one split: "train", "val", "test", "test_declarative" or "test_interrogative"."""
     base, _, kind = split.partition("_")
     folders = existing_folders(root, _FOLDERS, dataset)
-    path = find_annotation(folders, [str(Path(p, f"{base}_annotations.json")) for p in _PLACES], f"{dataset}:{split}")
+    names = [str(Path(place, f"{base}_annotations.json")) for place in _PLACES]
+    path = find_annotations(folders, names, f"{dataset}:{split}")[0][1]
     annotations = read_json(path)
     if not isinstance(annotations, list):
         raise DataError(f"{path} must hold a list of annotations, got {type(annotations).__name__}")
     videos = FileIndex(folders, VIDEO_SUFFIXES)
-    trajectories = Trajectories(FileIndex(folders, [".json"]))
+    part = "validation" if base == "test" else "training"
+    trajectories = Trajectories(FileIndex(folders, [".json"], prefer=[part, "bbox_annos", "annotation"]))
 
     samples: list[Sample] = []
     # annotations of a video need not be neighbours: by video, so that each trajectory file is read once and then let go
     by_video = sorted(range(len(annotations)), key=lambda i: (_video_id(annotations[i]), i))
     for number in tqdm(by_video, desc=f"{dataset}:{split}", unit="row", disable=len(by_video) < 1000):
         annotation = annotations[number]
-        queries = list(_queries(annotation, number, report))
-        if not queries:
-            report.drop(RowError("no sentence", f"neither caption nor question in annotation {number} of {path}"))
+        try:
+            queries = list(_queries(annotation, number, report))
+            if not queries:
+                raise RowError("no sentence", f"neither caption nor question in annotation {number} of {path}")
+        except RowError as error:
+            report.drop(error)
+            continue
         for query_id, query, sentence in queries:
             if kind and query != kind:
                 continue
@@ -92,7 +107,7 @@ class Trajectories:
                     b = entry["bbox"]
                     boxes.setdefault(entry["tid"], []).append((frame, b["xmin"], b["ymin"], b["xmax"], b["ymax"]))
             tables = {tid: np.array(rows, dtype=np.float64) for tid, rows in boxes.items()}
-        except (DataError, KeyError, TypeError, ValueError) as error:
+        except (DataError, *MALFORMED) as error:
             raise RowError("malformed trajectory file", f"{path}: {error!r}") from None
         return {tid: (table[:, 0].astype(np.int64), table[:, 1:]) for tid, table in tables.items()}
 
@@ -102,11 +117,17 @@ def _video_id(annotation: Any) -> str:
 
 
 def _queries(annotation: Any, number: int, report: LoadReport) -> Iterator[tuple[str, str, Any]]:
-    """(id, "declarative" or "interrogative", entry) of each sentence of an annotation."""
+    """(id, "declarative" or "interrogative", entry) of each sentence of an annotation.
+
+    Raises:
+        RowError: the sentences are no lists.
+    """
     if not isinstance(annotation, dict):
         return
     for key, query, letter in _QUERIES:
         entries = annotation.get(key) or []
+        if not isinstance(entries, list):
+            raise RowError("malformed annotation", f"`{key}` of annotation {number} is no list")
         if not entries:
             report.note(f"annotations without {key}", f"annotation {number}, video {_video_id(annotation)}")
         for i, entry in enumerate(entries):
@@ -124,25 +145,25 @@ def _sample(
 ) -> Sample:
     """One sentence. `used_segment` is the clip, its end inclusive; `temporal_gt` is the event, its end exclusive."""
     try:
-        n_frames = int(annotation["frame_count"])
-        size_wh = (int(annotation["width"]), int(annotation["height"]))
-        clip = (int(annotation["used_segment"]["begin_fid"]), int(annotation["used_segment"]["end_fid"]) + 1)
+        n_frames = whole(annotation["frame_count"])
+        size_wh = (whole(annotation["width"]), whole(annotation["height"]))
+        clip = (whole(annotation["used_segment"]["begin_fid"]), whole(annotation["used_segment"]["end_fid"]) + 1)
         clip = (clip[0], min(clip[1], n_frames))
-        span = (int(annotation["temporal_gt"]["begin_fid"]), int(annotation["temporal_gt"]["end_fid"]))
+        span = (whole(annotation["temporal_gt"]["begin_fid"]), whole(annotation["temporal_gt"]["end_fid"]))
         span = (max(span[0], clip[0]), min(span[1], clip[1]))
-        tid = int(sentence["target_id"])
-        text = str(sentence["description"] or "")
+        tid = whole(sentence["target_id"])
+        description = text(sentence["description"] or "")
         fps = float(annotation["fps"])
         categories = {o["tid"]: str(o["category"]) for o in annotation.get("subject/objects", [])}
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except MALFORMED as error:
         raise RowError("malformed annotation", f"{error!r}, row {query_id}") from None
     frames, boxes_xyxy = trajectories.tube(_video_id(annotation), tid)
-    tube_frames, tube_xyxy = usable_tube(frames, boxes_xyxy, size_wh, span)
+    tube_frames, tube_xyxy, left_out = usable_tube(frames, boxes_xyxy, size_wh, span)
     return Sample(
         id=query_id,
         dataset=names[0],
         split=names[1],
-        sentence=text,
+        sentence=description,
         video=video,
         annotated_frames=n_frames,
         annotated_fps=fps,
@@ -150,6 +171,7 @@ def _sample(
         span_frames=span,
         tube_frames=tube_frames,
         tube_xyxy=tube_xyxy,
+        boxes_left_out=left_out,
         clip_frames=clip,
         query=query,
         category=categories.get(tid),
