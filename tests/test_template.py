@@ -106,8 +106,26 @@ def test_other_rows_are_the_stock_templates(template: Any, video: Path) -> None:
     plain = {
         "messages": [{"role": "user", "content": "<video>what?"}, {"role": "assistant", "content": "yes"}],
         "videos": [str(video)],
+        "chat_template_kwargs": {},
     }
-    assert encode(template, plain | {"chat_template_kwargs": {}})["video_grid_thw"].shape == (1, 3)
+    encoded = encode(template, plain)
+    assert encoded["video_grid_thw"].shape == (1, 3)
+    assert template.tokenizer.decode(encoded["input_ids"]).startswith(
+        "<|im_start|>system\nYou are a helpful assistant."
+    )
+
+
+def test_a_run_with_another_template_is_warned(
+    template: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from swift_stvg.adapters import templates
+
+    monkeypatch.setattr(templates.logger, "propagate", True)
+    templates.check_settings(Settings())
+    assert not caplog.records
+    monkeypatch.setattr(templates.StvgQwen2_5VLTemplate, "in_use", None)
+    templates.check_settings(Settings())
+    assert "Pass --template stvg_qwen2_5_vl" in caplog.text
 
 
 def test_rows_for_another_backbone_are_refused(template: Any, video: Path) -> None:

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=quickstart_output
-[ "${1:-}" = --fresh ] && rm -rf "$out"
+if [ "${1:-}" = --fresh ]; then rm -rf "$out"; fi
 
 python=${VENV:-.venv}/bin/python
 if ! "$python" -c 'import swift_stvg' 2>/dev/null; then
@@ -14,19 +14,24 @@ if ! "$python" -c 'import swift_stvg' 2>/dev/null; then
 fi
 PATH=$(cd "$(dirname "$python")" && pwd):$PATH
 
-step() { # step NAME COMMAND...: once, with its log beside the results
+step() { # step NAME COMMAND...: once
     local name=$1
     shift
-    [ -f "$out/$name.done" ] && echo "== $name: done before" && return
+    if [ -f "$out/$name.done" ]; then
+        echo "== $name: done before"
+        return
+    fi
     echo "== $name: $*"
     "$@"
     touch "$out/$name.done"
+    echo "== $name: $((SECONDS / 60)) min $((SECONDS % 60)) s since the start"
 }
 
 train() { # train COMMAND YAML OUTPUT: from the last checkpoint, if there is one. Transformers 5 resumes the optimizer
           # but skips Qwen2.5-VL's weights, whose names in a checkpoint are older ones; --model loads them
     local last
-    last=$(find "$3" -maxdepth 1 -name 'checkpoint-*' 2>/dev/null | sort -V | tail -n 1)
+    mkdir -p "$3"
+    last=$(find "$3" -maxdepth 1 -name 'checkpoint-*' | sort -V | tail -n 1)
     swift "$1" "$2" ${last:+--model "$last" --resume_from_checkpoint "$last"}
 }
 
