@@ -183,6 +183,12 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
     clip = annotated_clip(numbers, sample.clip_frames or (0, sample.annotated_frames))
     if clip[0] >= clip[1]:
         raise RowError("clip outside the video", f"clip {sample.clip_frames} of {video.path}, row {sample.id}")
+    if sample.span_frames[0] > numbers[clip[1] - 1] or sample.span_frames[1] <= numbers[clip[0]]:
+        raise VideoError(
+            "event outside the video",
+            f"event {sample.span_frames}, frames {numbers[clip[0]]} to {numbers[clip[1] - 1]} decoded, {video.path}, "
+            f"row {sample.id}",
+        )
     timeline = Timeline.sample(
         video.frame_times_s,
         video.end_s,

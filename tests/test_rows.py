@@ -106,6 +106,13 @@ def test_a_missing_tail_is_not_stretched() -> None:
         make_row(sample(), VideoInfo(Path("a.mp4"), np.arange(95) / 10, 9.5, (200, 100)), Settings())
 
 
+def test_an_event_in_a_missing_tail_is_refused() -> None:
+    short = VideoInfo(Path("a.mp4"), np.arange(98) / 10, 9.8, (200, 100))
+    last = sample(span_frames=(98, 100), tube_frames=np.array([98]), tube_xyxy=np.array([[1.0, 2, 50, 60]]))
+    with pytest.raises(VideoError, match=r"event outside the video: event \(98, 100\), frames 0 to 97 decoded"):
+        make_row(last, short, Settings())
+
+
 def test_tiny_objects_keep_an_area() -> None:
     tube = np.tile([199.2, 99.9, 200.0, 100.0], (40, 1))
     made = Contract.from_json(make_row(sample(tube_xyxy=tube), VIDEO, Settings())["stvg"])
