@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +59,21 @@ class SwiftFailed(Exception):
 
 
 def swift(
-    command: str, options: dict[str, str], folder: Path, env: dict[str, str], plugins: Sequence[str] = ("swift_stvg",)
+    command: str,
+    options: dict[str, str],
+    folder: Path,
+    env: dict[str, str],
+    plugin: str = "swift_stvg",
+    record: Path | None = None,
 ) -> str:
-    """Run `swift COMMAND` in `folder` and return what it printed; fails, showing that, if swift does."""
-    words = [sys.executable, "-m", "swift.cli.main", command, "--external_plugins", *plugins]
+    """Run `swift COMMAND` in `folder` and return what it printed; fails, showing that, if swift does.
+
+    With `record`, what the template hands to the model is noted in that file.
+    """
+    words = [sys.executable, "-m", "swift.cli.main", command, "--external_plugins", plugin]
+    if record is not None:
+        words.append(str(RECORDER))
+        env = env | {"RECORD_TO": str(record)}
     for name, value in options.items():
         words += [f"--{name}", *value.split()]
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,8 +139,8 @@ def cold_start(workspace: Path, env: dict[str, str]) -> Path:
         "sft",
         options,
         workspace / "elsewhere",
-        env | {"RECORD_TO": str(workspace / "sft.jsonl")},
-        ["swift_stvg", str(RECORDER)],
+        env,
+        record=workspace / "sft.jsonl",
     )
     losses = [line["loss"] for line in logged(output)]
     assert losses[-1] < 0.5 * losses[0], "the loss must fall"
@@ -153,8 +163,8 @@ def inferred(workspace: Path, env: dict[str, str], cold_start: Path) -> Path:
         "infer",
         options,
         workspace / "elsewhere",
-        env | {"RECORD_TO": str(workspace / "infer.jsonl")},
-        ["swift_stvg", str(RECORDER)],
+        env,
+        record=workspace / "infer.jsonl",
     )
     return result
 
@@ -168,8 +178,8 @@ def grpo(workspace: Path, env: dict[str, str], cold_start: Path) -> tuple[Path, 
         "rlhf",
         options,
         workspace / "elsewhere",
-        env | {"RECORD_TO": str(workspace / "grpo.jsonl")},
-        ["swift_stvg", str(RECORDER)],
+        env,
+        record=workspace / "grpo.jsonl",
     )
     return output, printed
 
@@ -248,7 +258,7 @@ def test_grpo_on_ms_swift_4_6_by_path(
     plugin = capsys.readouterr().out.strip()
     output = workspace / "grpo_4_6"
     options = GRPO | {"model": str(cold_start), "dataset": "stvg_synthetic:train", "output_dir": str(output)}
-    printed = swift("rlhf", options, workspace / "elsewhere", env | {"PYTHONPATH": str(ms_swift_4_6)}, [plugin])
+    printed = swift("rlhf", options, workspace / "elsewhere", env | {"PYTHONPATH": str(ms_swift_4_6)}, plugin)
     assert "swift.__version__: 4.6.0" in printed
     check_rewards(output)
 
