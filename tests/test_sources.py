@@ -124,6 +124,15 @@ def test_folders_that_link_back_up_the_tree(tmp_path: Path, clip: Path) -> None:
     assert len(load_rows("hcstvg_v1", "train", settings(tmp_path))[0]) == 1
 
 
+def test_a_repeated_video_is_counted(tmp_path: Path, clip: Path) -> None:
+    place(clip, tmp_path / "hc-stvg/a.mp4")
+    entry = json.dumps(v1())
+    (tmp_path / "hc-stvg/train.json").write_text(f'{{"a.mp4": {entry}, "a.mp4": {entry}, "a.mp4": {entry}}}')
+    rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
+    assert len(rows) == 1
+    assert report.dropped == {"repeated video": (2, "'a.mp4' has several entries, the last one is kept")}
+
+
 def test_boxes_left_out_are_noted(tmp_path: Path, clip: Path) -> None:
     place(clip, tmp_path / "hc-stvg/a.mp4")
     write_json(tmp_path / "hc-stvg/train.json", {"a.mp4": v1(bbox=[[10, 8, -20, 30]] * 2 + [[10, 8, 20, 30]] * 28)})

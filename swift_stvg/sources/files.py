@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -44,14 +45,25 @@ def find_annotations(folders: Iterable[Path], candidates: Iterable[str], dataset
     return found
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, repeated: list[str] | None = None) -> Any:
     """A JSON file's content.
+
+    Args:
+        path: the file.
+        repeated: takes a key for each value that is lost because its object holds the key again; the last one counts.
 
     Raises:
         DataError: it cannot be read; the message says where.
     """
+
+    def keep_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(pairs)
+        if repeated is not None and len(content) < len(pairs):
+            repeated.extend((Counter(key for key, _ in pairs) - Counter(content.keys())).elements())
+        return content
+
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), object_pairs_hook=None if repeated is None else keep_repeated)
     except (ValueError, OSError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from None
 

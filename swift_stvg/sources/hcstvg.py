@@ -35,12 +35,14 @@ def load(root: Path, dataset: str, split: str, report: LoadReport) -> list[Sampl
     """Samples of one split; `dataset` is "hcstvg_v1" or "hcstvg_v2"."""
     version = dataset[-2:]
     folders = existing_folders(root, _FOLDERS[dataset], dataset)
-    folder, annotations = _read_version(
+    folder, annotations, repeated = _read_version(
         find_annotations(folders, _annotation_names(dataset, split), f"{dataset}:{split}"),
         version,
         f"{dataset}:{split}",
     )
     videos = FileIndex([folder], VIDEO_SUFFIXES, prefer=[f"{version}_video"])
+    for name in repeated:
+        report.drop(RowError("repeated video", f"{name!r} has several entries, the last one is kept"))
     samples = []
     for name, annotation in annotations.items():
         try:
@@ -50,20 +52,21 @@ def load(root: Path, dataset: str, split: str, report: LoadReport) -> list[Sampl
     return samples
 
 
-def _read_version(found: list[tuple[Path, Path]], version: str, name: str) -> tuple[Path, dict[str, Any]]:
-    """Dataset folder and content of the first file that holds annotations of this version.
+def _read_version(found: list[tuple[Path, Path]], version: str, name: str) -> tuple[Path, dict[str, Any], list[str]]:
+    """Dataset folder, content and repeated keys of the first file that holds annotations of this version.
 
     The versions share file names, and some keep them in one folder; the sentence's key tells them apart.
     """
     for folder, path in found:
-        annotations = read_json(path)
+        repeated: list[str] = []
+        annotations = read_json(path, repeated)
         if not isinstance(annotations, dict):
             raise DataError(f"{path} must hold an object of video names, got {type(annotations).__name__}")
         entry = next(
             (e for e in annotations.values() if isinstance(e, dict) and ("English" in e or "caption" in e)), {}
         )
         if not entry or ("English" in entry) == (version == "v2"):
-            return folder, annotations
+            return folder, annotations, repeated
     paths = ", ".join(str(path) for _, path in found)
     raise DataError(f"no annotation file of {name}: {paths} hold annotations of the other version")
 
