@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from swift_stvg.errors import RowError
 from swift_stvg.geometry import FloatArray, IntArray, box_areas, clip_boxes
@@ -28,11 +29,13 @@ class Sample:
         size_wh: annotated frame size in pixels.
         span_frames: annotated frames [first, end) of the event, counted from the file's first frame, 0.
         tube_frames: (K,) annotated frames that have a box, increasing; frames of the span may be missing.
-        tube_xyxy: (K, 4) boxes in pixels, inside the frame, of positive area.
-        boxes_left_out: annotated boxes of the event that had no area inside the frame.
+        tube_xyxy: (K, 4) boxes in pixels, as annotated: they may leave the frame or run backwards.
         clip_frames: annotated frames [first, end) that the sentence is asked about; the whole file if None.
         query: "declarative" or "interrogative".
         category: of the object, where known.
+        one_based: whether the file counts frames from 1 and ends the event with its last frame, as HC-STVG does; here
+            all numbers are as above, but public evaluators differ over it.
+        usable: (K,) which boxes can be learned from: those with an area inside the frame.
     """
 
     id: str
@@ -49,7 +52,8 @@ class Sample:
     clip_frames: tuple[int, int] | None = None
     query: str = "declarative"
     category: str | None = None
-    boxes_left_out: int = 0
+    one_based: bool = False
+    usable: npt.NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
         def require(rule: bool, reason: str, seen: object) -> None:
@@ -67,39 +71,43 @@ class Sample:
         )
         require(min(self.size_wh) > 0, "no frame size", self.size_wh)
         first, end = self.span_frames
-        low, high = self.clip_frames or (0, self.annotated_frames)
+        low, high = self.clip
         require(first < end, "event ends before it begins", self.span_frames)
         require(0 <= low < high, "clip ends before it begins", self.clip_frames)
         require(first < high and end > low, "event outside the clip", f"event {self.span_frames}, clip {(low, high)}")
-        require(len(self.tube_frames) > 0, "no usable box", "no box of positive area inside the frame and the event")
+        require(len(self.tube_frames) > 0, "no usable box", "none annotated in the event")
         if self.tube_xyxy.shape != (len(self.tube_frames), 4):
             raise ValueError(
                 f"`tube_xyxy` must be ({len(self.tube_frames)}, 4), got {self.tube_xyxy.shape}, row {self.id}"
             )
+        has_area = box_areas(clip_boxes(self.tube_xyxy, self.size_wh)) > 0
+        object.__setattr__(self, "usable", has_area & np.isfinite(self.tube_xyxy).all(axis=1))
+
+    @property
+    def clip(self) -> tuple[int, int]:
+        """`clip_frames`, with the whole file for None."""
+        return self.clip_frames or (0, self.annotated_frames)
+
+    @property
+    def usable_tube(self) -> tuple[IntArray, FloatArray]:
+        """The part of the tube that can be learned from: frames (M,) and boxes (M, 4) clipped to the frame."""
+        return self.tube_frames[self.usable], clip_boxes(self.tube_xyxy[self.usable], self.size_wh)
 
 
-def usable_tube(
-    frames: IntArray, boxes_xyxy: FloatArray, size_wh: tuple[int, int], span_frames: tuple[int, int]
-) -> tuple[IntArray, FloatArray, int]:
-    """The part of an annotated tube that can be learned from.
-
-    Boxes are clipped to the frame; boxes that are inverted, not finite or without area then are dropped, as are boxes
-    outside the event; the rest is sorted by frame.
+def tube_in_span(frames: IntArray, boxes_xyxy: FloatArray, span_frames: tuple[int, int]) -> tuple[IntArray, FloatArray]:
+    """The boxes of an event [first, end), sorted by frame; of several boxes for a frame the first counts.
 
     Args:
-        frames: (K,) annotated frame numbers.
-        boxes_xyxy: (K, 4) in pixels.
-        size_wh: frame size in pixels.
-        span_frames: the event, [first, end).
+        frames: (K,) frame numbers.
+        boxes_xyxy: (K, 4).
+        span_frames: the event.
 
     Returns:
-        Frames (M,) and boxes (M, 4), M <= K, and how many boxes of the event were dropped.
+        Frames (M,) and boxes (M, 4), M <= K.
     """
-    boxes = clip_boxes(boxes_xyxy, size_wh)
-    in_event = (frames >= span_frames[0]) & (frames < span_frames[1])
-    keep = in_event & np.isfinite(boxes_xyxy).all(axis=1) & (box_areas(boxes) > 0)
-    order, first = np.unique(frames[keep], return_index=True)
-    return order, boxes[keep][first], int(in_event.sum() - keep.sum())
+    inside = (frames >= span_frames[0]) & (frames < span_frames[1])
+    unique, first = np.unique(frames[inside], return_index=True)
+    return unique, boxes_xyxy[inside][first]
 
 
 def _is_encodable(value: str) -> bool:

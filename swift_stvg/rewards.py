@@ -73,7 +73,9 @@ class Batch:
     @cached_property
     def floors(self) -> FloatArray:
         """(B,) lower clamp of the per-frame spatial term; -inf where off."""
-        return np.array([-np.inf if c.floor is None else c.floor for c in self.contracts])
+        return np.array(
+            [-np.inf if c.settings.spatial_floor is None else c.settings.spatial_floor for c in self.contracts]
+        )
 
     def _terms(self, lists: Sequence[BoxList | None]) -> BoxTerms:
         owners: list[int] = []
@@ -87,8 +89,7 @@ class Batch:
             if first >= end:
                 continue
             index = contract.index[first:end]  # T_cap, less the frames without annotation
-            scale = contract.format.scale_wh(contract.size_wh)
-            limit = np.array([*scale, *scale], dtype=np.float64)
+            limit = np.array([*contract.scale_wh, *contract.scale_wh], dtype=np.float64)
             owners.extend([owner] * len(index))
             indices.append(index)
             predicted.append(boxes.at(index) / limit)

@@ -35,14 +35,14 @@ class Contract:
 
     Attributes:
         id, dataset, split, query, category: as in `Sample`.
-        format: the answer format that the prompt asks for.
+        settings: those that the row was made with; the data root does not belong to them.
         size_wh: frame size in pixels, as the model receives it.
         source_wh: frame size in pixels, as decoded.
         timeline: the sampled frames and the index grid.
+        annotated: (size,) annotated frame number of the frame that each index points at.
         span: closed span of grid indices during which the event is annotated.
         index: (M,) indices of the span that have an annotated box, increasing; gaps are left out.
         boxes_xyxy: (M, 4) whole numbers in the coordinates of the text (pixels of `size_wh`, or thousandths).
-        floor: lower clamp of the spatial reward's per-frame term, or None.
     """
 
     id: str
@@ -50,14 +50,24 @@ class Contract:
     split: str
     query: str
     category: str | None
-    format: AnswerFormat
+    settings: Settings
     size_wh: tuple[int, int]
     source_wh: tuple[int, int]
     timeline: Timeline
+    annotated: IntArray
     span: tuple[int, int]
     index: IntArray
     boxes_xyxy: FloatArray
-    floor: float | None
+
+    @property
+    def format(self) -> AnswerFormat:
+        """The answer format that the prompt asks for."""
+        return self.settings.answer_format
+
+    @property
+    def scale_wh(self) -> tuple[int, int]:
+        """Extent of the text's coordinates."""
+        return self.format.scale_wh(self.size_wh)
 
     @property
     def answer(self) -> Answer:
@@ -69,6 +79,7 @@ class Contract:
 
     def to_json(self) -> str:
         """One line of JSON; `from_json` reads it back."""
+        line = self.timeline
         return _dumps(
             {
                 "v": CONTRACT_VERSION,
@@ -77,19 +88,19 @@ class Contract:
                 "split": self.split,
                 "query": self.query,
                 "category": self.category,
-                "format": {"think": self.format.think, "unit": self.format.unit, "coords": self.format.coords},
+                "settings": self.settings.to_texts(),
                 "size_wh": self.size_wh,
                 "source_wh": self.source_wh,
-                "frames": self.timeline.frames.tolist(),
-                "times_s": [round(t, 4) for t in self.timeline.times_s.tolist()],
-                "clip_start_s": round(self.timeline.clip_start_s, 4),
-                "interval_s": self.timeline.interval_s,
-                "index_frames": None if self.format.unit == "frame" else self.timeline.index_frames.tolist(),
+                "frames": line.frames.tolist(),
+                "times_s": [round(t, 4) for t in line.times_s.tolist()],
+                "clip_start_s": round(line.clip_start_s, 4),
+                "interval_s": line.interval_s,
+                "index_frames": None if line.unit == "frame" else line.index_frames.tolist(),
+                "annotated": None if np.array_equal(self.annotated, line.index_frames) else self.annotated.tolist(),
                 "span": self.span,
                 "boxes": [
                     [i, *map(int, box)] for i, box in zip(self.index.tolist(), self.boxes_xyxy.tolist(), strict=True)
                 ],
-                "floor": self.floor,
             }
         )
 
@@ -112,14 +123,15 @@ class Contract:
                 )
             boxes = np.array(data["boxes"], dtype=np.float64).reshape(-1, 5)
             frames = np.array(data["frames"], dtype=np.int64)
-            pointed_at = data["index_frames"]
+            settings = _settings(tuple(data["settings"].items()))
+            index_frames = frames if data["index_frames"] is None else np.array(data["index_frames"], dtype=np.int64)
             return Contract(
                 id=data["id"],
                 dataset=data["dataset"],
                 split=data["split"],
                 query=data["query"],
                 category=data["category"],
-                format=AnswerFormat(**data["format"]),
+                settings=settings,
                 size_wh=_pair(data["size_wh"]),
                 source_wh=_pair(data["source_wh"]),
                 timeline=Timeline(
@@ -127,15 +139,15 @@ class Contract:
                     np.array(data["times_s"], dtype=np.float64),
                     data["clip_start_s"],
                     data["interval_s"],
-                    data["format"]["unit"],
-                    frames if pointed_at is None else np.array(pointed_at, dtype=np.int64),
+                    settings.index_unit,
+                    index_frames,
                 ),
+                annotated=index_frames if data["annotated"] is None else np.array(data["annotated"], dtype=np.int64),
                 span=_pair(data["span"]),
                 index=boxes[:, 0].astype(np.int64),
                 boxes_xyxy=boxes[:, 1:],
-                floor=data["floor"],
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"the `stvg` column does not hold a row contract ({error!r}): {text[:80]!r}") from None
@@ -180,7 +192,7 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
     """The ground truth of a sample on the grid of what the model sees; raises as `make_row` does."""
     _check_fit(sample, video)
     numbers = annotated_frames(video.frame_times_s, sample.annotated_frames, sample.annotated_fps)  # (N,)
-    clip = annotated_clip(numbers, sample.clip_frames or (0, sample.annotated_frames))
+    clip = annotated_clip(numbers, sample.clip)
     if clip[0] >= clip[1]:
         raise RowError("clip outside the video", f"clip {sample.clip_frames} of {video.path}, row {sample.id}")
     if sample.span_frames[0] > numbers[clip[1] - 1] or sample.span_frames[1] <= numbers[clip[0]]:
@@ -201,17 +213,21 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
     first, end = sample.span_frames
     inside = np.flatnonzero((shown >= first) & (shown < end))
     between_samples = len(inside) == 0
+    tube_frames, tube_xyxy = sample.usable_tube
+    if len(tube_frames) == 0:
+        raise RowError(
+            "no usable box", f"none of {len(sample.tube_frames)} has an area inside the frame, row {sample.id}"
+        )
     if between_samples:  # the nearest index stands for the event, and its nearest box for the object
         inside = np.array([np.abs(shown - np.clip(shown, first, end - 1)).argmin()])
-    position = np.abs(sample.tube_frames[None, :] - shown[inside][:, None]).argmin(axis=1)  # (I, K) -> (I,)
-    has_box = (sample.tube_frames[position] == shown[inside]) | between_samples
+    position = np.abs(tube_frames[None, :] - shown[inside][:, None]).argmin(axis=1)  # (I, K) -> (I,)
+    has_box = (tube_frames[position] == shown[inside]) | between_samples
     if not has_box.any():
         raise RowError(
             "no box on a sampled frame",
-            f"{len(sample.tube_frames)} boxes in frames {first} to {end - 1}, none among the sampled "
+            f"{len(tube_frames)} boxes in frames {first} to {end - 1}, none among the sampled "
             f"{shown[inside].tolist()}, row {sample.id}",
         )
-    answer_format = settings.answer_format
     size_wh = frame_size(video.size_wh, settings.max_side, settings.side_multiple)
     return Contract(
         id=sample.id,
@@ -219,14 +235,16 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
         split=sample.split,
         query=sample.query,
         category=sample.category,
-        format=answer_format,
+        settings=settings,
         size_wh=size_wh,
         source_wh=video.size_wh,
         timeline=timeline,
+        annotated=shown,
         span=(int(inside[0]), int(inside[-1])),
         index=inside[has_box],
-        boxes_xyxy=_on_text_grid(sample.tube_xyxy[position[has_box]], sample.size_wh, answer_format.scale_wh(size_wh)),
-        floor=settings.spatial_floor,
+        boxes_xyxy=_on_text_grid(
+            tube_xyxy[position[has_box]], sample.size_wh, settings.answer_format.scale_wh(size_wh)
+        ),
     )
 
 
@@ -293,6 +311,11 @@ def _on_text_grid(boxes_xyxy: FloatArray, size_wh: tuple[int, int], scale_wh: tu
     boxes = np.rint(boxes_xyxy * (limit / np.array([*size_wh, *size_wh])))
     low = np.minimum(boxes[:, :2], limit[:2] - 1)
     return np.concatenate([low, np.maximum(boxes[:, 2:], low + 1)], axis=1)
+
+
+@lru_cache(maxsize=64)
+def _settings(texts: tuple[tuple[str, str], ...]) -> Settings:
+    return Settings.from_texts(dict(texts))
 
 
 def _dumps(data: Any) -> str:

@@ -31,7 +31,7 @@ def _boolean(text: str) -> bool:
 
 def _number(low: float, high: float) -> Callable[[str], float]:
     def read(text: str) -> float:
-        if not re.fullmatch(r"[+-]?[0-9]{1,15}(\.[0-9]{0,15})?", text) or not low <= float(text) <= high:
+        if not re.fullmatch(r"[+-]?[0-9]{1,15}(\.[0-9]{0,20})?", text) or not low <= float(text) <= high:
             raise ValueError(f"must be a number in [{low:g}, {high:g}]")
         return float(text)
 
@@ -119,6 +119,19 @@ class Settings:
                     f"the default is {as_text(setting.default)}"
                 ) from None
         return cls(**values)
+
+    def to_texts(self) -> dict[str, str]:
+        """Those that a row depends on, all but the data root, by field name; `from_texts` reads them back."""
+        return {f.name: as_text(getattr(self, f.name)) for f in fields(self) if f.name != "data_root"}
+
+    @classmethod
+    def from_texts(cls, texts: Mapping[str, str]) -> Settings:
+        """Settings as `to_texts` gave them.
+
+        Raises:
+            SettingsError: as `from_env`.
+        """
+        return cls.from_env({PREFIX + name.upper(): text for name, text in texts.items()})
 
     @property
     def answer_format(self) -> AnswerFormat:

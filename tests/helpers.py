@@ -6,6 +6,7 @@ import numpy as np
 
 from swift_stvg.answers import AnswerFormat
 from swift_stvg.rows import Contract
+from swift_stvg.settings import Settings
 from swift_stvg.timeline import Timeline
 
 
@@ -33,14 +34,14 @@ def contract(
         split="up",
         query="declarative",
         category=None,
-        format=fmt,
+        settings=Settings(think=fmt.think, index_unit=fmt.unit, coords=fmt.coords, spatial_floor=floor),
         size_wh=(100, 100),
         source_wh=(200, 200),
         timeline=grid(unit=fmt.unit),
+        annotated=grid(unit=fmt.unit).index_frames,
         span=span,
         index=index,
         boxes_xyxy=np.tile(np.array(box, dtype=np.float64), (len(index), 1)),
-        floor=floor,
     )
 
 

@@ -139,7 +139,7 @@ def test_contract_round_trip() -> None:
     again = Contract.from_json(original.to_json())
     assert again.to_json() == original.to_json()
     assert again.index.tolist() == [2, 4, 5]
-    assert again.floor == -1.0
+    assert again.settings == original.settings
 
 
 BROKEN = [

@@ -148,7 +148,7 @@ HCSTVG_TRAPS: list[tuple[str, dict[str, Any], str | None]] = [
     ("only inverted boxes", {"bbox": [[10, 8, -20, 30]] * 30}, "no usable box"),
     ("all boxes outside the image", {"bbox": [[200, 8, 20, 30]] * 30}, "no usable box"),
     ("no boxes", {"bbox": []}, "event ends before it begins"),
-    ("begins after the video", {"st_frame": 500}, "event ends before it begins"),
+    ("begins after the video", {"st_frame": 500}, "event outside the clip"),
     ("ragged boxes", {"bbox": [[1, 2, 3], [1, 2, 3, 4]]}, "malformed annotation"),
     ("NaN", {"bbox": [[float("nan")] * 4] * 30}, "no usable box"),
     ("empty caption", {"caption": "  "}, "no sentence"),
@@ -307,7 +307,7 @@ VIDSTG_TRAPS: list[tuple[str, Any, str | None]] = [
     ("a caption that is no text", {"captions": [{"description": 7, "target_id": 1}]}, "malformed annotation"),
     ("no target", {"captions": [{"description": "x"}]}, "malformed annotation"),
     ("no segment", {"used_segment": None}, "malformed annotation"),
-    ("another video", {"vid": "78"}, "video missing"),
+    ("another video", {"vid": "78"}, "no trajectory file"),
 ]
 
 
@@ -383,7 +383,7 @@ def test_jsonl(tmp_path: Path, clip: Path, title: str, text: str, reason: str | 
     assert {key: count for key, (count, _) in report.dropped.items()} == ({} if reason is None else {reason: 1})
     assert len(rows) == 1 + (title == "good")
     if reason:
-        assert "line 2 of" in report.dropped[reason][1] or title == "boxes outside the event" or title == "no sentence"
+        assert ("line 2 of" in report.dropped[reason][1]) != report.dropped[reason][1].endswith(", row b")
 
 
 ERRORS = [
@@ -419,7 +419,7 @@ def test_the_real_vidstg_annotations(stvg_test_data: Path, tmp_path: Path) -> No
     (tmp_path / "vidor").symlink_to(stvg_test_data / "vidor")
     report = LoadReport("vidstg:test")
     samples = load_samples("vidstg", "test", settings(tmp_path), report)
-    assert {sample.video.stem for sample in samples} == {"5587257558"}
+    assert {sample.video.name for sample in samples} == {"5587257558.mp4"}
     assert len(samples) + report.n_dropped == 10303
     assert report.notes["annotations without questions"][0] == 223
-    assert set(report.dropped) == {"video missing", "no box for the object"}
+    assert set(report.dropped) == {"no trajectory file", "no box for the object"}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from swift_stvg.errors import DataError, RowError, VideoError
@@ -75,10 +76,11 @@ def load_rows(
         video = videos[sample.video]
         try:
             if isinstance(video, VideoError):
-                raise video
+                raise VideoError(video.reason, f"{video.detail}, row {sample.id}")
             rows.append(make_row(sample, video, settings))
-            if sample.boxes_left_out:
-                report.note("events with boxes left out", f"{sample.boxes_left_out} without area, row {sample.id}")
+            if not sample.usable.all():
+                left_out = np.count_nonzero(~sample.usable)
+                report.note("events with boxes left out", f"{left_out} without area, row {sample.id}")
         except (RowError, VideoError) as error:
             report.drop(error)
     report.kept = len(rows)

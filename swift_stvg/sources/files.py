@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from swift_stvg.errors import DataError, VideoError
+from swift_stvg.errors import DataError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".webm", ".mov"})
 
@@ -104,15 +104,12 @@ class FileIndex:
         return self._paths.get(stem if suffix.lower() in VIDEO_SUFFIXES else name)
 
     def video(self, name: str) -> Path:
-        """Path of a video.
-
-        Raises:
-            VideoError: there is none.
-        """
-        path = self.get(name)
-        if path is None:
-            raise VideoError("video missing", f"{name} in {', '.join(map(str, self._folders))}")
-        return path
+        """Path of a video; where there is none, a pattern that names no file and says where it was looked for."""
+        found = self.get(name)
+        if found is not None:
+            return found
+        folders = ",".join(map(str, self._folders))
+        return Path(folders if len(self._folders) == 1 else f"{{{folders}}}", "**", name)
 
 
 def text(value: object) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from swift_stvg.errors import DataError, RowError, VideoError
-from swift_stvg.records import Sample, usable_tube
+from swift_stvg.errors import DataError, RowError
+from swift_stvg.records import Sample, tube_in_span
 from swift_stvg.sources.files import (
     MALFORMED,
     VIDEO_SUFFIXES,
@@ -47,7 +47,7 @@ def load(root: Path, dataset: str, split: str, report: LoadReport) -> list[Sampl
     for name, annotation in annotations.items():
         try:
             samples.append(read_sample(name, annotation, dataset, split, videos.video(name)))
-        except (RowError, VideoError) as error:
+        except RowError as error:
             report.drop(error)
     return samples
 
@@ -100,8 +100,8 @@ def read_sample(name: str, annotation: Any, dataset: str, split: str, video: Pat
     except MALFORMED as error:
         raise RowError("malformed annotation", f"{error!r} in the entry of {name}") from None
     boxes_xyxy = np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
-    span = (first, min(first + len(boxes_xyxy), n_frames))
-    tube_frames, tube_xyxy, left_out = usable_tube(frames, boxes_xyxy, size_wh, span)
+    span = (first, first + len(boxes_xyxy))
+    tube_frames, tube_xyxy = tube_in_span(frames, boxes_xyxy, span)
     return Sample(
         id=name,
         dataset=dataset,
@@ -114,8 +114,8 @@ def read_sample(name: str, annotation: Any, dataset: str, split: str, video: Pat
         span_frames=span,
         tube_frames=tube_frames,
         tube_xyxy=tube_xyxy,
-        boxes_left_out=left_out,
         category="person",
+        one_based=True,
     )
 
 

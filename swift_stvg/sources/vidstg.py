@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from swift_stvg.errors import DataError, RowError, VideoError
+from swift_stvg.errors import DataError, RowError
 from swift_stvg.geometry import FloatArray, IntArray
-from swift_stvg.records import Sample, usable_tube
+from swift_stvg.records import Sample, tube_in_span
 from swift_stvg.sources.files import (
     MALFORMED,
     VIDEO_SUFFIXES,
@@ -65,7 +65,7 @@ def load(root: Path, dataset: str, split: str, report: LoadReport) -> list[Sampl
                 samples.append(
                     _sample(query_id, annotation, query, sentence, (dataset, split), videos.video(name), trajectories)
                 )
-            except (RowError, VideoError) as error:
+            except RowError as error:
                 report.drop(error)
     samples.sort(key=lambda sample: sample.id)
     return samples
@@ -158,7 +158,7 @@ def _sample(
     except MALFORMED as error:
         raise RowError("malformed annotation", f"{error!r}, row {query_id}") from None
     frames, boxes_xyxy = trajectories.tube(_video_id(annotation), tid)
-    tube_frames, tube_xyxy, left_out = usable_tube(frames, boxes_xyxy, size_wh, span)
+    tube_frames, tube_xyxy = tube_in_span(frames, boxes_xyxy, span)
     return Sample(
         id=query_id,
         dataset=names[0],
@@ -171,7 +171,6 @@ def _sample(
         span_frames=span,
         tube_frames=tube_frames,
         tube_xyxy=tube_xyxy,
-        boxes_left_out=left_out,
         clip_frames=clip,
         query=query,
         category=categories.get(tid),
