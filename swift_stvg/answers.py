@@ -63,6 +63,15 @@ class BoxList:
             and not np.isnan(self.boxes_xyxy).any()
         )
 
+    def misfit(self, span: tuple[int, int]) -> str:
+        """What is wrong with a list that does not cover the span."""
+        if np.isnan(self.boxes_xyxy).any():
+            return f"the box of index {self.index[np.isnan(self.boxes_xyxy).any(axis=1)][0]} cannot be read"
+        wanted = f"the span {span[0]} - {span[1]}"
+        if len(self.index) != span[1] - span[0] + 1:
+            return f"{len(self.index)} boxes for {wanted}"
+        return f"the indices of the boxes are not those of {wanted}, in order"
+
     def at(self, index: IntArray) -> FloatArray:
         """Boxes (M, 4) for the wanted indices (M,); NaN where the list has none; of repeated ones the first counts."""
         known, first = np.unique(self.index, return_index=True)  # (U,), (U,)
@@ -87,6 +96,26 @@ class Answer:
     think: BoxList | None
     pred: BoxList | None
     failures: Mapping[str, str] = field(default_factory=dict)
+
+    def fault(self, size: int) -> tuple[str, str] | None:
+        """Why the span and the final boxes make no tube on a grid of `size` indices; None if they do.
+
+        Returns:
+            "unparsable" (a part cannot be read) or "inconsistent" (the boxes are not exactly one for each index of the
+            span, in order, or the span lies beyond the grid), and what was seen.
+        """
+        if self.span is None or self.pred is None:
+            return "unparsable", "; ".join(
+                self.failures[part] for part in ("time", "pred_bbox") if part in self.failures
+            )
+        first, last = self.span
+        if first > last:
+            return "inconsistent", f"the span {first} - {last} runs backwards"
+        if first >= size:
+            return "inconsistent", f"the span {first} - {last} begins after the last index, {size - 1}"
+        if not self.pred.covers(self.span):
+            return "inconsistent", self.pred.misfit(self.span)
+        return None
 
 
 @dataclass(frozen=True, slots=True)

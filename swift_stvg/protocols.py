@@ -1,4 +1,4 @@
-"""The evaluation protocols behind published STVG tables, on native frames.
+"""The evaluation protocols behind published STVG tables, on native frames and whole datasets at once.
 
 Each protocol is what a public evaluator computes, quirks included, so that its numbers can stand beside the tables made
 with it. A sample without a prediction scores 0, and the ground truth is always the denominator.
@@ -18,58 +18,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from swift_stvg.geometry import FloatArray, IntArray, paired_iou_and_giou
+from swift_stvg.records import Sample
+from swift_stvg.tubes import Tube
 
 TUBEDETR_FPS = 5
 TUBEDETR_MOST_FRAMES = 200
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tube:
-    """A span with boxes.
-
-    Attributes:
-        span_frames: first and last native frame, from 0, both included.
-        frames: (K,) native frames that have a box, increasing.
-        boxes_xyxy: (K, 4) in pixels of the annotation.
-    """
-
-    span_frames: tuple[int, int]
-    frames: IntArray
-    boxes_xyxy: FloatArray
-
-    def interpolated(self) -> Tube:
-        """A box in every frame of the span: linear between neighbours, the nearest one beyond the first and last."""
-        if len(self.frames) == 0:
-            return self
-        frames = np.arange(self.span_frames[0], self.span_frames[1] + 1, dtype=np.int64)
-        columns = [np.interp(frames, self.frames, self.boxes_xyxy[:, i]) for i in range(4)]
-        return Tube(self.span_frames, frames, np.stack(columns, axis=1))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Truth:
-    """The annotation of one sample, as its file has it.
-
-    Attributes:
-        tube: the event and its boxes, unclipped.
-        fps: nominal frames per second.
-        size_wh: annotated frame size in pixels.
-        clip_frames: native frames [first, end) that the sentence is asked about.
-        annotated_end: the number that the annotation gives as the event's end: its last frame for HC-STVG, the one
-            after it for VidSTG.
-        one_based: whether the file counts frames from 1, as HC-STVG's `st_frame` does.
-    """
-
-    tube: Tube
-    fps: float
-    size_wh: tuple[int, int]
-    clip_frames: tuple[int, int]
-    annotated_end: int
-    one_based: bool
+_STRIDE = 1 << 32
+"""Distance between the keys of two samples; a frame's key is its sample's number times this, plus its own number."""
+_BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +41,7 @@ class Scores:
     Attributes:
         tiou: (N,) temporal IoU.
         viou: (N,) spatio-temporal IoU.
-        siou: (N,) mean IoU of the boxes over the annotated event (gt_vIoU in TubeDETR).
+        siou: (N,) mean IoU of the boxes over the annotated event (gt_vIoU in TubeDETR's code).
     """
 
     tiou: FloatArray
@@ -87,86 +49,215 @@ class Scores:
     siou: FloatArray
 
 
-def evaluate(truths: Sequence[Truth], predictions: Sequence[Tube | None], protocol: str) -> Scores:
-    """Score predictions (N) against truths (N); None, or a span that runs backwards, scores 0.
+def evaluate(
+    samples: Sequence[Sample], predictions: Sequence[Tube | None], protocol: str, *, interpolate: bool = True
+) -> Scores:
+    """Score predictions (N) against samples (N); None, or a span that runs backwards, scores 0.
+
+    Args:
+        samples: the ground truth.
+        predictions: in the same order.
+        protocol: a name of `PROTOCOLS`.
+        interpolate: whether a frame of the predicted span without a box gets one, linearly between its neighbours and
+            the nearest one beyond the first and last; otherwise such a frame scores 0.
 
     Raises:
         ValueError: unknown protocol, or other lengths.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}; the protocols are: {', '.join(PROTOCOLS)}")
-    score = PROTOCOLS[protocol]
-    rows = [
-        (0.0, 0.0, 0.0) if p is None or p.span_frames[0] > p.span_frames[1] else score(t, p)
-        for t, p in zip(truths, predictions, strict=True)
+    if len(samples) != len(predictions):
+        raise ValueError(f"{len(samples)} samples but {len(predictions)} predictions")
+    answered = np.array([p is not None and p.span_frames[0] <= p.span_frames[1] for p in predictions], dtype=bool)
+    scores = PROTOCOLS[protocol](_Truth.of(samples), _Prediction.of(predictions, interpolate))
+    return Scores(*(np.where(answered, values, 0.0) for values in (scores.tiou, scores.viou, scores.siou)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Truth:
+    """N samples as arrays; spans and clips are [first, end), K frames with a box in all."""
+
+    spans: IntArray  # (N, 2)
+    clips: IntArray  # (N, 2)
+    fps: FloatArray  # (N,)
+    size_wh: IntArray  # (N, 2)
+    one_based: _BoolArray  # (N,)
+    owner: IntArray  # (K,) sample of each frame
+    frames: IntArray  # (K,)
+    boxes_xyxy: FloatArray  # (K, 4)
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> _Truth:
+        counts = [len(s.tube_frames) for s in samples]
+        return cls(
+            spans=np.array([s.span_frames for s in samples], dtype=np.int64).reshape(-1, 2),
+            clips=np.array([s.clip for s in samples], dtype=np.int64).reshape(-1, 2),
+            fps=np.array([s.annotated_fps for s in samples], dtype=np.float64),
+            size_wh=np.array([s.size_wh for s in samples], dtype=np.int64).reshape(-1, 2),
+            one_based=np.array([s.one_based for s in samples], dtype=bool),
+            owner=np.repeat(np.arange(len(samples), dtype=np.int64), counts),
+            frames=np.concatenate([np.empty(0, dtype=np.int64), *(s.tube_frames for s in samples)]),
+            boxes_xyxy=np.concatenate([np.empty((0, 4)), *(s.tube_xyxy for s in samples)]),
+        )
+
+    @property
+    def keys(self) -> IntArray:
+        return self.owner * _STRIDE + self.frames
+
+    def sum(self, per_frame: npt.NDArray[np.generic]) -> FloatArray:
+        """(N,) sums of (K,)."""
+        return np.bincount(self.owner, weights=per_frame, minlength=len(self.spans)).astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prediction:
+    """N tubes as arrays; spans are [first, end), empty for none."""
+
+    spans: IntArray  # (N, 2)
+    owner: IntArray  # (P,)
+    frames: IntArray  # (P,)
+    boxes_xyxy: FloatArray  # (P, 4)
+    interpolate: bool
+
+    @classmethod
+    def of(cls, tubes: Sequence[Tube | None], interpolate: bool) -> _Prediction:
+        given = [(i, tube) for i, tube in enumerate(tubes) if tube is not None]
+        spans = np.zeros((len(tubes), 2), dtype=np.int64)
+        for i, tube in given:
+            spans[i] = tube.span_frames[0], tube.span_frames[1] + 1
+        return cls(
+            spans,
+            np.repeat(np.array([i for i, _ in given], dtype=np.int64), [len(tube.frames) for _, tube in given]),
+            np.concatenate([np.empty(0, dtype=np.int64), *(tube.frames for _, tube in given)]),
+            np.concatenate([np.empty((0, 4)), *(tube.boxes_xyxy for _, tube in given)]),
+            interpolate,
+        )
+
+    def iou_with(self, truth: _Truth) -> tuple[FloatArray, _BoolArray]:
+        """(K,) IoU at each annotated frame, 0 without a predicted box; and whether the frame has a box in the span."""
+        inside = (truth.frames >= self.spans[truth.owner, 0]) & (truth.frames < self.spans[truth.owner, 1])
+        iou = np.zeros(len(truth.frames))
+        if len(self.frames) == 0:
+            return iou, np.zeros_like(inside)
+        keys = self.owner * _STRIDE + self.frames
+        right = np.searchsorted(keys, truth.keys)  # (K,) first box at or after the frame
+        at_most = np.minimum(right, len(keys) - 1)
+        given = keys[at_most] == truth.keys
+        iou[given] = _iou(self.boxes_xyxy[at_most[given]], truth.boxes_xyxy[given])
+        if not self.interpolate:
+            return iou, given & inside
+
+        open_ = np.flatnonzero(inside & ~given)
+        owner, right = truth.owner[open_], right[open_]
+        has_left = (right > 0) & (self.owner[right - 1] == owner)
+        has_right = (right < len(keys)) & (self.owner[np.minimum(right, len(keys) - 1)] == owner)
+        between = has_left | has_right
+        open_, right, has_left, has_right = open_[between], right[between], has_left[between], has_right[between]
+        after = np.where(has_right, right, right - 1)
+        before = np.where(has_left, right - 1, right)
+        gap = np.maximum(self.frames[after] - self.frames[before], 1)
+        share = np.where(has_left & has_right, (truth.frames[open_] - self.frames[before]) / gap, 0.0)[:, None]
+        boxes = self.boxes_xyxy[before] + share * (self.boxes_xyxy[after] - self.boxes_xyxy[before])
+        iou[open_] = _iou(boxes, truth.boxes_xyxy[open_])
+        given[open_] = True
+        return iou, given & inside
+
+
+_Protocol: TypeAlias = Callable[[_Truth, _Prediction], Scores]
+
+
+def _hcstvg_official(truth: _Truth, prediction: _Prediction) -> Scores:
+    """HC-STVG's own script: every annotated frame, both ends included."""
+    iou, in_both = prediction.iou_with(truth)
+    hull = _length(_hull(truth.spans, prediction.spans))
+    return Scores(
+        truth.sum(in_both) / hull,
+        truth.sum(iou * in_both) / hull,
+        truth.sum(iou) / np.maximum(truth.sum(np.ones_like(iou)), 1),
+    )
+
+
+def _tubedetr(truth: _Truth, prediction: _Prediction) -> Scores:
+    """TubeDETR's evaluators: frames sampled at 5 per second, ends excluded, first frame counted from 0."""
+    sampled = [
+        i * _STRIDE + _sampled(first, end, fps)
+        for i, ((first, end), fps) in enumerate(zip(truth.clips.tolist(), truth.fps.tolist(), strict=True))
     ]
-    table = np.array(rows, dtype=np.float64).reshape(-1, 3)
-    return Scores(table[:, 0], table[:, 1], table[:, 2])
+    return _half_open(truth, prediction, truth.spans, np.concatenate([np.empty(0, dtype=np.int64), *sampled]))
 
 
-def _hcstvg_official(truth: Truth, prediction: Tube) -> tuple[float, float, float]:
-    frames, iou = _shared(truth.tube, prediction)
-    (first, last), (p_first, p_last) = truth.tube.span_frames, prediction.span_frames
-    hull = max(last, p_last) - min(first, p_first) + 1
-    return len(frames) / hull, float(iou.sum()) / hull, float(iou.sum()) / max(len(truth.tube.frames), 1)
+def _tubedetr_as_shipped(truth: _Truth, prediction: _Prediction) -> Scores:
+    """As tubedetr, with HC-STVG's first frame, which counts from 1, taken to count from 0, as its code does."""
+    one_later = truth.one_based.astype(np.int64)
+    return _tubedetr(
+        replace(truth, spans=truth.spans + one_later[:, None], frames=truth.frames + one_later[truth.owner]), prediction
+    )
 
 
-def _tubedetr(truth: Truth, prediction: Tube) -> tuple[float, float, float]:
-    first, end = truth.clip_frames
-    ticks = np.floor(np.arange(first, max(end - 1, first + 1)) * (TUBEDETR_FPS / truth.fps))
-    sampled = first + np.flatnonzero(np.diff(ticks, prepend=ticks[0] - 1) > 0)
-    if len(sampled) > TUBEDETR_MOST_FRAMES:
-        sampled = sampled[np.arange(TUBEDETR_MOST_FRAMES) * len(sampled) // TUBEDETR_MOST_FRAMES]
-    gt = (truth.tube.span_frames[0], truth.tube.span_frames[1] + 1)
-    return _half_open(truth.tube, prediction, gt, sampled)
+def _cg_stvg(truth: _Truth, prediction: _Prediction) -> Scores:
+    """CG-STVG's evaluator, shared with STCAT and TA-STVG: every frame, HC-STVG's last annotated one never counted.
+
+    STVG-o1 most plausibly used it; that is an inference: its first author wrote CG-STVG.
+    """
+    width_height = truth.size_wh[truth.owner]
+    boxes_xyxy = truth.boxes_xyxy.copy()
+    boxes_xyxy[:, 2:] = np.minimum(boxes_xyxy[:, 2:], width_height)
+    end = np.minimum(truth.spans[:, 1] - truth.one_based, truth.clips[:, 1] - 1)
+    spans = np.stack([truth.spans[:, 0], end], axis=1)
+    return _half_open(replace(truth, boxes_xyxy=boxes_xyxy), prediction, spans, None)
 
 
-def _tubedetr_as_shipped(truth: Truth, prediction: Tube) -> tuple[float, float, float]:
-    """As `tubedetr`, with HC-STVG's 1-based first frame taken as 0-based, which is what its preprocessing does."""
-    if truth.one_based:
-        tube = truth.tube
-        later = Tube((tube.span_frames[0] + 1, tube.span_frames[1] + 1), tube.frames + 1, tube.boxes_xyxy)
-        truth = replace(truth, tube=later)
-    return _tubedetr(truth, prediction)
+def _half_open(truth: _Truth, prediction: _Prediction, spans: IntArray, counted: IntArray | None) -> Scores:
+    """Scores with event spans (N, 2) and predicted ones both [first, end), over the frames with keys `counted` (C,).
+
+    None counts every frame.
+    """
+    low = np.maximum(spans[:, 0], prediction.spans[:, 0])
+    high = np.minimum(spans[:, 1], prediction.spans[:, 1])
+    shared = np.maximum(high - low, 0)
+    hull = _hull(spans, prediction.spans)
+
+    iou, _ = prediction.iou_with(truth)
+    is_counted = np.ones(len(iou), dtype=bool) if counted is None else np.isin(truth.keys, counted)
+    in_both = is_counted & (truth.frames >= low[truth.owner]) & (truth.frames < high[truth.owner])
+    if counted is None:
+        in_hull = _length(hull)
+    else:
+        base = np.arange(len(hull), dtype=np.int64) * _STRIDE
+        in_hull = np.searchsorted(counted, base + hull[:, 1]) - np.searchsorted(counted, base + hull[:, 0])
+    return Scores(
+        shared / np.maximum(_length(spans) + _length(prediction.spans) - shared, 1),
+        truth.sum(iou * in_both) / np.maximum(in_hull, 1),
+        truth.sum(iou * is_counted) / np.maximum(truth.sum(is_counted), 1),
+    )
 
 
-def _cg_stvg(truth: Truth, prediction: Tube) -> tuple[float, float, float]:
-    width, height = truth.size_wh
-    clipped = np.minimum(truth.tube.boxes_xyxy, (np.inf, np.inf, width, height))
-    tube = replace(truth.tube, boxes_xyxy=clipped)
-    gt = (tube.span_frames[0], min(truth.annotated_end, truth.clip_frames[1] - 1))
-    every = np.arange(min(gt[0], prediction.span_frames[0]), max(gt[1], prediction.span_frames[1] + 1), dtype=np.int64)
-    return _half_open(tube, prediction, gt, every)
+def _sampled(first: int, end: int, fps: float) -> IntArray:
+    """The frames of [first, end) that TubeDETR looks at."""
+    ticks = np.floor(np.arange(first, max(end - 1, first + 1)) * (TUBEDETR_FPS / fps))
+    frames = first + np.flatnonzero(np.diff(ticks, prepend=ticks[0] - 1) > 0)
+    if len(frames) > TUBEDETR_MOST_FRAMES:
+        frames = frames[np.arange(TUBEDETR_MOST_FRAMES) * len(frames) // TUBEDETR_MOST_FRAMES]
+    return frames.astype(np.int64)
 
 
-def _half_open(truth: Tube, prediction: Tube, gt: tuple[int, int], counted: IntArray) -> tuple[float, float, float]:
-    """tIoU of half-open spans, and vIoU and sIoU over the frames that are `counted` (C,)."""
-    predicted = (prediction.span_frames[0], prediction.span_frames[1] + 1)
-    both = (max(gt[0], predicted[0]), min(gt[1], predicted[1]))
-    hull = (min(gt[0], predicted[0]), max(gt[1], predicted[1]))
-    shared_length = max(both[1] - both[0], 0)
-    tiou = shared_length / max(gt[1] - gt[0] + predicted[1] - predicted[0] - shared_length, 1)
-
-    frames, iou = _shared(truth, prediction)
-    is_counted = np.isin(frames, counted)
-    in_both = is_counted & (frames >= both[0]) & (frames < both[1])
-    in_hull = int(np.count_nonzero((counted >= hull[0]) & (counted < hull[1])))
-    annotated = int(np.count_nonzero(np.isin(truth.frames, counted)))
-    return tiou, float(iou[in_both].sum()) / max(in_hull, 1), float(iou[is_counted].sum()) / max(annotated, 1)
+def _hull(spans: IntArray, others: IntArray) -> IntArray:
+    return np.stack([np.minimum(spans[:, 0], others[:, 0]), np.maximum(spans[:, 1], others[:, 1])], axis=1)
 
 
-def _shared(truth: Tube, prediction: Tube) -> tuple[IntArray, FloatArray]:
-    """Frames (S,) in which both have a box, and the IoU (S,) of the two."""
-    frames, i, j = np.intersect1d(truth.frames, prediction.frames, assume_unique=True, return_indices=True)
+def _length(spans: IntArray) -> IntArray:
+    return spans[:, 1] - spans[:, 0]
+
+
+def _iou(boxes_xyxy: FloatArray, truth_xyxy: FloatArray) -> FloatArray:
     with np.errstate(invalid="ignore"):  # two equal boxes without area: 0 here, NaN in the public code
-        iou = paired_iou_and_giou(prediction.boxes_xyxy[j], truth.boxes_xyxy[i])[0]
-    return frames, np.nan_to_num(iou)
+        return np.nan_to_num(paired_iou_and_giou(boxes_xyxy, truth_xyxy)[0])
 
 
-PROTOCOLS: dict[str, Callable[[Truth, Tube], tuple[float, float, float]]] = {
+PROTOCOLS: dict[str, _Protocol] = {
     "hcstvg_official": _hcstvg_official,
     "tubedetr": _tubedetr,
     "tubedetr_as_shipped": _tubedetr_as_shipped,
     "cg_stvg": _cg_stvg,
 }
-"""Protocols by name. STVG-o1 most plausibly reports `cg_stvg` (an inference: its first author wrote CG-STVG)."""
+"""Protocols by name."""

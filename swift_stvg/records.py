@@ -134,6 +134,12 @@ class VideoInfo:
     end_s: float
     size_wh: tuple[int, int]
 
+    @classmethod
+    def nominal(cls, sample: Sample) -> VideoInfo:
+        """The video that the annotation speaks of: its count of frames at its frame rate."""
+        times_s = np.arange(sample.annotated_frames, dtype=np.float64) / sample.annotated_fps
+        return cls(sample.video, times_s, sample.annotated_frames / sample.annotated_fps, sample.size_wh)
+
     @property
     def n_frames(self) -> int:
         """Number of frames."""

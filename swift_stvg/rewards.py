@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from swift_stvg.answers import Answer, BoxList
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes, paired_iou_and_giou, paired_l1, span_iou
@@ -59,6 +60,16 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.contracts)
+
+    @cached_property
+    def faults(self) -> list[tuple[str, str] | None]:
+        """Why each answer gives no tube, as `Answer.fault` says; None for those that do."""
+        return [a.fault(c.timeline.size) for a, c in zip(self.answers, self.contracts, strict=True)]
+
+    @cached_property
+    def complete(self) -> npt.NDArray[np.bool_]:
+        """(B,) whether each answer gives a tube."""
+        return np.array([fault is None for fault in self.faults], dtype=bool)
 
     @cached_property
     def think_terms(self) -> BoxTerms:
@@ -183,8 +194,18 @@ def think_reward(batch: Batch) -> FloatArray:
     return np.where(readable, np.maximum(gain, 0.0), 0.0)
 
 
+def tiou(batch: Batch) -> FloatArray:
+    """tIoU on the sampled grid as the scorer counts it, in [0, 1]: R_t, and 0 for an answer that gives no tube."""
+    return np.where(batch.complete, temporal_reward(batch), 0.0)
+
+
 def viou(batch: Batch) -> FloatArray:
-    """vIoU on the sampled grid, in [0, 1]: sum of IoU over the shared frames by the frames of either span.
+    """vIoU on the sampled grid as the scorer counts it, in [0, 1]: `boxes_viou` of the final boxes, or 0."""
+    return np.where(batch.complete, boxes_viou(batch, batch.pred_terms), 0.0)
+
+
+def boxes_viou(batch: Batch, terms: BoxTerms) -> FloatArray:
+    """(B,) sum of IoU over the shared frames by the frames of either span, whatever else is wrong with the answer.
 
     Frames without annotation are left out of both.
     """
@@ -195,7 +216,13 @@ def viou(batch: Batch) -> FloatArray:
             shared = max(0, min(answer.span[1], high) - max(answer.span[0], low) + 1)
             outside = answer.span[1] - answer.span[0] + 1 - shared
             frames_of_either[i] = len(contract.index) + outside
-    return batch.sums(batch.pred_terms, batch.pred_terms.iou) / frames_of_either
+    return batch.sums(terms, terms.iou) / frames_of_either
+
+
+def boxes_siou(batch: Batch, terms: BoxTerms) -> FloatArray:
+    """(B,) mean IoU over the annotated frames of the event, 0 at those outside the predicted span."""
+    annotated = np.array([len(contract.index) for contract in batch.contracts], dtype=np.float64)
+    return batch.sums(terms, terms.iou) / annotated
 
 
 REWARDS: dict[str, Callable[[Batch], FloatArray]] = {
@@ -206,7 +233,7 @@ REWARDS: dict[str, Callable[[Batch], FloatArray]] = {
     "stvg_think": think_reward,
     "stvg_spatial_giou": spatial_giou_reward,
     "stvg_spatial_l1": spatial_l1_reward,
-    "stvg_tiou": temporal_reward,
+    "stvg_tiou": tiou,
     "stvg_viou": viou,
 }
 """Rewards and logged metrics by the name under which ms-swift knows them."""

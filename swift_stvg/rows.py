@@ -210,23 +210,20 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
         unit=settings.index_unit,
     )
     shown = numbers[timeline.index_frames]  # (size,) annotated frame of each index
-    first, end = sample.span_frames
-    inside = np.flatnonzero((shown >= first) & (shown < end))
-    between_samples = len(inside) == 0
+    inside, between_samples = event_on_grid(shown, sample.span_frames)
     tube_frames, tube_xyxy = sample.usable_tube
     if len(tube_frames) == 0:
         raise RowError(
             "no usable box", f"none of {len(sample.tube_frames)} has an area inside the frame, row {sample.id}"
         )
-    if between_samples:  # the nearest index stands for the event, and its nearest box for the object
-        inside = np.array([np.abs(shown - np.clip(shown, first, end - 1)).argmin()])
+    # of an event between two samples the nearest index stands for it, and the nearest box for the object
     position = np.abs(tube_frames[None, :] - shown[inside][:, None]).argmin(axis=1)  # (I, K) -> (I,)
     has_box = (tube_frames[position] == shown[inside]) | between_samples
     if not has_box.any():
         raise RowError(
             "no box on a sampled frame",
-            f"{len(tube_frames)} boxes in frames {first} to {end - 1}, none among the sampled "
-            f"{shown[inside].tolist()}, row {sample.id}",
+            f"{len(tube_frames)} boxes in frames [{sample.span_frames[0]}, {sample.span_frames[1]}), none among the "
+            f"sampled {shown[inside].tolist()}, row {sample.id}",
         )
     size_wh = frame_size(video.size_wh, settings.max_side, settings.side_multiple)
     return Contract(
@@ -246,6 +243,23 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
             tube_xyxy[position[has_box]], sample.size_wh, settings.answer_format.scale_wh(size_wh)
         ),
     )
+
+
+def event_on_grid(annotated: IntArray, span_frames: tuple[int, int]) -> tuple[IntArray, bool]:
+    """Indices during which an event is annotated: those inside it, or the nearest one if it lies between two.
+
+    Args:
+        annotated: (size,) annotated frame that each index points at.
+        span_frames: the event, [first, end).
+
+    Returns:
+        The indices (I,), I >= 1, consecutive; and whether the event lies between two.
+    """
+    first, end = span_frames
+    inside = np.flatnonzero((annotated >= first) & (annotated < end))
+    if len(inside):
+        return inside, False
+    return np.array([np.abs(annotated - np.clip(annotated, first, end - 1)).argmin()]), True
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ import numpy.typing as npt
 
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
+from swift_stvg.jsonfile import write_whole
 from swift_stvg.sources.jsonl import SCHEMA
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -302,7 +303,7 @@ def generate(
             for clip_lines in over(partial(_make_clip, out, config, split, scales[split]), range(n)):
                 lines.append(clip_lines)
                 bar.update()
-            _write(out / f"{split}.jsonl", "".join(lines))
+            write_whole(out / f"{split}.jsonl", "".join(lines))
 
 
 def _check(
@@ -340,7 +341,7 @@ def _claim(out: Path, config: SynthConfig, scales: Mapping[str, float]) -> None:
             if splits.setdefault(split, scale) != scale:
                 raise DataError(f"{split} in {out} has `label_scale` {splits[split]}, asked for {scale}; {advice}")
         (out / "videos").mkdir(parents=True, exist_ok=True)
-        _write(manifest, json.dumps(mine | {"label_scale": splits}, indent=1, sort_keys=True))
+        write_whole(manifest, json.dumps(mine | {"label_scale": splits}, indent=1, sort_keys=True))
     except (OSError, KeyError, AttributeError, json.JSONDecodeError) as error:
         raise DataError(f"{out} cannot be used: {error!r}; {advice}") from None
 
@@ -350,12 +351,6 @@ def _differences(found: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
     new = {**mine, **mine["config"]}
     names = [name for name in sorted(old | new) if name != "config" and old.get(name) != new.get(name)]
     return ", ".join(f"{name} {old.get(name)} there, {new.get(name)} asked for" for name in names)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _make_clip(out: Path, config: SynthConfig, split: str, scale: float, number: int) -> str:

@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from swift_stvg.metrics import summarise
-from swift_stvg.protocols import Truth, Tube, evaluate
+from swift_stvg.protocols import evaluate
+from swift_stvg.records import Sample
+from swift_stvg.sources.hcstvg import read_sample
+from swift_stvg.tubes import Tube
 
 GOLDEN = Path(__file__).parent / "data/golden_hcstvg"
 
@@ -22,26 +25,17 @@ def golden(name: str) -> Any:
     return json.loads(gzip.decompress((GOLDEN / f"{name}.json.gz").read_bytes()))
 
 
-def truth(annotation: dict[str, Any]) -> Truth:
-    boxes = np.array(annotation["bbox"], dtype=np.float64)
-    first = annotation["st_frame"] - 1
-    frames = np.arange(first, first + len(boxes))
-    return Truth(
-        tube=Tube(
-            (first, int(frames[-1])), frames, np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-        ),
-        fps=annotation["img_num"] / 20,
-        size_wh=(annotation["width"], annotation["height"]),
-        clip_frames=(0, annotation["img_num"]),
-        annotated_end=int(frames[-1]),
-        one_based=True,
-    )
+@cache
+def samples() -> list[Sample]:
+    annotations = golden("annotations_hcstvg_v1")
+    return [read_sample(name, a, "hcstvg_v1", "test", Path(name)) for name, a in annotations.items()]
 
 
-def prediction(entry: dict[str, Any]) -> Tube:
+def tube(entry: dict[str, Any]) -> Tube:
     frames = sorted(map(int, entry["boxes"]))
     first, last = entry["span_frames"]
-    return Tube((first, last), np.array(frames), np.array([entry["boxes"][str(f)] for f in frames], dtype=np.float64))
+    boxes = np.array([entry["boxes"][str(f)] for f in frames], dtype=np.float64)
+    return Tube((first, last), np.array(frames), boxes)
 
 
 NAMES = {"tubedetr_zero_based": "tubedetr"}
@@ -51,22 +45,17 @@ NAMES = {"tubedetr_zero_based": "tubedetr"}
 @pytest.mark.parametrize("kind", ["dense", "sparse_interpolated"])
 def test_golden(kind: str, protocol: str) -> None:
     expected = golden("expected")[kind][protocol]
-    annotations = golden("annotations_hcstvg_v1")
     given = golden("predictions_dense" if kind == "dense" else "predictions_sparse")
-    tubes = [prediction(given[name]) if name in given else None for name in annotations]
-    if kind == "sparse_interpolated":
-        tubes = [tube and tube.interpolated() for tube in tubes]
-    scores = evaluate([truth(a) for a in annotations.values()], tubes, NAMES.get(protocol, protocol))
-    each = [expected["per_sample"][name] for name in annotations]
+    tubes = [tube(given[s.id]) if s.id in given else None for s in samples()]
+    scores = evaluate(samples(), tubes, NAMES.get(protocol, protocol), interpolate=kind != "dense")
+    each = [expected["per_sample"][s.id] for s in samples()]
     np.testing.assert_allclose(scores.tiou, [e["tiou"] for e in each], atol=1e-9)
     np.testing.assert_allclose(scores.viou, [e["viou"] for e in each], atol=1e-9)
     means = summarise(scores.tiou, scores.viou)
-    assert means == pytest.approx(
-        {
-            "m_tIoU": expected["mean"]["m_tiou"],
-            "m_vIoU": expected["mean"]["m_viou"],
-            "vIoU@0.3": expected["mean"]["viou@0.3"],
-            "vIoU@0.5": expected["mean"]["viou@0.5"],
-        },
-        abs=1e-9,
-    )
+    for ours, theirs in {
+        "m_tIoU": "m_tiou",
+        "m_vIoU": "m_viou",
+        "vIoU@0.3": "viou@0.3",
+        "vIoU@0.5": "viou@0.5",
+    }.items():
+        assert means[ours] == pytest.approx(expected["mean"][theirs], abs=1e-9)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from swift_stvg.errors import DataError
 
@@ -43,29 +40,6 @@ def find_annotations(folders: Iterable[Path], candidates: Iterable[str], dataset
             f"no annotation file of {dataset} in {', '.join(map(str, folders))}: looked for {', '.join(candidates)}"
         )
     return found
-
-
-def read_json(path: Path, repeated: list[str] | None = None) -> Any:
-    """A JSON file's content.
-
-    Args:
-        path: the file.
-        repeated: takes a key for each value that is lost because its object holds the key again; the last one counts.
-
-    Raises:
-        DataError: it cannot be read; the message says where.
-    """
-
-    def keep_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        content = dict(pairs)
-        if repeated is not None and len(content) < len(pairs):
-            repeated.extend((Counter(key for key, _ in pairs) - Counter(content.keys())).elements())
-        return content
-
-    try:
-        return json.loads(path.read_bytes(), object_pairs_hook=None if repeated is None else keep_repeated)
-    except (ValueError, OSError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}") from None
 
 
 class FileIndex:
@@ -110,32 +84,3 @@ class FileIndex:
             return found
         folders = ",".join(map(str, self._folders))
         return Path(folders if len(self._folders) == 1 else f"{{{folders}}}", "**", name)
-
-
-def text(value: object) -> str:
-    """A JSON value that must be text.
-
-    Raises:
-        TypeError: it is something else.
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"expected text, got {value!r:.60}")
-    return value
-
-
-def whole(value: object) -> int:
-    """A JSON value that must be a whole number, of at most nine digits.
-
-    Raises:
-        TypeError: it is no number.
-        ValueError: it is not whole, or too large to count frames or pixels.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"expected a number, got {value!r:.60}")
-    if not abs(value) < 1e9 or value != int(value):
-        raise ValueError(f"expected a whole number of at most nine digits, got {value!r:.60}")
-    return int(value)
-
-
-MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
-"""What reading a malformed entry can raise."""

@@ -9,17 +9,9 @@ from typing import Any
 import numpy as np
 
 from swift_stvg.errors import DataError, RowError
+from swift_stvg.jsonfile import MALFORMED, read_json, text, whole
 from swift_stvg.records import Sample, tube_in_span
-from swift_stvg.sources.files import (
-    MALFORMED,
-    VIDEO_SUFFIXES,
-    FileIndex,
-    existing_folders,
-    find_annotations,
-    read_json,
-    text,
-    whole,
-)
+from swift_stvg.sources.files import VIDEO_SUFFIXES, FileIndex, existing_folders, find_annotations
 from swift_stvg.sources.report import LoadReport
 
 CLIP_S = 20.0

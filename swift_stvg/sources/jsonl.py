@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from swift_stvg.errors import DataError, RowError
+from swift_stvg.jsonfile import MALFORMED, text, whole
 from swift_stvg.records import Sample, tube_in_span
-from swift_stvg.sources.files import MALFORMED, text, whole
 from swift_stvg.sources.report import LoadReport
 
 SCHEMA = 1

@@ -12,17 +12,9 @@ from tqdm import tqdm
 
 from swift_stvg.errors import DataError, RowError
 from swift_stvg.geometry import FloatArray, IntArray
+from swift_stvg.jsonfile import MALFORMED, read_json, text, whole
 from swift_stvg.records import Sample, tube_in_span
-from swift_stvg.sources.files import (
-    MALFORMED,
-    VIDEO_SUFFIXES,
-    FileIndex,
-    existing_folders,
-    find_annotations,
-    read_json,
-    text,
-    whole,
-)
+from swift_stvg.sources.files import VIDEO_SUFFIXES, FileIndex, existing_folders, find_annotations
 from swift_stvg.sources.report import LoadReport
 
 _FOLDERS = ("vidstg", "VidSTG", "vidor", "VidOR")

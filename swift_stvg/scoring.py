@@ -1,0 +1,434 @@
+"""Scoring predictions against a ground truth: protocols, breakdowns, comparisons, intervals, and what counted 0.
+
+The result is a dictionary that can be written as JSON; `tables` renders it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from swift_stvg import __version__
+from swift_stvg.errors import DataError
+from swift_stvg.geometry import FloatArray, IntArray, box_areas
+from swift_stvg.metrics import RESAMPLES, THRESHOLDS, bootstrap_intervals, per_sample
+from swift_stvg.protocols import PROTOCOLS, Scores, evaluate
+from swift_stvg.records import Sample
+from swift_stvg.results import COUNT_ZERO, MISSING, NO_ROW, Answers, Key, Problem, Tubes
+from swift_stvg.rewards import REWARDS, boxes_siou, boxes_viou, temporal_reward
+from swift_stvg.rows import Contract
+from swift_stvg.sources.report import LoadReport
+from swift_stvg.tubes import Tube
+
+SCHEMA = 1
+NATIVE = "native"
+ALL_PROTOCOLS = {
+    NATIVE: "The grid of the frames that the model saw, both ends included; answers only.",
+    **{name: str(score.__doc__).partition("\n")[0] for name, score in PROTOCOLS.items()},
+}
+"""What `--protocol` takes, with a line on each."""
+FACETS = ("query", "area", "length", "category")
+AREA_EDGES = (0.0, 0.01, 0.04, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81, 1.0)
+"""Bins of box area over frame area, those of the paper's Fig. 4."""
+LENGTH_EDGES_S = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, float("inf"))
+"""Bins of event length in seconds."""
+_Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroundTruth:
+    """The samples that make the denominator.
+
+    Attributes:
+        name: dataset and subset; None if it is the rows of the result files themselves.
+        keys: (N,) dataset and id.
+        samples: (N,) the annotation; None if only the rows are known.
+        contracts: (N,) a row of each sample; None if only the annotation is known.
+        videos: (N,) what intervals resample.
+        query, category: (N,) kinds of sentence and of object.
+        area: (N,) mean box area over frame area.
+        event_s: (N,) length of the event in seconds.
+        excluded: annotations that cannot be scored, by reason: how many, and an example.
+    """
+
+    name: str | None
+    keys: list[Key]
+    samples: list[Sample] | None
+    contracts: list[Contract] | None
+    videos: list[str]
+    query: list[str]
+    category: list[str]
+    area: FloatArray
+    event_s: FloatArray
+    excluded: Mapping[str, tuple[int, str]]
+
+    @classmethod
+    def of_samples(cls, name: str, samples: list[Sample], report: LoadReport) -> GroundTruth:
+        """The annotations of a dataset's subset.
+
+        Raises:
+            DataError: there is none that can be scored.
+        """
+        if not samples:
+            raise DataError(f"no annotation to score against. {report.summary()}")
+
+        def area(sample: Sample) -> float:
+            _, boxes_xyxy = sample.usable_tube
+            width, height = sample.size_wh
+            return float(box_areas(boxes_xyxy).mean()) / (width * height) if len(boxes_xyxy) else 0.0
+
+        return cls(
+            name=name,
+            keys=[(s.dataset, s.id) for s in samples],
+            samples=samples,
+            contracts=None,
+            videos=[str(s.video) for s in samples],
+            query=[s.query for s in samples],
+            category=[s.category or "unknown" for s in samples],
+            area=np.array([area(s) for s in samples]),
+            event_s=np.array([(s.span_frames[1] - s.span_frames[0]) / s.annotated_fps for s in samples]),
+            excluded=report.dropped,
+        )
+
+    @classmethod
+    def of_rows(cls, systems: Sequence[Answers]) -> GroundTruth:
+        """The rows that at least one of the files answers.
+
+        Raises:
+            DataError: the files answer rows of different grids, or with different truths.
+        """
+        rows: dict[Key, tuple[str, Contract]] = {}
+        for system in systems:
+            different = _other_grid(systems[0], system)
+            if different:
+                raise DataError(
+                    f"{systems[0].name} and {system.name} answer rows that were made with different settings "
+                    f"({different}), so the sampled grid does not compare them: give --dataset and a protocol on the "
+                    "annotation's frames"
+                )
+            for line, contract, video in zip(system.lines, system.batch.contracts, system.videos, strict=True):
+                _, known = rows.setdefault((contract.dataset, contract.id), (video or contract.id, contract))
+                if known.span != contract.span or not np.array_equal(known.boxes_xyxy, contract.boxes_xyxy):
+                    raise DataError(
+                        f"line {line} of {system.name}, id {contract.id}: its row holds another ground truth than the "
+                        "same row in another file; were they made from different annotations? Score them apart"
+                    )
+        contracts = [contract for _, contract in rows.values()]
+
+        def area(contract: Contract) -> float:
+            width, height = contract.scale_wh
+            return float(box_areas(contract.boxes_xyxy).mean()) / (width * height)
+
+        def event_s(contract: Contract) -> float:
+            step_s = contract.timeline.interval_s if contract.timeline.unit == "frame" else 1.0
+            return (contract.span[1] - contract.span[0] + 1) * step_s
+
+        return cls(
+            name=None,
+            keys=list(rows),
+            samples=None,
+            contracts=contracts,
+            videos=[video for video, _ in rows.values()],
+            query=[c.query for c in contracts],
+            category=[c.category or "unknown" for c in contracts],
+            area=np.array([area(c) for c in contracts]),
+            event_s=np.array([event_s(c) for c in contracts]),
+            excluded={},
+        )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def splits(self) -> list[str]:
+        """Dataset and subset of the samples, as a row names them."""
+        known: Iterable[Sample | Contract] = self.samples or self.contracts or ()
+        return sorted({f"{s.dataset}:{s.split}" for s in known})
+
+    def facet(self, name: str) -> list[tuple[str, _Mask]]:
+        """(label, members (N,)) of each group of a facet that has any."""
+        if name in ("query", "category"):
+            labels = np.array(self.query if name == "query" else self.category)
+            return [(label, labels == label) for label, _ in Counter(labels.tolist()).most_common()]
+        edges, values = (AREA_EDGES, self.area) if name == "area" else (LENGTH_EDGES_S, self.event_s)
+        bins = np.clip(np.digitize(values, edges) - 1, 0, len(edges) - 2)
+        unit = "" if name == "area" else " s"
+        labelled = [(f"{edges[i]:g} to {edges[i + 1]:g}{unit}", bins == i) for i in range(len(edges) - 1)]
+        return [(label, members) for label, members in labelled if members.any()]
+
+
+class Scored:
+    """One system's predictions matched to the ground truth.
+
+    Args:
+        system: the predictions.
+        truth: the ground truth.
+        partial: whether inconsistent answers with a readable span are scored by what can be read of them, not 0.
+        interpolate: as in `protocols.evaluate`.
+
+    Attributes:
+        problems: all that was set aside or counts 0, with the reason.
+
+    Raises:
+        DataError: none of its ids belongs to the ground truth.
+    """
+
+    def __init__(
+        self, system: Answers | Tubes, truth: GroundTruth, *, partial: bool = False, interpolate: bool = True
+    ) -> None:
+        self.system = system
+        self.problems = list(system.set_aside)
+        self._truth = truth
+        self._interpolate = interpolate
+        place = {key: i for i, key in enumerate(truth.keys)}
+        keys = system.keys(truth.keys[0][0])
+        unexplained = set(place) - {(truth.keys[0][0], p.id) for p in system.set_aside if p.reason == NO_ROW}
+        rows, samples = [], []
+        for row, key in enumerate(keys):
+            i = place.get(key)
+            unexplained.discard(key)
+            if i is None:
+                fault: tuple[str, str] | None = ("unknown id", f"not in {truth.name or 'the ground truth'}")
+            else:
+                fault = system.fault(row, partial)
+                if fault is None and truth.samples is not None:
+                    fault = system.mismatch(row, truth.samples[i])
+            if fault is None and i is not None:
+                rows.append(row)
+                samples.append(i)
+            elif fault is not None:
+                self.problems.append(Problem(*fault, key[1], system.line(row), system.response(row)))
+        if not any(key in place for key in keys):
+            raise DataError(
+                f"none of the {len(keys)} ids of {system.name} is in {truth.name}; the first is {' '.join(keys[0])}, "
+                f"{truth.name} has {' '.join(truth.keys[0])}"
+            )
+        self.problems += [Problem(MISSING, "no prediction", key[1]) for key in truth.keys if key in unexplained]
+        self._rows = np.array(rows, dtype=np.int64)  # (S,) predictions that are scored
+        self._samples = np.array(samples, dtype=np.int64)  # (S,) the samples they are for
+
+    @property
+    def name(self) -> str:
+        """Of the system."""
+        return self.system.name
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many samples there are, how many are scored, and how many answers the file holds in which form."""
+        counts = {"samples": len(self._truth), "scored": len(self._rows)}
+        if isinstance(self.system, Answers):
+            counts |= {"answers": len(self.system.batch), "well_formed": int(sum(self.system.batch.valid))}
+        return counts
+
+    @property
+    def reasons(self) -> dict[str, dict[str, Any]]:
+        """Why the others are not scored: how many for each reason, and an example."""
+        examples = {problem.reason: str(problem) for problem in reversed(self.problems)}
+        numbers = Counter(problem.reason for problem in self.problems).most_common()
+        return {r: {"count": n, "counts_zero": r in COUNT_ZERO, "example": examples[r]} for r, n in numbers}
+
+    def failures(self) -> str:
+        """Every problem as a line of JSON."""
+        lines = (json.dumps({"system": self.name} | asdict(p), ensure_ascii=False) for p in self.problems)
+        return "".join(line + "\n" for line in lines)
+
+    def scores(self, protocol: str, part: str = "pred") -> Scores:
+        """Scores (N,) of the final or the think boxes under a protocol; 0 for what is not scored."""
+        if protocol != NATIVE:
+            if self._truth.samples is None:
+                raise ValueError(f"{protocol} needs samples")
+            tubes: list[Tube | None] = [None] * len(self._truth)
+            for row, i in zip(self._rows.tolist(), self._samples.tolist(), strict=True):
+                tubes[i] = self.system.tube(row, self._truth.samples[i], part)
+            return evaluate(self._truth.samples, tubes, protocol, interpolate=self._interpolate)
+        if not isinstance(self.system, Answers):
+            raise ValueError(f"{protocol} needs answers")
+        batch = self.system.batch
+        terms = batch.pred_terms if part == "pred" else batch.think_terms
+        return Scores(
+            *(self._spread(v) for v in (temporal_reward(batch), boxes_viou(batch, terms), boxes_siou(batch, terms)))
+        )
+
+    def thinking(self) -> _Mask:
+        """(N,) which samples have an answer whose think boxes, too, are one for each index of the span."""
+        if not isinstance(self.system, Answers):
+            return np.zeros(len(self._truth), dtype=bool)
+        answers = self.system.batch.answers
+        covers = [a.think is not None and a.span is not None and a.think.covers(a.span) for a in answers]
+        return self._spread(np.array(covers, dtype=np.float64)) > 0
+
+    def think_reward(self) -> FloatArray:
+        """(N,) R_k of each sample's answer, 0 where nothing is scored."""
+        if not isinstance(self.system, Answers):
+            return np.zeros(len(self._truth))
+        return self._spread(REWARDS["stvg_think"](self.system.batch))
+
+    def _spread(self, values: FloatArray) -> FloatArray:
+        """Values (B,) of the predictions as values (N,) of the samples."""
+        spread = np.zeros(len(self._truth))
+        spread[self._samples] = values[self._rows]
+        return spread
+
+
+def score(
+    systems: Sequence[Answers | Tubes],
+    truth: GroundTruth,
+    *,
+    protocols: Sequence[str] = (),
+    by: Sequence[str] = ("query",),
+    thresholds: Sequence[float] = THRESHOLDS,
+    partial: bool = False,
+    interpolate: bool = True,
+) -> tuple[dict[str, Any], list[Scored]]:
+    """Score systems against one ground truth.
+
+    Args:
+        systems: what to score; the later ones are compared with the first.
+        truth: the denominator.
+        protocols: names of `ALL_PROTOCOLS`; those that apply by default.
+        by: facets to break figures down by.
+        thresholds: R of tIoU@R and vIoU@R.
+        partial, interpolate: as in `Scored`.
+
+    Returns:
+        The report as JSON data, and what each system's predictions came to.
+
+    Raises:
+        DataError: no protocol applies, or the ids of a file are foreign.
+    """
+    scored = [Scored(system, truth, partial=partial, interpolate=interpolate) for system in systems]
+    reasons = {name: _why_not(name, systems, truth) for name in protocols or _usual(truth)}
+    applicable = [name for name, reason in reasons.items() if reason is None]
+    inapplicable = {name: reason for name, reason in reasons.items() if reason is not None}
+    if not applicable:
+        raise DataError("; ".join(f"{name} cannot apply: {reason}" for name, reason in inapplicable.items()))
+    groups = np.unique(truth.videos, return_inverse=True)[1]
+    report = {
+        "schema": SCHEMA,
+        "swift_stvg": __version__,
+        "ground_truth": {
+            "from": truth.name or "the rows of the result files",
+            "splits": truth.splits,
+            "samples": len(truth),
+            "videos": int(groups.max()) + 1,
+            "excluded": {reason: {"count": n, "example": example} for reason, (n, example) in truth.excluded.items()},
+        },
+        "how": {
+            "intervals": f"95% percentile bootstrap, {RESAMPLES} resamples of the videos, paired in differences",
+            "inconsistent answers": "scored by what can be read of them" if partial else "count 0",
+            "frames of a span without a box": "interpolated linearly" if interpolate else "count 0",
+        },
+        "systems": [_facts(s, groups) for s in scored],
+        "not_applicable": inapplicable,
+        "tables": [
+            {
+                "protocol": name,
+                "description": ALL_PROTOCOLS[name],
+                "rows": _with_intervals(_rows(name, scored, truth, by, thresholds), groups),
+            }
+            for name in applicable
+        ],
+    }
+    return report, scored
+
+
+def _usual(truth: GroundTruth) -> list[str]:
+    """The protocols that tables about such data follow, and the native grid."""
+    if truth.samples is None:
+        return [NATIVE]
+    quirks = {"tubedetr_as_shipped"} if truth.samples[0].one_based else {"tubedetr_as_shipped", "hcstvg_official"}
+    return [name for name in ALL_PROTOCOLS if name not in quirks]
+
+
+def _why_not(protocol: str, systems: Sequence[Answers | Tubes], truth: GroundTruth) -> str | None:
+    """Why a protocol cannot apply; None if it can."""
+    if protocol not in ALL_PROTOCOLS:
+        raise DataError(f"unknown protocol {protocol!r}; the protocols are: {', '.join(ALL_PROTOCOLS)}")
+    if protocol != NATIVE:
+        return None if truth.samples is not None else "it needs the annotation of every frame: give --dataset"
+    for system in systems:
+        if not isinstance(system, Answers):
+            return f"{system.name} holds tubes, not answers on the sampled grid"
+        first = systems[0]
+        different = isinstance(first, Answers) and _other_grid(first, system)
+        if different:
+            return f"{first.name} and {system.name} are on different grids ({different})"
+    return None
+
+
+def _other_grid(first: Answers, other: Answers) -> str:
+    """Names of the settings that give two files different sampled grids."""
+    texts, others = first.settings.to_texts(), other.settings.to_texts()
+    names = ("fps", "max_frames", "index_unit", "max_side", "side_multiple", "coords")
+    return ", ".join(name for name in names if texts[name] != others[name])
+
+
+def _facts(scored: Scored, groups: IntArray) -> dict[str, Any]:
+    """What is known of a system beside its metrics."""
+    system = scored.system
+    facts: dict[str, Any] = {"name": scored.name, "counts": scored.counts, "reasons": scored.reasons}
+    if isinstance(system, Answers):
+        facts["settings"] = system.settings.to_texts()
+        if system.settings.think:
+            reward = scored.think_reward()
+            low, high = bootstrap_intervals(reward[:, None], groups)
+            facts["think_reward"] = [float(reward.mean()), float(low[0]), float(high[0])]
+    return facts
+
+
+_Row = tuple[dict[str, Any], dict[str, FloatArray], _Mask]
+
+
+def _rows(
+    protocol: str, systems: Sequence[Scored], truth: GroundTruth, by: Sequence[str], thresholds: Sequence[float]
+) -> list[_Row]:
+    """(labels, metrics (N,) each, members (N,)) of each row of a table."""
+    everything = np.ones(len(truth), dtype=bool)
+    facets = [(name, truth.facet(name)) for name in by]
+    groups = [(name, label, members) for name, parts in facets if len(parts) > 1 for label, members in parts]
+    rows: list[_Row] = []
+
+    def add(metrics: dict[str, FloatArray], members: _Mask, wanted: Sequence[str], **labels: str) -> None:
+        rows.append((labels, metrics, members))
+        for name, label, in_group in groups:
+            if name in wanted and (members & in_group).any():
+                rows.append((labels | {"by": name, "group": label}, metrics, members & in_group))
+
+    def metrics_of(system: Scored, part: str) -> dict[str, FloatArray]:
+        scores = system.scores(protocol, part)
+        return per_sample(scores.tiou, scores.viou, scores.siou, thresholds)
+
+    final = [metrics_of(system, "pred") for system in systems]
+    for system, metrics in zip(systems, final, strict=True):
+        add(metrics, everything, by, system=system.name, part="pred")
+    for system, metrics in zip(systems, final, strict=True):
+        members = system.thinking()
+        if members.any():
+            think = metrics_of(system, "think")
+            area = [name for name in by if name == "area"]
+            add(think, members, area, system=system.name, part="think")
+            add(_minus(metrics, think), members, area, system=system.name, part="pred - think")
+    for system, metrics in zip(systems[1:], final[1:], strict=True):
+        add(_minus(metrics, final[0]), everything, by, system=system.name, part="pred", minus=systems[0].name)
+    return rows
+
+
+def _minus(metrics: dict[str, FloatArray], others: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    return {name: metrics[name] - others[name] for name in metrics}
+
+
+def _with_intervals(rows: list[_Row], groups: IntArray) -> list[dict[str, Any]]:
+    """The rows of a table as JSON data, each metric with the ends of its interval."""
+    columns = [np.where(members, values, np.nan) for _, metrics, members in rows for values in metrics.values()]
+    low, high = bootstrap_intervals(np.stack(columns, axis=1), groups)
+    means = iter(zip((float(np.nanmean(c)) for c in columns), low.tolist(), high.tolist(), strict=True))
+    return [
+        labels | {"samples": int(members.sum()), "metrics": {name: list(next(means)) for name in metrics}}
+        for labels, metrics, members in rows
+    ]

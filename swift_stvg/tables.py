@@ -1,0 +1,153 @@
+"""The report of `scoring.score` as text, Markdown or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from swift_stvg.published import METRICS, SOURCE, published_for
+
+FORMATS = ("table", "markdown", "json")
+
+
+def render(report: dict[str, Any], form: str) -> str:
+    """A report as text that ends with a newline.
+
+    Args:
+        report: of `scoring.score`.
+        form: one of `FORMATS`.
+    """
+    if form == "json":
+        return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+    markdown = form == "markdown"
+    blocks = [_lines(_preamble(report), markdown)]
+    for table in report["tables"]:
+        title = f"{table['protocol']}: {table['description']}"
+        header = ["percent [95% interval]", "n", *table["rows"][0]["metrics"]]
+        rows = [
+            [_label(row), str(row["samples"]), *(_figure(values, row) for values in row["metrics"].values())]
+            for row in table["rows"]
+        ]
+        blocks.append(_block(title, header, rows, markdown))
+    if "published" in report:
+        blocks += _published(report, markdown)
+    for name, reason in report["not_applicable"].items():
+        blocks.append(_lines([f"{name} does not apply: {reason}"], markdown))
+    return "\n\n".join(blocks) + "\n"
+
+
+def with_published(report: dict[str, Any]) -> dict[str, Any]:
+    """The report with the published figures about its subsets."""
+    rows = published_for(report["ground_truth"]["splits"])
+    return report | {
+        "published": [
+            {"source": f"{SOURCE}, {row.table}", "split": row.split, "query": row.query, "method": row.method}
+            | {"metrics": dict(zip(METRICS, row.values, strict=True))}
+            for row in rows
+        ]
+    }
+
+
+def _preamble(report: dict[str, Any]) -> list[str]:
+    """Lines on what was scored against what, and what was not; details are indented."""
+    truth = report["ground_truth"]
+    lines = [
+        f"swift_stvg {report['swift_stvg']}. Ground truth: {truth['from']} ({', '.join(truth['splits'])}), "
+        f"{truth['samples']} samples of {truth['videos']} videos."
+    ]
+    for reason, found in truth["excluded"].items():
+        lines.append(f"  not in the ground truth: {found['count']} x {reason}, e.g. {found['example']}")
+    for system in report["systems"]:
+        counts = system["counts"]
+        well_formed = (
+            f", {counts['well_formed']} of {counts['answers']} answers well-formed" if "answers" in counts else ""
+        )
+        lines.append(f"{system['name']}: {counts['scored']} of {counts['samples']} scored{well_formed}.")
+        for reason, found in system["reasons"].items():
+            title = "counts 0" if found["counts_zero"] else "set aside"
+            lines.append(f"  {title}: {found['count']} x {reason}, e.g. {found['example']}")
+        if "think_reward" in system:
+            mean, low, high = system["think_reward"]
+            lines.append(f"  mean think reward {mean:.3f} [{low:.3f}, {high:.3f}]")
+        if "settings" in system:
+            lines.append("  made with " + ", ".join(f"{name} {value}" for name, value in system["settings"].items()))
+    lines.append("; ".join(f"{name}: {value}" for name, value in report["how"].items()) + ".")
+    return lines
+
+
+def _label(row: dict[str, Any]) -> str:
+    name = str(row["system"])
+    if "minus" in row:
+        name += f" - {row['minus']}"
+    elif row["part"] != "pred":
+        name += f", {row['part']}"
+    return f"  {row['by']} {row['group']}" if "group" in row else name
+
+
+def _figure(values: Sequence[float], row: dict[str, Any]) -> str:
+    sign = "+" if "minus" in row or row["part"] == "pred - think" else ""
+    mean, low, high = (100 * value for value in values)
+    return f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def _published(report: dict[str, Any], markdown: bool) -> list[str]:
+    """Published figures with ours under each protocol beside them, one block for each kind of query."""
+    found = report["published"]
+    if not found:
+        splits = ", ".join(report["ground_truth"]["splits"])
+        return [_lines([f"No published table about {splits} is known to this package."], markdown)]
+    blocks = []
+    for split, query in dict.fromkeys((row["split"], row["query"]) for row in found):
+        ours = [
+            [
+                f"{row['system']} ({table['protocol']})",
+                "computed here",
+                *(f"{100 * row['metrics'][m][0]:.1f}" if m in row["metrics"] else "-" for m in METRICS),
+            ]
+            for table in report["tables"]
+            for row in table["rows"]
+            if row["part"] == "pred" and "minus" not in row and _asked(row, query, report)
+        ]
+        theirs = [
+            [row["method"], row["source"], *("-" if v is None else f"{v:.1f}" for v in row["metrics"].values())]
+            for row in found
+            if (row["split"], row["query"]) == (split, query)
+        ]
+        title = f"Published figures for {split}{', ' + query if query else ''}, as printed by their source"
+        blocks.append(_block(title, ["percent", "source", *METRICS], ours + theirs, markdown))
+    return blocks
+
+
+def _asked(row: dict[str, Any], query: str | None, report: dict[str, Any]) -> bool:
+    """Whether a row of ours is about this kind of query, or about all if that is all there is."""
+    if "group" in row:
+        return bool(row["by"] == "query" and row["group"] == query)
+    return query is None or report["ground_truth"]["splits"] == [f"vidstg:test_{query}"]
+
+
+def _block(title: str, header: list[str], rows: list[list[str]], markdown: bool) -> str:
+    if markdown:
+        cells = [[_escaped(cell) for cell in row] for row in [header, *rows]]
+        lines = ["| " + " | ".join(row) + " |" for row in cells]
+        lines.insert(1, "|" + "---|" * len(header))
+        return f"**{_escaped(title)}**\n\n" + "\n".join(lines)
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        for row in [header, *rows]
+    ]
+    return title + "\n" + "\n".join(lines)
+
+
+def _lines(lines: list[str], markdown: bool) -> str:
+    """Lines of text, or a Markdown list in which indented ones lie below the others."""
+    if not markdown:
+        return "\n".join(lines)
+    return "\n".join(f"{line[: len(line) - len(line.lstrip())]}- {_escaped(line.lstrip())}" for line in lines)
+
+
+def _escaped(text: str) -> str:
+    """Text in which Markdown sees nothing special; the spaces before it stay."""
+    body = "".join("\\" + c if c in "\\`*_[]<>|#&" else c for c in text.lstrip(" "))
+    return "&nbsp;" * (len(text) - len(text.lstrip(" "))) + body.replace("\n", " ")

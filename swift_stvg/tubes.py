@@ -1,0 +1,122 @@
+"""Predicted tubes on native frames: from an answer on the grid, or from a file that any system can write.
+
+The file is one JSON object, with frames counted from 0 in the whole video, the span's ends both included, and boxes in
+pixels of the annotation, in every frame or in some (those between are interpolated linearly when scored):
+
+    {"ID": {"span_frames": [50, 124], "boxes": {"50": [10.0, 20.0, 60.0, 90.0], "62": [11.0, 20.0, 61.0, 90.0]}}}
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swift_stvg.answers import BoxList
+from swift_stvg.errors import DataError
+from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
+from swift_stvg.jsonfile import MALFORMED, read_json, whole
+from swift_stvg.records import Sample
+from swift_stvg.rows import Contract
+
+LARGEST = 1e7
+"""Coordinates beyond this are taken for damage."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tube:
+    """A predicted span with boxes, given in every frame or in some.
+
+    Attributes:
+        span_frames: first and last native frame, from 0, both included.
+        frames: (K,) native frames that have a box, increasing.
+        boxes_xyxy: (K, 4) in pixels of the annotation; a box that could not be read is NaN.
+    """
+
+    span_frames: tuple[int, int]
+    frames: IntArray
+    boxes_xyxy: FloatArray
+
+
+def answer_tube(span: tuple[int, int], boxes: BoxList | None, contract: Contract, sample: Sample) -> Tube:
+    """What an answer means on the annotation's frames.
+
+    A native frame belongs to the nearest index, as everywhere on the timeline, so the span reaches half an interval
+    beyond its first and last index, and to the ends of the clip from its ends. A box stands at the frame that its index
+    points at, clipped to the picture.
+
+    Args:
+        span: closed span of indices, the first of them on the grid.
+        boxes: in the coordinates of the text; an inverted box counts as unreadable.
+        contract: of the row that was answered.
+        sample: the ground truth of the row.
+    """
+    at = contract.annotated  # (size,)
+    last_index = len(at) - 1
+    first, last = span[0], min(span[1], last_index)
+    begin, end = sample.clip
+    begin = begin if first == 0 else min((at[first - 1] + at[first]) // 2 + 1, at[first])
+    end = end - 1 if last == last_index else max((at[last] + at[last + 1]) // 2, at[last])
+    span_frames = (int(begin), int(end))
+    if boxes is None:
+        return Tube(span_frames, np.empty(0, dtype=np.int64), np.empty((0, 4)))
+    wanted = np.unique(boxes.index[(boxes.index >= first) & (boxes.index <= last)])
+    frames, kept = np.unique(at[wanted], return_index=True)
+    boxes_xyxy = boxes.at(wanted[kept])
+    inverted = ~np.all(boxes_xyxy[:, :2] <= boxes_xyxy[:, 2:], axis=1)  # NaN too
+    boxes_xyxy[inverted] = np.nan
+    to_pixels = np.array(sample.size_wh * 2, dtype=np.float64) / np.array(contract.scale_wh * 2)
+    return Tube(span_frames, frames, clip_boxes(boxes_xyxy * to_pixels, sample.size_wh))
+
+
+def read_tubes(path: Path) -> tuple[dict[str, Tube], dict[str, tuple[str, str]], list[str]]:
+    """A file of tubes.
+
+    Returns:
+        The tubes by id; "unparsable" or "inconsistent" with a reason for the ids whose entry makes no tube; and the
+        keys that the file holds more than once, of which the last value counts.
+
+    Raises:
+        DataError: the file is missing, no JSON, or no object.
+    """
+    repeated: list[str] = []
+    content = read_json(path, repeated)
+    if not isinstance(content, dict):
+        raise DataError(f"{path} must hold an object of ids, got {type(content).__name__}")
+    tubes: dict[str, Tube] = {}
+    faults: dict[str, tuple[str, str]] = {}
+    for name, entry in content.items():
+        try:
+            tube = _tube(entry)
+        except MALFORMED as error:
+            faults[name] = "unparsable", str(error) if type(error) is ValueError else repr(error)
+            continue
+        if tube.span_frames[0] > tube.span_frames[1]:
+            faults[name] = "inconsistent", f"`span_frames` {list(tube.span_frames)} runs backwards"
+        else:
+            tubes[name] = tube
+    return tubes, faults, repeated
+
+
+def _tube(entry: Any) -> Tube:
+    first, last = (whole(frame) for frame in entry["span_frames"])
+    boxes = entry["boxes"]
+    frames = np.fromiter(map(int, boxes), dtype=np.int64, count=len(boxes))
+    boxes_xyxy = np.array(list(boxes.values()), dtype=np.float64).reshape(-1, 4)
+    if len(boxes_xyxy) != len(frames):
+        raise ValueError("a box must hold four numbers")
+    usable = np.all(np.abs(boxes_xyxy) <= LARGEST, axis=1)  # NaN is not
+    if not usable.all():
+        wrong = int(np.flatnonzero(~usable)[0])
+        raise ValueError(f"the box of frame {frames[wrong]} is {boxes_xyxy[wrong].tolist()}: no pixels")
+    if min(first, int(frames.min(initial=0))) < 0:
+        raise ValueError("frames count from 0")
+    steps = np.diff(frames)
+    if not (steps > 0).all():
+        order = np.argsort(frames)
+        frames, boxes_xyxy = frames[order], boxes_xyxy[order]
+        if not (np.diff(frames) > 0).all():
+            raise ValueError("a frame has two boxes")
+    return Tube((first, last), frames, boxes_xyxy)
