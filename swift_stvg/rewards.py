@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
 
 from swift_stvg.answers import Answer, BoxList
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes, paired_iou_and_giou, paired_l1, span_iou
+from swift_stvg.metrics import THRESHOLDS
 from swift_stvg.rows import Contract
 
 
@@ -204,6 +205,11 @@ def viou(batch: Batch) -> FloatArray:
     return np.where(batch.complete, boxes_viou(batch, batch.pred_terms), 0.0)
 
 
+def _viou_above(batch: Batch, threshold: float) -> FloatArray:
+    """vIoU@R, 0 or 1: whether `viou` is greater than the threshold."""
+    return (viou(batch) > threshold).astype(np.float64)
+
+
 def boxes_viou(batch: Batch, terms: BoxTerms) -> FloatArray:
     """(B,) sum of IoU over the shared frames by the frames of either span, whatever else is wrong with the answer.
 
@@ -235,5 +241,6 @@ REWARDS: dict[str, Callable[[Batch], FloatArray]] = {
     "stvg_spatial_l1": spatial_l1_reward,
     "stvg_tiou": tiou,
     "stvg_viou": viou,
+    **{f"stvg_viou@{r:g}": partial(_viou_above, threshold=r) for r in THRESHOLDS},
 }
 """Rewards and logged metrics by the name under which ms-swift knows them."""

@@ -59,7 +59,7 @@ print(json.dumps({
     "datasets": sorted(name for name in DATASET_MAPPING if name in SOURCES),
     "templates": sorted(name for name in TEMPLATE_MAPPING if "stvg" in name),
     "rewards": sorted(name for name in orms if "stvg" in name),
-    "classes": [orms[name].__name__ for name in ("stvg_format", "stvg_spatial_l1")],
+    "classes": [orms[name].__name__ for name in ("stvg_format", "stvg_spatial_l1", "stvg_viou@0.3")],
 }))
 """
 
@@ -68,9 +68,9 @@ def test_everything_is_registered_and_twice_does_no_harm(tmp_path: Path) -> None
     registered = json.loads(fresh(REGISTERED, tmp_path).splitlines()[0])
     assert registered["datasets"] == ["hcstvg_v1", "hcstvg_v2", "stvg_jsonl", "stvg_synthetic", "vidstg"]
     assert registered["templates"] == ["stvg_qwen2_5_vl"]
-    names = "consistency format spatial spatial_giou spatial_l1 temporal think tiou viou"
+    names = "consistency format spatial spatial_giou spatial_l1 temporal think tiou viou viou@0.3 viou@0.5"
     assert registered["rewards"] == [f"stvg_{name}" for name in names.split()]
-    assert registered["classes"] == ["StvgFormat", "StvgSpatialL1"]
+    assert registered["classes"] == ["StvgFormat", "StvgSpatialL1", "vIoU@0.3"]
 
 
 WORKERS = """

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swift_stvg.answers import AnswerFormat
-from swift_stvg.rewards import REWARDS, Batch
+from swift_stvg.rewards import REWARDS, Batch, boxes_viou
 from tests.helpers import answer, boxes, contract
 
 FIVE = ("stvg_format", "stvg_consistency", "stvg_temporal", "stvg_spatial", "stvg_think")
@@ -24,6 +24,8 @@ BOUNDS = {
     "stvg_spatial_l1": (-8, 0),
     "stvg_tiou": (0, 1),
     "stvg_viou": (0, 1),
+    "stvg_viou@0.3": (0, 1),
+    "stvg_viou@0.5": (0, 1),
 }
 
 # The truth: frames 2 to 5 of 10, box (.2, .2, .6, .6), area .16. Per-frame GIoU - L1 of the boxes used below:
@@ -139,7 +141,7 @@ def test_variants_by_hand() -> None:
 
 
 VIOU = [
-    # span written, boxes written, vIoU, reason
+    # span written, boxes written, vIoU of the boxes, reason
     ((2, 5), (2, 5), 1.0, "exact"),
     ((0, 9), (0, 9), 0.4, "4 of 10 frames"),
     ((4, 7), (4, 7), 2 / 6, "2 shared of 6"),
@@ -151,7 +153,12 @@ VIOU = [
 @pytest.mark.parametrize(("span", "listed", "expected", "reason"), VIOU, ids=[v[3] for v in VIOU])
 def test_viou(span: tuple[int, int], listed: tuple[int, int], expected: float, reason: str) -> None:
     text = answer(f"{span[0]} - {span[1]}", boxes(*listed), boxes(*listed))
-    assert REWARDS["stvg_viou"](Batch([text], [contract()]))[0] == pytest.approx(expected), reason
+    batch = Batch([text], [contract()])
+    assert boxes_viou(batch, batch.pred_terms)[0] == pytest.approx(expected), reason
+    counted = expected if span == listed else 0.0
+    assert REWARDS["stvg_viou"](batch)[0] == pytest.approx(counted), "an inconsistent answer counts 0"
+    assert [REWARDS[f"stvg_viou@{r}"](batch)[0] for r in (0.3, 0.5)] == [counted > 0.3, counted > 0.5]
+    assert REWARDS["stvg_tiou"](batch)[0] == (REWARDS["stvg_temporal"](batch)[0] if span == listed else 0.0)
 
 
 def test_frames_without_truth_are_left_out() -> None:

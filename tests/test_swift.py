@@ -24,6 +24,7 @@ pytestmark = pytest.mark.swift
 RECORDER = Path(__file__).with_name("recorder.py")
 SIZES = {"STVG_MAX_SIDE": "56", "STVG_SIDE_MULTIPLE": "56", "STVG_SYSTEM_PROMPT": "false"}
 FUNCS = ("stvg_format", "stvg_consistency", "stvg_temporal", "stvg_spatial", "stvg_think", "stvg_tiou", "stvg_viou")
+NAMES = ("StvgFormat", "StvgConsistency", "StvgTemporal", "StvgSpatial", "StvgThink", "m_tIoU", "m_vIoU")
 COMMON = {
     "model_type": "qwen2_5_vl",
     "template": "stvg_qwen2_5_vl",
@@ -188,10 +189,9 @@ def check_rewards(folder: Path, weights: str = GRPO["reward_weights"]) -> None:
     """The logged rewards are finite, and their weighted sum is the logged total."""
     steps = logged(folder)
     assert len(steps) == 2
-    names = ["Stvg" + "".join(word.capitalize() for word in name.split("_")[1:]) for name in FUNCS]
     for step in steps:
         assert all(math.isfinite(value) for value in step.values()), step
-        total = sum(float(w) * step[f"rewards/{n}/mean"] for w, n in zip(weights.split(), names, strict=True))
+        total = sum(float(w) * step[f"rewards/{n}/mean"] for w, n in zip(weights.split(), NAMES, strict=True))
         assert step["reward"] == pytest.approx(total, abs=1e-4)
 
 
@@ -203,7 +203,7 @@ def compare_with_rows(folder: Path, rows: list[dict[str, Any]]) -> int:
     earned = 0
     for line in json_lines(folder / "completions.jsonl"):
         for i, (prompt, completion) in enumerate(zip(line["prompt"], line["completion"], strict=True)):
-            got = tuple(round(float(line[f"Stvg{name.split('_')[1].capitalize()}"][i]), 4) for name in FUNCS)
+            got = tuple(round(float(line[name][i]), 4) for name in NAMES)
             candidates = [row for text, group in by_prompt.items() if text in prompt for row in group]
             text = completion.removesuffix("<|im_end|>")
             expected = []
@@ -245,10 +245,149 @@ def test_infer_and_score(inferred: Path, capsys: pytest.CaptureFixture[str]) -> 
     results = json_lines(inferred)
     assert len(results) == 72
     assert all(Contract.from_json(result["stvg"]).id for result in results), "the contract travels with the result"
-    assert main(["score", str(inferred)]) == 0
-    table = capsys.readouterr().out
-    assert "m_tIoU" in table
-    assert "72" in table
+    assert main(["score", str(inferred), "--format", "json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ground_truth"]["samples"] == 72
+    assert report["ground_truth"]["splits"] == ["stvg_synthetic:test", "stvg_synthetic:train"]
+    metrics = report["tables"][0]["rows"][0]["metrics"]
+    batch = Batch([r["response"] for r in results], [Contract.from_json(r["stvg"]) for r in results])
+    assert metrics["m_tIoU"][0] == pytest.approx(REWARDS["stvg_tiou"](batch).mean())
+    assert metrics["m_vIoU"][0] == pytest.approx(REWARDS["stvg_viou"](batch).mean())
+
+
+EVALUATE = {
+    "val_dataset": "stvg_synthetic:test",
+    "per_device_eval_batch_size": "3",  # so that two processes must fill up the last round
+    "eval_metric": "stvg",
+    "predict_with_generate": "true",
+    "max_new_tokens": "160",
+    "metric_for_best_model": "m_tIoU",
+    "load_best_model_at_end": "true",
+}
+
+
+def check_evaluation(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The metrics logged last are what the scorer makes of the answers that were written with them."""
+    evaluated = [line for line in json_lines(output / "logging.jsonl") if "eval_m_tIoU" in line]
+    assert len(evaluated) == 1
+    (predictions,) = output.glob("checkpoint-*/predict.jsonl")
+    assert main(["score", str(predictions), "--format", "json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ground_truth"]["samples"] == 8
+    for name in ("m_tIoU", "m_vIoU", "vIoU@0.3", "vIoU@0.5"):
+        expected = report["tables"][0]["rows"][0]["metrics"][name][0]
+        assert 0 < expected <= 1
+        assert float(evaluated[0][f"eval_{name}"]) == pytest.approx(expected, abs=1e-6)
+    (state,) = output.glob("checkpoint-*/trainer_state.json")
+    assert json.loads(state.read_text())["best_metric"] == float(evaluated[0]["eval_m_tIoU"])
+
+
+@pytest.fixture(scope="session")
+def memorised(workspace: Path, env: dict[str, str]) -> Path:
+    """Output folder of a run that learned the eight held-out answers by heart, evaluated with our metric at its end."""
+    output = workspace / "memorised"
+    options = (
+        TRAIN
+        | EVALUATE
+        | {
+            "model": str(workspace / "tiny"),
+            "dataset": "stvg_synthetic:test",
+            "output_dir": str(output),
+            "max_steps": "120",
+            "eval_steps": "120",
+            "save_steps": "120",
+            "per_device_train_batch_size": "8",
+            "learning_rate": "4e-3",
+            "logging_steps": "40",
+        }
+    )
+    swift("sft", options, workspace / "elsewhere", env)
+    return output
+
+
+def test_sft_evaluates_with_our_metric(memorised: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_evaluation(memorised, capsys)
+
+
+def test_sft_evaluates_in_two_processes(
+    memorised: Path, workspace: Path, env: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = workspace / "sft_eval_2"
+    options = (
+        TRAIN
+        | EVALUATE
+        | {
+            "model": str(memorised / "checkpoint-120"),
+            "dataset": "stvg_synthetic:test",
+            "output_dir": str(output),
+            "max_steps": "1",
+            "eval_steps": "1",
+            "save_steps": "1",
+            "learning_rate": "0",
+            "ddp_backend": "gloo",
+        }
+    )
+    swift("sft", options, workspace / "elsewhere", env | {"NPROC_PER_NODE": "2"})
+    check_evaluation(output, capsys)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_grpo_evaluates_with_our_metrics(memorised: Path, workspace: Path, env: dict[str, str], processes: int) -> None:
+    output = workspace / f"grpo_eval_{processes}"
+    metrics = {"stvg_tiou": "m_tIoU", "stvg_viou": "m_vIoU", "stvg_viou@0.3": "vIoU@0.3", "stvg_viou@0.5": "vIoU@0.5"}
+    options = GRPO | {
+        "model": str(memorised / "checkpoint-120"),
+        "dataset": "stvg_synthetic:test",
+        "val_dataset": "stvg_synthetic:test",
+        "output_dir": str(output),
+        "max_steps": "1",
+        "eval_steps": "1",
+        "save_steps": "1",
+        "save_strategy": "steps",
+        "learning_rate": "0",
+        "reward_funcs": " ".join(["stvg_format", *metrics]),
+        "reward_weights": "1 0 0 0 0",
+        "per_device_eval_batch_size": "4",
+        "metric_for_best_model": "rewards/m_vIoU/mean",
+        "load_best_model_at_end": "true",
+    }
+    if processes > 1:
+        options["ddp_backend"] = "gloo"
+    swift("rlhf", options, workspace / "elsewhere", env | {"NPROC_PER_NODE": str(processes)})
+    evaluated = [line for line in json_lines(output / "logging.jsonl") if "eval_reward" in line]
+    assert len(evaluated) == 1
+    means = {name: float(evaluated[0][f"eval_rewards/{name}/mean"]) for name in metrics.values()}
+    assert 0 < means["vIoU@0.5"] <= means["vIoU@0.3"] <= 1
+    assert 0 < means["m_vIoU"] <= means["m_tIoU"] <= 1
+    (state,) = output.glob("checkpoint-*/trainer_state.json")
+    assert json.loads(state.read_text())["best_metric"] == pytest.approx(means["m_vIoU"], abs=1e-6)
+
+
+def test_score_against_the_annotation(
+    memorised: Path,
+    inferred: Path,
+    env: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On native frames, right answers reach what the exact ones do, and answers to other rows are set aside."""
+    monkeypatch.setenv("STVG_DATA_ROOT", env["STVG_DATA_ROOT"])
+    for name, value in SIZES.items():
+        monkeypatch.setenv(name, value)
+    score = ["score", "--dataset", "stvg_synthetic:test", "--format", "json"]
+    assert main([*score, str(memorised / "checkpoint-120/predict.jsonl"), str(inferred)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    by_heart, other = report["systems"]
+    assert by_heart["counts"]["samples"] == 8
+    assert other["reasons"]["unknown id"]["count"] == 64, "the answers to the other subset"
+    assert [table["protocol"] for table in report["tables"]] == ["native", "tubedetr", "cg_stvg"]
+    assert main(["score", "--oracle", "stvg_synthetic:test", "--format", "json"]) == 0
+    ceiling = json.loads(capsys.readouterr().out)["tables"]
+    share = by_heart["counts"]["scored"] / 8
+    for ours, best in zip(report["tables"][1:], ceiling, strict=True):
+        assert ours["protocol"] == best["protocol"]
+        reached, limit = (table["rows"][0]["metrics"]["m_tIoU"][0] for table in (ours, best))
+        assert reached == pytest.approx(limit * share, abs=0.15)
 
 
 def test_grpo_on_ms_swift_4_6_by_path(

@@ -3,7 +3,7 @@
 Importing registers, so that a spawned worker that unpickles one of our objects knows all the others too.
 """
 
-from swift_stvg.adapters import datasets, rewards, templates
+from swift_stvg.adapters import datasets, metrics, rewards, templates
 from swift_stvg.settings import Settings
 
 
@@ -17,6 +17,7 @@ def register() -> None:
     datasets.register()
     templates.register()
     rewards.register()
+    metrics.register()
 
 
 register()

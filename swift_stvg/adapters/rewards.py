@@ -1,4 +1,8 @@
-"""The rewards as ms-swift reward functions; one class for each name, because ms-swift logs by class name."""
+"""The rewards as ms-swift reward functions; one class for each name, because ms-swift logs by class name.
+
+The metrics among them are logged under their usual names, `rewards/m_vIoU/mean` and `eval_rewards/m_vIoU/mean`, which
+`--metric_for_best_model rewards/m_vIoU/mean` takes.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import Any
 from swift.rewards import ORM, orms
 
 from swift_stvg.geometry import FloatArray
+from swift_stvg.metrics import THRESHOLDS
 from swift_stvg.rewards import REWARDS, Batch
 from swift_stvg.rows import Contract
 
@@ -37,8 +42,16 @@ class StvgReward(ORM):  # type: ignore[misc]
         return values
 
 
+METRIC_NAMES = {
+    "stvg_tiou": "m_tIoU",
+    "stvg_viou": "m_vIoU",
+    **{f"stvg_viou@{r:g}": f"vIoU@{r:g}" for r in THRESHOLDS},
+}
+"""Names in the logs of what is a metric."""
+
+
 def _reward_class(name: str, compute: Callable[[Batch], FloatArray]) -> type[StvgReward]:
-    class_name = "".join(word.capitalize() for word in name.split("_"))
+    class_name = METRIC_NAMES.get(name) or "".join(word.capitalize() for word in name.split("_"))
     return type(class_name, (StvgReward,), {"compute": compute, "__doc__": compute.__doc__, "__module__": __name__})
 
 

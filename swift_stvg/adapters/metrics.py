@@ -1,0 +1,44 @@
+"""The native-grid metrics as ms-swift's `--eval_metric stvg`, for `swift sft` with `--predict_with_generate true`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swift.metrics import eval_metrics_map
+from swift.metrics.base import EvalMetrics
+from swift.utils import Serializer
+
+from swift_stvg.errors import DataError
+from swift_stvg.metrics import summarise
+from swift_stvg.rewards import Batch, tiou, viou
+from swift_stvg.rows import Contract
+
+
+class StvgMetrics(EvalMetrics):  # type: ignore[misc]
+    """m_tIoU, m_vIoU, tIoU@R and vIoU@R of generated answers on the sampled grid, as `swift-stvg score` gives them."""
+
+    def compute_metrics(self, eval_prediction: Any) -> dict[str, float]:
+        """Metrics of the rows with an `stvg` column; ms-swift adds the prefix `eval_`.
+
+        Raises:
+            DataError: no row has one, or the answers do not lie in the order of the rows.
+        """
+        completions, contracts = [], []
+        # with several processes ms-swift fills the last round up with rows from the beginning, which zip leaves out
+        for row, answer, label in zip(
+            self.trainer.eval_dataset, eval_prediction.predictions, eval_prediction.label_ids, strict=False
+        ):
+            if Serializer.from_tensor(label) != row["messages"][-1]["content"]:
+                raise DataError("ms-swift hands the answers over in another order than the rows of the validation set")
+            if row.get("stvg") is not None:
+                completions.append(Serializer.from_tensor(answer))
+                contracts.append(Contract.from_json(row["stvg"]))
+        if not contracts:
+            raise DataError("no row of the validation set has the `stvg` column that --eval_metric stvg needs")
+        batch = Batch(completions, contracts)
+        return summarise(tiou(batch), viou(batch))
+
+
+def register() -> None:
+    """Register the metric; safe to repeat."""
+    eval_metrics_map["stvg"] = StvgMetrics
