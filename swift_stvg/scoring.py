@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,9 @@ SCHEMA = 1
 NATIVE = "native"
 ALL_PROTOCOLS = {
     NATIVE: "The grid of the frames that the model saw, both ends included; answers only.",
-    **{name: str(score.__doc__).partition("\n")[0] for name, score in PROTOCOLS.items()},
+    **{name: " ".join(str(score.__doc__).split()) for name, score in PROTOCOLS.items()},
 }
-"""What `--protocol` takes, with a line on each."""
+"""What `--protocol` takes, with a sentence or two on each."""
 FACETS = ("query", "area", "length", "category")
 AREA_EDGES = (0.0, 0.01, 0.04, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81, 1.0)
 """Bins of box area over frame area, those of the paper's Fig. 4."""
@@ -154,13 +155,15 @@ class GroundTruth:
     def facet(self, name: str) -> list[tuple[str, _Mask]]:
         """(label, members (N,)) of each group of a facet that has any."""
         if name in ("query", "category"):
-            labels = np.array(self.query if name == "query" else self.category)
-            return [(label, labels == label) for label, _ in Counter(labels.tolist()).most_common()]
+            kinds = np.array(self.query if name == "query" else self.category)
+            return [(kind, kinds == kind) for kind, _ in Counter(kinds.tolist()).most_common()]
         edges, values = (AREA_EDGES, self.area) if name == "area" else (LENGTH_EDGES_S, self.event_s)
         bins = np.clip(np.digitize(values, edges) - 1, 0, len(edges) - 2)
         unit = "" if name == "area" else " s"
-        labelled = [(f"{edges[i]:g} to {edges[i + 1]:g}{unit}", bins == i) for i in range(len(edges) - 1)]
-        return [(label, members) for label, members in labelled if members.any()]
+        labels = [f"{low:g} to {high:g}{unit}" for low, high in pairwise(edges)]
+        if np.isinf(edges[-1]):
+            labels[-1] = f"{edges[-2]:g}{unit} and more"
+        return [(label, bins == i) for i, label in enumerate(labels) if (bins == i).any()]
 
 
 class Scored:

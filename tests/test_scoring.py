@@ -1,0 +1,391 @@
+"""`swift-stvg score`: what is counted, what is refused, and what is reported, on files as users have them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from swift_stvg import __version__
+from swift_stvg.cli import main
+from swift_stvg.records import VideoInfo
+from swift_stvg.rewards import REWARDS, Batch
+from swift_stvg.rows import Contract, make_contract
+from swift_stvg.settings import Settings
+from swift_stvg.sources import LoadReport, load_samples
+from tests.helpers import answer
+from tests.test_protocols import golden
+
+PREDICTIONS = {"dense": "predictions_dense", "sparse": "predictions_sparse"}
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data root with the golden annotations in HC-STVG's place and no video, and the golden predictions."""
+    (tmp_path / "hc-stvg").mkdir()
+    (tmp_path / "hc-stvg/test.json").write_text(json.dumps(golden("annotations_hcstvg_v1")))
+    for name, file in PREDICTIONS.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(golden(file)))
+    monkeypatch.setenv("STVG_DATA_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def contracts(**settings: Any) -> list[Contract]:
+    """Rows of the golden annotations."""
+    chosen = Settings.from_env() if not settings else Settings(data_root=Settings.from_env().data_root, **settings)
+    samples = load_samples("hcstvg_v1", "test", chosen, LoadReport("test"))
+    return [make_contract(sample, VideoInfo.nominal(sample), chosen) for sample in samples]
+
+
+def write_results(path: Path, rows: list[Contract], responses: list[str | None] | None = None) -> list[dict[str, Any]]:
+    """A result file of `swift infer`, with exact answers unless others are given."""
+    texts = responses or [row.format.render(row.answer) for row in rows]
+    lines = [{"response": text, "stvg": row.to_json()} for text, row in zip(texts, rows, strict=True)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return lines
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    assert main(["score", *words, "--format", "json"]) == 0
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return report
+
+
+def fails(capsys: pytest.CaptureFixture[str], message: str, *words: str) -> None:
+    assert main(["score", *words]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("swift-stvg: error: ")
+    assert len(captured.err.splitlines()) == 1
+    assert re.search(message, captured.err), captured.err
+
+
+def figures(report: dict[str, Any], protocol: str, **labels: str) -> dict[str, list[float]]:
+    """The metrics of the one row of a protocol's table that has just these labels."""
+    (table,) = [t for t in report["tables"] if t["protocol"] == protocol]
+    (row,) = [r for r in table["rows"] if {k: v for k, v in r.items() if k not in ("samples", "metrics")} == labels]
+    found: dict[str, list[float]] = row["metrics"]
+    return found
+
+
+@pytest.mark.parametrize("protocol", ["hcstvg_official", "tubedetr_as_shipped", "tubedetr_zero_based", "cg_stvg"])
+@pytest.mark.usefixtures("root")
+def test_means_of_the_public_evaluators(capsys: pytest.CaptureFixture[str], protocol: str) -> None:
+    name = protocol.removesuffix("_zero_based")
+    report = run(capsys, "dense.json", "sparse.json", "--dataset", "hcstvg_v1:test", "--protocol", name)
+    for file, kind in (("dense.json", "dense"), ("sparse.json", "sparse_interpolated")):
+        ours = figures(report, name, system=file, part="pred")
+        theirs = golden("expected")[kind][protocol]["mean"]
+        for metric in ("m_tIoU", "m_vIoU", "vIoU@0.3", "vIoU@0.5"):
+            mean, low, high = ours[metric]
+            assert mean == pytest.approx(theirs[metric.lower()], abs=1e-9)
+            assert low < mean < high
+    assert report["systems"][0]["reasons"]["missing"]["count"] == 3
+    assert report["systems"][0]["counts"] == {"samples": 120, "scored": 117}
+
+
+@pytest.mark.usefixtures("root")
+def test_without_interpolation_sparse_boxes_are_worth_little(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--dataset", "hcstvg_v1:test", "--protocol", "hcstvg_official"]
+    dense = run(capsys, "dense.json", *words, "--no-interpolation")
+    sparse = run(capsys, "sparse.json", *words, "--no-interpolation")
+    everywhere = figures(dense, "hcstvg_official", system="dense.json", part="pred")["m_vIoU"][0]
+    rarely = figures(sparse, "hcstvg_official", system="sparse.json", part="pred")["m_vIoU"][0]
+    assert rarely < 0.15 * everywhere
+    assert dense["how"]["frames of a span without a box"] == "count 0"
+
+
+def test_every_answer_is_accounted_for(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = contracts()[:12]
+    exact = [row.format.render(row.answer) for row in rows]
+    first, last = rows[1].span
+    responses: list[str | None] = list(exact)
+    responses[1] = exact[1].replace(f"<time> {first} - {last} </time>", f"<time> {last + 1} - {first} </time>")
+    responses[2] = "the man walks"
+    responses[3] = exact[3][: len(exact[3]) * 3 // 4]
+    responses[4] = re.sub(r"(<pred_bbox> \d+\. \[)\d+", r"\g<1>nan", exact[4])
+    responses[5] = re.sub(r"(<pred_bbox> \d+\. \[)", r"\g<1>999999999999999", exact[5])
+    responses[6] = None
+    lines = write_results(root / "r.jsonl", rows, responses)
+    other = json.loads(lines[0]["stvg"]) | {"id": "nobody.mp4"}
+    elsewhere = json.loads(lines[7]["stvg"])
+    elsewhere["span"] = [elsewhere["span"][0] + 1, elsewhere["span"][1] + 1]
+    lines[7]["stvg"] = json.dumps(elsewhere)
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    text += json.dumps({"response": exact[0], "stvg": json.dumps(other)}) + "\n\n"
+    text += json.dumps({"response": "again", "stvg": rows[0].to_json()}) + "\n"
+    text += json.dumps({"response": "mixed in"}) + "\n[1]\n" + json.dumps(lines[0])[:200]
+    (root / "r.jsonl").write_text(text)
+
+    report = run(capsys, "r.jsonl", "--dataset", "hcstvg_v1:test", "--failures", "f.jsonl")
+    (system,) = report["systems"]
+    assert {reason: found["count"] for reason, found in system["reasons"].items()} == {
+        "missing": 120 - 11,  # of 12 rows one has no text
+        "inconsistent": 4,
+        "unparsable": 1,
+        "other annotation": 1,
+        "unknown id": 1,
+        "repeated": 1,
+        "not an answer": 3,
+        "unreadable line": 1,
+    }
+    assert system["counts"]["scored"] == 12 - 1 - 4 - 1 - 1
+    failures = {(f["reason"], f["line"]): f for f in map(json.loads, (root / "f.jsonl").read_text().splitlines())}
+    assert sum(line > 0 for _, line in failures) == 12, "missing ones have no line"
+    assert "runs backwards" in failures["inconsistent", 2]["detail"]
+    assert failures["unparsable", 3]["response"] == "the man walks"
+    assert re.search(r"\d+ boxes for the span", failures["inconsistent", 4]["detail"])
+    assert "cannot be read" in failures["inconsistent", 5]["detail"]
+    assert "cannot be read" in failures["inconsistent", 6]["detail"], "more digits than a coordinate can have"
+    assert failures["not an answer", 7]["detail"].startswith("no result of `swift infer`")
+    assert failures["other annotation", 8]["id"] == rows[7].id
+    assert failures["unknown id", 13]["id"] == "nobody.mp4"
+    assert failures["repeated", 15]["detail"] == "stands in line 1 already, which counts"
+    assert failures["unreadable line", 18]["id"] is None
+    scored = figures(report, "native", system="r.jsonl", part="pred")
+    assert scored["m_tIoU"][0] == pytest.approx(5 / 120), "the ground truth is the denominator"
+
+
+@pytest.mark.usefixtures("root")
+def test_partial_answers_count_only_when_asked(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = contracts()[:40]
+    cut = [re.sub(r", \d+\. \[[^\]]*\] </pred_bbox>", " </pred_bbox>", row.format.render(row.answer)) for row in rows]
+    write_results(root / "r.jsonl", rows, list(cut))
+    long = [row.span[1] > row.span[0] for row in rows]
+    strict = figures(run(capsys, "r.jsonl"), "native", system="r.jsonl", part="pred")
+    assert strict["m_tIoU"][0] == pytest.approx(1 - np.mean(long))
+    report = run(capsys, "r.jsonl", "--partial", "--dataset", "hcstvg_v1:test")
+    assert report["how"]["inconsistent answers"] == "scored by what can be read of them"
+    partial = figures(report, "native", system="r.jsonl", part="pred")
+    assert partial["m_tIoU"][0] == pytest.approx(40 / 120)
+    assert strict["m_vIoU"][0] < partial["m_vIoU"][0] * 3 < 1
+    assert figures(report, "cg_stvg", system="r.jsonl", part="pred")["m_vIoU"][0] > 0.2
+
+
+def test_native_figures_are_the_rewards_own(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The scorer, the logged metrics and the rewards agree on the same answers."""
+    rows = contracts()
+    rng = np.random.default_rng(6)
+    responses = []
+    for row in rows:
+        shift = int(rng.integers(-2, 3))
+        moved = row.answer
+        span = (max(0, moved.span[0] + shift), max(0, moved.span[1] + shift)) if moved.span else (0, 0)
+        listed = ", ".join(f"{i}. [{rng.integers(0, 150)}, 10, 200, 150]" for i in range(span[0], span[1] + 1))
+        responses.append(answer(f"{span[0]} - {span[1]}", listed, listed))
+    write_results(root / "r.jsonl", rows, list(responses))
+    ours = figures(run(capsys, "r.jsonl"), "native", system="r.jsonl", part="pred")
+    batch = Batch(responses, rows)
+    for name, metric in (("stvg_tiou", "m_tIoU"), ("stvg_viou", "m_vIoU"), ("stvg_viou@0.3", "vIoU@0.3")):
+        assert ours[metric][0] == pytest.approx(float(REWARDS[name](batch).mean()), abs=1e-12)
+        assert 0 < ours[metric][0] < 1
+
+
+def test_think_boxes_against_final_ones(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = contracts()[:30]
+    responses: list[str | None] = []
+    for i, row in enumerate(rows):
+        text = row.format.render(row.answer)
+        head, think, rest = re.split(r"(<think_bbox>.*</think_bbox>)", text)
+        worse = re.sub(r"\[(\d+), (\d+), (\d+), (\d+)\]", r"[0, 0, \3, \4]", think)
+        responses.append(head + (worse if i < 20 else "<think_bbox> </think_bbox>") + rest)
+    write_results(root / "r.jsonl", rows, responses)
+    report = run(capsys, "r.jsonl", "--by", "area", "--dataset", "hcstvg_v1:test")
+    for protocol in ("native", "cg_stvg"):
+        think = figures(report, protocol, system="r.jsonl", part="think")
+        gain = figures(report, protocol, system="r.jsonl", part="pred - think")
+        (table,) = [t for t in report["tables"] if t["protocol"] == protocol]
+        parts = [row for row in table["rows"] if row["part"] == "pred - think" and "group" in row]
+        assert len(parts) > 2, "by box area, as in the paper's Fig. 4"
+        assert sum(row["samples"] for row in parts) == 20, "only answers that have both count"
+        assert think["m_vIoU"][0] < 0.9
+        assert gain["m_vIoU"][1] > 0
+        assert gain["m_tIoU"] == [0.0, 0.0, 0.0]
+    mean, low, high = report["systems"][0]["think_reward"]
+    batch = Batch([str(r) for r in responses], rows)
+    assert mean == pytest.approx(REWARDS["stvg_think"](batch).sum() / 120)
+    assert low < mean < high
+
+
+def test_breakdowns_cover_the_samples_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = run(capsys, "dense.json", "--dataset", "hcstvg_v1:test", "--by", "area", "length", "query", "category")
+    for table in report["tables"]:
+        for by in ("area", "length"):
+            parts = [row for row in table["rows"] if row.get("by") == by]
+            assert sum(row["samples"] for row in parts) == 120
+            mean = sum(row["samples"] * row["metrics"]["m_vIoU"][0] for row in parts) / 120
+            assert mean == pytest.approx(table["rows"][0]["metrics"]["m_vIoU"][0])
+        assert not [row for row in table["rows"] if row.get("by") in ("query", "category")], "one group is no breakdown"
+
+
+def test_a_comparison_is_paired(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    better = dict(golden("predictions_dense"))
+    for name in list(better)[:60]:
+        boxes = golden("annotations_hcstvg_v1")[name]["bbox"]
+        first = golden("annotations_hcstvg_v1")[name]["st_frame"] - 1
+        exact = {str(first + i): [x, y, x + w, y + h] for i, (x, y, w, h) in enumerate(boxes)}
+        better[name] = {"span_frames": [first, first + len(boxes) - 1], "boxes": exact}
+    (root / "better.json").write_text(json.dumps(better))
+    report = run(capsys, "dense.json", "better.json", "--dataset", "hcstvg_v1:test", "--protocol", "hcstvg_official")
+    gain = figures(report, "hcstvg_official", system="better.json", part="pred", minus="dense.json")["m_vIoU"]
+    both = [figures(report, "hcstvg_official", system=f"{n}.json", part="pred")["m_vIoU"] for n in ("dense", "better")]
+    assert gain[0] == pytest.approx(both[1][0] - both[0][0])
+    assert 0 < gain[1] < gain[0] < gain[2]
+
+
+def test_published_figures_stand_beside_ours(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["score", "dense.json", "--dataset", "hcstvg_v1:test", "--compare-to", "published"]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"dense\.json \(cg_stvg\) +computed here +62\.3", text)
+    assert re.search(r"STVG-o1 +arXiv 2511\.21375, Tab\. 1 +60\.3 +44\.1 +73\.3 +43\.5", text)
+    assert main([*words, "--format", "markdown"]) == 0
+    assert "| STVG-o1 | arXiv 2511.21375, Tab. 1 | 60.3 |" in capsys.readouterr().out
+    write_results(root / "r.jsonl", [Contract.from_json(c.to_json().replace("hcstvg_v1", "made")) for c in contracts()])
+    assert main(["score", "r.jsonl", "--compare-to", "published"]) == 0
+    assert "No published table about made:test" in capsys.readouterr().out
+
+
+def test_provenance(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_results(root / "r.jsonl", contracts(fps=4.0, think=False))
+    report = run(capsys, "r.jsonl", "--dataset", "hcstvg_v1:test")
+    assert report["swift_stvg"] == __version__
+    assert report["ground_truth"] == {
+        "from": "hcstvg_v1:test",
+        "splits": ["hcstvg_v1:test"],
+        "samples": 120,
+        "videos": 120,
+        "excluded": {},
+    }
+    settings = report["systems"][0]["settings"]
+    assert (settings["fps"], settings["think"], "data_root" in settings) == ("4.0", "false", False)
+    assert all(table["description"] for table in report["tables"])
+    assert "inference" in next(t for t in report["tables"] if t["protocol"] == "cg_stvg")["description"]
+
+
+@pytest.mark.usefixtures("root")
+def test_the_oracle(capsys: pytest.CaptureFixture[str]) -> None:
+    """The exact answers as a model would have to write them, in both units, under each protocol."""
+    report = run(capsys, "--oracle", "hcstvg_v1:test")
+    assert set(report["not_applicable"]) == {"native"}
+    for table in report["tables"]:
+        frame, second = (row["metrics"]["m_tIoU"][0] for row in table["rows"][:2])
+        assert 0.8 < second < frame < 1
+    frame_unit = run(capsys, "--oracle", "hcstvg_v1:test", "--protocol", "cg_stvg", "--by", "length")
+    parts = {
+        r["group"]: r["metrics"] for r in frame_unit["tables"][0]["rows"] if "group" in r and "frame" in r["system"]
+    }
+    assert parts["0 to 1 s"]["m_tIoU"][0] < 0.6, "an event shorter than two samples cannot be told exactly"
+    assert parts["16 s and more"]["m_tIoU"][0] > 0.97
+
+
+def test_the_oracle_on_vidstg(
+    stvg_test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The temporal ceiling on the real test annotations, with made-up boxes in the place of VidOR's."""
+    annotations = json.loads((stvg_test_data / "vidstg/annotations/test_annotations.json").read_text())
+    folder = tmp_path / "vidstg/bbox_annos"
+    folder.mkdir(parents=True)
+    (tmp_path / "vidstg/test_annotations.json").write_text(json.dumps(annotations))
+    targets: dict[str, set[int]] = {}
+    for annotation in annotations:
+        asked = targets.setdefault(annotation["vid"], set())
+        asked.update(
+            sentence["target_id"] for key in ("captions", "questions") for sentence in annotation.get(key) or []
+        )
+    counts = {annotation["vid"]: annotation["frame_count"] for annotation in annotations}
+    for vid, tids in targets.items():
+        boxes = [{"tid": tid, "bbox": {"xmin": 1, "ymin": 2, "xmax": 99, "ymax": 98}} for tid in sorted(tids)]
+        (folder / f"{vid}.json").write_text('{"trajectories": [' + ",".join([json.dumps(boxes)] * counts[vid]) + "]}")
+    monkeypatch.setenv("STVG_DATA_ROOT", str(tmp_path))
+    monkeypatch.setenv("STVG_MAX_FRAMES", "4096")  # the grid itself, for long clips too
+    report = run(capsys, "--oracle", "vidstg:test", "--protocol", "hcstvg_official")
+    assert report["ground_truth"]["samples"] == 10303
+    assert report["ground_truth"]["videos"] == 732
+    groups = {r["group"]: r["samples"] for r in report["tables"][0]["rows"][:3] if "group" in r}
+    assert groups == {"declarative": 4610, "interrogative": 5693}
+    frame = figures(report, "hcstvg_official", system="oracle, index frame", part="pred")["m_tIoU"][0]
+    second = figures(report, "hcstvg_official", system="oracle, index second", part="pred")["m_tIoU"][0]
+    assert (frame, second) == pytest.approx((0.915, 0.845), abs=0.005)
+
+
+def test_what_cannot_be_scored_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = contracts()
+    write_results(root / "r.jsonl", rows)
+    write_results(root / "four.jsonl", contracts(fps=4.0))
+    (root / "mixed.jsonl").write_text(
+        (root / "r.jsonl").read_text() + (root / "four.jsonl").read_text().replace(rows[0].id, "z")
+    )
+    later = [json.loads(line) for line in (root / "r.jsonl").read_text().splitlines()]
+    shifted = json.loads(later[3]["stvg"])
+    shifted["boxes"][0][1] += 1
+    later[3]["stvg"] = json.dumps(shifted)
+    (root / "shifted.jsonl").write_text("".join(json.dumps(line) + "\n" for line in later))
+    foreign = [Contract.from_json(row.to_json().replace("hcstvg_v1", "hcstvg_v2")) for row in rows[:2]]
+    write_results(root / "foreign.jsonl", foreign)
+    (root / "r.txt").write_text("x")
+    (root / "empty.jsonl").write_text("")
+    (root / "broken.json").write_text('{"a": {')
+    truth = ("--dataset", "hcstvg_v1:test")
+    fails(capsys, "give either result files or --oracle")
+    fails(capsys, "give either result files or --oracle", "r.jsonl", "--oracle", "hcstvg_v1:test")
+    fails(capsys, "no file none.jsonl", "none.jsonl")
+    fails(capsys, "r.txt must be a .jsonl file of `swift infer` or a .json file of tubes", "r.txt")
+    fails(capsys, "empty.jsonl holds no answer with its row's `stvg` column", "empty.jsonl")
+    fails(capsys, "broken.json cannot be read as JSON", "broken.json", *truth)
+    fails(capsys, "tubes need a ground truth", "dense.json")
+    fails(
+        capsys,
+        "cg_stvg cannot apply: it needs the annotation of every frame: give --dataset",
+        "r.jsonl",
+        "--protocol",
+        "cg_stvg",
+    )
+    fails(capsys, "native cannot apply: dense.json holds tubes", "dense.json", "--protocol", "native", *truth)
+    fails(
+        capsys,
+        r"mixed.jsonl mixes rows .* line 121, id \S+, with STVG_FPS=4.0; line 1 with STVG_FPS=2.0. Score them apart",
+        "mixed.jsonl",
+    )
+    fails(
+        capsys,
+        r"r.jsonl and four.jsonl answer rows .* different settings \(fps\).*give --dataset",
+        "r.jsonl",
+        "four.jsonl",
+    )
+    fails(capsys, r"line 4 of shifted.jsonl, id \S+: its row holds another ground truth", "r.jsonl", "shifted.jsonl")
+    fails(
+        capsys,
+        "none of the 2 ids of foreign.jsonl is in hcstvg_v1:test; the first is hcstvg_v2 ",
+        "foreign.jsonl",
+        *truth,
+    )
+    fails(
+        capsys, "hcstvg_v1 has no subset 'val'; its subsets are: train, test", "r.jsonl", "--dataset", "hcstvg_v1:val"
+    )
+    fails(capsys, "unknown dataset 'nonsense'", "r.jsonl", "--dataset", "nonsense:test")
+    fails(capsys, "cannot write no/such/folder/report.json", "r.jsonl", "--out", "no/such/folder/report.json")
+    full = run(capsys, "r.jsonl", "four.jsonl", *truth)
+    assert "native" in full["not_applicable"], "other grids compare on the annotation's frames only"
+    assert figures(full, "tubedetr", system="four.jsonl", part="pred", minus="r.jsonl")["m_tIoU"][0] > 0
+
+
+def test_reports_are_written_whole(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for form, start in (("table", "swift_stvg "), ("markdown", "- swift\\_stvg"), ("json", "{")):
+        out = root / f"report.{form}"
+        assert main(["score", "dense.json", "--dataset", "hcstvg_v1:test", "--format", form, "--out", str(out)]) == 0
+        assert capsys.readouterr().out == ""
+        assert out.read_text().startswith(start)
+    assert not list(root.glob(".*.part"))
+
+
+def test_markdown_keeps_names_as_they_are(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "dense.json").rename(root / "a|b<script>.json")
+    assert main(["score", "a|b<script>.json", "--dataset", "hcstvg_v1:test", "--format", "markdown"]) == 0
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert table[2].startswith(r"| a\|b\<script\>.json | 120 |")
