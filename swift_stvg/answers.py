@@ -74,11 +74,18 @@ class BoxList:
 
     def at(self, index: IntArray) -> FloatArray:
         """Boxes (M, 4) for the wanted indices (M,); NaN where the list has none; of repeated ones the first counts."""
-        known, first = np.unique(self.index, return_index=True)  # (U,), (U,)
+        known, known_xyxy = self.first_of_each()  # (U,), (U, 4)
         position = np.minimum(np.searchsorted(known, index), len(known) - 1)  # (M,)
-        boxes = self.boxes_xyxy[first[position]]
+        boxes = known_xyxy[position]
         boxes[known[position] != index] = np.nan
         return boxes
+
+    def first_of_each(self) -> tuple[IntArray, FloatArray]:
+        """The indices (U,), increasing, and their boxes (U, 4); of repeated ones the first counts."""
+        if (self.index[1:] > self.index[:-1]).all():
+            return self.index, self.boxes_xyxy
+        known, first = np.unique(self.index, return_index=True)
+        return known, self.boxes_xyxy[first]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ from swift_stvg.tubes import Tube
 
 TUBEDETR_FPS = 5
 TUBEDETR_MOST_FRAMES = 200
+_AT_ONCE = 512
+"""Samples that are scored at once: more take more memory and no less time."""
 _STRIDE = 1 << 32
 """Distance between the keys of two samples; a frame's key is its sample's number times this, plus its own number."""
 _BoolArray: TypeAlias = npt.NDArray[np.bool_]
@@ -68,9 +70,13 @@ def evaluate(
         raise ValueError(f"unknown protocol {protocol!r}; the protocols are: {', '.join(PROTOCOLS)}")
     if len(samples) != len(predictions):
         raise ValueError(f"{len(samples)} samples but {len(predictions)} predictions")
-    answered = np.array([p is not None and p.span_frames[0] <= p.span_frames[1] for p in predictions], dtype=bool)
-    scores = PROTOCOLS[protocol](_Truth.of(samples), _Prediction.of(predictions, interpolate))
-    return Scores(*(np.where(answered, values, 0.0) for values in (scores.tiou, scores.viou, scores.siou)))
+    parts = []
+    for i in range(0, max(len(samples), 1), _AT_ONCE):
+        tubes = predictions[i : i + _AT_ONCE]
+        answered = np.array([t is not None and t.span_frames[0] <= t.span_frames[1] for t in tubes], dtype=bool)
+        scores = PROTOCOLS[protocol](_Truth.of(samples[i : i + _AT_ONCE]), _Prediction.of(tubes, interpolate))
+        parts.append([np.where(answered, values, 0.0) for values in (scores.tiou, scores.viou, scores.siou)])
+    return Scores(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -189,6 +189,7 @@ class Scored:
         self.problems = list(system.set_aside)
         self._truth = truth
         self._interpolate = interpolate
+        self._made: dict[str, list[Tube | None]] = {}
         place = {key: i for i, key in enumerate(truth.keys)}
         keys = system.keys(truth.keys[0][0])
         unexplained = set(place) - {(truth.keys[0][0], p.id) for p in system.set_aside if p.reason == NO_ROW}
@@ -246,10 +247,7 @@ class Scored:
         if protocol != NATIVE:
             if self._truth.samples is None:
                 raise ValueError(f"{protocol} needs samples")
-            tubes: list[Tube | None] = [None] * len(self._truth)
-            for row, i in zip(self._rows.tolist(), self._samples.tolist(), strict=True):
-                tubes[i] = self.system.tube(row, self._truth.samples[i], part)
-            return evaluate(self._truth.samples, tubes, protocol, interpolate=self._interpolate)
+            return evaluate(self._truth.samples, self._tubes(part), protocol, interpolate=self._interpolate)
         if not isinstance(self.system, Answers):
             raise ValueError(f"{protocol} needs answers")
         batch = self.system.batch
@@ -257,6 +255,14 @@ class Scored:
         return Scores(
             *(self._spread(v) for v in (temporal_reward(batch), boxes_viou(batch, terms), boxes_siou(batch, terms)))
         )
+
+    def _tubes(self, part: str) -> list[Tube | None]:
+        if part not in self._made and self._truth.samples is not None:
+            tubes: list[Tube | None] = [None] * len(self._truth)
+            for row, i in zip(self._rows.tolist(), self._samples.tolist(), strict=True):
+                tubes[i] = self.system.tube(row, self._truth.samples[i], part)
+            self._made[part] = tubes
+        return self._made[part]
 
     def thinking(self) -> _Mask:
         """(N,) which samples have an answer whose think boxes, too, are one for each index of the span."""

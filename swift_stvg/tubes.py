@@ -62,13 +62,15 @@ def answer_tube(span: tuple[int, int], boxes: BoxList | None, contract: Contract
     span_frames = (int(begin), int(end))
     if boxes is None:
         return Tube(span_frames, np.empty(0, dtype=np.int64), np.empty((0, 4)))
-    wanted = np.unique(boxes.index[(boxes.index >= first) & (boxes.index <= last)])
-    frames, kept = np.unique(at[wanted], return_index=True)
-    boxes_xyxy = boxes.at(wanted[kept])
-    inverted = ~np.all(boxes_xyxy[:, :2] <= boxes_xyxy[:, 2:], axis=1)  # NaN too
-    boxes_xyxy[inverted] = np.nan
+    index, boxes_xyxy = boxes.first_of_each()
+    inside = (index >= first) & (index <= last)
+    index = index[inside]
+    new_frame = np.diff(at[index], prepend=-1) > 0  # two indices may point at the same one
     to_pixels = np.array(sample.size_wh * 2, dtype=np.float64) / np.array(contract.scale_wh * 2)
-    return Tube(span_frames, frames, clip_boxes(boxes_xyxy * to_pixels, sample.size_wh))
+    boxes_xyxy = boxes_xyxy[inside][new_frame] * to_pixels
+    upright = np.all(boxes_xyxy[:, :2] <= boxes_xyxy[:, 2:], axis=1)  # NaN is not
+    clipped = clip_boxes(np.where(upright[:, None], boxes_xyxy, np.nan), sample.size_wh)
+    return Tube(span_frames, at[index][new_frame], clipped)
 
 
 def read_tubes(path: Path) -> tuple[dict[str, Tube], dict[str, tuple[str, str]], list[str]]:
