@@ -56,7 +56,7 @@ class Tubes:
     """Predictions of a file of tubes.
 
     Attributes:
-        name: of the file.
+        name: path of the file.
         ids: (B,) all that the file holds.
         tubes: by id.
         faults: why an entry makes no tube, by id.
@@ -76,7 +76,7 @@ class Tubes:
         again = [
             Problem("repeated", f"the key {name!r} stands there again; the last value counts") for name in repeated
         ]
-        return cls(path.name, [*tubes, *faults], tubes, faults, again)
+        return cls(str(path), [*tubes, *faults], tubes, faults, again)
 
     def keys(self, dataset: str) -> list[Key]:
         """(B,) of the predictions, which are for samples of `dataset`."""
@@ -108,7 +108,7 @@ class Answers:
     """Completions with the contracts of their rows, as `swift infer` writes them.
 
     Attributes:
-        name: of the file.
+        name: path of the file.
         batch: the answers.
         responses: (B,) what was written.
         lines: (B,) line of each in the file.
@@ -152,7 +152,7 @@ class Answers:
             )
         responses = [response for _, _, response, _ in rows]
         return cls(
-            name=path.name,
+            name=str(path),
             batch=Batch(responses, [contract for _, contract, _, _ in rows]),
             responses=responses,
             lines=[line for line, _, _, _ in rows],

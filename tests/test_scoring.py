@@ -375,6 +375,26 @@ def test_what_cannot_be_scored_is_refused(root: Path, capsys: pytest.CaptureFixt
     assert figures(full, "tubedetr", system="four.jsonl", part="pred", minus="r.jsonl")["m_tIoU"][0] > 0
 
 
+NO_ANSWERS = [
+    ("", "holds no answer with its row's `stvg` column, as `swift infer` writes them$"),
+    ('{"response": "x"}\n', "line 1: no result of `swift infer` with its row's `stvg` column: KeyError"),
+    ('{"response": "x", "stvg": "{}"}\n', "line 1: the `stvg` column does not hold a row contract"),
+    ('{"response": "x", "stvg": 7}\n', "line 1: the `stvg` column must hold the text of a row contract, got 7"),
+    ('{"response": "x", "stvg": "{\\"v\\": 9}"}\n', "contract version 9, this package reads version 1"),
+    ('{"response": "x", "st', "line 1: no JSON, cut off.*Unterminated string"),
+    ("[" * 100_000, "line 1: no JSON, cut off"),
+    ("\xff", "line 1: no JSON, cut off"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), NO_ANSWERS)
+def test_files_without_an_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
+) -> None:
+    (tmp_path / "r.jsonl").write_text(content, encoding="latin-1")
+    fails(capsys, message, str(tmp_path / "r.jsonl"))
+
+
 def test_reports_are_written_whole(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for form, start in (("table", "swift_stvg "), ("markdown", "- swift\\_stvg"), ("json", "{")):
         out = root / f"report.{form}"

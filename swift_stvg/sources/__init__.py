@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.records import Sample, VideoInfo
@@ -90,6 +89,8 @@ def load_rows(
 
 
 def _probe_all(paths: set[Path], name: str) -> dict[Path, VideoInfo | VideoError]:
+    from tqdm import tqdm
+
     from swift_stvg.video import probe
 
     def try_probe(path: Path) -> VideoInfo | VideoError:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from swift_stvg.errors import DataError, RowError
 from swift_stvg.geometry import FloatArray, IntArray
@@ -26,6 +25,8 @@ Tube = tuple[IntArray, FloatArray]
 
 def load(root: Path, dataset: str, split: str, report: LoadReport) -> list[Sample]:
     """Samples of one split: "train", "val", "test", "test_declarative" or "test_interrogative"."""
+    from tqdm import tqdm  # here, because it takes longer to import than small files to load
+
     base, _, kind = split.partition("_")
     folders = existing_folders(root, _FOLDERS, dataset)
     names = [str(Path(place, f"{base}_annotations.json")) for place in _PLACES]

@@ -1,0 +1,1 @@
+"""The larger subcommands of `swift-stvg`, one a module."""

@@ -1,0 +1,91 @@
+"""`swift-stvg score`: predictions against a ground truth, under the protocols of published tables."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from swift_stvg.answers import UNITS
+from swift_stvg.errors import DataError
+from swift_stvg.jsonfile import write_whole
+from swift_stvg.metrics import THRESHOLDS
+from swift_stvg.results import Answers, Tubes, read_predictions
+from swift_stvg.scoring import ALL_PROTOCOLS, FACETS, GroundTruth, score
+from swift_stvg.settings import Settings
+from swift_stvg.sources import LoadReport, load_samples
+from swift_stvg.tables import FORMATS, render, with_published
+
+
+def add_options(score: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    add = score.add_argument
+    add(
+        "results",
+        type=Path,
+        nargs="*",
+        help=".jsonl of `swift infer`, or .json with tubes; later ones against the first",
+    )
+    add(
+        "--dataset",
+        metavar="NAME:SUBSET",
+        help="ground truth from annotation files below STVG_DATA_ROOT, without videos",
+    )
+    add("--oracle", metavar="NAME:SUBSET", help="score the ground truth itself as an answer: the ceiling of the format")
+    add("--protocol", nargs="+", default=[], choices=ALL_PROTOCOLS, help="default: those that apply")
+    add("--by", nargs="*", default=["query"], choices=FACETS, help="break figures down (default: query)")
+    add("--thresholds", nargs="+", type=_share, default=THRESHOLDS, metavar="R", help="of tIoU@R and vIoU@R")
+    add("--partial", action="store_true", help="score what can be read of inconsistent answers, which else count 0")
+    add("--no-interpolation", action="store_true", help="frames of a span without a box count 0")
+    add("--compare-to", choices=["published"], help="print the tables of the paper beside ours")
+    add("--format", choices=FORMATS, default="table", help="default: table")
+    add("--out", type=Path, metavar="FILE", help="write the report there instead of printing it")
+    add("--failures", type=Path, metavar="FILE", help="write all that counts 0 or was set aside there, one JSON a line")
+    score.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score, and print or write the report."""
+    if bool(args.results) == bool(args.oracle):
+        raise DataError("give either result files or --oracle NAME:SUBSET")
+    settings = Settings.from_env()
+    systems: list[Answers | Tubes] = [read_predictions(path) for path in args.results]
+    name = args.oracle or args.dataset
+    if name:
+        dataset, _, split = name.partition(":")
+        report = LoadReport(name)
+        truth = GroundTruth.of_samples(name, load_samples(dataset, split, settings, report), report)
+        if args.oracle:
+            units = (replace(settings, think=False, index_unit=unit) for unit in UNITS)
+            systems = [Answers.oracle(truth.samples or [], unit) for unit in units]
+    else:
+        answers = [system for system in systems if isinstance(system, Answers)]
+        if len(answers) < len(systems):
+            raise DataError("tubes need a ground truth to be scored against: give --dataset NAME:SUBSET")
+        truth = GroundTruth.of_rows(answers)
+    report_, scored = score(
+        systems,
+        truth,
+        protocols=args.protocol,
+        by=args.by,
+        thresholds=args.thresholds,
+        partial=args.partial,
+        interpolate=not args.no_interpolation,
+    )
+    if args.compare_to:
+        report_ = with_published(report_)
+    if args.failures:
+        write_whole(args.failures, "".join(s.failures() for s in scored))
+    text = render(report_, args.format)
+    if args.out:
+        write_whole(args.out, text)
+    else:
+        print(text, end="")
+    return 0
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not in [0, 1)")
+    return value
