@@ -78,6 +78,12 @@ def _score_options(score: argparse.ArgumentParser) -> None:
     add_options(score)
 
 
+def _bench_options(bench: argparse.ArgumentParser) -> None:
+    from swift_stvg.commands.bench import add_options
+
+    add_options(bench)
+
+
 def _options(parser: argparse.ArgumentParser, config: type[Any], *names: str) -> None:
     """An option for each named field of a configuration class, with its default."""
     defaults = config()
@@ -144,6 +150,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "synth": ("render a synthetic dataset of moving shapes", _synth_options),
     "tiny": ("write a random Qwen2.5-VL of about a million parameters", _tiny_options),
     "score": ("metrics of predictions under the protocols of published tables", _score_options),
+    "bench": ("what things cost on this machine, against a baseline measured in the same run", _bench_options),
 }
 """Name, meaning, and what adds the options, of each subcommand."""
 

@@ -28,6 +28,12 @@ def box_areas(boxes_xyxy: FloatArray) -> FloatArray:
     return areas
 
 
+def paired_iou(boxes_xyxy: FloatArray, others_xyxy: FloatArray) -> FloatArray:
+    """IoU in [0, 1] of boxes paired row by row, (N,); arguments as for `paired_iou_and_giou`."""
+    intersection, union = _intersection_and_union(boxes_xyxy, others_xyxy)
+    return intersection / union
+
+
 def paired_iou_and_giou(boxes_xyxy: FloatArray, others_xyxy: FloatArray) -> tuple[FloatArray, FloatArray]:
     """IoU in [0, 1] and generalised IoU in [-1, 1] of boxes paired row by row.
 
@@ -40,16 +46,19 @@ def paired_iou_and_giou(boxes_xyxy: FloatArray, others_xyxy: FloatArray) -> tupl
 
     Source: Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019, Alg. 1.
     """
+    intersection, union = _intersection_and_union(boxes_xyxy, others_xyxy)
+    iou = intersection / union
+    hull_sides = np.maximum(boxes_xyxy[:, 2:], others_xyxy[:, 2:]) - np.minimum(boxes_xyxy[:, :2], others_xyxy[:, :2])
+    hull = hull_sides[:, 0] * hull_sides[:, 1]  # (N,)
+    return iou, iou - (hull - union) / hull
+
+
+def _intersection_and_union(boxes_xyxy: FloatArray, others_xyxy: FloatArray) -> tuple[FloatArray, FloatArray]:
     low = np.maximum(boxes_xyxy[:, :2], others_xyxy[:, :2])  # (N, 2)
     high = np.minimum(boxes_xyxy[:, 2:], others_xyxy[:, 2:])  # (N, 2)
     overlap = np.maximum(high - low, 0.0)
     intersection = overlap[:, 0] * overlap[:, 1]  # (N,)
-    union = box_areas(boxes_xyxy) + box_areas(others_xyxy) - intersection
-    iou = intersection / union
-
-    hull_sides = np.maximum(boxes_xyxy[:, 2:], others_xyxy[:, 2:]) - np.minimum(boxes_xyxy[:, :2], others_xyxy[:, :2])
-    hull = hull_sides[:, 0] * hull_sides[:, 1]  # (N,)
-    return iou, iou - (hull - union) / hull
+    return intersection, box_areas(boxes_xyxy) + box_areas(others_xyxy) - intersection
 
 
 def paired_l1(boxes_xyxy: FloatArray, others_xyxy: FloatArray) -> FloatArray:

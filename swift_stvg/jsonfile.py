@@ -11,35 +11,56 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from swift_stvg.errors import DataError
 
 
-def read_json(path: Path, repeated: list[str] | None = None) -> Any:
+def read_json(path: Path, repeated: list[str] | None = None, each_has: str = "") -> Any:
     """A JSON file's content.
 
     Args:
         path: the file.
         repeated: takes a key for each value that is lost because its object holds the key again; the last one counts.
+        each_has: a key of every value of the file's object, if there is one: where it stands as often as there are
+            values, none of them is lost, which is faster to see than keys that are repeated.
 
     Raises:
         DataError: it cannot be read; the message says where.
     """
 
-    def keep_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        content = dict(pairs)
-        if repeated is not None and len(content) < len(pairs):
-            repeated.extend((Counter(key for key, _ in pairs) - Counter(content.keys())).elements())
-        return content
-
     try:
-        with _no_garbage_collection():
-            return json.loads(path.read_bytes(), object_pairs_hook=None if repeated is None else keep_repeated)
+        with no_garbage_collection():
+            data = path.read_bytes()
+            if repeated is not None and not each_has:
+                return _decode_noting(data, repeated)
+            content = _decode(data)
+            if repeated is not None and data.count(f'"{each_has}"'.encode()) != len(content):
+                return _decode_noting(data, repeated)
+            return content
     except (ValueError, OSError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from None
 
 
+def _decode(data: bytes) -> Any:
+    try:
+        return msgspec.json.decode(data)  # twice as fast, but it takes no NaN
+    except msgspec.MsgspecError:
+        return json.loads(data)
+
+
+def _decode_noting(data: bytes, repeated: list[str]) -> Any:
+    def keep_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            repeated.extend((Counter(key for key, _ in pairs) - Counter(content.keys())).elements())
+        return content
+
+    return json.loads(data, object_pairs_hook=keep_repeated)
+
+
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """Parsing makes millions of objects, none of them garbage; looking for it takes half of the time."""
     was_enabled = gc.isenabled()
     gc.disable()

@@ -23,7 +23,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from swift_stvg.geometry import FloatArray, IntArray, paired_iou_and_giou
+from swift_stvg.geometry import FloatArray, IntArray, paired_iou
 from swift_stvg.records import Sample
 from swift_stvg.tubes import Tube
 
@@ -257,7 +257,7 @@ def _length(spans: IntArray) -> IntArray:
 
 def _iou(boxes_xyxy: FloatArray, truth_xyxy: FloatArray) -> FloatArray:
     with np.errstate(invalid="ignore"):  # two equal boxes without area: 0 here, NaN in the public code
-        return np.nan_to_num(paired_iou_and_giou(boxes_xyxy, truth_xyxy)[0])
+        return np.nan_to_num(paired_iou(boxes_xyxy, truth_xyxy))
 
 
 PROTOCOLS: dict[str, _Protocol] = {

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from swift_stvg.errors import RowError
 from swift_stvg.geometry import FloatArray, IntArray, box_areas, clip_boxes
@@ -35,7 +34,6 @@ class Sample:
         category: of the object, where known.
         one_based: whether the file counts frames from 1 and ends the event with its last frame, as HC-STVG does; here
             all numbers are as above, but public evaluators differ over it.
-        usable: (K,) which boxes can be learned from: those with an area inside the frame.
     """
 
     id: str
@@ -53,45 +51,52 @@ class Sample:
     query: str = "declarative"
     category: str | None = None
     one_based: bool = False
-    usable: npt.NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
-        def require(rule: bool, reason: str, seen: object) -> None:
-            if not rule:
-                raise RowError(reason, f"{seen}, row {self.id}")
-
-        require(bool(self.sentence.strip()), "no sentence", repr(self.sentence))
-        reserved = [word for word in RESERVED if word in self.sentence]
-        require(not reserved, "reserved words in the sentence", f"{reserved} in {self.sentence!r:.80}")
-        require(_is_encodable(self.sentence + self.id), "text that is no Unicode", repr(self.sentence))
-        require(
-            self.annotated_frames > 0 and self.annotated_fps > 0,
-            "no frame count or frame rate",
-            (self.annotated_frames, self.annotated_fps),
-        )
-        require(min(self.size_wh) > 0, "no frame size", self.size_wh)
-        first, end = self.span_frames
-        low, high = self.clip
-        require(first < end, "event ends before it begins", self.span_frames)
-        require(0 <= low < high, "clip ends before it begins", self.clip_frames)
-        require(first < high and end > low, "event outside the clip", f"event {self.span_frames}, clip {(low, high)}")
-        require(len(self.tube_frames) > 0, "no usable box", "none annotated in the event")
+        fault = self._fault()
+        if fault is not None:
+            raise RowError(fault[0], f"{fault[1]}, row {self.id}")
         if self.tube_xyxy.shape != (len(self.tube_frames), 4):
             raise ValueError(
                 f"`tube_xyxy` must be ({len(self.tube_frames)}, 4), got {self.tube_xyxy.shape}, row {self.id}"
             )
-        has_area = box_areas(clip_boxes(self.tube_xyxy, self.size_wh)) > 0
-        object.__setattr__(self, "usable", has_area & np.isfinite(self.tube_xyxy).all(axis=1))
+
+    def _fault(self) -> tuple[str, object] | None:
+        """The rule that is broken, and what was seen."""
+        if not self.sentence.strip():
+            return "no sentence", repr(self.sentence)
+        if any(word in self.sentence for word in RESERVED):
+            return "reserved words in the sentence", f"{self.sentence!r:.80}"
+        if not _is_encodable(self.sentence + self.id):
+            return "text that is no Unicode", repr(self.sentence)
+        if not (self.annotated_frames > 0 and self.annotated_fps > 0):
+            return "no frame count or frame rate", (self.annotated_frames, self.annotated_fps)
+        if min(self.size_wh) <= 0:
+            return "no frame size", self.size_wh
+        (first, end), (low, high) = self.span_frames, self.clip
+        if first >= end:
+            return "event ends before it begins", self.span_frames
+        if not 0 <= low < high:
+            return "clip ends before it begins", self.clip_frames
+        if first >= high or end <= low:
+            return "event outside the clip", f"event {self.span_frames}, clip {self.clip}"
+        if len(self.tube_frames) == 0:
+            return "no usable box", "none annotated in the event"
+        return None
 
     @property
     def clip(self) -> tuple[int, int]:
         """`clip_frames`, with the whole file for None."""
         return self.clip_frames or (0, self.annotated_frames)
 
-    @property
     def usable_tube(self) -> tuple[IntArray, FloatArray]:
-        """The part of the tube that can be learned from: frames (M,) and boxes (M, 4) clipped to the frame."""
-        return self.tube_frames[self.usable], clip_boxes(self.tube_xyxy[self.usable], self.size_wh)
+        """The part of the tube that can be learned from: frames (M,) and boxes (M, 4), those with an area in the frame.
+
+        The boxes are clipped to it; M <= K.
+        """
+        clipped = clip_boxes(self.tube_xyxy, self.size_wh)
+        usable = (box_areas(clipped) > 0) & np.isfinite(self.tube_xyxy).all(axis=1)
+        return self.tube_frames[usable], clipped[usable]
 
 
 def tube_in_span(frames: IntArray, boxes_xyxy: FloatArray, span_frames: tuple[int, int]) -> tuple[IntArray, FloatArray]:

@@ -211,7 +211,7 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
     )
     shown = numbers[timeline.index_frames]  # (size,) annotated frame of each index
     inside, between_samples = event_on_grid(shown, sample.span_frames)
-    tube_frames, tube_xyxy = sample.usable_tube
+    tube_frames, tube_xyxy = sample.usable_tube()
     if len(tube_frames) == 0:
         raise RowError(
             "no usable box", f"none of {len(sample.tube_frames)} has an area inside the frame, row {sample.id}"

@@ -53,8 +53,6 @@ class GroundTruth:
         contracts: (N,) a row of each sample; None if only the annotation is known.
         videos: (N,) what intervals resample.
         query, category: (N,) kinds of sentence and of object.
-        area: (N,) mean box area over frame area.
-        event_s: (N,) length of the event in seconds.
         excluded: annotations that cannot be scored, by reason: how many, and an example.
     """
 
@@ -65,8 +63,6 @@ class GroundTruth:
     videos: list[str]
     query: list[str]
     category: list[str]
-    area: FloatArray
-    event_s: FloatArray
     excluded: Mapping[str, tuple[int, str]]
 
     @classmethod
@@ -79,11 +75,6 @@ class GroundTruth:
         if not samples:
             raise DataError(f"no annotation to score against. {report.summary()}")
 
-        def area(sample: Sample) -> float:
-            _, boxes_xyxy = sample.usable_tube
-            width, height = sample.size_wh
-            return float(box_areas(boxes_xyxy).mean()) / (width * height) if len(boxes_xyxy) else 0.0
-
         return cls(
             name=name,
             keys=[(s.dataset, s.id) for s in samples],
@@ -92,8 +83,6 @@ class GroundTruth:
             videos=[str(s.video) for s in samples],
             query=[s.query for s in samples],
             category=[s.category or "unknown" for s in samples],
-            area=np.array([area(s) for s in samples]),
-            event_s=np.array([(s.span_frames[1] - s.span_frames[0]) / s.annotated_fps for s in samples]),
             excluded=report.dropped,
         )
 
@@ -121,15 +110,6 @@ class GroundTruth:
                         "same row in another file; were they made from different annotations? Score them apart"
                     )
         contracts = [contract for _, contract in rows.values()]
-
-        def area(contract: Contract) -> float:
-            width, height = contract.scale_wh
-            return float(box_areas(contract.boxes_xyxy).mean()) / (width * height)
-
-        def event_s(contract: Contract) -> float:
-            step_s = contract.timeline.interval_s if contract.timeline.unit == "frame" else 1.0
-            return (contract.span[1] - contract.span[0] + 1) * step_s
-
         return cls(
             name=None,
             keys=list(rows),
@@ -138,8 +118,6 @@ class GroundTruth:
             videos=[video for video, _ in rows.values()],
             query=[c.query for c in contracts],
             category=[c.category or "unknown" for c in contracts],
-            area=np.array([area(c) for c in contracts]),
-            event_s=np.array([event_s(c) for c in contracts]),
             excluded={},
         )
 
@@ -157,13 +135,31 @@ class GroundTruth:
         if name in ("query", "category"):
             kinds = np.array(self.query if name == "query" else self.category)
             return [(kind, kinds == kind) for kind, _ in Counter(kinds.tolist()).most_common()]
-        edges, values = (AREA_EDGES, self.area) if name == "area" else (LENGTH_EDGES_S, self.event_s)
+        edges, measure = (AREA_EDGES, _box_area) if name == "area" else (LENGTH_EDGES_S, _event_s)
+        values = np.array([measure(sample) for sample in self.samples or self.contracts or ()])
         bins = np.clip(np.digitize(values, edges) - 1, 0, len(edges) - 2)
         unit = "" if name == "area" else " s"
         labels = [f"{low:g} to {high:g}{unit}" for low, high in pairwise(edges)]
         if np.isinf(edges[-1]):
             labels[-1] = f"{edges[-2]:g}{unit} and more"
         return [(label, bins == i) for i, label in enumerate(labels) if (bins == i).any()]
+
+
+def _box_area(sample: Sample | Contract) -> float:
+    """Mean box area over frame area."""
+    if isinstance(sample, Sample):
+        boxes_xyxy, (width, height) = sample.usable_tube()[1], sample.size_wh
+    else:
+        boxes_xyxy, (width, height) = sample.boxes_xyxy, sample.scale_wh
+    return float(box_areas(boxes_xyxy).sum()) / max(len(boxes_xyxy), 1) / (width * height)
+
+
+def _event_s(sample: Sample | Contract) -> float:
+    """Length of the event in seconds."""
+    if isinstance(sample, Sample):
+        return (sample.span_frames[1] - sample.span_frames[0]) / sample.annotated_fps
+    step_s = sample.timeline.interval_s if sample.timeline.unit == "frame" else 1.0
+    return (sample.span[1] - sample.span[0] + 1) * step_s
 
 
 class Scored:

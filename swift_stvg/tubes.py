@@ -9,15 +9,17 @@ pixels of the annotation, in every frame or in some (those between are interpola
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from swift_stvg.answers import BoxList
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
-from swift_stvg.jsonfile import MALFORMED, read_json, whole
+from swift_stvg.jsonfile import MALFORMED, no_garbage_collection, read_json, whole
 from swift_stvg.records import Sample
 from swift_stvg.rows import Contract
 
@@ -83,6 +85,9 @@ def read_tubes(path: Path) -> tuple[dict[str, Tube], dict[str, tuple[str, str]],
     Raises:
         DataError: the file is missing, no JSON, or no object.
     """
+    clean = _read_clean(path)
+    if clean is not None:
+        return clean, {}, []
     repeated: list[str] = []
     content = read_json(path, repeated)
     if not isinstance(content, dict):
@@ -100,6 +105,45 @@ def read_tubes(path: Path) -> tuple[dict[str, Tube], dict[str, tuple[str, str]],
         else:
             tubes[name] = tube
     return tubes, faults, repeated
+
+
+class _Entry(msgspec.Struct, gc=False):
+    span_frames: tuple[int, int]
+    boxes: dict[int, tuple[float, float, float, float]]
+
+
+def _read_clean(path: Path) -> dict[str, Tube] | None:
+    """The tubes of a file in which nothing is wrong, several times faster than one by one; None for any other."""
+    try:
+        with no_garbage_collection():
+            data = path.read_bytes()
+            entries = msgspec.json.decode(data, type=dict[str, _Entry])
+            counts = [len(entry.boxes) for entry in entries.values()]
+            n_boxes = sum(counts)
+            if data.count(b":") != 3 * len(entries) + n_boxes:  # a repeated key, or other keys
+                return None
+            every_frame = chain.from_iterable(entry.boxes for entry in entries.values())
+            numbers = chain.from_iterable(chain.from_iterable(entry.boxes.values() for entry in entries.values()))
+            frames = np.fromiter(every_frame, dtype=np.int64, count=n_boxes)
+            boxes_xyxy = np.fromiter(numbers, dtype=np.float64, count=4 * n_boxes).reshape(-1, 4)
+            spans = np.array([entry.span_frames for entry in entries.values()], dtype=np.int64).reshape(-1, 2)
+    except (OSError, OverflowError, msgspec.MsgspecError):
+        return None
+    starts = np.cumsum([0, *counts])
+    steps = np.diff(frames, prepend=-1)
+    steps[starts[:-1][starts[:-1] < n_boxes]] = 1
+    if not (
+        (steps > 0).all()
+        and (np.abs(boxes_xyxy) <= LARGEST).all()
+        and ((spans >= 0) & (spans < 1e9)).all()
+        and (spans[:, 0] <= spans[:, 1]).all()
+        and (frames >= 0).all()
+    ):
+        return None
+    return {
+        name: Tube(entry.span_frames, frames[first:end], boxes_xyxy[first:end])
+        for (name, entry), (first, end) in zip(entries.items(), pairwise(starts.tolist()), strict=True)
+    }
 
 
 def _tube(entry: Any) -> Tube:

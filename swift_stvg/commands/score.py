@@ -8,7 +8,7 @@ from pathlib import Path
 
 from swift_stvg.answers import UNITS
 from swift_stvg.errors import DataError
-from swift_stvg.jsonfile import write_whole
+from swift_stvg.jsonfile import no_garbage_collection, write_whole
 from swift_stvg.metrics import THRESHOLDS
 from swift_stvg.results import Answers, Tubes, read_predictions
 from swift_stvg.scoring import ALL_PROTOCOLS, FACETS, GroundTruth, score
@@ -48,40 +48,45 @@ def run(args: argparse.Namespace) -> int:
     """Score, and print or write the report."""
     if bool(args.results) == bool(args.oracle):
         raise DataError("give either result files or --oracle NAME:SUBSET")
-    settings = Settings.from_env()
-    systems: list[Answers | Tubes] = [read_predictions(path) for path in args.results]
-    name = args.oracle or args.dataset
-    if name:
-        dataset, _, split = name.partition(":")
-        report = LoadReport(name)
-        truth = GroundTruth.of_samples(name, load_samples(dataset, split, settings, report), report)
-        if args.oracle:
-            units = (replace(settings, think=False, index_unit=unit) for unit in UNITS)
-            systems = [Answers.oracle(truth.samples or [], unit) for unit in units]
-    else:
-        answers = [system for system in systems if isinstance(system, Answers)]
-        if len(answers) < len(systems):
-            raise DataError("tubes need a ground truth to be scored against: give --dataset NAME:SUBSET")
-        truth = GroundTruth.of_rows(answers)
-    report_, scored = score(
-        systems,
-        truth,
-        protocols=args.protocol,
-        by=args.by,
-        thresholds=args.thresholds,
-        partial=args.partial,
-        interpolate=not args.no_interpolation,
-    )
+    with no_garbage_collection():  # nothing here is let go before the end
+        systems, truth = _read(args, Settings.from_env())
+        report, scored = score(
+            systems,
+            truth,
+            protocols=args.protocol,
+            by=args.by,
+            thresholds=args.thresholds,
+            partial=args.partial,
+            interpolate=not args.no_interpolation,
+        )
     if args.compare_to:
-        report_ = with_published(report_)
+        report = with_published(report)
     if args.failures:
         write_whole(args.failures, "".join(s.failures() for s in scored))
-    text = render(report_, args.format)
+    text = render(report, args.format)
     if args.out:
         write_whole(args.out, text)
     else:
         print(text, end="")
     return 0
+
+
+def _read(args: argparse.Namespace, settings: Settings) -> tuple[list[Answers | Tubes], GroundTruth]:
+    systems: list[Answers | Tubes] = [read_predictions(path) for path in args.results]
+    name = args.oracle or args.dataset
+    if not name:
+        answers = [system for system in systems if isinstance(system, Answers)]
+        if len(answers) < len(systems):
+            raise DataError("tubes need a ground truth to be scored against: give --dataset NAME:SUBSET")
+        return systems, GroundTruth.of_rows(answers)
+    dataset, _, split = name.partition(":")
+    loaded = LoadReport(name)
+    samples = load_samples(dataset, split, settings, loaded)
+    truth = GroundTruth.of_samples(name, samples, loaded)
+    if args.oracle:
+        units = (replace(settings, think=False, index_unit=unit) for unit in UNITS)
+        systems = [Answers.oracle(samples, unit) for unit in units]
+    return systems, truth
 
 
 def _share(text: str) -> float:

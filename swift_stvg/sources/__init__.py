@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.records import Sample, VideoInfo
 from swift_stvg.rows import make_row
@@ -77,8 +75,8 @@ def load_rows(
             if isinstance(video, VideoError):
                 raise VideoError(video.reason, f"{video.detail}, row {sample.id}")
             rows.append(make_row(sample, video, settings))
-            if not sample.usable.all():
-                left_out = np.count_nonzero(~sample.usable)
+            left_out = len(sample.tube_frames) - len(sample.usable_tube()[0])
+            if left_out:
                 report.note("events with boxes left out", f"{left_out} without area, row {sample.id}")
         except (RowError, VideoError) as error:
             report.drop(error)

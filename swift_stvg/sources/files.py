@@ -55,6 +55,8 @@ class FileIndex:
         suffixes = frozenset(suffixes)
         ranks = {name: rank for rank, name in enumerate(prefer)}
         self._folders = list(folders)
+        searched = ",".join(map(str, self._folders))
+        self._nowhere = f"{searched if len(self._folders) == 1 else '{' + searched + '}'}/**/"
         self._paths: dict[str, Path] = {}
         rank_of: dict[str, int] = {}
         seen: set[tuple[int, int]] = set()
@@ -79,8 +81,4 @@ class FileIndex:
 
     def video(self, name: str) -> Path:
         """Path of a video; where there is none, a pattern that names no file and says where it was looked for."""
-        found = self.get(name)
-        if found is not None:
-            return found
-        folders = ",".join(map(str, self._folders))
-        return Path(folders if len(self._folders) == 1 else f"{{{folders}}}", "**", name)
+        return self.get(name) or Path(self._nowhere + name)
