@@ -29,6 +29,12 @@ def test_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "one-row arrays" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("words", [["nonsense"], ["--rounds", "0"]])
+def test_unknown_benchmarks_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *words]) == 1
+    assert "the benchmarks are: score, with at least one round" in capsys.readouterr().err
+
+
 def test_a_baseline_that_differs_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from swift_stvg.rewards import REWARDS
+from swift_stvg.scoring import ALL_PROTOCOLS, FACETS
 from swift_stvg.settings import describe_settings
 from swift_stvg.sources import SOURCES
 from swift_stvg.sources.jsonl import read_sample
+from swift_stvg.tubes import read_tubes
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -21,7 +23,9 @@ def test_settings_table_is_complete() -> None:
         assert f"| `{name}` | `{default}` | {meaning} |\n" in README
 
 
-@pytest.mark.parametrize("name", [*REWARDS, *SOURCES, *(s for source in SOURCES.values() for s in source.splits)])
+@pytest.mark.parametrize(
+    "name", [*REWARDS, *ALL_PROTOCOLS, *FACETS, *SOURCES, *(s for source in SOURCES.values() for s in source.splits)]
+)
 def test_names_are_documented(name: str) -> None:
     assert f"`{name}`" in README
 
@@ -31,6 +35,13 @@ def test_the_example_line_is_valid() -> None:
     sample = read_sample(line, "README", Path("folder"), "stvg_jsonl", "README")
     assert sample.tube_frames.tolist() == [50, 51]
     assert np.array_equal(sample.tube_xyxy, np.array([row[1:] for row in json.loads(line)["tube"]]))
+
+
+def test_the_example_of_tubes_is_valid(tmp_path: Path) -> None:
+    (tmp_path / "tubes.json").write_text(next(line for line in README.splitlines() if line.startswith('{"ID"')))
+    tubes, faults, repeated = read_tubes(tmp_path / "tubes.json")
+    assert tubes["ID"].frames.tolist() == [50, 62]
+    assert (faults, repeated) == ({}, [])
 
 
 def test_the_examples_exist() -> None:
