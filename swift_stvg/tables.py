@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from swift_stvg.published import METRICS, SOURCE, published_for
 
 FORMATS = ("table", "markdown", "json")
+_UNDERSCORE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+"""An underscore that Markdown could take for emphasis."""
 
 
 def render(report: dict[str, Any], form: str) -> str:
@@ -52,9 +55,10 @@ def with_published(report: dict[str, Any]) -> dict[str, Any]:
 def _preamble(report: dict[str, Any]) -> list[str]:
     """Lines on what was scored against what, and what was not; details are indented."""
     truth = report["ground_truth"]
+    splits = "" if truth["splits"] == [truth["from"]] else f" ({', '.join(truth['splits'])})"
     lines = [
-        f"swift_stvg {report['swift_stvg']}. Ground truth: {truth['from']} ({', '.join(truth['splits'])}), "
-        f"{truth['samples']} samples of {truth['videos']} videos."
+        f"swift_stvg {report['swift_stvg']}. Ground truth: {truth['from']}{splits}, {truth['samples']} samples of "
+        f"{truth['videos']} videos."
     ]
     for reason, found in truth["excluded"].items():
         lines.append(f"  not in the ground truth: {found['count']} x {reason}, e.g. {found['example']}")
@@ -87,7 +91,7 @@ def _label(row: dict[str, Any]) -> str:
 
 def _figure(values: Sequence[float], row: dict[str, Any]) -> str:
     sign = "+" if "minus" in row or row["part"] == "pred - think" else ""
-    mean, low, high = (100 * value for value in values)
+    mean, low, high = (round(100 * value, 1) + 0.0 for value in values)  # + 0.0: no minus before a zero
     return f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
 
 
@@ -127,9 +131,9 @@ def _asked(row: dict[str, Any], query: str | None, report: dict[str, Any]) -> bo
 
 
 def _block(title: str, header: list[str], rows: list[list[str]], markdown: bool) -> str:
+    """A table; its first column is text of others, the rest is ours."""
     if markdown:
-        cells = [[_escaped(cell) for cell in row] for row in [header, *rows]]
-        lines = ["| " + " | ".join(row) + " |" for row in cells]
+        lines = ["| " + " | ".join([_escaped(row[0]), *row[1:]]) + " |" for row in [header, *rows]]
         lines.insert(1, "|" + "---|" * len(header))
         return f"**{_escaped(title)}**\n\n" + "\n".join(lines)
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
@@ -149,5 +153,5 @@ def _lines(lines: list[str], markdown: bool) -> str:
 
 def _escaped(text: str) -> str:
     """Text in which Markdown sees nothing special; the spaces before it stay."""
-    body = "".join("\\" + c if c in "\\`*_[]<>|#&" else c for c in text.lstrip(" "))
-    return "&nbsp;" * (len(text) - len(text.lstrip(" "))) + body.replace("\n", " ")
+    body = "".join("\\" + c if c in "\\`*[]<>|#&" else c for c in text.lstrip(" "))
+    return "&nbsp;" * (len(text) - len(text.lstrip(" "))) + _UNDERSCORE.sub(r"\\_", " ".join(body.splitlines()))

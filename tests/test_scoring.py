@@ -396,7 +396,7 @@ def test_files_without_an_answer(
 
 
 def test_reports_are_written_whole(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for form, start in (("table", "swift_stvg "), ("markdown", "- swift\\_stvg"), ("json", "{")):
+    for form, start in (("table", "swift_stvg "), ("markdown", "- swift_stvg"), ("json", "{")):
         out = root / f"report.{form}"
         assert main(["score", "dense.json", "--dataset", "hcstvg_v1:test", "--format", form, "--out", str(out)]) == 0
         assert capsys.readouterr().out == ""

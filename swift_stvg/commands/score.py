@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,7 +73,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read(args: argparse.Namespace, settings: Settings) -> tuple[list[Answers | Tubes], GroundTruth]:
-    systems: list[Answers | Tubes] = [read_predictions(path) for path in args.results]
+    systems = [read_predictions(path) for path in args.results]
+    for system, name in zip(systems, _names(args.results), strict=True):
+        system.name = name
     name = args.oracle or args.dataset
     if not name:
         answers = [system for system in systems if isinstance(system, Answers)]
@@ -87,6 +90,15 @@ def _read(args: argparse.Namespace, settings: Settings) -> tuple[list[Answers | 
         units = (replace(settings, think=False, index_unit=unit) for unit in UNITS)
         systems = [Answers.oracle(samples, unit) for unit in units]
     return systems, truth
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """What tells the files apart: their paths below the folder that they have in common."""
+    if not paths:
+        return []
+    whole = [os.path.abspath(path) for path in paths]
+    folder = os.path.commonpath([os.path.dirname(path) for path in whole])
+    return [os.path.relpath(path, folder) for path in whole]
 
 
 def _share(text: str) -> float:
