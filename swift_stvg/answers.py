@@ -19,6 +19,8 @@ from swift_stvg.geometry import FloatArray, IntArray
 
 UNITS = ("frame", "second")
 COORDS = ("pixel", "norm1000")
+FAR_OUTSIDE = 10
+"""A coordinate beyond so many times the longer side of the picture is no guess at a place in it."""
 
 _SPACE = " \t\r\n"
 _GAP = rf"[{_SPACE}]{{0,8}}"
@@ -104,12 +106,16 @@ class Answer:
     pred: BoxList | None
     failures: Mapping[str, str] = field(default_factory=dict)
 
-    def fault(self, size: int) -> tuple[str, str] | None:
-        """Why the span and the final boxes make no tube on a grid of `size` indices; None if they do.
+    def fault(self, size: int, scale_wh: tuple[int, int]) -> tuple[str, str] | None:
+        """Why the span and the final boxes make no tube; None if they do.
+
+        Args:
+            size: number of indices of the grid.
+            scale_wh: extent of the text's coordinates.
 
         Returns:
             "unparsable" (a part cannot be read) or "inconsistent" (the boxes are not exactly one for each index of the
-            span, in order, or the span lies beyond the grid), and what was seen.
+            span, in order; the span leaves the grid; a coordinate is far outside the picture), and what was seen.
         """
         if self.span is None or self.pred is None:
             return "unparsable", "; ".join(
@@ -118,10 +124,14 @@ class Answer:
         first, last = self.span
         if first > last:
             return "inconsistent", f"the span {first} - {last} runs backwards"
-        if first >= size:
-            return "inconsistent", f"the span {first} - {last} begins after the last index, {size - 1}"
+        if last >= size:
+            return "inconsistent", f"the span {first} - {last} goes beyond the last index, {size - 1}"
         if not self.pred.covers(self.span):
             return "inconsistent", self.pred.misfit(self.span)
+        if np.abs(self.pred.boxes_xyxy).max() > FAR_OUTSIDE * max(scale_wh):
+            worst = int(np.abs(self.pred.boxes_xyxy).max(axis=1).argmax())
+            box = self.pred.boxes_xyxy[worst].tolist()
+            return "inconsistent", f"the box {box} of index {self.pred.index[worst]} is far outside the picture"
         return None
 
 

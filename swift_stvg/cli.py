@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -19,9 +20,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     args = _parser(words[:1]).parse_args(words)
     run: Callable[[argparse.Namespace], int] = args.run
+    for stream in (sys.stdout, sys.stderr):  # text of data and models may hold what a terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         return run(args)
-    except StvgError as error:
+    except (StvgError, OSError) as error:
         print(f"swift-stvg: error: {error}", file=sys.stderr)
         return 1
 

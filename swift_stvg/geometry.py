@@ -15,10 +15,10 @@ FloatArray: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
 
-def clip_boxes(boxes_xyxy: FloatArray, size_wh: tuple[float, float]) -> FloatArray:
-    """Clip boxes (N, 4) to the frame [0, w] x [0, h], in the unit of `size_wh`."""
-    w, h = size_wh
-    return np.clip(boxes_xyxy, 0.0, (w, h, w, h))
+def clip_boxes(boxes_xyxy: FloatArray, size_wh: tuple[float, float] | FloatArray) -> FloatArray:
+    """Clip boxes (N, 4) to the frame [0, w] x [0, h], in the unit of `size_wh`, one (2,) or one for each box (N, 2)."""
+    limit = np.asarray(size_wh, dtype=np.float64)
+    return np.clip(boxes_xyxy, 0.0, np.concatenate([limit, limit], axis=-1))
 
 
 def box_areas(boxes_xyxy: FloatArray) -> FloatArray:

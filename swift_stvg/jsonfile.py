@@ -7,7 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +16,36 @@ import msgspec
 from swift_stvg.errors import DataError
 
 
-def read_json(path: Path, repeated: list[str] | None = None, each_has: str = "") -> Any:
+class RepeatedKeys(dict[str, Any]):
+    """An object whose text held a key more than once; the last value counts.
+
+    Attributes:
+        repeated: a key for each value that is lost.
+    """
+
+    repeated: list[str]
+
+
+def read_json(path: Path, *, keep_repeated: bool = False, each_has: str = "") -> Any:
     """A JSON file's content.
 
     Args:
         path: the file.
-        repeated: takes a key for each value that is lost because its object holds the key again; the last one counts.
+        keep_repeated: whether objects with repeated keys come as `RepeatedKeys`.
         each_has: a key of every value of the file's object, if there is one: where it stands as often as there are
             values, none of them is lost, which is faster to see than keys that are repeated.
 
     Raises:
         DataError: it cannot be read; the message says where.
     """
-
     try:
         with no_garbage_collection():
             data = path.read_bytes()
-            if repeated is not None and not each_has:
-                return _decode_noting(data, repeated)
+            if keep_repeated and not each_has:
+                return json.loads(data, object_pairs_hook=_object)
             content = _decode(data)
-            if repeated is not None and data.count(f'"{each_has}"'.encode()) != len(content):
-                return _decode_noting(data, repeated)
+            if keep_repeated and not _is_whole(content, data.count(f'"{each_has}"'.encode()), each_has):
+                return json.loads(data, object_pairs_hook=_object)
             return content
     except (ValueError, OSError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from None
@@ -45,18 +54,22 @@ def read_json(path: Path, repeated: list[str] | None = None, each_has: str = "")
 def _decode(data: bytes) -> Any:
     try:
         return msgspec.json.decode(data)  # twice as fast, but it takes no NaN
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return json.loads(data)
 
 
-def _decode_noting(data: bytes, repeated: list[str]) -> Any:
-    def keep_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        content = dict(pairs)
-        if len(content) < len(pairs):
-            repeated.extend((Counter(key for key, _ in pairs) - Counter(content.keys())).elements())
-        return content
+def _is_whole(content: Any, found: int, key: str) -> bool:
+    values = content.values() if isinstance(content, dict) else []
+    return found == len(values) and all(isinstance(value, dict) and key in value for value in values)
 
-    return json.loads(data, object_pairs_hook=keep_repeated)
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) == len(pairs):
+        return content
+    marked = RepeatedKeys(content)
+    marked.repeated = list((Counter(key for key, _ in pairs) - Counter(content.keys())).elements())
+    return marked
 
 
 @contextmanager
@@ -72,18 +85,26 @@ def no_garbage_collection() -> Iterator[None]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all.
+    """Write a text file so that it is there whole or not at all; a device or a pipe is written to as it is.
 
     Raises:
         DataError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.part")
+    data = text.encode("utf-8", "backslashreplace")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise DataError(f"cannot write {path}: {error}") from None
+        target = path.resolve()  # through links
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+            return
+        temporary = target.with_name(f".{target.name}.part")
+        try:
+            temporary.write_bytes(data)
+            os.replace(temporary, target)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+    except (OSError, ValueError, RuntimeError) as error:  # the last two: a name that cannot be, a loop of links
+        raise DataError(f"cannot write {str(path)!r:.200}: {error}") from None
 
 
 def text(value: object) -> str:

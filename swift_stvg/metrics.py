@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from swift_stvg.geometry import FloatArray, IntArray
 
 THRESHOLDS = (0.3, 0.5)
-RESAMPLES = 2000
+RESAMPLES = 1000
 
 
 def per_sample(
@@ -35,8 +36,8 @@ def per_sample(
         "m_tIoU": tiou,
         "m_vIoU": viou,
         **({} if siou is None else {"m_sIoU": siou}),
-        **{f"tIoU@{r:g}": (tiou > r).astype(np.float64) for r in thresholds},
-        **{f"vIoU@{r:g}": (viou > r).astype(np.float64) for r in thresholds},
+        **{f"tIoU@{r}": (tiou > r).astype(np.float64) for r in thresholds},
+        **{f"vIoU@{r}": (viou > r).astype(np.float64) for r in thresholds},
     }
 
 
@@ -48,7 +49,13 @@ def summarise(
 
 
 def bootstrap_intervals(
-    values: FloatArray, groups: IntArray, *, resamples: int = RESAMPLES, seed: int = 0, level: float = 0.95
+    values: FloatArray,
+    members: npt.NDArray[np.bool_],
+    groups: IntArray,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> tuple[FloatArray, FloatArray]:
     """Percentile bootstrap intervals of column means, resampling groups of rows.
 
@@ -56,21 +63,27 @@ def bootstrap_intervals(
     sentences. The draws are the same for all columns, so a column of differences gets a paired interval.
 
     Args:
-        values: (N, M); NaN where a row does not belong to a column, whose mean is then over its own rows.
+        values: (N, M).
+        members: (N, M) which rows a column's mean is over.
         groups: (N,) number of each row's group, from 0 without gaps.
         resamples: number of draws.
         seed: of the draws.
         level: of the intervals.
 
     Returns:
-        Lower and upper ends, (M,) each; NaN for a column without a row.
+        Lower and upper ends, (M,) each; NaN for a column with rows of fewer than two groups, which says nothing about
+        others.
+
+    Raises:
+        ValueError: a value is not finite.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 13.
     """
+    if not np.isfinite(values).all():
+        raise ValueError("a metric is not finite")
     n_groups = int(groups.max()) + 1
-    present = np.isfinite(values)
     sums = np.zeros((n_groups, 2 * values.shape[1]))  # per group: the sums of all columns, then their counts
-    np.add.at(sums, groups, np.concatenate([np.where(present, values, 0.0), present], axis=1))
+    np.add.at(sums, groups, np.concatenate([values * members, members], axis=1))
     generator = np.random.default_rng(seed)
     means = np.empty((resamples, values.shape[1]))
     chunk = max(1, 2_000_000 // n_groups)
@@ -81,6 +94,7 @@ def bootstrap_intervals(
         total, count = np.split(times.astype(np.float64) @ sums, 2, axis=1)  # (rows, M) each
         means[start : start + rows] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
     low, high = np.full((2, values.shape[1]), np.nan)
-    some = np.isfinite(means).any(axis=0)
-    low[some], high[some] = np.nanquantile(means[:, some], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    several = np.count_nonzero(sums[:, values.shape[1] :], axis=0) > 1
+    if several.any():
+        low[several], high[several] = np.nanquantile(means[:, several], [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high

@@ -12,6 +12,9 @@ with it. A sample without a prediction scores 0, and the ground truth is always 
 The hull runs from the earlier beginning to the later end. Sources: tzhhhh123/HC-STVG `eval_hcvg.py`; antoyang/TubeDETR
 `datasets/hcstvg_eval.py`, `datasets/vidstg_eval.py`; HengLan/CGSTVG `datasets/evaluation/`, which STCAT and TA-STVG
 share.
+
+The last one skips VidSTG's sentences whose trajectory has gaps, which are scored here, and its mean spatial IoU on
+VidSTG counts the frame at `end_fid` as well, which is left out here.
 """
 
 from __future__ import annotations
@@ -24,8 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from swift_stvg.geometry import FloatArray, IntArray, paired_iou
-from swift_stvg.records import Sample
-from swift_stvg.tubes import Tube
+from swift_stvg.records import Truth, Tube
 
 TUBEDETR_FPS = 5
 TUBEDETR_MOST_FRAMES = 200
@@ -52,12 +54,12 @@ class Scores:
 
 
 def evaluate(
-    samples: Sequence[Sample], predictions: Sequence[Tube | None], protocol: str, *, interpolate: bool = True
+    truths: Sequence[Truth], predictions: Sequence[Tube | None], protocol: str, *, interpolate: bool = True
 ) -> Scores:
-    """Score predictions (N) against samples (N); None, or a span that runs backwards, scores 0.
+    """Score predictions (N) against truths (N); None, or a span that runs backwards, scores 0.
 
     Args:
-        samples: the ground truth.
+        truths: the ground truth.
         predictions: in the same order.
         protocol: a name of `PROTOCOLS`.
         interpolate: whether a frame of the predicted span without a box gets one, linearly between its neighbours and
@@ -68,19 +70,19 @@ def evaluate(
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}; the protocols are: {', '.join(PROTOCOLS)}")
-    if len(samples) != len(predictions):
-        raise ValueError(f"{len(samples)} samples but {len(predictions)} predictions")
+    if len(truths) != len(predictions):
+        raise ValueError(f"{len(truths)} truths but {len(predictions)} predictions")
     parts = []
-    for i in range(0, max(len(samples), 1), _AT_ONCE):
+    for i in range(0, max(len(truths), 1), _AT_ONCE):
         tubes = predictions[i : i + _AT_ONCE]
         answered = np.array([t is not None and t.span_frames[0] <= t.span_frames[1] for t in tubes], dtype=bool)
-        scores = PROTOCOLS[protocol](_Truth.of(samples[i : i + _AT_ONCE]), _Prediction.of(tubes, interpolate))
+        scores = PROTOCOLS[protocol](_Truths.of(truths[i : i + _AT_ONCE]), _Prediction.of(tubes, interpolate))
         parts.append([np.where(answered, values, 0.0) for values in (scores.tiou, scores.viou, scores.siou)])
     return Scores(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Truth:
+class _Truths:
     """N samples as arrays; spans and clips are [first, end), K frames with a box in all."""
 
     spans: IntArray  # (N, 2)
@@ -93,7 +95,7 @@ class _Truth:
     boxes_xyxy: FloatArray  # (K, 4)
 
     @classmethod
-    def of(cls, samples: Sequence[Sample]) -> _Truth:
+    def of(cls, samples: Sequence[Truth]) -> _Truths:
         counts = [len(s.tube_frames) for s in samples]
         return cls(
             spans=np.array([s.span_frames for s in samples], dtype=np.int64).reshape(-1, 2),
@@ -139,7 +141,7 @@ class _Prediction:
             interpolate,
         )
 
-    def iou_with(self, truth: _Truth) -> tuple[FloatArray, _BoolArray]:
+    def iou_with(self, truth: _Truths) -> tuple[FloatArray, _BoolArray]:
         """(K,) IoU at each annotated frame, 0 without a predicted box; and whether the frame has a box in the span."""
         inside = (truth.frames >= self.spans[truth.owner, 0]) & (truth.frames < self.spans[truth.owner, 1])
         iou = np.zeros(len(truth.frames))
@@ -169,10 +171,10 @@ class _Prediction:
         return iou, given & inside
 
 
-_Protocol: TypeAlias = Callable[[_Truth, _Prediction], Scores]
+_Protocol: TypeAlias = Callable[[_Truths, _Prediction], Scores]
 
 
-def _hcstvg_official(truth: _Truth, prediction: _Prediction) -> Scores:
+def _hcstvg_official(truth: _Truths, prediction: _Prediction) -> Scores:
     """HC-STVG's own script: every annotated frame, both ends included."""
     iou, in_both = prediction.iou_with(truth)
     hull = _length(_hull(truth.spans, prediction.spans))
@@ -183,7 +185,7 @@ def _hcstvg_official(truth: _Truth, prediction: _Prediction) -> Scores:
     )
 
 
-def _tubedetr(truth: _Truth, prediction: _Prediction) -> Scores:
+def _tubedetr(truth: _Truths, prediction: _Prediction) -> Scores:
     """TubeDETR's evaluators: frames sampled at 5 per second, ends excluded, first frame counted from 0."""
     sampled = [
         i * _STRIDE + _sampled(first, end, fps)
@@ -192,7 +194,7 @@ def _tubedetr(truth: _Truth, prediction: _Prediction) -> Scores:
     return _half_open(truth, prediction, truth.spans, np.concatenate([np.empty(0, dtype=np.int64), *sampled]))
 
 
-def _tubedetr_as_shipped(truth: _Truth, prediction: _Prediction) -> Scores:
+def _tubedetr_as_shipped(truth: _Truths, prediction: _Prediction) -> Scores:
     """As tubedetr, with HC-STVG's first frame, which counts from 1, taken to count from 0, as its code does."""
     one_later = truth.one_based.astype(np.int64)
     return _tubedetr(
@@ -200,20 +202,20 @@ def _tubedetr_as_shipped(truth: _Truth, prediction: _Prediction) -> Scores:
     )
 
 
-def _cg_stvg(truth: _Truth, prediction: _Prediction) -> Scores:
+def _cg_stvg(truth: _Truths, prediction: _Prediction) -> Scores:
     """CG-STVG's evaluator, shared with STCAT and TA-STVG: every frame, HC-STVG's last annotated one never counted.
 
     STVG-o1 most plausibly used it; that is an inference: its first author wrote CG-STVG.
     """
-    width_height = truth.size_wh[truth.owner]
+    limit = np.where(truth.one_based[:, None], truth.size_wh, np.inf)  # only HC-STVG's boxes are clipped there
     boxes_xyxy = truth.boxes_xyxy.copy()
-    boxes_xyxy[:, 2:] = np.minimum(boxes_xyxy[:, 2:], width_height)
+    boxes_xyxy[:, 2:] = np.minimum(boxes_xyxy[:, 2:], limit[truth.owner])
     end = np.minimum(truth.spans[:, 1] - truth.one_based, truth.clips[:, 1] - 1)
     spans = np.stack([truth.spans[:, 0], end], axis=1)
     return _half_open(replace(truth, boxes_xyxy=boxes_xyxy), prediction, spans, None)
 
 
-def _half_open(truth: _Truth, prediction: _Prediction, spans: IntArray, counted: IntArray | None) -> Scores:
+def _half_open(truth: _Truths, prediction: _Prediction, spans: IntArray, counted: IntArray | None) -> Scores:
     """Scores with event spans (N, 2) and predicted ones both [first, end), over the frames with keys `counted` (C,).
 
     None counts every frame.

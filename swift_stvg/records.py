@@ -12,35 +12,43 @@ from swift_stvg.geometry import FloatArray, IntArray, box_areas, clip_boxes
 
 RESERVED = ("<|", "<video>", "<image>", "<audio>", "<bbox>", "<ref-object>", "<img>", "<start-image>")
 """What ms-swift or a tokenizer takes for something else than text."""
+MOST_FRAMES = 10_000_000
+"""Frame numbers beyond this, four days of video, are taken for damage."""
+LARGEST = 1e7
+"""Coordinates in pixels beyond this are taken for damage."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
-    """One sentence about one clip, with its tube, in the annotation's own frame numbers and pixels.
+class Tube:
+    """A predicted span with boxes, given in every frame or in some.
 
     Attributes:
-        id: unique within its dataset.
-        dataset, split: names as registered.
-        sentence: the query.
-        video: path of the file.
+        span_frames: first and last native frame, from 0, both included.
+        frames: (K,) native frames that have a box, increasing.
+        boxes_xyxy: (K, 4) in pixels of the annotation; a box that could not be read is NaN.
+    """
+
+    span_frames: tuple[int, int]
+    frames: IntArray
+    boxes_xyxy: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Truth:
+    """One annotated tube, in the annotation's own frame numbers and pixels.
+
+    Attributes:
         annotated_frames: number of frames of the whole file, as annotated.
         annotated_fps: nominal frames per second.
         size_wh: annotated frame size in pixels.
         span_frames: annotated frames [first, end) of the event, counted from the file's first frame, 0.
         tube_frames: (K,) annotated frames that have a box, increasing; frames of the span may be missing.
         tube_xyxy: (K, 4) boxes in pixels, as annotated: they may leave the frame or run backwards.
-        clip_frames: annotated frames [first, end) that the sentence is asked about; the whole file if None.
-        query: "declarative" or "interrogative".
-        category: of the object, where known.
+        clip_frames: annotated frames [first, end) that the question is about; the whole file if None.
         one_based: whether the file counts frames from 1 and ends the event with its last frame, as HC-STVG does; here
             all numbers are as above, but public evaluators differ over it.
     """
 
-    id: str
-    dataset: str
-    split: str
-    sentence: str
-    video: Path
     annotated_frames: int
     annotated_fps: float
     size_wh: tuple[int, int]
@@ -48,9 +56,46 @@ class Sample:
     tube_frames: IntArray
     tube_xyxy: FloatArray
     clip_frames: tuple[int, int] | None = None
+    one_based: bool = False
+
+    @property
+    def clip(self) -> tuple[int, int]:
+        """`clip_frames`, with the whole file for None."""
+        return self.clip_frames or (0, self.annotated_frames)
+
+    def usable_tube(self) -> tuple[IntArray, FloatArray]:
+        """The part of the tube that can be learned from: frames (M,) and boxes (M, 4), those with an area in the frame.
+
+        The boxes are clipped to it; M <= K.
+        """
+        clipped = clip_boxes(self.tube_xyxy, self.size_wh)
+        usable = box_areas(clipped) > 0
+        return self.tube_frames[usable], clipped[usable]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Sample(Truth):
+    """One sentence about one clip, with its tube.
+
+    Attributes:
+        id: unique within its dataset.
+        dataset, split: names as registered.
+        sentence: the query.
+        video: path of the file.
+        query: "declarative" or "interrogative".
+        category: of the object, where known.
+
+    Raises:
+        RowError: a rule is broken that every annotation must keep.
+    """
+
+    id: str
+    dataset: str
+    split: str
+    sentence: str
+    video: Path
     query: str = "declarative"
     category: str | None = None
-    one_based: bool = False
 
     def __post_init__(self) -> None:
         fault = self._fault()
@@ -69,7 +114,7 @@ class Sample:
             return "reserved words in the sentence", f"{self.sentence!r:.80}"
         if not _is_encodable(self.sentence + self.id):
             return "text that is no Unicode", repr(self.sentence)
-        if not (self.annotated_frames > 0 and self.annotated_fps > 0):
+        if not (0 < self.annotated_frames <= MOST_FRAMES and 0.01 <= self.annotated_fps <= 1000):
             return "no frame count or frame rate", (self.annotated_frames, self.annotated_fps)
         if min(self.size_wh) <= 0:
             return "no frame size", self.size_wh
@@ -82,21 +127,9 @@ class Sample:
             return "event outside the clip", f"event {self.span_frames}, clip {self.clip}"
         if len(self.tube_frames) == 0:
             return "no usable box", "none annotated in the event"
+        if not (np.abs(self.tube_xyxy) <= LARGEST).all():  # NaN is not
+            return "coordinates that are no pixels", f"a box of NaN or beyond {LARGEST:g}"
         return None
-
-    @property
-    def clip(self) -> tuple[int, int]:
-        """`clip_frames`, with the whole file for None."""
-        return self.clip_frames or (0, self.annotated_frames)
-
-    def usable_tube(self) -> tuple[IntArray, FloatArray]:
-        """The part of the tube that can be learned from: frames (M,) and boxes (M, 4), those with an area in the frame.
-
-        The boxes are clipped to it; M <= K.
-        """
-        clipped = clip_boxes(self.tube_xyxy, self.size_wh)
-        usable = (box_areas(clipped) > 0) & np.isfinite(self.tube_xyxy).all(axis=1)
-        return self.tube_frames[usable], clipped[usable]
 
 
 def tube_in_span(frames: IntArray, boxes_xyxy: FloatArray, span_frames: tuple[int, int]) -> tuple[IntArray, FloatArray]:

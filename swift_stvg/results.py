@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from swift_stvg.errors import DataError, RowError, VideoError
-from swift_stvg.records import Sample, VideoInfo
+from swift_stvg.records import Sample, Tube, VideoInfo
 from swift_stvg.rewards import Batch
-from swift_stvg.rows import Contract, event_on_grid, make_contract
+from swift_stvg.rows import Contract, make_contract, truth_on_grid
 from swift_stvg.settings import PREFIX, Settings
-from swift_stvg.tubes import Tube, answer_tube, read_tubes
+from swift_stvg.sources import SOURCES
+from swift_stvg.tubes import answer_tube, read_tubes
 
 Key = tuple[str, str]
-"""Dataset and id: what one ground-truth sample is known by."""
+"""Subset and id: what one ground-truth sample is known by."""
 NO_LINE = 0
 MISSING, NO_ROW, OTHER_ANNOTATION = "missing", "no row", "other annotation"
 COUNT_ZERO = frozenset({MISSING, "unparsable", "inconsistent", NO_ROW, OTHER_ANNOTATION})
 """Reasons for which a sample counts 0; for others, something of a file is set aside that belongs to no sample."""
+
+
+def subset(dataset: str, split: str) -> str:
+    """Name of the subset that a row's id is unique in: the whole one for `vidstg:test_declarative`, and for a file its
+    name, wherever it lies."""
+    source = SOURCES.get(dataset)
+    if source is not None and not source.splits:
+        split = Path(split).name
+    elif source is not None and split in source.splits:
+        split = split.partition("_")[0]
+    return f"{dataset}:{split}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +45,14 @@ class Problem:
     Attributes:
         reason: short fixed phrase, under which it is counted.
         detail: what was seen.
-        id: of the sample, where known.
+        subset, id: of the sample, where known.
         line: of the file, from 1; 0 where there is none.
         response: what the model wrote.
     """
 
     reason: str
     detail: str
+    subset: str | None = None
     id: str | None = None
     line: int = NO_LINE
     response: str | None = None
@@ -56,7 +72,8 @@ class Tubes:
     """Predictions of a file of tubes.
 
     Attributes:
-        name: path of the file.
+        name: as it is called in tables.
+        path: of the file.
         ids: (B,) all that the file holds.
         tubes: by id.
         faults: why an entry makes no tube, by id.
@@ -64,6 +81,7 @@ class Tubes:
     """
 
     name: str
+    path: str
     ids: list[str]
     tubes: dict[str, Tube]
     faults: dict[str, tuple[str, str]]
@@ -76,11 +94,11 @@ class Tubes:
         again = [
             Problem("repeated", f"the key {name!r} stands there again; the last value counts") for name in repeated
         ]
-        return cls(str(path), [*tubes, *faults], tubes, faults, again)
+        return cls(path.name, str(path), [*tubes, *faults], tubes, faults, again)
 
-    def keys(self, dataset: str) -> list[Key]:
-        """(B,) of the predictions, which are for samples of `dataset`."""
-        return [(dataset, name) for name in self.ids]
+    def keys(self, subset: str) -> list[Key]:
+        """(B,) of the predictions, which are for samples of `subset`."""
+        return [(subset, name) for name in self.ids]
 
     def fault(self, i: int, partial: bool) -> tuple[str, str] | None:
         """Why prediction `i` counts 0; None if it is scored."""
@@ -108,7 +126,8 @@ class Answers:
     """Completions with the contracts of their rows, as `swift infer` writes them.
 
     Attributes:
-        name: path of the file.
+        name: as it is called in tables.
+        path: of the file, or what stands in its place.
         batch: the answers.
         responses: (B,) what was written.
         lines: (B,) line of each in the file.
@@ -117,6 +136,7 @@ class Answers:
     """
 
     name: str
+    path: str
     batch: Batch
     responses: list[str]
     lines: list[int]
@@ -138,9 +158,10 @@ class Answers:
                 problems.append(found)
                 continue
             response, contract, video = found
-            first = seen.setdefault((contract.dataset, contract.id), line)
+            key = (subset(contract.dataset, contract.split), contract.id)
+            first = seen.setdefault(key, line)
             if first != line:
-                problems.append(Problem("repeated", f"stands in line {first} already, which counts", contract.id, line))
+                problems.append(Problem("repeated", f"stands in line {first} already, which counts", *key, line))
                 continue
             if rows:
                 _same_settings(path, rows[0], (line, contract))
@@ -152,7 +173,8 @@ class Answers:
             )
         responses = [response for _, _, response, _ in rows]
         return cls(
-            name=str(path),
+            name=path.name,
+            path=str(path),
             batch=Batch(responses, [contract for _, contract, _, _ in rows]),
             responses=responses,
             lines=[line for line, _, _, _ in rows],
@@ -172,22 +194,24 @@ class Answers:
             try:
                 contracts.append(make_contract(sample, VideoInfo.nominal(sample), settings))
             except (RowError, VideoError) as error:
-                problems.append(Problem(NO_ROW, str(error), sample.id))
+                problems.append(Problem(NO_ROW, str(error), subset(sample.dataset, sample.split), sample.id))
         if not contracts:
             raise DataError(f"no row can be made of the ground truth; {problems[0]}")
         responses = [c.format.render(c.answer) for c in contracts]
         name = f"oracle, index {settings.index_unit}"
         none = [NO_LINE] * len(contracts)
-        return cls(name, Batch(responses, contracts), responses, none, [""] * len(contracts), problems)
+        return cls(
+            name, "the ground truth", Batch(responses, contracts), responses, none, [""] * len(contracts), problems
+        )
 
     @property
     def settings(self) -> Settings:
         """Those that all rows were made with."""
         return self.batch.contracts[0].settings
 
-    def keys(self, dataset: str) -> list[Key]:
+    def keys(self, _: str) -> list[Key]:
         """(B,) of the answers, as their rows have them."""
-        return [(contract.dataset, contract.id) for contract in self.batch.contracts]
+        return [(subset(contract.dataset, contract.split), contract.id) for contract in self.batch.contracts]
 
     def fault(self, i: int, partial: bool) -> tuple[str, str] | None:
         """Why answer `i` counts 0; None if it is scored.
@@ -205,11 +229,15 @@ class Answers:
     def mismatch(self, i: int, sample: Sample) -> tuple[str, str] | None:
         """Why the row of answer `i` cannot have been made from this sample; None if it can."""
         contract = self.batch.contracts[i]
-        inside, _ = event_on_grid(contract.annotated, sample.span_frames)
-        span = (int(inside[0]), int(inside[-1]))
-        if span == contract.span:
-            return None
-        return OTHER_ANNOTATION, f"its row has the event at {contract.span}, the annotation at {span}"
+        try:
+            span, index, boxes_xyxy = truth_on_grid(sample, contract.annotated, contract.scale_wh)
+        except RowError as error:
+            return OTHER_ANNOTATION, f"the annotation gives no row: {error}"
+        if span != contract.span:
+            return OTHER_ANNOTATION, f"its row has the event at {contract.span}, the annotation at {span}"
+        if not np.array_equal(index, contract.index) or np.abs(boxes_xyxy - contract.boxes_xyxy).max() > 1:
+            return OTHER_ANNOTATION, "its row has other boxes than the annotation"
+        return None
 
     def tube(self, i: int, sample: Sample, part: str) -> Tube:
         """What answer `i`, with its final or its think boxes, means on the frames of its sample."""
@@ -235,8 +263,8 @@ def read_predictions(path: Path) -> Answers | Tubes:
     Raises:
         DataError: the file is missing or neither.
     """
-    if not path.is_file():
-        raise DataError(f"no file {path}")
+    if not os.path.isfile(path):  # False, where Path.is_file raises, for names that cannot be
+        raise DataError(f"no file {str(path)!r:.200}")
     if path.suffix == ".jsonl":
         return Answers.read(path)
     if path.suffix == ".json":
@@ -246,7 +274,11 @@ def read_predictions(path: Path) -> Answers | Tubes:
 
 def _lines(path: Path) -> Iterator[tuple[int, Problem | tuple[str, Contract, str]]]:
     """(line, what it holds) of a result file."""
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    with file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
@@ -255,23 +287,23 @@ def _lines(path: Path) -> Iterator[tuple[int, Problem | tuple[str, Contract, str
             except (ValueError, RecursionError) as error:
                 yield number, Problem("unreadable line", f"no JSON, cut off? {error}", line=number)
                 continue
+            if not isinstance(data, dict) or "stvg" not in data:
+                detail = "no result of `swift infer` with its row's `stvg` column"
+                yield number, Problem("not an answer", detail, line=number)
+                continue
             try:
                 yield number, (_response(data), Contract.from_json(data["stvg"]), _video(data))
-            except (KeyError, TypeError) as error:
-                detail = f"no result of `swift infer` with its row's `stvg` column: {error!r}"
-                yield number, Problem("not an answer", detail, line=number)
             except DataError as error:
                 yield number, Problem("not an answer", str(error), line=number)
 
 
-def _response(data: Any) -> str:
-    response = data["response"]
-    if not isinstance(response, str):
-        raise TypeError(f"`response` is no text but {response!r:.60}")
-    return response
+def _response(data: dict[str, Any]) -> str:
+    """What the model wrote; nothing, which counts 0, where the file has no text."""
+    response = data.get("response")
+    return response if isinstance(response, str) else ""
 
 
-def _video(data: Any) -> str:
+def _video(data: dict[str, Any]) -> str:
     videos = data.get("videos")
     return str(videos[0]) if isinstance(videos, list) and videos else ""
 

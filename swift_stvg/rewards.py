@@ -65,7 +65,7 @@ class Batch:
     @cached_property
     def faults(self) -> list[tuple[str, str] | None]:
         """Why each answer gives no tube, as `Answer.fault` says; None for those that do."""
-        return [a.fault(c.timeline.size) for a, c in zip(self.answers, self.contracts, strict=True)]
+        return [a.fault(c.timeline.size, c.scale_wh) for a, c in zip(self.answers, self.contracts, strict=True)]
 
     @cached_property
     def complete(self) -> npt.NDArray[np.bool_]:
@@ -241,6 +241,6 @@ REWARDS: dict[str, Callable[[Batch], FloatArray]] = {
     "stvg_spatial_l1": spatial_l1_reward,
     "stvg_tiou": tiou,
     "stvg_viou": viou,
-    **{f"stvg_viou@{r:g}": partial(_viou_above, threshold=r) for r in THRESHOLDS},
+    **{f"stvg_viou@{r}": partial(_viou_above, threshold=r) for r in THRESHOLDS},
 }
 """Rewards and logged metrics by the name under which ms-swift knows them."""

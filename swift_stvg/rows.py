@@ -24,7 +24,7 @@ from swift_stvg.records import Sample, VideoInfo
 from swift_stvg.settings import Settings
 from swift_stvg.timeline import Timeline, annotated_clip, annotated_frames
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 VIDEO_KEY = "stvg_video"
 """Key of `chat_template_kwargs` under which a row tells the template about its video."""
 
@@ -105,7 +105,6 @@ class Contract:
         )
 
     @staticmethod
-    @lru_cache(maxsize=256)
     def from_json(text: str) -> Contract:
         """Read what `to_json` wrote.
 
@@ -113,44 +112,36 @@ class Contract:
             DataError: the text is not such a contract, or one of another version.
         """
         if not isinstance(text, str):
-            raise DataError(f"the `stvg` column must hold the text of a row contract, got {text!r}")
-        try:
-            data = json.loads(text)
-            if data["v"] != CONTRACT_VERSION:
-                raise DataError(
-                    f"the `stvg` column has contract version {data['v']}, this package reads version "
-                    f"{CONTRACT_VERSION}: make the rows again with this version of swift-stvg"
-                )
-            boxes = np.array(data["boxes"], dtype=np.float64).reshape(-1, 5)
-            frames = np.array(data["frames"], dtype=np.int64)
-            settings = _settings(tuple(data["settings"].items()))
-            index_frames = frames if data["index_frames"] is None else np.array(data["index_frames"], dtype=np.int64)
-            return Contract(
-                id=data["id"],
-                dataset=data["dataset"],
-                split=data["split"],
-                query=data["query"],
-                category=data["category"],
-                settings=settings,
-                size_wh=_pair(data["size_wh"]),
-                source_wh=_pair(data["source_wh"]),
-                timeline=Timeline(
-                    frames,
-                    np.array(data["times_s"], dtype=np.float64),
-                    data["clip_start_s"],
-                    data["interval_s"],
-                    settings.index_unit,
-                    index_frames,
-                ),
-                annotated=index_frames if data["annotated"] is None else np.array(data["annotated"], dtype=np.int64),
-                span=_pair(data["span"]),
-                index=boxes[:, 0].astype(np.int64),
-                boxes_xyxy=boxes[:, 1:],
-            )
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"the `stvg` column does not hold a row contract ({error!r}): {text[:80]!r}") from None
+            raise DataError(f"the `stvg` column must hold the text of a row contract, got {text!r:.80}")
+        return _read_contract(text)
+
+    def _fault(self) -> str | None:
+        """What a row cannot say."""
+        line, (first, last) = self.timeline, self.span
+        names = [self.id, self.dataset, self.split, self.query]
+        if not all(isinstance(name, str) for name in names) or not isinstance(self.category, str | None):
+            return "names that are no text"
+        if not all(0 < side <= 1 << 20 for side in (*self.size_wh, *self.source_wh)):
+            return f"frames of {self.size_wh} and {self.source_wh} pixels"
+        lists = (line.frames, line.times_s, line.index_frames, self.annotated)
+        if {array.ndim for array in lists} != {1} or not (
+            0 < len(line.frames) == len(line.times_s) and line.size == len(self.annotated) > 0
+        ):
+            return "frames, times and indices that differ in number"
+        if not (np.diff(line.frames) > 0).all() or not (np.diff(self.annotated) >= 0).all() or self.annotated[0] < 0:
+            return "frames that are not in order"
+        if not np.isfinite([*line.times_s, line.clip_start_s, line.interval_s]).all() or line.interval_s <= 0:
+            return "times that are no times"
+        if not 0 <= first <= last < line.size:
+            return f"the event at {self.span} of {line.size} indices"
+        inside = (self.index >= first) & (self.index <= last)
+        if not (len(self.index) > 0 and inside.all() and (np.diff(self.index) > 0).all()):
+            return "boxes that are not in order within the event"
+        if not (self.boxes_xyxy[:, :2] < self.boxes_xyxy[:, 2:]).all():
+            return "boxes without an area"
+        if not ((self.boxes_xyxy >= 0) & (self.boxes_xyxy <= (*self.scale_wh, *self.scale_wh))).all():
+            return "boxes outside the frame"
+        return None
 
 
 def frame_size(source_wh: tuple[int, int], max_side: int, multiple: int) -> tuple[int, int]:
@@ -210,22 +201,8 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
         unit=settings.index_unit,
     )
     shown = numbers[timeline.index_frames]  # (size,) annotated frame of each index
-    inside, between_samples = event_on_grid(shown, sample.span_frames)
-    tube_frames, tube_xyxy = sample.usable_tube()
-    if len(tube_frames) == 0:
-        raise RowError(
-            "no usable box", f"none of {len(sample.tube_frames)} has an area inside the frame, row {sample.id}"
-        )
-    # of an event between two samples the nearest index stands for it, and the nearest box for the object
-    position = np.abs(tube_frames[None, :] - shown[inside][:, None]).argmin(axis=1)  # (I, K) -> (I,)
-    has_box = (tube_frames[position] == shown[inside]) | between_samples
-    if not has_box.any():
-        raise RowError(
-            "no box on a sampled frame",
-            f"{len(tube_frames)} boxes in frames [{sample.span_frames[0]}, {sample.span_frames[1]}), none among the "
-            f"sampled {shown[inside].tolist()}, row {sample.id}",
-        )
     size_wh = frame_size(video.size_wh, settings.max_side, settings.side_multiple)
+    span, index, boxes_xyxy = truth_on_grid(sample, shown, settings.answer_format.scale_wh(size_wh))
     return Contract(
         id=sample.id,
         dataset=sample.dataset,
@@ -237,29 +214,49 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
         source_wh=video.size_wh,
         timeline=timeline,
         annotated=shown,
-        span=(int(inside[0]), int(inside[-1])),
-        index=inside[has_box],
-        boxes_xyxy=_on_text_grid(
-            tube_xyxy[position[has_box]], sample.size_wh, settings.answer_format.scale_wh(size_wh)
-        ),
+        span=span,
+        index=index,
+        boxes_xyxy=boxes_xyxy,
     )
 
 
-def event_on_grid(annotated: IntArray, span_frames: tuple[int, int]) -> tuple[IntArray, bool]:
-    """Indices during which an event is annotated: those inside it, or the nearest one if it lies between two.
+def truth_on_grid(
+    sample: Sample, annotated: IntArray, scale_wh: tuple[int, int]
+) -> tuple[tuple[int, int], IntArray, FloatArray]:
+    """The ground truth of a sample as an answer can say it.
 
     Args:
+        sample: the annotation.
         annotated: (size,) annotated frame that each index points at.
-        span_frames: the event, [first, end).
+        scale_wh: extent of the text's coordinates.
 
     Returns:
-        The indices (I,), I >= 1, consecutive; and whether the event lies between two.
+        The closed span of the indices inside the event, or the nearest one of an event between two; the indices (M,) in
+        it that have a box, of an event between two the nearest box; and the boxes (M, 4), whole numbers.
+
+    Raises:
+        RowError: no box can be learned from, or none lies on an index.
     """
-    first, end = span_frames
+    first, end = sample.span_frames
     inside = np.flatnonzero((annotated >= first) & (annotated < end))
-    if len(inside):
-        return inside, False
-    return np.array([np.abs(annotated - np.clip(annotated, first, end - 1)).argmin()]), True
+    between = len(inside) == 0
+    if between:
+        inside = np.array([np.abs(annotated - np.clip(annotated, first, end - 1)).argmin()])
+    frames, boxes_xyxy = sample.usable_tube()
+    if len(frames) == 0:
+        raise RowError(
+            "no usable box", f"none of {len(sample.tube_frames)} has an area inside the frame, row {sample.id}"
+        )
+    position = np.abs(frames[None, :] - annotated[inside][:, None]).argmin(axis=1)  # (I, K) -> (I,)
+    has_box = (frames[position] == annotated[inside]) | between
+    if not has_box.any():
+        raise RowError(
+            "no box on a sampled frame",
+            f"{len(frames)} boxes in frames [{first}, {end}), none among the sampled {annotated[inside].tolist()}, "
+            f"row {sample.id}",
+        )
+    boxes_on_grid = _on_text_grid(boxes_xyxy[position[has_box]], sample.size_wh, scale_wh)
+    return (int(inside[0]), int(inside[-1])), inside[has_box], boxes_on_grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +322,53 @@ def _on_text_grid(boxes_xyxy: FloatArray, size_wh: tuple[int, int], scale_wh: tu
     boxes = np.rint(boxes_xyxy * (limit / np.array([*size_wh, *size_wh])))
     low = np.minimum(boxes[:, :2], limit[:2] - 1)
     return np.concatenate([low, np.maximum(boxes[:, 2:], low + 1)], axis=1)
+
+
+@lru_cache(maxsize=256)
+def _read_contract(text: str) -> Contract:
+    try:
+        data = json.loads(text)
+        if data["v"] != CONTRACT_VERSION:
+            raise DataError(
+                f"the `stvg` column has contract version {data['v']}, this package reads version "
+                f"{CONTRACT_VERSION}: make the rows again with this version of swift-stvg"
+            )
+        boxes = np.array(data["boxes"], dtype=np.float64).reshape(-1, 5)
+        if not np.array_equal(boxes, np.rint(boxes)):  # NaN is not
+            raise DataError(f"the `stvg` column holds boxes that are not whole numbers: {text[:80]!r}")
+        frames = np.array(data["frames"], dtype=np.int64)
+        settings = _settings(tuple(data["settings"].items()))
+        index_frames = frames if data["index_frames"] is None else np.array(data["index_frames"], dtype=np.int64)
+        contract = Contract(
+            id=data["id"],
+            dataset=data["dataset"],
+            split=data["split"],
+            query=data["query"],
+            category=data["category"],
+            settings=settings,
+            size_wh=_pair(data["size_wh"]),
+            source_wh=_pair(data["source_wh"]),
+            timeline=Timeline(
+                frames,
+                np.array(data["times_s"], dtype=np.float64),
+                data["clip_start_s"],
+                data["interval_s"],
+                settings.index_unit,
+                index_frames,
+            ),
+            annotated=index_frames if data["annotated"] is None else np.array(data["annotated"], dtype=np.int64),
+            span=_pair(data["span"]),
+            index=boxes[:, 0].astype(np.int64),
+            boxes_xyxy=boxes[:, 1:],
+        )
+        fault = contract._fault()
+        if fault is not None:
+            raise DataError(f"the `stvg` column holds {fault}: {text[:80]!r}")
+        return contract
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"the `stvg` column does not hold a row contract ({error!r}): {text[:80]!r}") from None
 
 
 @lru_cache(maxsize=64)

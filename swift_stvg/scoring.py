@@ -17,15 +17,14 @@ import numpy.typing as npt
 
 from swift_stvg import __version__
 from swift_stvg.errors import DataError
-from swift_stvg.geometry import FloatArray, IntArray, box_areas
+from swift_stvg.geometry import FloatArray, IntArray, box_areas, clip_boxes
 from swift_stvg.metrics import RESAMPLES, THRESHOLDS, bootstrap_intervals, per_sample
 from swift_stvg.protocols import PROTOCOLS, Scores, evaluate
-from swift_stvg.records import Sample
-from swift_stvg.results import COUNT_ZERO, MISSING, NO_ROW, Answers, Key, Problem, Tubes
+from swift_stvg.records import Sample, Tube
+from swift_stvg.results import COUNT_ZERO, MISSING, NO_ROW, Answers, Key, Problem, Tubes, subset
 from swift_stvg.rewards import REWARDS, boxes_siou, boxes_viou, temporal_reward
 from swift_stvg.rows import Contract
 from swift_stvg.sources.report import LoadReport
-from swift_stvg.tubes import Tube
 
 SCHEMA = 1
 NATIVE = "native"
@@ -48,12 +47,13 @@ class GroundTruth:
 
     Attributes:
         name: dataset and subset; None if it is the rows of the result files themselves.
-        keys: (N,) dataset and id.
+        keys: (N,) subset and id.
         samples: (N,) the annotation; None if only the rows are known.
         contracts: (N,) a row of each sample; None if only the annotation is known.
         videos: (N,) what intervals resample.
         query, category: (N,) kinds of sentence and of object.
         excluded: annotations that cannot be scored, by reason: how many, and an example.
+        notes: what is worth knowing of the others, likewise.
     """
 
     name: str | None
@@ -64,6 +64,7 @@ class GroundTruth:
     query: list[str]
     category: list[str]
     excluded: Mapping[str, tuple[int, str]]
+    notes: Mapping[str, tuple[int, str]]
 
     @classmethod
     def of_samples(cls, name: str, samples: list[Sample], report: LoadReport) -> GroundTruth:
@@ -77,13 +78,14 @@ class GroundTruth:
 
         return cls(
             name=name,
-            keys=[(s.dataset, s.id) for s in samples],
+            keys=[(subset(s.dataset, s.split), s.id) for s in samples],
             samples=samples,
             contracts=None,
             videos=[str(s.video) for s in samples],
             query=[s.query for s in samples],
             category=[s.category or "unknown" for s in samples],
             excluded=report.dropped,
+            notes=report.notes | _without_area(samples),
         )
 
     @classmethod
@@ -103,7 +105,8 @@ class GroundTruth:
                     "annotation's frames"
                 )
             for line, contract, video in zip(system.lines, system.batch.contracts, system.videos, strict=True):
-                _, known = rows.setdefault((contract.dataset, contract.id), (video or contract.id, contract))
+                key = (subset(contract.dataset, contract.split), contract.id)
+                _, known = rows.setdefault(key, (video or contract.id, contract))
                 if known.span != contract.span or not np.array_equal(known.boxes_xyxy, contract.boxes_xyxy):
                     raise DataError(
                         f"line {line} of {system.name}, id {contract.id}: its row holds another ground truth than the "
@@ -119,6 +122,7 @@ class GroundTruth:
             query=[c.query for c in contracts],
             category=[c.category or "unknown" for c in contracts],
             excluded={},
+            notes={},
         )
 
     def __len__(self) -> int:
@@ -188,7 +192,7 @@ class Scored:
         self._made: dict[str, list[Tube | None]] = {}
         place = {key: i for i, key in enumerate(truth.keys)}
         keys = system.keys(truth.keys[0][0])
-        unexplained = set(place) - {(truth.keys[0][0], p.id) for p in system.set_aside if p.reason == NO_ROW}
+        unexplained = set(place) - {(p.subset, p.id) for p in system.set_aside if p.reason == NO_ROW}
         rows, samples = [], []
         for row, key in enumerate(keys):
             i = place.get(key)
@@ -203,13 +207,13 @@ class Scored:
                 rows.append(row)
                 samples.append(i)
             elif fault is not None:
-                self.problems.append(Problem(*fault, key[1], system.line(row), system.response(row)))
+                self.problems.append(Problem(*fault, *key, system.line(row), system.response(row)))
         if not any(key in place for key in keys):
             raise DataError(
                 f"none of the {len(keys)} ids of {system.name} is in {truth.name}; the first is {' '.join(keys[0])}, "
                 f"{truth.name} has {' '.join(truth.keys[0])}"
             )
-        self.problems += [Problem(MISSING, "no prediction", key[1]) for key in truth.keys if key in unexplained]
+        self.problems += [Problem(MISSING, "no prediction", *key) for key in truth.keys if key in unexplained]
         self._rows = np.array(rows, dtype=np.int64)  # (S,) predictions that are scored
         self._samples = np.array(samples, dtype=np.int64)  # (S,) the samples they are for
 
@@ -314,6 +318,7 @@ def score(
     if not applicable:
         raise DataError("; ".join(f"{name} cannot apply: {reason}" for name, reason in inapplicable.items()))
     groups = np.unique(truth.videos, return_inverse=True)[1]
+    facets = [(name, truth.facet(name)) for name in by]
     report = {
         "schema": SCHEMA,
         "swift_stvg": __version__,
@@ -322,7 +327,9 @@ def score(
             "splits": truth.splits,
             "samples": len(truth),
             "videos": int(groups.max()) + 1,
-            "excluded": {reason: {"count": n, "example": example} for reason, (n, example) in truth.excluded.items()},
+            "queries": dict(Counter(truth.query)),
+            "excluded": _counted(truth.excluded),
+            "notes": _counted(truth.notes),
         },
         "how": {
             "intervals": f"95% percentile bootstrap, {RESAMPLES} resamples of the videos, paired in differences",
@@ -335,7 +342,7 @@ def score(
             {
                 "protocol": name,
                 "description": ALL_PROTOCOLS[name],
-                "rows": _with_intervals(_rows(name, scored, truth, by, thresholds), groups),
+                "rows": _with_intervals(_rows(name, scored, facets, thresholds), groups),
             }
             for name in applicable
         ],
@@ -377,13 +384,14 @@ def _other_grid(first: Answers, other: Answers) -> str:
 def _facts(scored: Scored, groups: IntArray) -> dict[str, Any]:
     """What is known of a system beside its metrics."""
     system = scored.system
-    facts: dict[str, Any] = {"name": scored.name, "counts": scored.counts, "reasons": scored.reasons}
+    facts: dict[str, Any] = {"name": scored.name, "file": system.path, "counts": scored.counts}
+    facts["reasons"] = scored.reasons
     if isinstance(system, Answers):
         facts["settings"] = system.settings.to_texts()
         if system.settings.think:
             reward = scored.think_reward()
-            low, high = bootstrap_intervals(reward[:, None], groups)
-            facts["think_reward"] = [float(reward.mean()), float(low[0]), float(high[0])]
+            low, high = bootstrap_intervals(reward[:, None], np.ones((len(reward), 1), dtype=bool), groups)
+            facts["think_reward"] = [float(reward.mean()), *_ends(low[0], high[0])]
     return facts
 
 
@@ -391,11 +399,13 @@ _Row = tuple[dict[str, Any], dict[str, FloatArray], _Mask]
 
 
 def _rows(
-    protocol: str, systems: Sequence[Scored], truth: GroundTruth, by: Sequence[str], thresholds: Sequence[float]
+    protocol: str,
+    systems: Sequence[Scored],
+    facets: Sequence[tuple[str, list[tuple[str, _Mask]]]],
+    thresholds: Sequence[float],
 ) -> list[_Row]:
     """(labels, metrics (N,) each, members (N,)) of each row of a table."""
-    everything = np.ones(len(truth), dtype=bool)
-    facets = [(name, truth.facet(name)) for name in by]
+    by = [name for name, _ in facets]
     groups = [(name, label, members) for name, parts in facets if len(parts) > 1 for label, members in parts]
     rows: list[_Row] = []
 
@@ -410,6 +420,7 @@ def _rows(
         return per_sample(scores.tiou, scores.viou, scores.siou, thresholds)
 
     final = [metrics_of(system, "pred") for system in systems]
+    everything = np.ones(len(final[0]["m_tIoU"]), dtype=bool)
     for system, metrics in zip(systems, final, strict=True):
         add(metrics, everything, by, system=system.name, part="pred")
     for system, metrics in zip(systems, final, strict=True):
@@ -429,11 +440,32 @@ def _minus(metrics: dict[str, FloatArray], others: dict[str, FloatArray]) -> dic
 
 
 def _with_intervals(rows: list[_Row], groups: IntArray) -> list[dict[str, Any]]:
-    """The rows of a table as JSON data, each metric with the ends of its interval."""
-    columns = [np.where(members, values, np.nan) for _, metrics, members in rows for values in metrics.values()]
-    low, high = bootstrap_intervals(np.stack(columns, axis=1), groups)
-    means = iter(zip((float(np.nanmean(c)) for c in columns), low.tolist(), high.tolist(), strict=True))
+    """The rows of a table as JSON data, each metric with the ends of its interval, None where there is none."""
+    values = np.stack([column for _, metrics, _ in rows for column in metrics.values()], axis=1)
+    members = np.stack([mask for _, metrics, mask in rows for _ in metrics], axis=1)
+    low, high = bootstrap_intervals(values, members, groups)
+    means = (values * members).sum(axis=0) / members.sum(axis=0)
+    figures = iter([float(mean), *_ends(a, b)] for mean, a, b in zip(means, low, high, strict=True))
     return [
-        labels | {"samples": int(members.sum()), "metrics": {name: list(next(means)) for name in metrics}}
-        for labels, metrics, members in rows
+        labels | {"samples": int(mask.sum()), "metrics": {name: next(figures) for name in metrics}}
+        for labels, metrics, mask in rows
     ]
+
+
+def _ends(low: float, high: float) -> list[float | None]:
+    return [None if np.isnan(end) else float(end) for end in (low, high)]
+
+
+def _counted(found: Mapping[str, tuple[int, str]]) -> dict[str, dict[str, Any]]:
+    return {reason: {"count": n, "example": example} for reason, (n, example) in found.items()}
+
+
+def _without_area(samples: Sequence[Sample]) -> dict[str, tuple[int, str]]:
+    """Samples whose annotation holds boxes that score 0 even against themselves."""
+    owner = np.repeat(np.arange(len(samples)), [len(s.tube_frames) for s in samples])
+    sizes_wh = np.array([s.size_wh for s in samples], dtype=np.float64)[owner]  # (K, 2)
+    areas = box_areas(clip_boxes(np.concatenate([s.tube_xyxy for s in samples]), sizes_wh))
+    poor = np.unique(owner[areas <= 0])
+    if len(poor) == 0:
+        return {}
+    return {"events with annotated boxes that have no area in the frame": (len(poor), f"row {samples[poor[0]].id}")}

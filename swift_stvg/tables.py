@@ -62,6 +62,8 @@ def _preamble(report: dict[str, Any]) -> list[str]:
     ]
     for reason, found in truth["excluded"].items():
         lines.append(f"  not in the ground truth: {found['count']} x {reason}, e.g. {found['example']}")
+    for note, found in truth["notes"].items():
+        lines.append(f"  note: {found['count']} x {note}, e.g. {found['example']}")
     for system in report["systems"]:
         counts = system["counts"]
         well_formed = (
@@ -73,7 +75,8 @@ def _preamble(report: dict[str, Any]) -> list[str]:
             lines.append(f"  {title}: {found['count']} x {reason}, e.g. {found['example']}")
         if "think_reward" in system:
             mean, low, high = system["think_reward"]
-            lines.append(f"  mean think reward {mean:.3f} [{low:.3f}, {high:.3f}]")
+            interval = "" if low is None else f" [{low:.3f}, {high:.3f}]"
+            lines.append(f"  mean think reward {mean:.3f}{interval}")
         if "settings" in system:
             lines.append("  made with " + ", ".join(f"{name} {value}" for name, value in system["settings"].items()))
     lines.append("; ".join(f"{name}: {value}" for name, value in report["how"].items()) + ".")
@@ -89,10 +92,11 @@ def _label(row: dict[str, Any]) -> str:
     return f"  {row['by']} {row['group']}" if "group" in row else name
 
 
-def _figure(values: Sequence[float], row: dict[str, Any]) -> str:
+def _figure(values: Sequence[float | None], row: dict[str, Any]) -> str:
     sign = "+" if "minus" in row or row["part"] == "pred - think" else ""
-    mean, low, high = (round(100 * value, 1) + 0.0 for value in values)  # + 0.0: no minus before a zero
-    return f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+    # + 0.0: no minus before a zero
+    mean, *ends = (None if value is None else f"{round(100 * value, 1) + 0.0:{sign}.1f}" for value in values)
+    return f"{mean} [{ends[0]}, {ends[1]}]" if ends[0] is not None else f"{mean} [one video]"
 
 
 def _published(report: dict[str, Any], markdown: bool) -> list[str]:
@@ -127,7 +131,7 @@ def _asked(row: dict[str, Any], query: str | None, report: dict[str, Any]) -> bo
     """Whether a row of ours is about this kind of query, or about all if that is all there is."""
     if "group" in row:
         return bool(row["by"] == "query" and row["group"] == query)
-    return query is None or report["ground_truth"]["splits"] == [f"vidstg:test_{query}"]
+    return query is None or set(report["ground_truth"]["queries"]) == {query}
 
 
 def _block(title: str, header: list[str], rows: list[list[str]], markdown: bool) -> str:

@@ -8,7 +8,6 @@ pixels of the annotation, in every frame or in some (those between are interpola
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -18,31 +17,13 @@ import numpy as np
 
 from swift_stvg.answers import BoxList
 from swift_stvg.errors import DataError
-from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
-from swift_stvg.jsonfile import MALFORMED, no_garbage_collection, read_json, whole
-from swift_stvg.records import Sample
+from swift_stvg.geometry import clip_boxes
+from swift_stvg.jsonfile import MALFORMED, RepeatedKeys, no_garbage_collection, read_json, whole
+from swift_stvg.records import LARGEST, MOST_FRAMES, Truth, Tube
 from swift_stvg.rows import Contract
 
-LARGEST = 1e7
-"""Coordinates beyond this are taken for damage."""
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tube:
-    """A predicted span with boxes, given in every frame or in some.
-
-    Attributes:
-        span_frames: first and last native frame, from 0, both included.
-        frames: (K,) native frames that have a box, increasing.
-        boxes_xyxy: (K, 4) in pixels of the annotation; a box that could not be read is NaN.
-    """
-
-    span_frames: tuple[int, int]
-    frames: IntArray
-    boxes_xyxy: FloatArray
-
-
-def answer_tube(span: tuple[int, int], boxes: BoxList | None, contract: Contract, sample: Sample) -> Tube:
+def answer_tube(span: tuple[int, int], boxes: BoxList | None, contract: Contract, sample: Truth) -> Tube:
     """What an answer means on the annotation's frames.
 
     A native frame belongs to the nearest index, as everywhere on the timeline, so the span reaches half an interval
@@ -80,18 +61,19 @@ def read_tubes(path: Path) -> tuple[dict[str, Tube], dict[str, tuple[str, str]],
 
     Returns:
         The tubes by id; "unparsable" or "inconsistent" with a reason for the ids whose entry makes no tube; and the
-        keys that the file holds more than once, of which the last value counts.
+        ids that the file holds more than once, of which the last one counts.
 
     Raises:
-        DataError: the file is missing, no JSON, or no object.
+        DataError: the file is missing, no JSON, or no object of ids.
     """
     clean = _read_clean(path)
-    if clean is not None:
+    if clean:
         return clean, {}, []
-    repeated: list[str] = []
-    content = read_json(path, repeated)
-    if not isinstance(content, dict):
-        raise DataError(f"{path} must hold an object of ids, got {type(content).__name__}")
+    content = read_json(path, keep_repeated=True)
+    if not isinstance(content, dict) or not content:
+        raise DataError(
+            f"{path} must hold an object with at least one id, got {type(content).__name__} {content!r:.20}"
+        )
     tubes: dict[str, Tube] = {}
     faults: dict[str, tuple[str, str]] = {}
     for name, entry in content.items():
@@ -104,7 +86,7 @@ def read_tubes(path: Path) -> tuple[dict[str, Tube], dict[str, tuple[str, str]],
             faults[name] = "inconsistent", f"`span_frames` {list(tube.span_frames)} runs backwards"
         else:
             tubes[name] = tube
-    return tubes, faults, repeated
+    return tubes, faults, content.repeated if isinstance(content, RepeatedKeys) else []
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -127,7 +109,7 @@ def _read_clean(path: Path) -> dict[str, Tube] | None:
             frames = np.fromiter(every_frame, dtype=np.int64, count=n_boxes)
             boxes_xyxy = np.fromiter(numbers, dtype=np.float64, count=4 * n_boxes).reshape(-1, 4)
             spans = np.array([entry.span_frames for entry in entries.values()], dtype=np.int64).reshape(-1, 2)
-    except (OSError, OverflowError, msgspec.MsgspecError):
+    except (OSError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
         return None
     starts = np.cumsum([0, *counts])
     steps = np.diff(frames, prepend=-1)
@@ -135,9 +117,9 @@ def _read_clean(path: Path) -> dict[str, Tube] | None:
     if not (
         (steps > 0).all()
         and (np.abs(boxes_xyxy) <= LARGEST).all()
-        and ((spans >= 0) & (spans < 1e9)).all()
+        and ((spans >= 0) & (spans <= MOST_FRAMES)).all()
         and (spans[:, 0] <= spans[:, 1]).all()
-        and (frames >= 0).all()
+        and ((frames >= 0) & (frames <= MOST_FRAMES)).all()
     ):
         return None
     return {
@@ -149,6 +131,9 @@ def _read_clean(path: Path) -> dict[str, Tube] | None:
 def _tube(entry: Any) -> Tube:
     first, last = (whole(frame) for frame in entry["span_frames"])
     boxes = entry["boxes"]
+    for part in (entry, boxes):
+        if isinstance(part, RepeatedKeys):
+            raise ValueError(f"{part.repeated[0]!r} stands there twice")
     frames = np.fromiter(map(int, boxes), dtype=np.int64, count=len(boxes))
     boxes_xyxy = np.array(list(boxes.values()), dtype=np.float64).reshape(-1, 4)
     if len(boxes_xyxy) != len(frames):
@@ -157,8 +142,9 @@ def _tube(entry: Any) -> Tube:
     if not usable.all():
         wrong = int(np.flatnonzero(~usable)[0])
         raise ValueError(f"the box of frame {frames[wrong]} is {boxes_xyxy[wrong].tolist()}: no pixels")
-    if min(first, int(frames.min(initial=0))) < 0:
-        raise ValueError("frames count from 0")
+    numbers = [first, last, int(frames.min(initial=0)), int(frames.max(initial=0))]
+    if min(numbers) < 0 or max(numbers) > MOST_FRAMES:
+        raise ValueError(f"frames count from 0, to {MOST_FRAMES} at most")
     steps = np.diff(frames)
     if not (steps > 0).all():
         order = np.argsort(frames)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.metrics import bootstrap_intervals, per_sample, summarise
 
 
@@ -27,9 +28,13 @@ def test_nothing_to_average_is_an_error(tiou: list[float], viou: list[float]) ->
         per_sample(np.array(tiou), np.array(viou))
 
 
+def intervals(values: FloatArray, groups: IntArray) -> tuple[FloatArray, FloatArray]:
+    return bootstrap_intervals(values, np.ones(values.shape, dtype=bool), groups)
+
+
 def test_intervals_are_those_of_the_normal_approximation() -> None:
     values = np.random.default_rng(1).normal(0.5, 0.2, 2000)
-    (low,), (high,) = bootstrap_intervals(values[:, None], np.arange(2000))
+    (low,), (high,) = intervals(values[:, None], np.arange(2000))
     half = 1.96 * values.std() / 2000**0.5
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=half / 10)
 
@@ -37,8 +42,8 @@ def test_intervals_are_those_of_the_normal_approximation() -> None:
 def test_intervals_resample_groups() -> None:
     """Ten sentences with the same score on each of 50 videos say no more than 50 sentences."""
     scores = np.random.default_rng(2).random(50)
-    alone = bootstrap_intervals(scores[:, None], np.arange(50))
-    repeated = bootstrap_intervals(np.repeat(scores, 10)[:, None], np.repeat(np.arange(50), 10))
+    alone = intervals(scores[:, None], np.arange(50))
+    repeated = intervals(np.repeat(scores, 10)[:, None], np.repeat(np.arange(50), 10))
     np.testing.assert_allclose(np.concatenate(alone), np.concatenate(repeated))
 
 
@@ -46,23 +51,27 @@ def test_intervals_of_differences_are_paired() -> None:
     rng = np.random.default_rng(3)
     a = rng.random(400)
     b = a + 0.05 + rng.normal(0, 0.01, 400)
-    low, high = bootstrap_intervals(np.stack([a, b, b - a], axis=1), np.arange(400))
+    low, high = intervals(np.stack([a, b, b - a], axis=1), np.arange(400))
     assert low[1] < high[0], "apart they overlap"
     assert 0.048 < low[2] < high[2] < 0.052, "paired they do not"
 
 
 def test_intervals_of_parts() -> None:
-    """A column with NaN is about its other rows; one without a row has none."""
-    values = np.stack(
-        [np.arange(20.0), np.where(np.arange(20) < 10, np.arange(20.0), np.nan), np.full(20, np.nan)], axis=1
-    )
-    low, high = bootstrap_intervals(values, np.arange(20))
+    """A column is about its members only; one with a single group tells nothing about others."""
+    values = np.tile(np.arange(20.0)[:, None], (1, 4))
+    members = np.stack([np.arange(20) < n for n in (20, 10, 1, 0)], axis=1)
+    low, high = bootstrap_intervals(values, members, np.arange(20))
     assert low[0] < 9.5 < high[0]
     assert 0 < low[1] < 4.5 < high[1] < 9
-    assert np.isnan([low[2], high[2]]).all()
+    assert np.isnan([*low[2:], *high[2:]]).all()
+
+
+def test_what_is_no_number_is_never_averaged() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        intervals(np.array([[1.0], [np.nan]]), np.arange(2))
 
 
 def test_intervals_are_repeatable() -> None:
     values = np.random.default_rng(4).random((30, 2))
-    first, again = (bootstrap_intervals(values, np.arange(30)) for _ in range(2))
+    first, again = (intervals(values, np.arange(30)) for _ in range(2))
     np.testing.assert_array_equal(first, again)

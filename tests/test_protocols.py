@@ -15,9 +15,8 @@ import pytest
 from swift_stvg.geometry import FloatArray
 from swift_stvg.metrics import summarise
 from swift_stvg.protocols import PROTOCOLS, evaluate
-from swift_stvg.records import Sample
+from swift_stvg.records import Sample, Tube
 from swift_stvg.sources.hcstvg import read_sample
-from swift_stvg.tubes import Tube
 
 GOLDEN = Path(__file__).parent / "data/golden_hcstvg"
 
@@ -63,16 +62,16 @@ def test_golden(kind: str, protocol: str) -> None:
         assert means[ours] == pytest.approx(expected["mean"][theirs], abs=1e-9)
 
 
-def by_hand(sample: Sample, tube: Tube | None, protocol: str) -> tuple[float, float]:
-    """tIoU and vIoU frame by frame, straight from the protocol's definition."""
+def by_hand(sample: Sample, tube: Tube | None, protocol: str) -> tuple[float, float, float]:
+    """tIoU, vIoU and mean spatial IoU frame by frame, straight from the protocol's definition."""
     if tube is None:
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     shift = 1 if protocol == "tubedetr_as_shipped" and sample.one_based else 0
     width, height = sample.size_wh
     truth = {}
-    for frame, box in zip(sample.tube_frames.tolist(), sample.tube_xyxy.tolist(), strict=True):
-        x1, y1, x2, y2 = box
-        truth[frame + shift] = (x1, y1, min(x2, width), min(y2, height)) if protocol == "cg_stvg" else (x1, y1, x2, y2)
+    for frame, (x1, y1, x2, y2) in zip(sample.tube_frames.tolist(), sample.tube_xyxy.tolist(), strict=True):
+        clipped = protocol == "cg_stvg" and sample.one_based
+        truth[frame + shift] = (x1, y1, min(x2, width), min(y2, height)) if clipped else (x1, y1, x2, y2)
     begin, end = sample.span_frames[0] + shift, sample.span_frames[1] + shift
     if protocol == "cg_stvg":
         end = min(end - sample.one_based, sample.clip[1] - 1)
@@ -101,11 +100,13 @@ def by_hand(sample: Sample, tube: Tube | None, protocol: str) -> tuple[float, fl
         for frame in hull
         if max(begin, p_begin) <= frame < min(end, p_end) and frame in truth and frame in predicted
     )
+    event = [frame for frame in truth if frame in counted or protocol in ("hcstvg_official", "cg_stvg")]
+    spatial = sum(iou(predicted[f], truth[f]) for f in event if f in predicted) / max(len(event), 1)
     if protocol == "hcstvg_official":
         shared = len(set(predicted) & set(truth))
-        return shared / (high - low), total / (high - low)
+        return shared / (high - low), total / (high - low), spatial
     shared = max(0, min(end, p_end) - max(begin, p_begin))
-    return shared / ((end - begin) + (p_end - p_begin) - shared), total / max(len(hull), 1)
+    return shared / ((end - begin) + (p_end - p_begin) - shared), total / max(len(hull), 1), spatial
 
 
 def iou(a: Sequence[float], b: Sequence[float]) -> float:
@@ -154,7 +155,8 @@ def test_whole_datasets_agree_with_a_loop_over_frames(protocol: str) -> None:
     cases = [random_case(rng, i) for i in range(60)]
     scores = evaluate([s for s, _ in cases], [t for _, t in cases], protocol)
     expected = np.array([by_hand(s, t, protocol) for s, t in cases])
-    np.testing.assert_allclose(np.stack([scores.tiou, scores.viou], axis=1), expected, atol=1e-12)
+    found = np.stack([scores.tiou, scores.viou, scores.siou], axis=1)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
     assert (expected > 0).mean() > 0.2
 
 
@@ -198,5 +200,5 @@ def test_boxes_outside_the_span_count_for_the_spatial_mean_only() -> None:
 def test_wrong_calls_are_refused() -> None:
     with pytest.raises(ValueError, match="unknown protocol 'coco'; the protocols are: hcstvg_official"):
         evaluate(samples()[:1], [None], "coco")
-    with pytest.raises(ValueError, match="2 samples but 1 predictions"):
+    with pytest.raises(ValueError, match="2 truths but 1 predictions"):
         evaluate(samples()[:2], [None], "cg_stvg")

@@ -146,8 +146,8 @@ BROKEN = [
     (None, "must hold the text of a row contract, got None"),
     ("", "does not hold a row contract"),
     ("[]", "does not hold a row contract"),
-    ('{"v": 1}', "does not hold a row contract"),
-    ('{"v": 2}', "contract version 2, this package reads version 1"),
+    ('{"v": 2}', "does not hold a row contract"),
+    ('{"v": 1}', "contract version 1, this package reads version 2"),
 ]
 
 

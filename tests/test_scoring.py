@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,10 @@ from swift_stvg.cli import main
 from swift_stvg.records import VideoInfo
 from swift_stvg.rewards import REWARDS, Batch
 from swift_stvg.rows import Contract, make_contract
+from swift_stvg.scoring import AREA_EDGES
 from swift_stvg.settings import Settings
 from swift_stvg.sources import LoadReport, load_samples
-from tests.helpers import answer
+from tests.helpers import answer, contract
 from tests.test_protocols import golden
 
 PREDICTIONS = {"dense": "predictions_dense", "sparse": "predictions_sparse"}
@@ -115,6 +119,7 @@ def test_every_answer_is_accounted_for(root: Path, capsys: pytest.CaptureFixture
     other = json.loads(lines[0]["stvg"]) | {"id": "nobody.mp4"}
     elsewhere = json.loads(lines[7]["stvg"])
     elsewhere["span"] = [elsewhere["span"][0] + 1, elsewhere["span"][1] + 1]
+    elsewhere["boxes"] = [[i + 1, *box] for i, *box in elsewhere["boxes"]]
     lines[7]["stvg"] = json.dumps(elsewhere)
     text = "".join(json.dumps(line) + "\n" for line in lines)
     text += json.dumps({"response": exact[0], "stvg": json.dumps(other)}) + "\n\n"
@@ -125,16 +130,16 @@ def test_every_answer_is_accounted_for(root: Path, capsys: pytest.CaptureFixture
     report = run(capsys, "r.jsonl", "--dataset", "hcstvg_v1:test", "--failures", "f.jsonl")
     (system,) = report["systems"]
     assert {reason: found["count"] for reason, found in system["reasons"].items()} == {
-        "missing": 120 - 11,  # of 12 rows one has no text
+        "missing": 120 - 12,
         "inconsistent": 4,
-        "unparsable": 1,
+        "unparsable": 2,
         "other annotation": 1,
         "unknown id": 1,
         "repeated": 1,
-        "not an answer": 3,
+        "not an answer": 2,
         "unreadable line": 1,
     }
-    assert system["counts"]["scored"] == 12 - 1 - 4 - 1 - 1
+    assert system["counts"]["scored"] == 12 - 4 - 2 - 1
     failures = {(f["reason"], f["line"]): f for f in map(json.loads, (root / "f.jsonl").read_text().splitlines())}
     assert sum(line > 0 for _, line in failures) == 12, "missing ones have no line"
     assert "runs backwards" in failures["inconsistent", 2]["detail"]
@@ -142,7 +147,8 @@ def test_every_answer_is_accounted_for(root: Path, capsys: pytest.CaptureFixture
     assert re.search(r"\d+ boxes for the span", failures["inconsistent", 4]["detail"])
     assert "cannot be read" in failures["inconsistent", 5]["detail"]
     assert "cannot be read" in failures["inconsistent", 6]["detail"], "more digits than a coordinate can have"
-    assert failures["not an answer", 7]["detail"].startswith("no result of `swift infer`")
+    assert failures["unparsable", 7]["id"] == rows[6].id, "a row without a text is an answer that says nothing"
+    assert failures["not an answer", 16]["detail"].startswith("no result of `swift infer`")
     assert failures["other annotation", 8]["id"] == rows[7].id
     assert failures["unknown id", 13]["id"] == "nobody.mp4"
     assert failures["repeated", 15]["detail"] == "stands in line 1 already, which counts"
@@ -213,7 +219,7 @@ def test_think_boxes_against_final_ones(root: Path, capsys: pytest.CaptureFixtur
 
 
 def test_breakdowns_cover_the_samples_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report = run(capsys, "dense.json", "--dataset", "hcstvg_v1:test", "--by", "area", "length", "query", "category")
+    report = run(capsys, "dense.json", "--dataset", "hcstvg_v1:test", "--by", "area,length,query,category")
     for table in report["tables"]:
         for by in ("area", "length"):
             parts = [row for row in table["rows"] if row.get("by") == by]
@@ -260,8 +266,11 @@ def test_provenance(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "splits": ["hcstvg_v1:test"],
         "samples": 120,
         "videos": 120,
+        "queries": {"declarative": 120},
         "excluded": {},
+        "notes": {},
     }
+    assert report["systems"][0]["file"] == "r.jsonl"
     settings = report["systems"][0]["settings"]
     assert (settings["fps"], settings["think"], "data_root" in settings) == ("4.0", "false", False)
     assert all(table["description"] for table in report["tables"])
@@ -332,9 +341,15 @@ def test_what_cannot_be_scored_is_refused(root: Path, capsys: pytest.CaptureFixt
     (root / "empty.jsonl").write_text("")
     (root / "broken.json").write_text('{"a": {')
     truth = ("--dataset", "hcstvg_v1:test")
-    fails(capsys, "give either result files or --oracle")
-    fails(capsys, "give either result files or --oracle", "r.jsonl", "--oracle", "hcstvg_v1:test")
-    fails(capsys, "no file none.jsonl", "none.jsonl")
+    fails(capsys, "give either result files, with --dataset or without, or --oracle")
+    fails(
+        capsys,
+        "give either result files, with --dataset or without, or --oracle",
+        "r.jsonl",
+        "--oracle",
+        "hcstvg_v1:test",
+    )
+    fails(capsys, "no file 'none.jsonl'", "none.jsonl")
     fails(capsys, "r.txt must be a .jsonl file of `swift infer` or a .json file of tubes", "r.txt")
     fails(capsys, "empty.jsonl holds no answer with its row's `stvg` column", "empty.jsonl")
     fails(capsys, "broken.json cannot be read as JSON", "broken.json", *truth)
@@ -361,7 +376,7 @@ def test_what_cannot_be_scored_is_refused(root: Path, capsys: pytest.CaptureFixt
     fails(capsys, r"line 4 of shifted.jsonl, id \S+: its row holds another ground truth", "r.jsonl", "shifted.jsonl")
     fails(
         capsys,
-        "none of the 2 ids of foreign.jsonl is in hcstvg_v1:test; the first is hcstvg_v2 ",
+        "none of the 2 ids of foreign.jsonl is in hcstvg_v1:test; the first is hcstvg_v2:test ",
         "foreign.jsonl",
         *truth,
     )
@@ -369,7 +384,13 @@ def test_what_cannot_be_scored_is_refused(root: Path, capsys: pytest.CaptureFixt
         capsys, "hcstvg_v1 has no subset 'val'; its subsets are: train, test", "r.jsonl", "--dataset", "hcstvg_v1:val"
     )
     fails(capsys, "unknown dataset 'nonsense'", "r.jsonl", "--dataset", "nonsense:test")
-    fails(capsys, "cannot write no/such/folder/report.json", "r.jsonl", "--out", "no/such/folder/report.json")
+    fails(capsys, "a file is given twice", "r.jsonl", "--out", "./r.jsonl")
+    fails(capsys, "a file is given twice", "r.jsonl", "--out", "x", "--failures", "x")
+    fails(capsys, "give either result files", "--oracle", "hcstvg_v1:test", *truth)
+    for name in (".", "/", "r.jsonl/x.json", "x" * 300):
+        fails(capsys, "cannot write", "dense.json", *truth, "--out", name)
+    fails(capsys, "no file 'x+'", "x" * 300 + ".jsonl")
+    fails(capsys, "cannot write 'no/such/folder/report.json'", "r.jsonl", "--out", "no/such/folder/report.json")
     full = run(capsys, "r.jsonl", "four.jsonl", *truth)
     assert "native" in full["not_applicable"], "other grids compare on the annotation's frames only"
     assert figures(full, "tubedetr", system="four.jsonl", part="pred", minus="r.jsonl")["m_tIoU"][0] > 0
@@ -377,10 +398,10 @@ def test_what_cannot_be_scored_is_refused(root: Path, capsys: pytest.CaptureFixt
 
 NO_ANSWERS = [
     ("", "holds no answer with its row's `stvg` column, as `swift infer` writes them$"),
-    ('{"response": "x"}\n', "line 1: no result of `swift infer` with its row's `stvg` column: KeyError"),
+    ('{"response": "x"}\n', "line 1: no result of `swift infer` with its row's `stvg` column$"),
     ('{"response": "x", "stvg": "{}"}\n', "line 1: the `stvg` column does not hold a row contract"),
     ('{"response": "x", "stvg": 7}\n', "line 1: the `stvg` column must hold the text of a row contract, got 7"),
-    ('{"response": "x", "stvg": "{\\"v\\": 9}"}\n', "contract version 9, this package reads version 1"),
+    ('{"response": "x", "stvg": "{\\"v\\": 9}"}\n', "contract version 9, this package reads version 2"),
     ('{"response": "x", "st', "line 1: no JSON, cut off.*Unterminated string"),
     ("[" * 100_000, "line 1: no JSON, cut off"),
     ("\xff", "line 1: no JSON, cut off"),
@@ -409,3 +430,214 @@ def test_markdown_keeps_names_as_they_are(root: Path, capsys: pytest.CaptureFixt
     assert main(["score", "a|b<script>.json", "--dataset", "hcstvg_v1:test", "--format", "markdown"]) == 0
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert table[2].startswith(r"| a\|b\<script\>.json | 120 |")
+
+
+def changed(**facts: Any) -> str:
+    """A contract with some facts replaced."""
+    row: dict[str, Any] = json.loads(contract().to_json())
+    return json.dumps({name: value for name, value in (row | facts).items() if value is not ...})
+
+
+BAD_CONTRACTS: list[tuple[str, dict[str, Any], str]] = [
+    ("id no text", {"id": []}, "names that are no text"),
+    ("category no text", {"category": {}}, "names that are no text"),
+    ("no frames", {"frames": 0}, "differ in number"),
+    ("nested frames", {"frames": [[1, 2]]}, "differ in number"),
+    ("frames backwards", {"frames": [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]}, "frames that are not in order"),
+    ("no annotated frame", {"annotated": []}, "differ in number"),
+    ("no interval", {"interval_s": None}, "does not hold a row contract"),
+    ("an interval of 0", {"interval_s": 0}, "times that are no times"),
+    ("NaN as time", {"clip_start_s": float("nan")}, "times that are no times"),
+    ("negative size", {"size_wh": [-5, 100]}, "frames of"),
+    ("span off the grid", {"span": [2, 12]}, "the event at"),
+    ("no box", {"boxes": []}, "boxes that are not in order within the event"),
+    ("a box off the span", {"boxes": [[9, 20, 20, 60, 60]]}, "boxes that are not in order within the event"),
+    ("NaN in a box", {"boxes": [[2, float("nan"), 20, 60, 60]]}, "boxes that are not whole numbers"),
+    ("a huge box", {"boxes": [[2, 0, 0, 1e300, 1e300]]}, "boxes outside the frame"),
+    ("an inverted box", {"boxes": [[2, 60, 20, 20, 60]]}, "boxes without an area"),
+    ("settings unknown", {"settings": {"fsp": "2"}}, "does not hold a row contract"),
+    ("settings no object", {"settings": 7}, "does not hold a row contract"),
+    ("no span", {"span": ...}, "does not hold a row contract"),
+]
+
+
+@pytest.mark.parametrize(("title", "facts", "message"), BAD_CONTRACTS, ids=[c[0] for c in BAD_CONTRACTS])
+def test_rows_that_cannot_be_are_set_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], title: str, facts: dict[str, Any], message: str
+) -> None:
+    good = {"response": contract().format.render(contract().answer), "stvg": contract().to_json()}
+    path = tmp_path / "r.jsonl"
+    path.write_text(json.dumps(good) + "\n" + json.dumps(good | {"stvg": changed(**facts)}) + "\n")
+    report = run(capsys, str(path), "--by", "query,category,area,length")
+    (found,) = report["systems"][0]["reasons"].values()
+    assert found["example"].startswith("line 2: ")
+    assert message in found["example"], found["example"]
+    assert report["ground_truth"]["samples"] == 1
+
+
+def test_a_row_without_a_response_stays_in_the_denominator(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = write_results(root / "r.jsonl", contracts()[:4])
+    lines[1]["response"] = None
+    del lines[2]["response"]
+    (root / "r.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = run(capsys, "r.jsonl")
+    assert report["ground_truth"]["samples"] == 4
+    assert figures(report, "native", system="r.jsonl", part="pred")["m_tIoU"][0] == 0.5
+
+
+HOSTILE_ANSWERS = [
+    ("[0, 0, 9999999, 9999999]", "far outside the picture"),
+    ("[-999999999.5, 0, 9, 9]", "far outside the picture"),
+    ("[0, 0, 999999999999999.5, 9]", "far outside the picture"),
+    ("[0, 0, 1e9, 9]", "cannot be read"),
+    ("[0, 0, Infinity, 9]", "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("box", "detail"), HOSTILE_ANSWERS)
+def test_huge_coordinates_are_reported(root: Path, capsys: pytest.CaptureFixture[str], box: str, detail: str) -> None:
+    rows = contracts()[:2]
+    exact = [row.format.render(row.answer) for row in rows]
+    head, pred = exact[1].split("<pred_bbox>")
+    write_results(root / "r.jsonl", rows, [exact[0], f"{head}<pred_bbox>" + re.sub(r"\[[^\]]*\]", box, pred, count=1)])
+    found = run(capsys, "r.jsonl")["systems"][0]["reasons"]["inconsistent"]
+    assert found["count"] == 1
+    assert f"line 2, id {rows[1].id}: " in found["example"]
+    assert detail in found["example"]
+
+
+def test_indices_beyond_the_grid_are_no_answer(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = contracts()[:1]
+    span = (row.span[0], row.timeline.size)
+    listed = ", ".join(f"{i}. [1, 2, 30, 40]" for i in range(span[0], span[1] + 1))
+    write_results(root / "r.jsonl", [row], [answer(f"{span[0]} - {span[1]}", listed, listed)])
+    found = run(capsys, "r.jsonl")["systems"][0]["reasons"]["inconsistent"]["example"]
+    assert f"goes beyond the last index, {row.timeline.size - 1}" in found
+
+
+def test_other_boxes_than_the_annotations_are_seen(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows made before the annotation was mended: the event is the same, the boxes are not."""
+    rows = contracts()[:3]
+    write_results(root / "r.jsonl", rows)
+    moved = {name: dict(entry) for name, entry in golden("annotations_hcstvg_v1").items()}
+    moved[rows[1].id]["bbox"] = [[x + 40, y, w, h] for x, y, w, h in moved[rows[1].id]["bbox"]]
+    (root / "hc-stvg/test.json").write_text(json.dumps(moved))
+    reasons = run(capsys, "r.jsonl", "--dataset", "hcstvg_v1:test")["systems"][0]["reasons"]
+    assert reasons["other annotation"]["count"] == 1
+    assert reasons["other annotation"]["example"].startswith(f"line 2, id {rows[1].id}: its row has other boxes")
+
+
+def test_frames_of_the_annotation_are_what_counts(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of half the annotated rate: its frame numbers are not the annotation's."""
+    settings = Settings.from_env()
+    samples = load_samples("hcstvg_v1", "test", settings, LoadReport("test"))
+    rows = []
+    for sample in samples:
+        nominal = VideoInfo.nominal(sample)
+        halved = VideoInfo(nominal.path, nominal.frame_times_s[::2], nominal.end_s, nominal.size_wh)
+        rows.append(make_contract(sample, halved, settings))
+    write_results(root / "r.jsonl", rows)
+    report = run(capsys, "r.jsonl", "--dataset", "hcstvg_v1:test", "--protocol", "hcstvg_official")
+    assert report["systems"][0]["counts"]["scored"] == 120
+    assert figures(report, "hcstvg_official", system="r.jsonl", part="pred")["m_tIoU"][0] > 0.85
+
+
+def test_subsets_with_the_same_ids_are_kept_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [contract(row_id=str(i)) for i in range(3)]
+    here, there = ([Contract.from_json(row.to_json().replace('"up"', f'"{name}"')) for row in rows] for name in "ab")
+    texts = [row.format.render(row.answer) for row in here] + ["nothing"] * 3
+    write_results(tmp_path / "r.jsonl", [*here, *there], list(texts))
+    report = run(capsys, str(tmp_path / "r.jsonl"))
+    assert report["ground_truth"]["samples"] == 6
+    assert figures(report, "native", system="r.jsonl", part="pred")["m_tIoU"][0] == 0.5
+
+
+def test_a_part_of_vidstg_is_scored_against_the_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        Contract.from_json(contract().to_json().replace("made", "vidstg").replace('"up"', f'"{split}"'))
+        for split in ("test", "test_declarative")
+    ]
+    for name, row in zip("ab", rows, strict=True):
+        write_results(tmp_path / f"{name}.jsonl", [row])
+    report = run(capsys, str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"))
+    assert report["ground_truth"]["samples"] == 1
+
+
+def test_intervals_resample_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten sentences about each of 20 clips, right for all or for none: as uncertain as 20 answers."""
+    rows = [contract(row_id=f"{i}") for i in range(200)]
+    texts = [row.format.render(row.answer) if i // 10 % 2 else "nothing" for i, row in enumerate(rows)]
+    lines = [
+        {"response": t, "stvg": r.to_json(), "videos": [f"{i // 10}.mp4"]}
+        for i, (t, r) in enumerate(zip(texts, rows, strict=True))
+    ]
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = run(capsys, str(tmp_path / "r.jsonl"))
+    mean, low, high = figures(report, "native", system="r.jsonl", part="pred")["m_tIoU"]
+    assert mean == 0.5
+    assert 0.3 < high - low < 0.6, "1.96 * 2 * .5 / sqrt(20) = .44, of 200 answers it would be .14"
+    lines = [line | {"videos": ["one.mp4"]} for line in lines]
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = run(capsys, str(tmp_path / "r.jsonl"))
+    assert figures(report, "native", system="r.jsonl", part="pred")["m_tIoU"] == [0.5, None, None]
+
+
+def test_published_figures_by_kind_of_query(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = []
+    for i, query in enumerate(["declarative", "interrogative"] * 4):
+        made = json.loads(contract(row_id=str(i)).to_json())
+        rows.append(Contract.from_json(json.dumps(made | {"dataset": "vidstg", "split": "test", "query": query})))
+    texts = [row.format.render(row.answer) if row.query == "declarative" else "nothing" for row in rows]
+    write_results(tmp_path / "r.jsonl", rows, list(texts))
+    write_results(tmp_path / "some.jsonl", [row for row in rows if row.query == "interrogative"])
+    compare = ["score", str(tmp_path / "r.jsonl"), "--compare-to", "published", "--by", "area"]
+    assert main(compare) == 0
+    blocks = capsys.readouterr().out.split("Published figures for vidstg:test, ")[1:]
+    for block, query, ours, theirs in zip(
+        blocks,
+        ("declarative", "interrogative"),
+        ("100.0", "0.0"),
+        ("52.1 +33.5 +48.4 +32.0", "50.5 +27.9 +39.8 +26.0"),
+        strict=True,
+    ):
+        assert block.startswith(query)
+        assert re.search(rf"r\.jsonl \(native\) +computed here +{ours}", block)
+        assert re.search(rf"STVG-o1 +arXiv 2511\.21375, Tab\. 3 +{theirs}", block)
+    compare[1] = str(tmp_path / "some.jsonl")
+    assert main(compare) == 0
+    _, declarative, interrogative = capsys.readouterr().out.split("Published figures for vidstg:test, ")
+    assert "computed here" not in declarative
+    assert re.search(r"some\.jsonl \(native\) +computed here +100\.0", interrogative)
+
+
+def test_the_bins_are_those_of_the_paper() -> None:
+    assert AREA_EDGES == (0, 0.01, 0.04, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81, 1)
+
+
+def test_text_that_no_terminal_shows(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Lone surrogates and other scripts, on a stream that knows neither."""
+    rows = contracts()[:2]
+    write_results(root / "r.jsonl", rows, ["<time> 他 </time>", "\ud83d nothing"])
+    words = [sys.executable, "-m", "swift_stvg.cli", "score", "r.jsonl", "--failures", "f.jsonl"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
+    done = subprocess.run(words, env=env | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=True, timeout=60)
+    assert b"\\u4ed6" in done.stdout
+    responses = [json.loads(line)["response"] for line in (root / "f.jsonl").read_text().splitlines()]
+    assert responses == ["<time> 他 </time>", "\ud83d nothing"]
+
+
+def test_reports_go_where_they_are_sent(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Through a link to what it points at, into a pipe, and never half: a failed write leaves the old file."""
+    (root / "old.txt").write_text("old")
+    (root / "link.txt").symlink_to(root / "old.txt")
+    score = ["score", "dense.json", "--dataset", "hcstvg_v1:test", "--out"]
+    assert main([*score, "link.txt"]) == 0
+    assert (root / "link.txt").is_symlink()
+    assert (root / "old.txt").read_text().startswith("swift_stvg")
+    assert main([*score, "/dev/null"]) == 0
+    assert Path("/dev/null").is_char_device()
+    (root / ".old.txt.part").mkdir()
+    (root / "old.txt").write_text("old")
+    assert main([*score, "old.txt"]) == 1
+    assert (root / "old.txt").read_text() == "old"
+    assert "cannot write" in capsys.readouterr().err

@@ -150,7 +150,7 @@ HCSTVG_TRAPS: list[tuple[str, dict[str, Any], str | None]] = [
     ("no boxes", {"bbox": []}, "event ends before it begins"),
     ("begins after the video", {"st_frame": 500}, "event outside the clip"),
     ("ragged boxes", {"bbox": [[1, 2, 3], [1, 2, 3, 4]]}, "malformed annotation"),
-    ("NaN", {"bbox": [[float("nan")] * 4] * 30}, "no usable box"),
+    ("NaN", {"bbox": [[float("nan")] * 4] * 30}, "coordinates that are no pixels"),
     ("empty caption", {"caption": "  "}, "no sentence"),
     ("null caption", {"caption": None}, "no sentence"),
     ("caption that is no text", {"caption": 7}, "malformed annotation"),

@@ -14,10 +14,10 @@ import pytest
 from swift_stvg.answers import AnswerFormat
 from swift_stvg.errors import DataError
 from swift_stvg.protocols import evaluate
-from swift_stvg.records import Sample, VideoInfo
+from swift_stvg.records import Sample, Tube, VideoInfo
 from swift_stvg.rows import make_contract
 from swift_stvg.settings import Settings
-from swift_stvg.tubes import Tube, answer_tube, read_tubes
+from swift_stvg.tubes import answer_tube, read_tubes
 from tests.helpers import boxes, contract
 
 
@@ -114,6 +114,8 @@ BAD_ENTRIES: list[tuple[str, Any, str]] = [
     ),
     ("huge", ENTRY | {"boxes": {"1": [0, 0, 1e300, 5]}}, "unparsable: the box of frame 1 is [0.0, 0.0, 1e+300, 5.0]"),
     ("negative frame", ENTRY | {"boxes": {"-1": [0, 0, 5, 5]}}, "unparsable: frames count from 0"),
+    ("a huge frame", ENTRY | {"boxes": {"8589934592": [0, 0, 5, 5]}}, "unparsable: frames count from 0, to 10000000"),
+    ("a huge span", ENTRY | {"span_frames": [1, 99999999]}, "unparsable: frames count from 0, to 10000000"),
     ("a frame twice", ENTRY | {"boxes": {"1": [0, 0, 5, 5], "01": [0, 0, 5, 5]}}, "unparsable: a frame has two boxes"),
     ("text", ENTRY | {"boxes": {"1": "0 0 5 5"}}, "unparsable: "),
     ("an endless frame", ENTRY | {"boxes": {"9" * 40: [0, 0, 5, 5]}}, "unparsable: "),
@@ -130,6 +132,13 @@ def test_what_makes_no_tube_is_said(tmp_path: Path, title: str, entry: Any, faul
     assert repeated == []
 
 
+def test_a_frame_that_stands_there_twice_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "tubes.json"
+    box = '"1": [0, 0, 5, 5]'
+    path.write_text(f'{{"a": {{"span_frames": [1, 3], "boxes": {{{box}, {box}}}}}}}')
+    assert read_tubes(path) == ({}, {"a": ("unparsable", "'1' stands there twice")}, [])
+
+
 def test_frames_in_any_order_and_none_at_all(tmp_path: Path) -> None:
     path = tmp_path / "tubes.json"
     path.write_text(
@@ -143,11 +152,18 @@ def test_frames_in_any_order_and_none_at_all(tmp_path: Path) -> None:
     assert (faults, repeated) == ({}, ["b"])
 
 
-@pytest.mark.parametrize(
-    ("text", "message"), [('{"a": {"span', "cannot be read as JSON"), ("[]", "must hold an object of ids")]
-)
+REFUSED = [
+    ('{"a": {"span', "cannot be read as JSON"),
+    ("[]", "must hold an object with at least one id"),
+    ("{}", "must hold an object with at least one id"),
+    ('{"\xff": 1}', "cannot be read as JSON"),
+    ("[" * 100_000, "cannot be read as JSON"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED)
 def test_other_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "tubes.json"
-    path.write_text(text)
+    path.write_text(text, encoding="latin-1")
     with pytest.raises(DataError, match=re.escape(message)):
         read_tubes(path)

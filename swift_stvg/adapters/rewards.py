@@ -45,7 +45,7 @@ class StvgReward(ORM):  # type: ignore[misc]
 METRIC_NAMES = {
     "stvg_tiou": "m_tIoU",
     "stvg_viou": "m_vIoU",
-    **{f"stvg_viou@{r:g}": f"vIoU@{r:g}" for r in THRESHOLDS},
+    **{f"stvg_viou@{r}": f"vIoU@{r}" for r in THRESHOLDS},
 }
 """Names in the logs of what is a metric."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,11 +33,11 @@ def add_options(score: argparse.ArgumentParser) -> None:
         metavar="NAME:SUBSET",
         help="ground truth from annotation files below STVG_DATA_ROOT, without videos",
     )
-    add("--oracle", metavar="NAME:SUBSET", help="score the ground truth itself as an answer: the ceiling of the format")
-    add("--protocol", nargs="+", default=[], choices=ALL_PROTOCOLS, help="default: those that apply")
-    add("--by", nargs="*", default=["query"], choices=FACETS, help="break figures down (default: query)")
-    add("--thresholds", nargs="+", type=_share, default=THRESHOLDS, metavar="R", help="of tIoU@R and vIoU@R")
-    add("--partial", action="store_true", help="score what can be read of inconsistent answers, which else count 0")
+    add("--oracle", metavar="NAME:SUBSET", help="score the ground truth itself, written as an answer")
+    add("--protocol", type=_names_of(ALL_PROTOCOLS), default=[], metavar="A,B", help="default: those that apply")
+    add("--by", type=_names_of(FACETS), default=["query"], metavar="A,B", help="break figures down (default: query)")
+    add("--thresholds", type=_shares, default=THRESHOLDS, metavar="R,S", help="of tIoU@R and vIoU@R (default: 0.3,0.5)")
+    add("--partial", action="store_true", help="score what can be read of answers that would count 0, given a span")
     add("--no-interpolation", action="store_true", help="frames of a span without a box count 0")
     add("--compare-to", choices=["published"], help="print the tables of the paper beside ours")
     add("--format", choices=FORMATS, default="table", help="default: table")
@@ -47,15 +48,19 @@ def add_options(score: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score, and print or write the report."""
-    if bool(args.results) == bool(args.oracle):
-        raise DataError("give either result files or --oracle NAME:SUBSET")
+    if bool(args.results) == bool(args.oracle) or (args.oracle and args.dataset):
+        raise DataError("give either result files, with --dataset or without, or --oracle NAME:SUBSET")
+    files = [os.path.realpath(path) for path in (*args.results, args.out, args.failures) if path is not None]
+    if len(set(files)) < len(files):
+        raise DataError("a file is given twice: the results, --out and --failures must be different files")
+    by = args.by + ["query"] * bool(args.compare_to and "query" not in args.by)  # as published tables are
     with no_garbage_collection():  # nothing here is let go before the end
         systems, truth = _read(args, Settings.from_env())
         report, scored = score(
             systems,
             truth,
             protocols=args.protocol,
-            by=args.by,
+            by=by,
             thresholds=args.thresholds,
             partial=args.partial,
             interpolate=not args.no_interpolation,
@@ -101,8 +106,22 @@ def _names(paths: list[Path]) -> list[str]:
     return [os.path.relpath(path, folder) for path in whole]
 
 
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not in [0, 1)")
-    return value
+def _names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
+    def read(text: str) -> list[str]:
+        names = [name for name in text.split(",") if name]
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; known are {', '.join(known)}")
+        return list(dict.fromkeys(names))
+
+    return read
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        values = sorted({float(word) for word in text.split(",")})
+    except ValueError:
+        values = [-1.0]
+    if not all(0 <= value < 1 for value in values):
+        raise argparse.ArgumentTypeError(f"{text!r} must hold numbers from 0 to less than 1, such as 0.3,0.5")
+    return values

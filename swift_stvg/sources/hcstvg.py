@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from swift_stvg.errors import DataError, RowError
-from swift_stvg.jsonfile import MALFORMED, read_json, text, whole
+from swift_stvg.jsonfile import MALFORMED, RepeatedKeys, read_json, text, whole
 from swift_stvg.records import Sample
 from swift_stvg.sources.files import VIDEO_SUFFIXES, FileIndex, existing_folders, find_annotations
 from swift_stvg.sources.report import LoadReport
@@ -51,10 +51,10 @@ def _read_version(found: list[tuple[Path, Path]], version: str, name: str) -> tu
     The versions share file names, and some keep them in one folder; the sentence's key tells them apart.
     """
     for folder, path in found:
-        repeated: list[str] = []
-        annotations = read_json(path, repeated, each_has="st_frame")
+        annotations = read_json(path, keep_repeated=True, each_has="st_frame")
         if not isinstance(annotations, dict):
             raise DataError(f"{path} must hold an object of video names, got {type(annotations).__name__}")
+        repeated = annotations.repeated if isinstance(annotations, RepeatedKeys) else []
         entry = next(
             (e for e in annotations.values() if isinstance(e, dict) and ("English" in e or "caption" in e)), {}
         )
