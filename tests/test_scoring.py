@@ -389,7 +389,7 @@ def test_what_cannot_be_scored_is_refused(root: Path, capsys: pytest.CaptureFixt
     fails(capsys, "give either result files", "--oracle", "hcstvg_v1:test", *truth)
     for name in (".", "/", "r.jsonl/x.json", "x" * 300):
         fails(capsys, "cannot write", "dense.json", *truth, "--out", name)
-    fails(capsys, "no file 'x+'", "x" * 300 + ".jsonl")
+    fails(capsys, "no file 'x+", "x" * 300 + ".jsonl")
     fails(capsys, "cannot write 'no/such/folder/report.json'", "r.jsonl", "--out", "no/such/folder/report.json")
     full = run(capsys, "r.jsonl", "four.jsonl", *truth)
     assert "native" in full["not_applicable"], "other grids compare on the annotation's frames only"
