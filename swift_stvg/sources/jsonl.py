@@ -86,6 +86,8 @@ def read_sample(line: str, where: str, folder: Path, dataset: str, split: str) -
         clip = _pair(data["clip_frames"]) if data.get("clip_frames") is not None else None
         size_wh = _pair(data["size_wh"])
         table = np.array(data["tube"], dtype=np.float64).reshape(len(data["tube"]), 5)
+        if not np.isfinite(table).all():
+            raise ValueError("numbers in `tube` must be finite")
         frames = table[:, 0].astype(np.int64)
         if not np.array_equal(frames, table[:, 0]):
             raise ValueError("frame numbers in `tube` must be whole")
