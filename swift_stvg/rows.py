@@ -10,8 +10,9 @@ A row holds everything needed to score an answer to it, so rewards and the score
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from swift_stvg.answers import Answer, AnswerFormat, BoxList
 from swift_stvg.errors import DataError, RowError, VideoError
-from swift_stvg.geometry import FloatArray, IntArray
+from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.records import Sample, VideoInfo
 from swift_stvg.settings import Settings
 from swift_stvg.timeline import Timeline, annotated_clip, annotated_frames
@@ -171,7 +172,7 @@ def make_row(sample: Sample, video: VideoInfo, settings: Settings) -> dict[str, 
         "messages": [
             *system,
             {"role": "user", "content": "\n".join(content)},
-            {"role": "assistant", "content": answer_format.render(contract.answer)},
+            {"role": "assistant", "content": answer_format.render(_target(contract))},
         ],
         "videos": [str(video.path)],
         "chat_template_kwargs": {VIDEO_KEY: VideoRequest.of(contract).to_json()},
@@ -285,6 +286,24 @@ class VideoRequest:
         return cls(tuple(data["frames"]), _pair(data["size_wh"]), float(data["fps"]), data["coords"])
 
 
+def _target(contract: Contract) -> Answer:
+    """What SFT learns to write: the exact answer, with think boxes that are off as the settings say.
+
+    One draw moves the sides of all boxes of a tube alike. Drawn box by box, the mean of the think boxes would give the
+    truth away, and refining could be learned without looking at the video.
+    """
+    answer, jitter = contract.answer, contract.settings.think_jitter
+    if answer.think is None or jitter == 0:
+        return answer
+    seed = [contract.settings.think_seed, *hashlib.sha256(f"{contract.dataset}/{contract.id}".encode()).digest()]
+    boxes_xyxy = answer.think.boxes_xyxy
+    sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]  # (W, 2)
+    moved = boxes_xyxy + np.random.default_rng(seed).normal(0, jitter, 4) * np.tile(sides, 2)
+    moved = np.concatenate([np.minimum(moved[:, :2], moved[:, 2:]), np.maximum(moved[:, :2], moved[:, 2:])], axis=1)
+    think = BoxList(answer.think.index, _on_text_grid(moved, contract.scale_wh, contract.scale_wh))
+    return replace(answer, think=think)
+
+
 def _video_facts(contract: Contract) -> str:
     """What the model is told of the timeline and the frame size."""
     line, answer_format = contract.timeline, contract.format
@@ -319,7 +338,7 @@ def _check_fit(sample: Sample, video: VideoInfo) -> None:
 def _on_text_grid(boxes_xyxy: FloatArray, size_wh: tuple[int, int], scale_wh: tuple[int, int]) -> FloatArray:
     """Boxes (K, 4) of a frame of `size_wh` as whole numbers of a text grid of `scale_wh`, at least one unit wide."""
     limit = np.array([*scale_wh, *scale_wh], dtype=np.float64)
-    boxes = np.rint(boxes_xyxy * (limit / np.array([*size_wh, *size_wh])))
+    boxes = np.rint(clip_boxes(boxes_xyxy, size_wh) * (limit / np.array([*size_wh, *size_wh])))
     low = np.minimum(boxes[:, :2], limit[:2] - 1)
     return np.concatenate([low, np.maximum(boxes[:, 2:], low + 1)], axis=1)
 

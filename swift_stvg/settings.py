@@ -82,6 +82,12 @@ class Settings:
         "pixel", _one_of(*COORDS), "coordinates in the text: pixel for Qwen2.5-VL, norm1000 for Qwen2-VL and Qwen3-VL"
     )
     think: bool = _setting(True, _boolean, "whether answers hold think boxes before the final ones")
+    think_jitter: float = _setting(
+        0.0,
+        _number(0.0, 1.0),
+        "share of its sides by which a think box of an SFT target lies off the truth; 0 for the truth itself",
+    )
+    think_seed: int = _setting(0, _integer(0, 2**31), "seed of the think boxes of SFT targets")
     spatial_floor: float | None = _setting(
         None, _floor, "lower clamp of the per-frame term of the spatial reward, in [-5, 1], or off (the paper's Eq. 7)"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swift_stvg.answers import AnswerFormat
+from swift_stvg.answers import Answer, AnswerFormat
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.records import Sample, VideoInfo
-from swift_stvg.rewards import Batch, spatial_reward, temporal_reward
+from swift_stvg.rewards import REWARDS, Batch, spatial_reward, temporal_reward
 from swift_stvg.rows import Contract, VideoRequest, frame_size, make_row
 from swift_stvg.settings import Settings
 from tests.helpers import contract
@@ -179,3 +180,47 @@ def test_twice_the_frame_rate_is_the_same_video() -> None:
     made = Contract.from_json(make_row(sample(), faster, Settings())["stvg"])
     assert made.span == (4, 11)
     assert made.timeline.frames[4] == 40
+
+
+def target(**settings: Any) -> Answer:
+    row = make_row(sample(), VIDEO, Settings(**settings))
+    return AnswerFormat(think=settings.get("think", True)).parse(row["messages"][-1]["content"])
+
+
+def test_think_boxes_of_the_target_can_be_off_the_truth() -> None:
+    exact, off = target(), target(think_jitter=0.2)
+    assert exact.think == exact.pred
+    assert off.pred == exact.pred
+    assert off.think is not None
+    assert off.think != exact.think
+    assert off.think == target(think_jitter=0.2).think, "the same whenever the row is made"
+    assert off.think != target(think_jitter=0.2, think_seed=1).think
+    assert target(think_jitter=0.2, think=False).think is None
+    row = make_row(sample(), VIDEO, Settings(think_jitter=0.2))
+    batch = Batch([row["messages"][-1]["content"]], [Contract.from_json(row["stvg"])])
+    assert REWARDS["stvg_format"](batch)[0] == REWARDS["stvg_consistency"](batch)[0] == 1
+    assert 0 < REWARDS["stvg_think"](batch)[0] < 1, "the ground truth stays exact"
+
+
+def test_think_boxes_are_off_by_what_is_asked() -> None:
+    """Sides move by the jitter times the side, over many rows; boxes stay in the frame and keep an area."""
+    big = {
+        "size_wh": (640, 480),
+        "tube_frames": np.array([20, 30]),
+        "tube_xyxy": np.tile([200.0, 150, 400, 300], (2, 1)),
+    }
+    moves = []
+    for i in range(300):
+        row = make_row(
+            sample(id=str(i), **big), replace(VIDEO, size_wh=(640, 480)), Settings(think_jitter=0.1, max_side=640)
+        )
+        answer = AnswerFormat().parse(row["messages"][-1]["content"])
+        assert answer.think is not None
+        assert answer.pred is not None
+        first, *others = (answer.think.boxes_xyxy - answer.pred.boxes_xyxy) / [200, 150, 200, 150]
+        assert all(np.allclose(first, other) for other in others), "one draw for the tube"
+        moves.append(first)
+    assert np.std(moves) == pytest.approx(0.1, rel=0.1)
+    wild = target(think_jitter=1.0).think
+    assert wild is not None
+    assert (wild.boxes_xyxy[:, 2:] > wild.boxes_xyxy[:, :2]).all()
