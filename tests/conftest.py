@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.running import SIZES, TRAIN, logged, swift
+
 
 @pytest.fixture(scope="session")
 def stvg_test_data() -> Path:
@@ -38,3 +40,45 @@ def ms_swift_4_6(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.fail(f"pip cannot install ms-swift 4.6.0: {done.stderr[-1000:]}")
         pytest.skip(f"ms-swift 4.6.0 cannot be installed here: {done.stderr.strip()[-200:]}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic clips and a tiny model."""
+    folder = tmp_path_factory.mktemp("swift")
+    synth = ["synth", str(folder / "data/stvg_synthetic"), "--split", "train=64", "test=8", "--duration-s", "4"]
+    tiny = ["tiny", str(folder / "tiny"), "--spatial-merge", "4", "--max-coordinate", "56", "--max-index", "7"]
+    for command in (synth, tiny):
+        subprocess.run([sys.executable, "-m", "swift_stvg.cli", *command], check=True, timeout=300)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def env(workspace: Path) -> dict[str, str]:
+    return SIZES | {"STVG_DATA_ROOT": str(workspace / "data")}
+
+
+@pytest.fixture(scope="session")
+def cold_start(workspace: Path, env: dict[str, str]) -> Path:
+    """A checkpoint that has begun to write answers in the right form."""
+    output = workspace / "sft"
+    options = TRAIN | {
+        "model": str(workspace / "tiny"),
+        "dataset": "stvg_synthetic:train",
+        "output_dir": str(output),
+        "max_steps": "150",
+        "save_steps": "150",
+        "per_device_train_batch_size": "8",
+        "learning_rate": "4e-3",
+        "logging_steps": "10",
+    }
+    swift(
+        "sft",
+        options,
+        workspace / "elsewhere",
+        env,
+        record=workspace / "sft.jsonl",
+    )
+    losses = [line["loss"] for line in logged(output)]
+    assert losses[-1] < 0.5 * losses[0], "the loss must fall"
+    return output / "checkpoint-150"

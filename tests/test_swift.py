@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -18,30 +15,12 @@ from swift_stvg.rewards import REWARDS, Batch
 from swift_stvg.rows import Contract
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
+from tests.running import COMMON, SIZES, TRAIN, SwiftFailed, json_lines, logged, swift
 
 pytestmark = pytest.mark.swift
 
-RECORDER = Path(__file__).with_name("recorder.py")
-SIZES = {"STVG_MAX_SIDE": "56", "STVG_SIDE_MULTIPLE": "56", "STVG_SYSTEM_PROMPT": "false"}
 FUNCS = ("stvg_format", "stvg_consistency", "stvg_temporal", "stvg_spatial", "stvg_think", "stvg_tiou", "stvg_viou")
 NAMES = ("StvgFormat", "StvgConsistency", "StvgTemporal", "StvgSpatial", "StvgThink", "m_tIoU", "m_vIoU")
-COMMON = {
-    "model_type": "qwen2_5_vl",
-    "template": "stvg_qwen2_5_vl",
-    "torch_dtype": "float32",
-}
-TRAIN = COMMON | {
-    "tuner_type": "full",
-    "freeze_vit": "false",
-    "freeze_aligner": "false",
-    "gradient_checkpointing": "false",
-    "check_model": "false",
-    "use_cpu": "true",
-    "report_to": "none",
-    "logging_steps": "1",
-    "dataloader_num_workers": "1",
-    "add_version": "false",
-}
 GRPO = TRAIN | {
     "rlhf_type": "grpo",
     "reward_funcs": " ".join(FUNCS),
@@ -53,99 +32,6 @@ GRPO = TRAIN | {
     "log_completions": "true",
     "save_strategy": "no",
 }
-
-
-class SwiftFailed(Exception):
-    """The swift command exited with an error; holds the end of what it printed."""
-
-
-def swift(
-    command: str,
-    options: dict[str, str],
-    folder: Path,
-    env: dict[str, str],
-    plugin: str = "swift_stvg",
-    record: Path | None = None,
-) -> str:
-    """Run `swift COMMAND` in `folder` and return what it printed; fails, showing that, if swift does.
-
-    With `record`, what the template hands to the model is noted in that file.
-    """
-    words = [sys.executable, "-m", "swift.cli.main", command, "--external_plugins", plugin]
-    if record is not None:
-        words.append(str(RECORDER))
-        env = env | {"RECORD_TO": str(record)}
-    for name, value in options.items():
-        words += [f"--{name}", *value.split()]
-    folder.mkdir(parents=True, exist_ok=True)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
-    done = subprocess.run(
-        words,
-        cwd=folder,
-        env=clean | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"} | env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
-    )
-    if done.returncode:
-        raise SwiftFailed(done.stdout[-6000:])
-    return done.stdout
-
-
-def json_lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def logged(folder: Path) -> list[dict[str, float]]:
-    """The numbers of each logged step."""
-    return [
-        {key: float(value) for key, value in line.items() if key.startswith(("reward", "loss"))}
-        for line in json_lines(folder / "logging.jsonl")
-        if "loss" in line
-    ]
-
-
-@pytest.fixture(scope="session")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Synthetic clips and a tiny model."""
-    folder = tmp_path_factory.mktemp("swift")
-    synth = ["synth", str(folder / "data/stvg_synthetic"), "--split", "train=64", "test=8", "--duration-s", "4"]
-    tiny = ["tiny", str(folder / "tiny"), "--spatial-merge", "4", "--max-coordinate", "56", "--max-index", "7"]
-    for command in (synth, tiny):
-        subprocess.run([sys.executable, "-m", "swift_stvg.cli", *command], check=True, timeout=300)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def env(workspace: Path) -> dict[str, str]:
-    return SIZES | {"STVG_DATA_ROOT": str(workspace / "data")}
-
-
-@pytest.fixture(scope="session")
-def cold_start(workspace: Path, env: dict[str, str]) -> Path:
-    """A checkpoint that has begun to write answers in the right form."""
-    output = workspace / "sft"
-    options = TRAIN | {
-        "model": str(workspace / "tiny"),
-        "dataset": "stvg_synthetic:train",
-        "output_dir": str(output),
-        "max_steps": "150",
-        "save_steps": "150",
-        "per_device_train_batch_size": "8",
-        "learning_rate": "4e-3",
-        "logging_steps": "10",
-    }
-    swift(
-        "sft",
-        options,
-        workspace / "elsewhere",
-        env,
-        record=workspace / "sft.jsonl",
-    )
-    losses = [line["loss"] for line in logged(output)]
-    assert losses[-1] < 0.5 * losses[0], "the loss must fall"
-    return output / "checkpoint-150"
 
 
 @pytest.fixture(scope="session")

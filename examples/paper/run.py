@@ -1,0 +1,145 @@
+"""One run of configs/runs.yaml from annotations to report: look at the data, train, answer the test split, score.
+
+    STVG_DATA_ROOT=/data python examples/paper/run.py grpo_hcstvg_v1 [--print] [--output DIR] [TRAINING OPTIONS]
+
+A step that is done is not done again; training continues from its last checkpoint. On nodes other than the first, only
+training is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+Step = tuple[str, list[str]]
+
+
+def runs() -> dict[str, dict[str, Any]]:
+    """The runs, those that are like another one completed from it."""
+    table: dict[str, dict[str, Any]] = yaml.safe_load((CONFIGS / "runs.yaml").read_text())
+    return {
+        name: {"trained_as": run.get("like", name), **table.get(run.get("like"), {}), **run}
+        for name, run in table.items()
+    }
+
+
+def recipe(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run's recipe as they are in its file, but for those that the run goes without."""
+    options: dict[str, Any] = yaml.safe_load((CONFIGS / f"{run['base']}.yaml").read_text())
+    return {name: value for name, value in options.items() if name not in run.get("without", [])}
+
+
+def environment(run: Mapping[str, Any]) -> dict[str, str]:
+    """Settings of the recipe and of the run, as the shell would have them."""
+    values = recipe(run).get("ENV", {}) | run.get("env", {})
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
+
+
+def train_command(run: Mapping[str, Any], output: Path, more: list[str]) -> list[str]:
+    """The training into `output`, continued from the last checkpoint if there is one."""
+    options = [*shlex.split(run.get("args", "")), "--output_dir", str(output), *more]
+    for name in run.get("without", []):
+        options += [f"--{name}", ""]
+    last = last_checkpoint(output)
+    if last is not None:
+        # --resume_from_checkpoint alone brings back the optimizer, but not Qwen2.5-VL's weights
+        model = [] if is_lora(last) else ["--model", str(last)]
+        options += [*model, "--resume_from_checkpoint", str(last)]
+    return ["swift", "rlhf" if run["base"] == "grpo" else "sft", str(CONFIGS / f"{run['base']}.yaml"), *options]
+
+
+def answer_command(run: Mapping[str, Any], trained: Path, answers: Path) -> list[str]:
+    """The answers of the last checkpoint in `trained` to the test split."""
+    last = last_checkpoint(trained) or trained / "checkpoint-LAST"
+    length = recipe(run).get("max_completion_length", 2048)
+    words = shlex.split(run.get("args", ""))
+    if "--max_completion_length" in words:
+        length = words[words.index("--max_completion_length") + 1]
+    model = ["--adapters" if "--tuner_type lora" in run.get("args", "") else "--model", str(last)]
+    return [
+        *["swift", "infer", str(CONFIGS / "infer.yaml"), *model, "--val_dataset", run["test"]],
+        *["--max_new_tokens", str(length), "--result_path", str(answers)],
+    ]
+
+
+def steps(name: str, folder: Path, more: list[str]) -> list[Step]:
+    """(name, command) of each step, in order; runs that differ in what they are tested on share their training."""
+    run = runs()[name]
+    trained, answers = folder / run["trained_as"] / "train", folder / name / "answers.jsonl"
+    score = ["swift-stvg", "score", str(answers), "--dataset", run["test"], "--compare-to", "published"]
+    return [
+        ("data", ["swift-stvg", "score", "--oracle", run["test"], "--out", str(folder / name / "exact.txt")]),
+        ("train", train_command(run, trained, more)),
+        ("answers", answer_command(run, trained, answers)),
+        ("report", [*score, "--by", "query,area,length", "--out", str(folder / name / "report.txt")]),
+    ]
+
+
+def last_checkpoint(trained: Path) -> Path | None:
+    """The newest checkpoint that was written whole."""
+    found = [path.parent for path in trained.glob("checkpoint-*/trainer_state.json")]
+    return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def is_lora(checkpoint: Path) -> bool:
+    """Whether a checkpoint holds adapters only."""
+    return (checkpoint / "adapter_config.json").is_file()
+
+
+def main() -> int:
+    global CONFIGS
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("name", help="a run of configs/runs.yaml")
+    parser.add_argument("--configs", type=Path, default=CONFIGS, help="folder of the recipes, if you have your own")
+    parser.add_argument("--print", action="store_true", help="print the commands, with the settings they run under")
+    parser.add_argument("--output", type=Path, default=Path("output"), help="folder of all runs (default: output)")
+    args, more = parser.parse_known_args()  # what is not ours is for the training
+    more = [word for word in more if word != "--"]
+    CONFIGS = args.configs
+    if args.name not in runs():
+        parser.error(f"no run {args.name!r} in {CONFIGS / 'runs.yaml'}; the runs are: {', '.join(runs())}")
+    run = runs()[args.name]
+    env = environment(run)
+    if args.print:
+        for _, command in steps(args.name, args.output, more):
+            print(" ".join([*(f"{key}={shlex.quote(value)}" for key, value in env.items()), shlex.join(command)]))
+        return 0
+    here = args.output / args.name
+    here.mkdir(parents=True, exist_ok=True)
+    first_node = os.environ.get("NODE_RANK", "0") == "0"
+    for step in ("data", "train", "answers", "report") if first_node else ("train",):
+        done = (args.output / run["trained_as"] if step == "train" else here) / f"{step}.done"
+        if done.is_file():
+            print(f"== {step}: done before")
+            continue
+        done.parent.mkdir(parents=True, exist_ok=True)
+        command = dict(steps(args.name, args.output, more))[step]  # now: training has made the checkpoint
+        print(f"== {step}: {shlex.join(command)}", flush=True)
+        if step == "answers":
+            (here / "answers.jsonl").unlink(missing_ok=True)  # swift appends to a result file
+        given = env | os.environ
+        if step != "train":
+            given = {name: value for name, value in given.items() if name not in ("NNODES", "NODE_RANK")}
+        status = subprocess.run(command, env=given).returncode
+        if status:
+            print(f"== {step} ended with status {status}", file=sys.stderr)
+            return status
+        done.touch()
+    if first_node:
+        print((here / "report.txt").read_text())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Running the real `swift` command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+RECORDER = Path(__file__).with_name("recorder.py")
+SIZES = {"STVG_MAX_SIDE": "56", "STVG_SIDE_MULTIPLE": "56", "STVG_SYSTEM_PROMPT": "false"}
+COMMON = {
+    "model_type": "qwen2_5_vl",
+    "template": "stvg_qwen2_5_vl",
+    "torch_dtype": "float32",
+}
+TRAIN = COMMON | {
+    "tuner_type": "full",
+    "freeze_vit": "false",
+    "freeze_aligner": "false",
+    "gradient_checkpointing": "false",
+    "check_model": "false",
+    "use_cpu": "true",
+    "report_to": "none",
+    "logging_steps": "1",
+    "dataloader_num_workers": "1",
+    "add_version": "false",
+}
+
+
+class SwiftFailed(Exception):
+    """The swift command exited with an error; holds the end of what it printed."""
+
+
+def swift(
+    command: str,
+    options: dict[str, str],
+    folder: Path,
+    env: dict[str, str],
+    plugin: str = "swift_stvg",
+    record: Path | None = None,
+    words: list[str] | None = None,
+) -> str:
+    """Run `swift COMMAND` in `folder` and return what it printed; fails, showing that, if swift does.
+
+    With `record`, what the template hands to the model is noted in that file. `words` stand in the place of the plugin.
+    """
+    words = [sys.executable, "-m", "swift.cli.main", command, *(words or ["--external_plugins", plugin])]
+    if record is not None:
+        words.append(str(RECORDER))
+        env = env | {"RECORD_TO": str(record)}
+    for name, value in options.items():
+        words += [f"--{name}", *value.split()]
+    folder.mkdir(parents=True, exist_ok=True)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        env=clean | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"} | env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
+    if done.returncode:
+        raise SwiftFailed(done.stdout[-6000:])
+    return done.stdout
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def logged(folder: Path) -> list[dict[str, float]]:
+    """The numbers of each logged step."""
+    return [
+        {key: float(value) for key, value in line.items() if key.startswith(("reward", "loss"))}
+        for line in json_lines(folder / "logging.jsonl")
+        if "loss" in line
+    ]

@@ -1,0 +1,253 @@
+"""The recipes of configs/: their names exist, ms-swift's own argument classes take them, and a tiny model runs them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from swift_stvg.rewards import REWARDS
+from swift_stvg.settings import PREFIX, Settings
+from swift_stvg.sources import SOURCES
+from tests.running import SIZES, json_lines, swift
+
+ROOT = Path(__file__).parent.parent
+
+
+def load_runner() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("paper_run", ROOT / "examples/paper/run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+runner = load_runner()
+RUNS: dict[str, dict[str, Any]] = runner.runs()
+TRAININGS = sorted({run["trained_as"] for run in RUNS.values()})
+NEEDS_GPU = ("deepspeed", "attn_impl", "use_vllm", "vllm_mode", "sleep_level")
+ON_CPU = {
+    "model_type": "qwen2_5_vl",
+    "dataset": "stvg_synthetic:train",
+    "torch_dtype": "float32",
+    "use_cpu": "true",
+    "check_model": "false",
+    "report_to": "none",
+    "max_steps": "2",
+    "save_strategy": "no",
+    "dataloader_num_workers": "1",
+}
+SMALL_GRPO = {"per_device_train_batch_size": "8", "gradient_accumulation_steps": "1", "max_completion_length": "24"}
+SMALL_SFT = {"per_device_train_batch_size": "2", "gradient_accumulation_steps": "1"}
+
+
+def options(words: list[str]) -> dict[str, list[str]]:
+    """Options of a command line with their values."""
+    found: dict[str, list[str]] = {}
+    for word in words:
+        if word.startswith("--"):
+            found[word[2:]] = []
+        else:
+            found[list(found)[-1]].append(word)
+    return found
+
+
+def merged(run: dict[str, Any]) -> dict[str, list[str]]:
+    """All options of a run, the recipe's and its own, as ms-swift sees them."""
+    recipe = {name: value for name, value in runner.recipe(run).items() if name != "ENV"}
+    values = {name: value if isinstance(value, list) else [str(value)] for name, value in recipe.items()}
+    return values | options(shlex.split(run.get("args", "")))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_names_exist(name: str) -> None:
+    run = RUNS[name]
+    assert set(run) <= {"what", "base", "env", "args", "without", "test", "like", "trained_as"}
+    values = merged(run)
+    for dataset in (*values["dataset"], run["test"]):
+        source, _, split = dataset.partition(":")
+        assert split in SOURCES[source].splits
+    env = runner.environment(run)
+    Settings.from_env({key: value for key, value in env.items() if key.startswith(PREFIX)})
+    assert values["external_plugins"] == ["swift_stvg"]
+    if run["base"] == "grpo":
+        assert set(values["reward_funcs"]) <= set(REWARDS)
+        assert len(values["reward_funcs"]) == len(values["reward_weights"])
+        assert set(map(float, values["reward_weights"])) <= {0, 0.2, 0.5, 1}
+        processes = int(env["NPROC_PER_NODE"]) * int(env.get("NNODES", 1))
+        completions = processes * int(values["per_device_train_batch_size"][0])
+        completions *= int(values["gradient_accumulation_steps"][0])
+        assert 1024 <= completions <= 1056, "128 prompts x 8 rollouts for each update"
+        assert completions % int(values["num_generations"][0]) == 0
+        lengths = int(values["max_length"][0]) + int(values["max_completion_length"][0])
+        assert int(values["vllm_max_model_len"][0]) >= lengths
+
+
+@pytest.mark.parametrize("name", ["grpo", "sft", "infer"])
+def test_lists_hold_text(name: str) -> None:
+    """ms-swift ends with a TypeError on numbers in a YAML list."""
+    recipe = yaml.safe_load((ROOT / f"configs/{name}.yaml").read_text())
+    assert all(isinstance(word, str) for value in recipe.values() if isinstance(value, list) for word in value)
+
+
+CHECK = """
+import json, sys
+from dataclasses import fields
+from swift.arguments import InferArguments, RLHFArguments, SftArguments
+from swift.utils import parse_args
+
+classes = {"grpo": RLHFArguments, "sft": SftArguments, "infer": InferArguments}
+for base, names, argv in json.load(open(sys.argv[1])):
+    cls = classes[base]
+    unknown = set(names) - {field.name for field in fields(cls)}
+    assert not unknown, (base, unknown)
+    args, rest = parse_args(cls, argv)
+    assert not rest, rest
+    print("ok", base, getattr(args, "learning_rate", None), getattr(args, "reward_funcs", None))
+"""
+
+
+def test_argument_classes_take_them(tmp_path: Path, tiny: Path) -> None:
+    """Every run, with what needs a GPU taken out of the values, but not out of the names."""
+    cases = []
+    for run in [*RUNS.values(), {"base": "infer"}]:
+        values = merged(run)
+        kept = {name: value for name, value in values.items() if name not in NEEDS_GPU and "server" not in name}
+        kept |= {"model": [str(tiny)], "model_type": ["qwen2_5_vl"], "torch_dtype": ["float32"]}
+        kept |= {"report_to": ["none"], "check_model": ["false"], "use_cpu": ["true"]} if run["base"] != "infer" else {}
+        kept |= {"output_dir": [str(tmp_path / "out")], "rlhf_type": ["grpo"]} if run["base"] == "grpo" else {}
+        if run["base"] == "sft":
+            kept["output_dir"] = [str(tmp_path / "out")]
+        argv = [word for name, value in kept.items() for word in (f"--{name}", *value)]
+        cases.append((run["base"], list(values), argv))
+    (tmp_path / "cases.json").write_text(json.dumps(cases))
+    words = [sys.executable, "-c", CHECK, str(tmp_path / "cases.json")]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("ok grpo") == sum(run["base"] == "grpo" for run in RUNS.values())
+    assert done.stdout.count("ok infer") == 1
+
+
+def test_presets_exist() -> None:
+    spec = importlib.util.find_spec("swift")
+    assert spec is not None
+    assert spec.origin is not None
+    for run in RUNS.values():
+        for preset in merged(run).get("deepspeed", []):
+            assert (Path(spec.origin).parent / f"config/{preset}.json").is_file()
+
+
+@pytest.fixture(scope="session")
+def tiny(workspace: Path) -> Path:
+    return workspace / "tiny"
+
+
+def without_gpu(folder: Path, **more: str) -> Path:
+    """The recipes, less what needs a GPU, with more options."""
+    folder.mkdir()
+    for path in (ROOT / "configs").glob("*.yaml"):
+        recipe = yaml.safe_load(path.read_text())
+        if path.stem != "runs":
+            recipe = {key: value for key, value in recipe.items() if key not in NEEDS_GPU} | more
+        (folder / path.name).write_text(yaml.safe_dump(recipe))
+    return folder
+
+
+@pytest.mark.swift
+@pytest.mark.parametrize("name", [name for name in TRAININGS if name not in ("rollout_server", "two_nodes")])
+def test_two_steps_with_a_tiny_model(
+    name: str, workspace: Path, tiny: Path, cold_start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recipe's own file and options, less what needs a GPU, with small counts in the place of the large ones.
+
+    GRPO starts from a model that has learned something: one that knows nothing may write the token that stands for a
+    frame of video, at which the Qwen models of transformers end with an error.
+    """
+    run = RUNS[name]
+    monkeypatch.setattr(runner, "CONFIGS", without_gpu(tmp_path / "configs"))
+    output = tmp_path / "train"
+    small = ON_CPU | (
+        {"model": str(cold_start)} | SMALL_GRPO if run["base"] == "grpo" else {"model": str(tiny)} | SMALL_SFT
+    )
+    more = [word for option, value in small.items() for word in (f"--{option}", *value.split())]
+    _, command, path, *rest = runner.train_command(run, output, more)
+    env = runner.environment(run) | SIZES | {"STVG_DATA_ROOT": str(workspace / "data"), "NPROC_PER_NODE": "1"}
+    env.pop("PYTORCH_CUDA_ALLOC_CONF")
+    printed = swift(command, {}, tmp_path, env, words=[path, *rest])
+    logged = [line for line in json_lines(output / "logging.jsonl") if "loss" in line]
+    assert len(logged) >= 2, printed[-2000:]
+    if run["base"] == "grpo":
+        assert {f"rewards/{c}/mean" for c in ("StvgFormat", "StvgTemporal", "m_vIoU")} <= set(logged[0])
+        assert ("rewards/StvgThink/mean" in logged[0]) == (name != "no_think_boxes")
+
+
+def test_the_runner_prints_and_resumes(tmp_path: Path) -> None:
+    for name in RUNS:
+        words = [sys.executable, str(ROOT / "examples/paper/run.py"), name, "--print", "--output", "out"]
+        done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60)
+        data, train, answers, report = done.stdout.splitlines()
+        assert f"--oracle {RUNS[name]['test']}" in data
+        assert f"out/{RUNS[name]['trained_as']}/train" in train
+        assert f"--val_dataset {RUNS[name]['test']}" in answers
+        assert f"--out out/{name}/report.txt" in report
+    for number in (5, 20, 100):
+        (tmp_path / f"train/checkpoint-{number}").mkdir(parents=True)
+    for number in (5, 20):
+        (tmp_path / f"train/checkpoint-{number}/trainer_state.json").write_text("{}")
+    words = runner.train_command(RUNS["grpo_hcstvg_v1"], tmp_path / "train", [])
+    last = str(tmp_path / "train/checkpoint-20")
+    assert words[-4:] == ["--model", last, "--resume_from_checkpoint", last], "the last that was written whole"
+
+
+@pytest.mark.swift
+def test_the_runner_from_annotations_to_report(workspace: Path, cold_start: Path, tmp_path: Path) -> None:
+    """All steps of one run on clips in HC-STVG's format; then once more, which finds everything done."""
+    root = tmp_path / "data/hc-stvg"
+    root.mkdir(parents=True)
+    (root / "v1_video").symlink_to(workspace / "data/stvg_synthetic/videos")
+    for split in ("train", "test"):
+        annotations = {}
+        for line in json_lines(workspace / f"data/stvg_synthetic/{split}.jsonl"):
+            boxes = [[x1, y1, x2 - x1, y2 - y1] for _, x1, y1, x2, y2 in line["tube"]]
+            annotations[Path(line["video"]).name] = {
+                "bbox": boxes,
+                "st_frame": line["tube"][0][0] + 1,
+                "img_num": line["n_frames"],
+                "caption": line["sentence"],
+                "width": line["size_wh"][0],
+                "height": line["size_wh"][1],
+            }
+        (root / f"{split}.json").write_text(json.dumps(annotations))
+    configs = without_gpu(tmp_path / "configs", model_type="qwen2_5_vl", torch_dtype="float32")
+    small = ON_CPU | SMALL_GRPO | {"model": str(cold_start), "save_strategy": "steps", "save_steps": "2"}
+    small = {name: value for name, value in small.items() if name not in ("dataset", "model_type", "torch_dtype")}
+    more = [word for option, value in small.items() for word in (f"--{option}", *value.split())]
+    words = [
+        sys.executable,
+        str(ROOT / "examples/paper/run.py"),
+        "grpo_hcstvg_v1",
+        "--configs",
+        str(configs),
+        *more,
+    ]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
+    env |= SIZES | {"STVG_DATA_ROOT": str(tmp_path / "data"), "NPROC_PER_NODE": "1", "OMP_NUM_THREADS": "1"}
+    env |= {"PYTORCH_CUDA_ALLOC_CONF": "", "PATH": f"{Path(sys.executable).parent}:{env['PATH']}"}
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-8000:]
+    assert "8 samples of 8 videos" in done.stdout
+    assert "STVG-o1" in done.stdout
+    assert (tmp_path / "output/grpo_hcstvg_v1/exact.txt").is_file()
+    again = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=True)
+    assert again.stdout.count("done before") == 4
+    assert "8 samples of 8 videos" in again.stdout
