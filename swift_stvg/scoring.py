@@ -247,7 +247,9 @@ class Scored:
         if protocol != NATIVE:
             if self._truth.samples is None:
                 raise ValueError(f"{protocol} needs samples")
-            return evaluate(self._truth.samples, self._tubes(part), protocol, interpolate=self._interpolate)
+            return evaluate(
+                self._truth.samples, self._tubes(part, self._truth.samples), protocol, interpolate=self._interpolate
+            )
         if not isinstance(self.system, Answers):
             raise ValueError(f"{protocol} needs answers")
         batch = self.system.batch
@@ -256,11 +258,12 @@ class Scored:
             *(self._spread(v) for v in (temporal_reward(batch), boxes_viou(batch, terms), boxes_siou(batch, terms)))
         )
 
-    def _tubes(self, part: str) -> list[Tube | None]:
-        if part not in self._made and self._truth.samples is not None:
-            tubes: list[Tube | None] = [None] * len(self._truth)
+    def _tubes(self, part: str, samples: Sequence[Sample]) -> list[Tube | None]:
+        """A tube, or None, for each sample; made once for all protocols."""
+        if part not in self._made:
+            tubes: list[Tube | None] = [None] * len(samples)
             for row, i in zip(self._rows.tolist(), self._samples.tolist(), strict=True):
-                tubes[i] = self.system.tube(row, self._truth.samples[i], part)
+                tubes[i] = self.system.tube(row, samples[i], part)
             self._made[part] = tubes
         return self._made[part]
 
