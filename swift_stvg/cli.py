@@ -18,7 +18,11 @@ from swift_stvg.settings import Settings, as_text, describe_settings
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status: 0, or 1 after an error said in one line."""
     words = sys.argv[1:] if argv is None else list(argv)
-    args = _parser(words[:1]).parse_args(words)
+    parser = _parser(words[:1])
+    args, further = parser.parse_known_args(words)
+    if further and not hasattr(args, "passes_on"):
+        parser.error(f"unrecognized arguments: {' '.join(further)}")
+    args.further = further
     run: Callable[[argparse.Namespace], int] = args.run
     for stream in (sys.stdout, sys.stderr):  # text of data and models may hold what a terminal cannot show
         if isinstance(stream, io.TextIOWrapper):
@@ -36,7 +40,7 @@ def _parser(wanted: list[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"swift-stvg {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (meaning, add_options) in COMMANDS.items():
-        command = commands.add_parser(name, help=meaning)
+        command = commands.add_parser(name, help=meaning, allow_abbrev=False)
         if name in wanted:
             add_options(command)
     return parser
@@ -80,6 +84,12 @@ def _score_options(score: argparse.ArgumentParser) -> None:
     from swift_stvg.commands.score import add_options
 
     add_options(score)
+
+
+def _headroom_options(headroom: argparse.ArgumentParser) -> None:
+    from swift_stvg.commands.headroom import add_options
+
+    add_options(headroom)
 
 
 def _bench_options(bench: argparse.ArgumentParser) -> None:
@@ -154,6 +164,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "synth": ("render a synthetic dataset of moving shapes", _synth_options),
     "tiny": ("write a random Qwen2.5-VL of about a million parameters", _tiny_options),
     "score": ("metrics of predictions under the protocols of published tables", _score_options),
+    "headroom": ("what GRPO could gain from a model: its sampled answers beside its greedy ones", _headroom_options),
     "bench": ("what things cost on this machine, against a baseline measured in the same run", _bench_options),
 }
 """Name, meaning, and what adds the options, of each subcommand."""

@@ -50,7 +50,7 @@ def summarise(
 
 def bootstrap_intervals(
     values: FloatArray,
-    members: npt.NDArray[np.bool_],
+    weights: npt.NDArray[np.bool_] | FloatArray,
     groups: IntArray,
     *,
     resamples: int = RESAMPLES,
@@ -64,7 +64,7 @@ def bootstrap_intervals(
 
     Args:
         values: (N, M).
-        members: (N, M) which rows a column's mean is over.
+        weights: (N, M) of each row in a column's mean, at least 0: which rows it is over, or how much each counts.
         groups: (N,) number of each row's group, from 0 without gaps.
         resamples: number of draws.
         seed: of the draws.
@@ -83,7 +83,7 @@ def bootstrap_intervals(
         raise ValueError("a metric is not finite")
     n_groups = int(groups.max()) + 1
     sums = np.zeros((n_groups, 2 * values.shape[1]))  # per group: the sums of all columns, then their counts
-    np.add.at(sums, groups, np.concatenate([values * members, members], axis=1))
+    np.add.at(sums, groups, np.concatenate([values * weights, weights], axis=1))
     generator = np.random.default_rng(seed)
     means = np.empty((resamples, values.shape[1]))
     chunk = max(1, 2_000_000 // n_groups)

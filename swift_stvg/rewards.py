@@ -22,6 +22,25 @@ from swift_stvg.rows import Contract
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class BoxPairs:
+    """Boxes of one part of the answers beside the true ones, frame by frame, over all completions of a batch.
+
+    Attributes:
+        owner: (K,) completion that each frame belongs to, non-decreasing.
+        index: (K,) grid index of each frame.
+        usable: (K,) whether the answer has a box there that can be read.
+        boxes_xyxy: (K, 4) normalised to [0, 1] and clipped to the frame; 0 where not usable.
+        true_xyxy: (K, 4) likewise.
+    """
+
+    owner: IntArray
+    index: IntArray
+    usable: npt.NDArray[np.bool_]
+    boxes_xyxy: FloatArray
+    true_xyxy: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class BoxTerms:
     """Agreement of one box list with the truth, frame by frame, over all completions of a batch.
 
@@ -89,7 +108,8 @@ class Batch:
             [-np.inf if c.settings.spatial_floor is None else c.settings.spatial_floor for c in self.contracts]
         )
 
-    def _terms(self, lists: Sequence[BoxList | None]) -> BoxTerms:
+    def pairs(self, lists: Sequence[BoxList | None]) -> BoxPairs:
+        """The boxes of B lists beside the true ones, over T_cap less the frames without annotation."""
         owners: list[int] = []
         indices: list[IntArray] = [np.empty(0, dtype=np.int64)]
         predicted: list[FloatArray] = [np.empty((0, 4))]
@@ -100,7 +120,7 @@ class Batch:
             first, end = np.searchsorted(contract.index, (answer.span[0], answer.span[1] + 1))
             if first >= end:
                 continue
-            index = contract.index[first:end]  # T_cap, less the frames without annotation
+            index = contract.index[first:end]
             limit = np.array([*contract.scale_wh, *contract.scale_wh], dtype=np.float64)
             owners.extend([owner] * len(index))
             indices.append(index)
@@ -110,13 +130,17 @@ class Batch:
         boxes_xyxy, truth_xyxy = np.concatenate(predicted), np.concatenate(true)  # (K, 4), (K, 4)
         usable = np.all(boxes_xyxy[:, :2] <= boxes_xyxy[:, 2:], axis=1).reshape(-1)  # NaN compares false
         clipped = clip_boxes(np.where(usable[:, None], boxes_xyxy, 0.0), (1.0, 1.0))
-        iou, giou = paired_iou_and_giou(clipped, truth_xyxy)
+        return BoxPairs(np.array(owners, dtype=np.int64), np.concatenate(indices), usable, clipped, truth_xyxy)
+
+    def _terms(self, lists: Sequence[BoxList | None]) -> BoxTerms:
+        pairs = self.pairs(lists)
+        iou, giou = paired_iou_and_giou(pairs.boxes_xyxy, pairs.true_xyxy)
         return BoxTerms(
-            np.array(owners, dtype=np.int64),
-            np.concatenate(indices),
-            np.where(usable, iou, 0.0),
-            np.where(usable, giou, -1.0),
-            np.where(usable, paired_l1(clipped, truth_xyxy), 4.0),
+            pairs.owner,
+            pairs.index,
+            np.where(pairs.usable, iou, 0.0),
+            np.where(pairs.usable, giou, -1.0),
+            np.where(pairs.usable, paired_l1(pairs.boxes_xyxy, pairs.true_xyxy), 4.0),
         )
 
     def spatial_mean(self, terms: BoxTerms, per_frame: FloatArray) -> FloatArray:

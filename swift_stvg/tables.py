@@ -40,6 +40,38 @@ def render(report: dict[str, Any], form: str) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def render_headroom(report: dict[str, Any], form: str) -> str:
+    """A report of `headroom.measure` as text that ends with a newline; arguments as `render`."""
+    if form == "json":
+        return json.dumps(report, indent=1) + "\n"
+    markdown = form == "markdown"
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in report["weights"].items())
+    blocks = [
+        _lines(
+            [
+                f"swift_stvg {report['swift_stvg']}. Headroom of {report['from']}: {report['rows']} rows of "
+                f"{report['videos']} videos, {report['samples']} samples each.",
+                f"reward: {weights}; a sample is better or worse than the greedy answer if its reward differs by more "
+                f"than {report['margin']:g}.",
+                "95% percentile bootstrap intervals over videos.",
+            ],
+            markdown,
+        )
+    ]
+    for section, lines in report["figures"].items():
+        columns = list(dict.fromkeys(column for line in lines.values() for column in line))
+        rows = [[name, *(_plain(line.get(column)) for column in columns)] for name, line in lines.items()]
+        blocks.append(_block(section, ["mean [95% interval]", *columns], rows, markdown))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _plain(values: Sequence[float | None] | None) -> str:
+    if values is None or values[0] is None:
+        return "-"
+    mean, low, high = values
+    return f"{mean:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
+
+
 def with_published(report: dict[str, Any]) -> dict[str, Any]:
     """The report with the published figures about its subsets."""
     rows = published_for(report["ground_truth"]["splits"])
