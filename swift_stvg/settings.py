@@ -60,15 +60,21 @@ def _floor(text: str) -> float | None:
     return None if text.lower() in ("off", "none") else _number(-5.0, 1.0)(text)
 
 
-def _setting(default: Any, read: Callable[[str], Any], doc: str) -> Any:
-    return field(default=default, metadata={"read": read, "doc": doc})
+def _setting(default: Any, read: Callable[[str], Any], doc: str, *, of_this_machine: bool = False) -> Any:
+    return field(default=default, metadata={"read": read, "doc": doc, "of_this_machine": of_this_machine})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """All settings; the environment name of `max_side` is STVG_MAX_SIDE, and so on."""
 
-    data_root: str = _setting(".", str, "folder that holds the datasets")
+    data_root: str = _setting(".", str, "folder that holds the datasets", of_this_machine=True)
+    frame_memory: int = _setting(
+        1024,
+        _integer(0, 1_000_000),
+        "megabytes of decoded frames that each process keeps, so that a GRPO step decodes a video once; 0 for none",
+        of_this_machine=True,
+    )
     fps: float = _setting(2.0, _number(0.01, 120.0), "frames sampled per second of video")
     max_side: int = _setting(336, _integer(4, 8192), "longer side of a frame at most, in pixels; never enlarged")
     side_multiple: int = _setting(
@@ -127,8 +133,8 @@ class Settings:
         return cls(**values)
 
     def to_texts(self) -> dict[str, str]:
-        """Those that a row depends on, all but the data root, by field name; `from_texts` reads them back."""
-        return {f.name: as_text(getattr(self, f.name)) for f in fields(self) if f.name != "data_root"}
+        """Those that a row depends on, by field name; `from_texts` reads them back."""
+        return {f.name: as_text(getattr(self, f.name)) for f in fields(self) if not f.metadata["of_this_machine"]}
 
     @classmethod
     def from_texts(cls, texts: Mapping[str, str]) -> Settings:

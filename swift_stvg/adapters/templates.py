@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from swift_stvg.errors import TemplateMismatch
+from swift_stvg.memory import Memory
 from swift_stvg.rows import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import Settings
 from swift_stvg.video import read_frames
@@ -22,12 +23,22 @@ logger = get_logger()
 _Qwen2_5VL: Any = TEMPLATE_MAPPING["qwen2_5_vl"].template_cls
 
 
+FRAMES: Memory[torch.Tensor] = Memory(
+    Settings().frame_memory * 2**20, size=lambda frames: frames.nbytes, copy=lambda frames: frames.clone()
+)
+"""Decoded frames: in GRPO, ms-swift asks for those of a prompt twice for each completion."""
+
+
 def load_video(path: str, request: VideoRequest) -> torch.Tensor:
     """The requested frames as a uint8 tensor (T, 3, H, W), resized as qwen-vl-utils does (bicubic, antialiased).
 
     Raises:
         VideoError: the file is missing or cannot be decoded.
     """
+    return FRAMES.get((path, tuple(request.frames), tuple(request.size_wh)), lambda: _load_video(path, request))
+
+
+def _load_video(path: str, request: VideoRequest) -> torch.Tensor:
     frames = torch.from_numpy(read_frames(Path(path), np.array(request.frames, dtype=np.int64)))
     width, height = request.size_wh
     resized: torch.Tensor = transforms.resize(
@@ -117,6 +128,7 @@ TEMPLATES = {"stvg_qwen2_5_vl": ("qwen2_5_vl", StvgQwen2_5VLTemplate)}
 
 def register() -> None:
     """Register every template by its name; safe to repeat."""
+    FRAMES.limit = Settings.from_env().frame_memory * 2**20
     for name, (stock, template) in TEMPLATES.items():
         meta = deepcopy(TEMPLATE_MAPPING[stock])
         meta.template_type = name
