@@ -19,6 +19,9 @@ from typing import Any
 
 import yaml
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from steps import as_texts, last_checkpoint, resume_options
+
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 Step = tuple[str, list[str]]
 
@@ -40,8 +43,7 @@ def recipe(run: Mapping[str, Any]) -> dict[str, Any]:
 
 def environment(run: Mapping[str, Any]) -> dict[str, str]:
     """Settings of the recipe and of the run, as the shell would have them."""
-    values = recipe(run).get("ENV", {}) | run.get("env", {})
-    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
+    return as_texts(recipe(run).get("ENV", {}) | run.get("env", {}))
 
 
 def train_command(run: Mapping[str, Any], output: Path, more: list[str]) -> list[str]:
@@ -49,11 +51,7 @@ def train_command(run: Mapping[str, Any], output: Path, more: list[str]) -> list
     options = [*shlex.split(run.get("args", "")), "--output_dir", str(output), *more]
     for name in run.get("without", []):
         options += [f"--{name}", ""]
-    last = last_checkpoint(output)
-    if last is not None:
-        # --resume_from_checkpoint alone brings back the optimizer, but not Qwen2.5-VL's weights
-        model = [] if is_lora(last) else ["--model", str(last)]
-        options += [*model, "--resume_from_checkpoint", str(last)]
+    options += resume_options(output)
     return ["swift", "rlhf" if run["base"] == "grpo" else "sft", str(CONFIGS / f"{run['base']}.yaml"), *options]
 
 
@@ -82,17 +80,6 @@ def steps(name: str, folder: Path, more: list[str]) -> list[Step]:
         ("answers", answer_command(run, trained, answers)),
         ("report", [*score, "--by", "query,area,length", "--out", str(folder / name / "report.txt")]),
     ]
-
-
-def last_checkpoint(trained: Path) -> Path | None:
-    """The newest checkpoint that was written whole."""
-    found = [path.parent for path in trained.glob("checkpoint-*/trainer_state.json")]
-    return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
-
-
-def is_lora(checkpoint: Path) -> bool:
-    """Whether a checkpoint holds adapters only."""
-    return (checkpoint / "adapter_config.json").is_file()
 
 
 def main() -> int:
