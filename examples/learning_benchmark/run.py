@@ -1,9 +1,9 @@
-"""What the rewards do, at a size that two CPU cores can train: the cells of plan.yaml, each a few stock swift commands.
+"""What the rewards do, at a size that two CPU cores can train: plan.yaml's trainings, each a few stock swift commands.
 
-    python examples/learning_benchmark/run.py [CELL ...] [--seeds 1 2 3] [--split test] [--jobs 2] [--print]
+    python examples/learning_benchmark/run.py [NAME ...] [--seeds 1 2 3] [--split test] [--jobs 2] [--print]
 
-Data, models, cold starts and answers that several cells need are made once. What is done is not done again; training
-continues from its last checkpoint. Answers and headroom lie in OUTPUT/SEED/CELL; report.py reads them.
+What several trainings need is made once. What is done is not done again; training continues from its last checkpoint.
+Answers and headroom lie in OUTPUT/SEED/NAME; report.py reads them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from steps import as_texts, last_checkpoint, resume_options
 
 HERE = Path(__file__).resolve().parent
 PLAN: dict[str, Any] = yaml.safe_load((HERE / "plan.yaml").read_text())
-TRAININGS: dict[str, dict[str, Any]] = PLAN["starts"] | PLAN["cells"]
+TRAININGS: dict[str, dict[str, Any]] = PLAN["trainings"]
 HEADROOM = "--rows 128 --samples 8 --temperature 0.8 --max_batch_size 64 --max_new_tokens 72 --torch_dtype float32"
 
 
@@ -51,16 +51,11 @@ class Task:
     makes: str | None = None
 
 
-def start_of(name: str) -> str:
-    """The cold start that a training goes on from, or is."""
-    return name if name in PLAN["starts"] else str(TRAININGS[name]["from"])
-
-
 def environment(name: str) -> dict[str, str]:
-    """Settings of a training: its start's and its own."""
-    start = PLAN["starts"][start_of(name)]
-    values = {**start.get("env", {}), **TRAININGS[name].get("env", {}), "STVG_DATA_ROOT": f"OUTPUT/{start['world']}"}
-    return as_texts(values)
+    """Settings of a training: those of the one that it goes on from, and its own."""
+    spec = TRAININGS[name]
+    before = environment(spec["from"]) if "from" in spec else {"STVG_DATA_ROOT": f"OUTPUT/{spec['world']}"}
+    return before | as_texts(spec.get("env", {}))
 
 
 def tasks(names: Iterable[str], seeds: Iterable[int], split: str) -> list[Task]:
@@ -73,18 +68,16 @@ def tasks(names: Iterable[str], seeds: Iterable[int], split: str) -> list[Task]:
 
     def train(name: str, seed: int) -> str:
         spec = TRAININGS[name]
-        start = PLAN["starts"][start_of(name)]
-        world = start["world"]
-        needs = [add(_clips(world))]
-        if name in PLAN["starts"]:
-            needs.append(add(_model(seed)))
-            model, recipe, rows = f"OUTPUT/{seed}/tiny", "sft", start["labels"]
+        recipe, args = spec["recipe"], shlex.split(spec.get("args", ""))
+        if "from" in spec:
+            needs = [train(spec["from"], seed)]
+            model = f"OUTPUT/{seed}/{spec['from']}/CHECKPOINT"
+            args += shlex.split(PLAN["further"]) if recipe == "sft" else []
         else:
-            needs.append(train(spec["from"], seed))
-            model, recipe = f"OUTPUT/{seed}/{spec['from']}/CHECKPOINT", spec["recipe"]
-            rows = spec.get("labels", start["labels"] if recipe == "sft" else "prompts")
-        options = ["--model", model, "--dataset", f"stvg_synthetic:{rows}", "--seed", str(seed)]
-        options += ["--output_dir", f"OUTPUT/{seed}/{name}", *shlex.split(spec.get("args", ""))]
+            needs = [add(_clips(spec["world"])), add(_model(seed))]
+            model = f"OUTPUT/{seed}/tiny"
+        options = ["--model", model, "--dataset", f"stvg_synthetic:{spec.get('labels', 'prompts')}"]
+        options += ["--seed", str(seed), "--output_dir", f"OUTPUT/{seed}/{name}", *args]
         command = ["swift", "rlhf" if recipe == "grpo" else "sft", str(HERE / f"{recipe}.yaml"), *options]
         return add(Task(f"{seed}/{name}/trained", tuple(needs), tuple(command), environment(name)))
 
@@ -104,11 +97,9 @@ def tasks(names: Iterable[str], seeds: Iterable[int], split: str) -> list[Task]:
 
     for name in names:
         for seed in seeds:
-            answer(start_of(name), seed)
-            if name != start_of(name):
-                if TRAININGS[name]["recipe"] == "grpo":
-                    headroom(start_of(name), seed)
-                answer(name, seed)
+            if TRAININGS[name]["recipe"] == "grpo":
+                headroom(TRAININGS[name]["from"], seed)
+            answer(name, seed)
     return list(found.values())
 
 
@@ -185,16 +176,16 @@ def run_all(wanted: list[Task], output: Path, jobs: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cells", nargs="*", metavar="CELL", help="cells of plan.yaml (default: all)")
+    parser.add_argument("trainings", nargs="*", metavar="NAME", help="trainings of plan.yaml (default: all)")
     parser.add_argument("--seeds", type=int, nargs="+", default=PLAN["seeds"], help=f"default: {PLAN['seeds']}")
     parser.add_argument("--split", default="test", help="clips to answer; use val to choose settings (default: test)")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1)), help="commands at once")
     parser.add_argument("--output", type=Path, default=Path("learning_output"), help="default: learning_output")
     parser.add_argument("--print", action="store_true", help="print the commands that are left to run")
     args = parser.parse_args()
-    names = args.cells or list(PLAN["cells"])
+    names = args.trainings or list(TRAININGS)
     if unknown := [name for name in names if name not in TRAININGS]:
-        parser.error(f"no cell {', '.join(unknown)} in plan.yaml; the cells are: {', '.join(TRAININGS)}")
+        parser.error(f"no training {', '.join(unknown)} in plan.yaml, which has {', '.join(TRAININGS)}")
     wanted = tasks(names, args.seeds, args.split)
     output = args.output.resolve()
     if args.print:

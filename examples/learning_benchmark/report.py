@@ -1,0 +1,231 @@
+"""What the answers of run.py say: each cell's metrics, each question's differences, and whether headroom foretold them.
+
+    python examples/learning_benchmark/report.py [--output DIR] [--figure FILE.png] [--json FILE.json]
+
+Answers count as `swift-stvg score` counts them: inconsistent ones 0. A difference is taken clip by clip between two
+trainings of the same seed. Its first interval resamples clips, the mean over the seeds being the value of a clip; its
+second is Student's over the seeds, wide for three of them. What is not there yet is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from swift_stvg.headroom import WEIGHTS, Sampled, measure, read_answers
+from swift_stvg.metrics import bootstrap_intervals, per_sample
+from swift_stvg.results import Answers
+from swift_stvg.rows import Contract
+from swift_stvg.scoring import NATIVE, GroundTruth, Scored
+from swift_stvg.settings import PREFIX, Settings
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from run import PLAN, TRAININGS, environment
+
+METRICS = ("m_tIoU", "m_vIoU", "vIoU@0.3", "vIoU@0.5")
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """What one training of one seed came to on the N held-out clips.
+
+    Attributes:
+        ids: of the clips.
+        metrics: (N,) each.
+        scored: how many answers gave a tube.
+        refined: (N,) vIoU of the final boxes less that of the think boxes, NaN where an answer has no such think boxes.
+        areas: (label, members (N,)) of bins of box area.
+    """
+
+    ids: list[Any]
+    metrics: dict[str, np.ndarray]
+    scored: int
+    refined: np.ndarray
+    areas: list[tuple[str, np.ndarray]]
+
+
+def read_cell(path: Path) -> Cell:
+    """Score one result file on the sampled grid."""
+    answers = Answers.read(path)
+    truth = GroundTruth.of_rows([answers])
+    scored = Scored(answers, truth)
+    final, think = scored.scores(NATIVE), scored.scores(NATIVE, "think")
+    refined = np.where(scored.thinking(), final.viou - think.viou, np.nan)
+    metrics = per_sample(final.tiou, final.viou)
+    return Cell(truth.keys, metrics, scored.counts["scored"], refined, truth.facet("area"))
+
+
+def difference(cells: dict[tuple[str, int], Cell], pair: tuple[str, str], metric: str) -> dict[str, Any] | None:
+    """First minus second of a pair over the seeds that both have; None if there is none."""
+    seeds = [seed for seed in PLAN["seeds"] if (pair[0], seed) in cells and (pair[1], seed) in cells]
+    if not seeds:
+        return None
+    rows = []
+    for seed in seeds:
+        one, other = (cells[name, seed] for name in pair)
+        if one.ids != other.ids:
+            raise SystemExit(f"{pair[0]} and {pair[1]} of seed {seed} answered different clips")
+        rows.append(one.metrics[metric] - other.metrics[metric])
+    values = np.stack(rows)  # (S, N)
+    clips = values.mean(axis=0)[:, None]  # (N, 1)
+    low, high = bootstrap_intervals(clips, np.ones_like(clips), np.arange(len(clips)))
+    each = values.mean(axis=1)  # (S,)
+    found: dict[str, Any] = {"mean": float(each.mean()), "clips": [float(low[0]), float(high[0])]}
+    found["seeds"] = dict(zip(map(str, seeds), each.tolist(), strict=True))
+    if len(seeds) > 1:
+        reach = stats.t.ppf(0.975, len(seeds) - 1) * each.std(ddof=1) / np.sqrt(len(seeds))
+        found["student"] = [float(each.mean() - reach), float(each.mean() + reach)]
+    return found
+
+
+def weights_of(name: str) -> dict[str, float]:
+    """Reward and weight of each reward function of a GRPO cell."""
+    words = TRAININGS[name].get("args", "").split()
+    funcs = _after(words, "--reward_funcs") or [*WEIGHTS, "stvg_tiou", "stvg_viou"]
+    weights = _after(words, "--reward_weights") or ["1", "1", "1", "1", "0.5", "0", "0"]
+    return {func: float(weight) for func, weight in zip(funcs, weights, strict=True)}
+
+
+def _after(words: list[str], option: str) -> list[str]:
+    if option not in words:
+        return []
+    rest = words[words.index(option) + 1 :]
+    return rest[: next((i for i, word in enumerate(rest) if word.startswith("--")), len(rest))]
+
+
+def headroom_of(name: str, seed: int, output: Path) -> dict[str, Any] | None:
+    """Headroom of a GRPO cell's start under the cell's own reward, measured before the cell was trained."""
+    path = output / str(seed) / TRAININGS[name]["from"] / "headroom.jsonl"
+    if not path.is_file():
+        return None
+    sampled = read_answers(path)
+    own = {k: v for k, v in environment(name).items() if k.startswith(PREFIX) and "OUTPUT" not in v}
+
+    def with_own(contract: Contract) -> Contract:
+        texts = contract.settings.to_texts() | {k.removeprefix(PREFIX).lower(): v for k, v in own.items()}
+        return replace(contract, settings=Settings.from_texts(texts))
+
+    mine = Sampled([with_own(c) for c in sampled.contracts], sampled.videos, sampled.greedy, sampled.samples)
+    return measure(mine, weights_of(name))["figures"]
+
+
+def report(output: Path, split: str) -> dict[str, Any]:
+    """Everything as JSON data."""
+    cells = {
+        (name, seed): read_cell(path)
+        for name in TRAININGS
+        for seed in PLAN["seeds"]
+        if (path := output / str(seed) / name / f"{split}.jsonl").is_file()
+    }
+    if not cells:
+        raise SystemExit(f"no answers to {split} in {output}: run run.py first")
+    found: dict[str, Any] = {"split": split, "clips": len(next(iter(cells.values())).ids), "cells": {}, "questions": []}
+    for (name, seed), cell in cells.items():
+        means = {metric: float(cell.metrics[metric].mean()) for metric in METRICS}
+        found["cells"].setdefault(name, {})[str(seed)] = {"scored": cell.scored} | means
+    for question in PLAN["questions"]:
+        pairs = {
+            f"{one} - {other}": {metric: difference(cells, (one, other), metric) for metric in METRICS}
+            for one, other in question["pairs"]
+        }
+        pairs = {name: values for name, values in pairs.items() if values["m_vIoU"] is not None}
+        found["questions"].append({"ask": question["ask"], "pairs": pairs})
+    found["headroom"] = []
+    for name, seed in cells:
+        start = TRAININGS[name].get("from")
+        if TRAININGS[name]["recipe"] != "grpo" or (start, seed) not in cells:
+            continue
+        figures = headroom_of(name, seed, output)
+        if figures is None:
+            continue
+        gain = difference({k: v for k, v in cells.items() if k[1] == seed}, (name, start), "m_vIoU")
+        better = figures["gain"]["share of samples"]["better than greedy"]
+        found["headroom"].append(
+            {"cell": name, "seed": seed, "better": better, "gain": gain and [gain["mean"], *gain["clips"]]}
+            | {"worse": figures["gain"]["share of samples"]["worse than greedy"]}
+            | {"best - greedy": figures["gain"]["m_vIoU"]["best - greedy"]}
+        )
+    found["areas"] = {
+        name: _by_area([cells[name, seed] for seed in PLAN["seeds"] if (name, seed) in cells])
+        for name in TRAININGS
+        if any((name, seed) in cells for seed in PLAN["seeds"])
+    }
+    return found
+
+
+def _by_area(cells: list[Cell]) -> dict[str, list[float | None]]:
+    """vIoU of final less think boxes by box area: mean and interval over clips, the mean over seeds being a clip's."""
+    stacked = np.stack([cell.refined for cell in cells])  # (S, N)
+    known = ~np.isnan(stacked)
+    counts = known.sum(axis=0)
+    values = np.where(known, stacked, 0).sum(axis=0) / np.maximum(counts, 1)
+    found: dict[str, list[float | None]] = {}
+    for label, members in cells[0].areas:
+        weights = (counts * members).astype(np.float64)[:, None]
+        if np.count_nonzero(weights) > 1:
+            low, high = bootstrap_intervals(values[:, None], weights, np.arange(len(values)))
+            mean = float((values * weights[:, 0]).sum() / weights.sum())
+            found[label] = [mean, float(low[0]), float(high[0])]
+    return found
+
+
+def as_markdown(found: dict[str, Any]) -> str:
+    """The report as tables."""
+    lines = [f"{found['clips']} clips of {found['split']}, percent, mean over seeds", ""]
+    lines += ["| cell | seeds | scored | " + " | ".join(METRICS) + " |", "|---" * (3 + len(METRICS)) + "|"]
+    for name, seeds in found["cells"].items():
+        means = [f"{100 * np.mean([s[metric] for s in seeds.values()]):.1f}" for metric in METRICS]
+        scored = np.mean([s["scored"] for s in seeds.values()]) / found["clips"]
+        lines.append(f"| {name} | {len(seeds)} | {100 * scored:.0f} | " + " | ".join(means) + " |")
+    lines += ["", "| difference, points | " + " | ".join(METRICS[:2]) + " | seeds, m_vIoU |", "|---" * 4 + "|"]
+    for question in found["questions"]:
+        if question["pairs"]:
+            lines.append(f"| **{question['ask']}** | | | |")
+        for name, metrics in question["pairs"].items():
+            each = ", ".join(f"{100 * value:+.1f}" for value in metrics["m_vIoU"]["seeds"].values())
+            lines.append(f"| {name} | {_figure(metrics['m_tIoU'])} | {_figure(metrics['m_vIoU'])} | {each} |")
+    if found["headroom"]:
+        lines += ["", f"share of samples better than greedy against gain in m_vIoU: {_correlation(found['headroom'])}"]
+    return "\n".join(lines) + "\n"
+
+
+def _figure(values: dict[str, Any]) -> str:
+    ends = "[{:+.1f}, {:+.1f}]".format(*(100 * end for end in values["clips"]))
+    student = " ({:+.1f}, {:+.1f})".format(*(100 * e for e in values["student"])) if "student" in values else ""
+    return f"{100 * values['mean']:+.1f} {ends}{student}"
+
+
+def _correlation(points: list[dict[str, Any]]) -> str:
+    if len(points) < 3:
+        return "too few cells"
+    result = stats.spearmanr([p["better"][0] for p in points], [p["gain"][0] for p in points])
+    return f"Spearman's rho {result.statistic:.2f} over {len(points)} trainings"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("learning_output"), help="default: learning_output")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--figure", type=Path)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    found = report(args.output, args.split)
+    print(as_markdown(found), end="")
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + "\n")
+    if args.figure:
+        from figure import draw
+
+        draw(found, args.figure)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
