@@ -7,14 +7,17 @@ decoding never makes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray
+from swift_stvg.jsonfile import MALFORMED, text
 from swift_stvg.metrics import bootstrap_intervals
 from swift_stvg.rewards import REWARDS, Batch, tiou, viou
 from swift_stvg.rows import Contract
@@ -24,7 +27,7 @@ WEIGHTS = {"stvg_format": 1.0, "stvg_consistency": 1.0, "stvg_temporal": 1.0, "s
 MARGIN = 0.05
 """By how much a sample's reward must exceed the greedy answer's to count as better."""
 
-Column = tuple[FloatArray, FloatArray]
+Column: TypeAlias = tuple[FloatArray, FloatArray]
 """Values (N,) and weights (N,) of the rows in their mean."""
 
 
@@ -49,8 +52,34 @@ class Sampled:
 
     def __post_init__(self) -> None:
         counts = {len(texts) for texts in self.samples}
-        if len(counts) != 1 or counts < {2}:
+        if len(counts) != 1 or min(counts) < 2:
             raise DataError(f"every row needs the same number of samples, at least 2, got {sorted(counts) or 'no row'}")
+
+    def to_lines(self) -> str:
+        """One line of JSON for each row; `read` reads them back."""
+        rows = zip(self.contracts, self.videos, self.greedy, self.samples, strict=True)
+        return "".join(
+            json.dumps({"stvg": contract.to_json(), "video": video, "greedy": greedy, "samples": list(samples)}) + "\n"
+            for contract, video, greedy, samples in rows
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Sampled:
+        """Read what `to_lines` gave.
+
+        Raises:
+            DataError: the file cannot be read, or a line of it is something else.
+        """
+        rows = []
+        for number, line in enumerate(_lines(path), start=1):
+            try:
+                row = json.loads(line)
+                rows.append((Contract.from_json(row["stvg"]), text(row["video"]), text(row["greedy"]), row["samples"]))
+                for sample in row["samples"]:
+                    text(sample)
+            except MALFORMED as error:
+                raise DataError(f"line {number} of {path} is none that headroom wrote: {error!r:.300}") from None
+        return cls(*zip(*rows, strict=True)) if rows else cls((), (), (), ())
 
 
 def measure(sampled: Sampled, weights: Mapping[str, float] | None = None, margin: float = MARGIN) -> dict[str, Any]:
@@ -72,8 +101,7 @@ def measure(sampled: Sampled, weights: Mapping[str, float] | None = None, margin
     if weights is None:
         thinks = all(contract.format.think for contract in sampled.contracts)
         weights = {name: weight for name, weight in WEIGHTS.items() if thinks or name != "stvg_think"}
-    if unknown := sorted(set(weights) - set(REWARDS)):
-        raise DataError(f"no reward {', '.join(unknown)}; the rewards are {', '.join(REWARDS)}")
+    check_rewards(weights)
     n = len(sampled.samples[0])
     greedy = Batch(sampled.greedy, sampled.contracts)
     samples = Batch(
@@ -93,6 +121,16 @@ def measure(sampled: Sampled, weights: Mapping[str, float] | None = None, margin
         "margin": margin,
         "figures": _with_intervals(sections, sampled.videos),
     }
+
+
+def check_rewards(names: Iterable[str]) -> None:
+    """Refuse names that no reward has.
+
+    Raises:
+        DataError: there is one.
+    """
+    if unknown := sorted(set(names) - set(REWARDS)):
+        raise DataError(f"no reward {', '.join(unknown)}; the rewards are {', '.join(REWARDS)}")
 
 
 def _total(batch: Batch, weights: Mapping[str, float]) -> FloatArray:
@@ -215,3 +253,10 @@ def _with_intervals(
         }
         for section, lines in sections.items()
     }
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None

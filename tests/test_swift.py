@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 
 from swift_stvg.cli import main
+from swift_stvg.headroom import Sampled, measure
 from swift_stvg.rewards import REWARDS, Batch
 from swift_stvg.rows import Contract
 from swift_stvg.settings import Settings
@@ -139,6 +143,27 @@ def test_infer_and_score(inferred: Path, capsys: pytest.CaptureFixture[str]) -> 
     batch = Batch([r["response"] for r in results], [Contract.from_json(r["stvg"]) for r in results])
     assert metrics["m_tIoU"][0] == pytest.approx(REWARDS["stvg_tiou"](batch).mean())
     assert metrics["m_vIoU"][0] == pytest.approx(REWARDS["stvg_viou"](batch).mean())
+
+
+def test_headroom(inferred: Path, cold_start: Path, workspace: Path, env: dict[str, str]) -> None:
+    """Greedy answers are those of `swift infer`; samples differ; the figures are those of the answers that are kept."""
+    kept = workspace / "headroom.jsonl"
+    options = "--rows 6 --samples 3 --max_batch_size 8 --max_new_tokens 160 --torch_dtype float32 --format json"
+    words = [sys.executable, "-m", "swift_stvg.cli", "headroom", "--model", str(cold_start)]
+    words += ["--dataset", "stvg_synthetic:test", "--answers", str(kept), *options.split()]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")} | env
+    clean["RECORD_TO"] = str(workspace / "headroom_inputs.jsonl")  # the checkpoint remembers the recorder as a plugin
+    done = subprocess.run(words, cwd=workspace, env=clean, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-4000:]
+    sampled = Sampled.read(kept)
+    assert len(sampled.greedy) == 6
+    answers = {Contract.from_json(r["stvg"]).id: r["response"] for r in json_lines(inferred)}
+    assert [answers[contract.id] for contract in sampled.contracts] == list(sampled.greedy)
+    assert all(len(texts) == 3 for texts in sampled.samples)
+    assert any(len(set(texts)) > 1 for texts in sampled.samples)
+    report = json.loads(done.stdout)
+    assert report["figures"] == json.loads(json.dumps(measure(sampled)["figures"]))
+    assert not (workspace / "unused").exists()
 
 
 EVALUATE = {

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from swift_stvg.headroom import WEIGHTS, Sampled, measure, read_answers
+from swift_stvg.headroom import WEIGHTS, Sampled, measure
 from swift_stvg.metrics import bootstrap_intervals, per_sample
 from swift_stvg.results import Answers
 from swift_stvg.rows import Contract
@@ -105,7 +105,7 @@ def headroom_of(name: str, seed: int, output: Path) -> dict[str, Any] | None:
     path = output / str(seed) / TRAININGS[name]["from"] / "headroom.jsonl"
     if not path.is_file():
         return None
-    sampled = read_answers(path)
+    sampled = Sampled.read(path)
     own = {k: v for k, v in environment(name).items() if k.startswith(PREFIX) and "OUTPUT" not in v}
 
     def with_own(contract: Contract) -> Contract:

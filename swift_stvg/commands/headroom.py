@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from swift_stvg import __version__
 from swift_stvg.errors import DataError
-from swift_stvg.headroom import MARGIN, Sampled, measure
+from swift_stvg.headroom import MARGIN, Sampled, check_rewards, measure
 from swift_stvg.jsonfile import write_whole
 from swift_stvg.rows import Contract
 from swift_stvg.tables import FORMATS, render_headroom
@@ -46,26 +45,23 @@ def add_options(headroom: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Sample or read answers, and print or write the report."""
     weights = _weights(args.reward_funcs, args.reward_weights)
+    for path in (args.answers, args.out):  # before hours of sampling
+        if path is not None and not path.absolute().parent.is_dir():
+            raise DataError(f"{path} cannot be written: there is no folder {path.absolute().parent}")
     if args.model:
         if not args.dataset:
             raise DataError("--model needs --dataset, the rows to answer")
         if args.samples < 2 or args.rows < 1 or args.temperature <= 0:
             raise DataError("--samples must be at least 2, --rows at least 1, --temperature above 0")
-        found = _sample(args)
+        sampled = _sample(args)
         if args.answers:
-            write_whole(args.answers, "".join(json.dumps(line) + "\n" for line in found))
+            write_whole(args.answers, sampled.to_lines())
     elif args.answers:
         if args.further:
             raise DataError(f"without --model nothing is sampled, so these mean nothing: {' '.join(args.further)}")
-        found = _read(args.answers)
+        sampled = Sampled.read(args.answers)
     else:
         raise DataError("give --model and --dataset, or --answers with a file that an earlier run kept")
-    sampled = Sampled(
-        [Contract.from_json(line["stvg"]) for line in found],
-        [line["video"] for line in found],
-        [line["greedy"] for line in found],
-        [line["samples"] for line in found],
-    )
     report = {"swift_stvg": __version__} | measure(sampled, weights, args.margin)
     report["from"] = (
         f"{args.model} on {args.dataset}, temperature {args.temperature:g}" if args.model else args.answers.name
@@ -83,10 +79,11 @@ def _weights(names: Sequence[str] | None, weights: Sequence[float] | None) -> di
         return None
     if names is None or (weights is not None and len(names) != len(weights)):
         raise DataError("--reward_weights needs one number for each of --reward_funcs")
+    check_rewards(names)
     return dict(zip(names, weights or [1.0] * len(names), strict=True))
 
 
-def _sample(args: argparse.Namespace) -> list[dict[str, Any]]:
+def _sample(args: argparse.Namespace) -> Sampled:
     """One greedy and several sampled answers to each row."""
     from swift.infer_engine import InferRequest
     from swift.pipelines.infer.infer import SwiftInfer
@@ -106,7 +103,9 @@ def _sample(args: argparse.Namespace) -> list[dict[str, Any]]:
     config = pipeline.args.get_request_config()
     greedy = replace(config, temperature=0.0)
     sampling = replace(config, temperature=args.temperature, seed=args.seed)
-    found = []
+    answered: list[dict[str, Any]] = []
+    greedy_texts: list[str] = []
+    sampled_texts: list[list[str]] = []
     with tqdm(total=len(chosen), desc="rows answered", unit="row") as bar:
         for start in range(0, len(chosen), CHUNK):
             part = [rows[int(i)] for i in chosen[start : start + CHUNK]]
@@ -118,23 +117,9 @@ def _sample(args: argparse.Namespace) -> list[dict[str, Any]]:
                 repeated, sampling, use_tqdm=False
             )
             texts = [response.choices[0].message.content for response in responses]
-            for i, row in enumerate(part):
-                samples = texts[len(part) + i * args.samples :][: args.samples]
-                found.append({"stvg": row["stvg"], "video": row["videos"][0], "greedy": texts[i], "samples": samples})
+            answered += part
+            greedy_texts += texts[: len(part)]
+            sampled_texts += [texts[i : i + args.samples] for i in range(len(part), len(texts), args.samples)]
             bar.update(len(part))
-    return found
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    found = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-                texts = [row["stvg"], row["video"], row["greedy"], *row["samples"]]
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"line {number} of {path} is none that `headroom` wrote: {error!r}") from None
-            if not all(isinstance(text, str) for text in texts):
-                raise DataError(f"line {number} of {path} is none that `headroom` wrote: not all of it is text")
-            found.append(row)
-    return found
+    contracts = [Contract.from_json(row["stvg"]) for row in answered]
+    return Sampled(contracts, [row["videos"][0] for row in answered], greedy_texts, sampled_texts)

@@ -1,0 +1,78 @@
+"""The report as one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+INK, FAINT, SEED = "#1f3a5f", "#c8ccd2", "#d1495b"
+
+
+def draw(found: dict[str, Any], path: Path) -> None:
+    """Differences of every question, headroom against gain, and refinement by box area."""
+    lines: list[tuple[str, dict[str, Any] | None]] = []
+    for question in found["questions"]:
+        if question["pairs"]:
+            lines += [(question["ask"], None), *question["pairs"].items()]
+    figure = plt.figure(figsize=(13, 0.3 * len(lines) + 1.5), layout="constrained")
+    grid = figure.add_gridspec(2, 3, width_ratios=(1.2, 1.2, 1.1))
+    first = figure.add_subplot(grid[:, 0])
+    second = figure.add_subplot(grid[:, 1], sharey=first)
+    for axis, metric in ((first, "m_tIoU"), (second, "m_vIoU")):
+        _forest(axis, lines, metric)
+        axis.set_xlabel(f"difference of {metric}, points")
+    first.set_yticks(range(len(lines)), [name for name, _ in lines])
+    for label, (_, values) in zip(first.get_yticklabels(), lines, strict=True):
+        label.set_fontweight("normal" if values else "bold")
+    second.tick_params(labelleft=False)
+    first.invert_yaxis()
+    _headroom(figure.add_subplot(grid[0, 2]), found["headroom"])
+    _areas(figure.add_subplot(grid[1, 2]), found["areas"])
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _forest(axis: Any, lines: list[tuple[str, dict[str, Any] | None]], metric: str) -> None:
+    axis.axvline(0, color=FAINT)
+    for place, (_, values) in enumerate(lines):
+        if values is None:
+            continue
+        difference = values[metric]
+        low, high = (100 * end for end in difference["clips"])
+        axis.plot([low, high], [place, place], color=INK, linewidth=2, zorder=2)
+        axis.plot(100 * difference["mean"], place, "o", color=INK, zorder=3)
+        each = [100 * value for value in difference["seeds"].values()]
+        axis.plot(each, [place] * len(each), "|", color=SEED, markersize=9, zorder=4)
+    axis.set_title("mean, 95% over clips; red: each seed", fontsize=9)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _headroom(axis: Any, points: list[dict[str, Any]]) -> None:
+    markers = dict(zip(dict.fromkeys(point["cell"] for point in points), "osD^vP*X<>dph8", strict=False))
+    for name, marker in markers.items():
+        mine = [point for point in points if point["cell"] == name]
+        shares = [100 * point["better"][0] for point in mine]
+        axis.plot(shares, [100 * point["gain"][0] for point in mine], marker, label=name, markersize=5)
+    axis.axhline(0, color=FAINT)
+    axis.set_xlabel("samples better than greedy before GRPO, percent")
+    axis.set_ylabel("gain of m_vIoU, points")
+    axis.legend(fontsize=6, ncols=2)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _areas(axis: Any, areas: dict[str, dict[str, list[float]]]) -> None:
+    names = [name for name in ("tight", "grpo", "no_think_reward", "jitter_grpo") if name in areas]
+    for k, name in enumerate(names):
+        bins = areas[name]
+        means = np.array(list(bins.values())) * 100  # (B, 3)
+        x = np.arange(len(bins)) + 0.15 * (k - len(names) / 2)
+        axis.errorbar(x, means[:, 0], (means[:, 0] - means[:, 1], means[:, 2] - means[:, 0]), fmt="o", label=name, ms=4)
+        axis.set_xticks(range(len(bins)), list(bins))
+    axis.axhline(0, color=FAINT)
+    axis.set_xlabel("box area over frame area")
+    axis.set_ylabel("vIoU, final - think, points")
+    axis.legend(fontsize=7)
+    axis.spines[["top", "right"]].set_visible(False)
