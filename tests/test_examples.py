@@ -1,10 +1,17 @@
-"""The quickstart's YAML files name what exists."""
+"""The recipes of the examples name what exists; the learning benchmark runs, goes on, and reports what it found."""
 
 from __future__ import annotations
 
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -12,7 +19,17 @@ from swift_stvg.rewards import REWARDS
 from swift_stvg.settings import Settings
 from swift_stvg.sources import SOURCES
 
-FILES = sorted((Path(__file__).parent.parent / "examples").rglob("*.yaml"))
+BENCHMARK = Path(__file__).parent.parent / "examples/learning_benchmark"
+FILES = [BENCHMARK / f"{name}.yaml" for name in ("sft", "grpo", "infer")]
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """The modules of the learning benchmark."""
+    monkeypatch.setattr(sys, "path", [str(BENCHMARK), *sys.path])
+    yield SimpleNamespace(run=importlib.import_module("run"), report=importlib.import_module("report"))
+    for name in ("run", "report"):
+        del sys.modules[name]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -30,5 +47,96 @@ def test_recipe(path: Path) -> None:
         assert all(isinstance(word, str) for word in words), f"ms-swift wants text in the list {name}"
 
 
-def test_there_are_four() -> None:
-    assert [path.name[0] for path in FILES] == ["1", "2", "3", "4"]
+def test_the_plan_names_what_exists(benchmark: SimpleNamespace) -> None:
+    plan = benchmark.run.Plan.read()
+    assert len(plan.seeds) >= 3
+    for name, spec in plan.trainings.items():
+        Settings.from_env({k: v for k, v in plan.environment(name).items() if k.startswith("STVG_")})
+        assert spec["recipe"] in ("sft", "grpo")
+        assert ("world" in spec) != ("from" in spec)
+        world = spec
+        while "from" in world:
+            world = plan.trainings[world["from"]]
+        splits = {word.split("=")[0] for word in plan.worlds[world["world"]]["splits"].split()}
+        assert {spec.get("labels", "prompts"), "val", "test"} <= splits
+        if spec["recipe"] == "grpo":
+            assert set(benchmark.report.weights_of(spec)) <= set(REWARDS)
+    for question in plan.questions:
+        assert {name for pair in question["pairs"] for name in pair} <= set(plan.trainings)
+
+
+def test_a_cell_differs_from_the_one_it_is_compared_with_in_one_thing(benchmark: SimpleNamespace) -> None:
+    """Two GRPO trainings from the same start are the same command but for what the plan says."""
+    plan = benchmark.run.Plan.read()
+    commands = {task.result: task.words for task in benchmark.run.tasks(plan, plan.trainings, [1], "test")}
+    base, other = commands["1/grpo/trained"], commands["1/no_think_reward/trained"]
+    assert [w for w in other if w not in base] == ["OUTPUT/1/no_think_reward", "--reward_weights", "0", "0", "0"]
+
+
+def cell(benchmark: SimpleNamespace, values: list[float]) -> Any:
+    metrics = {name: np.array(values) for name in benchmark.report.METRICS}
+    return benchmark.report.Cell(list(range(len(values))), metrics, len(values), np.array([np.nan]), [])
+
+
+def test_differences_are_paired_by_clip_and_seed(benchmark: SimpleNamespace) -> None:
+    cells = {
+        ("a", 1): cell(benchmark, [0.1, 0.9]),
+        ("b", 1): cell(benchmark, [0.0, 0.8]),
+        ("a", 2): cell(benchmark, [0.5, 0.7]),
+        ("b", 2): cell(benchmark, [0.2, 0.4]),
+        ("a", 3): cell(benchmark, [1.0, 1.0]),  # b was not trained with it
+    }
+    found = benchmark.report.difference(cells, ("a", "b"), "m_vIoU")
+    assert found["mean"] == pytest.approx(0.2)
+    assert found["seeds"] == pytest.approx({"1": 0.1, "2": 0.3})
+    assert found["clips"] == pytest.approx([0.2, 0.2]), "each clip has the same mean over the seeds"
+    # Student's t for one degree of freedom is 12.706; the two seeds have a standard error of .1
+    assert found["student"] == pytest.approx([0.2 - 1.2706, 0.2 + 1.2706], abs=1e-4)
+    assert benchmark.report.difference(cells, ("a", "c"), "m_vIoU") is None
+
+
+SMALL = """
+seeds: [1]
+model: --spatial-merge 4 --max-coordinate 56 --max-index 15
+headroom: --rows 4 --samples 2 --temperature 0.8 --max_batch_size 8 --max_new_tokens 72 --torch_dtype float32
+further: --max_steps 1
+worlds:
+  easy: {args: --difficulty easy --fps 2, splits: tight=64@0.7 prompts=8 test=6}
+trainings:
+  tight: {world: easy, recipe: sft, labels: tight, args: --max_steps 150 --save_steps 75 --learning_rate 4e-3}
+  grpo:
+    from: tight
+    recipe: grpo
+    args: --max_steps 2 --save_steps 1 --num_generations 2 --per_device_train_batch_size 4
+questions:
+  - {ask: does it run, pairs: [[grpo, tight]]}
+"""
+
+
+@pytest.mark.swift
+def test_the_benchmark_runs_and_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(SMALL)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
+    env |= {"PATH": f"{Path(sys.executable).parent}:{env['PATH']}"}
+
+    def python(script: str, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(BENCHMARK / script), "--plan", "plan.yaml", "--output", "out", *words]
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=500)
+
+    done = python("run.py")
+    logs = "".join(path.read_text()[-1500:] for path in tmp_path.rglob("*.log"))
+    assert done.returncode == 0, done.stderr[-2000:] + logs
+    assert python("run.py", "--print").stdout == ""
+    # as if it had been interrupted: the last training goes on from its last checkpoint, which is its end
+    (tmp_path / "out/1/grpo/trained").unlink()
+    assert "checkpoint-2 --resume_from_checkpoint" in python("run.py", "--print").stdout
+    reported = python("report.py", "--figure", "figure.png", "--json", "found.json")
+    assert reported.returncode == 0, reported.stderr[-2000:]
+    assert "| grpo - tight |" in reported.stdout
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+    broken = (tmp_path / "plan.yaml").read_text().replace("--num_generations 2", "--num_generations 3")
+    (tmp_path / "plan.yaml").write_text(broken)
+    failed = python("run.py", "grpo")
+    assert failed.returncode == 1
+    assert "1/grpo/trained: the command ended with status 1; see" in failed.stderr

@@ -64,7 +64,7 @@ def _headroom(axis: Any, points: list[dict[str, Any]]) -> None:
 
 
 def _areas(axis: Any, areas: dict[str, dict[str, list[float]]]) -> None:
-    names = [name for name in ("tight", "grpo", "no_think_reward", "jitter_grpo") if name in areas]
+    names = [name for name in ("tight", "grpo", "no_think_reward", "jitter_grpo") if areas.get(name)]
     for k, name in enumerate(names):
         bins = areas[name]
         means = np.array(list(bins.values())) * 100  # (B, 3)

@@ -27,14 +27,14 @@ from swift_stvg.scoring import NATIVE, GroundTruth, Scored
 from swift_stvg.settings import PREFIX, Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from run import PLAN, TRAININGS, environment
+from run import Plan, add_options
 
 METRICS = ("m_tIoU", "m_vIoU", "vIoU@0.3", "vIoU@0.5")
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """What one training of one seed came to on the N held-out clips.
+    """What one training with one seed came to on the N held-out clips.
 
     Attributes:
         ids: of the clips.
@@ -64,7 +64,7 @@ def read_cell(path: Path) -> Cell:
 
 def difference(cells: dict[tuple[str, int], Cell], pair: tuple[str, str], metric: str) -> dict[str, Any] | None:
     """First minus second of a pair over the seeds that both have; None if there is none."""
-    seeds = [seed for seed in PLAN["seeds"] if (pair[0], seed) in cells and (pair[1], seed) in cells]
+    seeds = [seed for name, seed in cells if name == pair[0] and (pair[1], seed) in cells]
     if not seeds:
         return None
     rows = []
@@ -85,9 +85,9 @@ def difference(cells: dict[tuple[str, int], Cell], pair: tuple[str, str], metric
     return found
 
 
-def weights_of(name: str) -> dict[str, float]:
-    """Reward and weight of each reward function of a GRPO cell."""
-    words = TRAININGS[name].get("args", "").split()
+def weights_of(spec: dict[str, Any]) -> dict[str, float]:
+    """Reward and weight of each reward function of a GRPO training."""
+    words = spec.get("args", "").split()
     funcs = _after(words, "--reward_funcs") or [*WEIGHTS, "stvg_tiou", "stvg_viou"]
     weights = _after(words, "--reward_weights") or ["1", "1", "1", "1", "0.5", "0", "0"]
     return {func: float(weight) for func, weight in zip(funcs, weights, strict=True)}
@@ -100,28 +100,28 @@ def _after(words: list[str], option: str) -> list[str]:
     return rest[: next((i for i, word in enumerate(rest) if word.startswith("--")), len(rest))]
 
 
-def headroom_of(name: str, seed: int, output: Path) -> dict[str, Any] | None:
-    """Headroom of a GRPO cell's start under the cell's own reward, measured before the cell was trained."""
-    path = output / str(seed) / TRAININGS[name]["from"] / "headroom.jsonl"
+def headroom_of(plan: Plan, name: str, seed: int, output: Path) -> dict[str, Any] | None:
+    """Headroom of a GRPO training's start under the training's own reward."""
+    path = output / str(seed) / plan.trainings[name]["from"] / "headroom.jsonl"
     if not path.is_file():
         return None
     sampled = Sampled.read(path)
-    own = {k: v for k, v in environment(name).items() if k.startswith(PREFIX) and "OUTPUT" not in v}
+    own = {k: v for k, v in plan.environment(name).items() if k.startswith(PREFIX) and "OUTPUT" not in v}
 
     def with_own(contract: Contract) -> Contract:
         texts = contract.settings.to_texts() | {k.removeprefix(PREFIX).lower(): v for k, v in own.items()}
         return replace(contract, settings=Settings.from_texts(texts))
 
     mine = Sampled([with_own(c) for c in sampled.contracts], sampled.videos, sampled.greedy, sampled.samples)
-    return measure(mine, weights_of(name))["figures"]
+    return measure(mine, weights_of(plan.trainings[name]))["figures"]
 
 
-def report(output: Path, split: str) -> dict[str, Any]:
+def report(plan: Plan, seeds: list[int], output: Path, split: str) -> dict[str, Any]:
     """Everything as JSON data."""
     cells = {
         (name, seed): read_cell(path)
-        for name in TRAININGS
-        for seed in PLAN["seeds"]
+        for name in plan.trainings
+        for seed in seeds
         if (path := output / str(seed) / name / f"{split}.jsonl").is_file()
     }
     if not cells:
@@ -130,7 +130,7 @@ def report(output: Path, split: str) -> dict[str, Any]:
     for (name, seed), cell in cells.items():
         means = {metric: float(cell.metrics[metric].mean()) for metric in METRICS}
         found["cells"].setdefault(name, {})[str(seed)] = {"scored": cell.scored} | means
-    for question in PLAN["questions"]:
+    for question in plan.questions:
         pairs = {
             f"{one} - {other}": {metric: difference(cells, (one, other), metric) for metric in METRICS}
             for one, other in question["pairs"]
@@ -139,10 +139,10 @@ def report(output: Path, split: str) -> dict[str, Any]:
         found["questions"].append({"ask": question["ask"], "pairs": pairs})
     found["headroom"] = []
     for name, seed in cells:
-        start = TRAININGS[name].get("from")
-        if TRAININGS[name]["recipe"] != "grpo" or (start, seed) not in cells:
+        start = plan.trainings[name].get("from")
+        if plan.trainings[name]["recipe"] != "grpo" or (start, seed) not in cells:
             continue
-        figures = headroom_of(name, seed, output)
+        figures = headroom_of(plan, name, seed, output)
         if figures is None:
             continue
         gain = difference({k: v for k, v in cells.items() if k[1] == seed}, (name, start), "m_vIoU")
@@ -153,9 +153,8 @@ def report(output: Path, split: str) -> dict[str, Any]:
             | {"best - greedy": figures["gain"]["m_vIoU"]["best - greedy"]}
         )
     found["areas"] = {
-        name: _by_area([cells[name, seed] for seed in PLAN["seeds"] if (name, seed) in cells])
-        for name in TRAININGS
-        if any((name, seed) in cells for seed in PLAN["seeds"])
+        name: _by_area([cell for (other, _), cell in cells.items() if other == name])
+        for name in dict.fromkeys(name for name, _ in cells)
     }
     return found
 
@@ -211,12 +210,12 @@ def _correlation(points: list[dict[str, Any]]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("learning_output"), help="default: learning_output")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--figure", type=Path)
-    parser.add_argument("--json", type=Path)
+    add_options(parser)
+    parser.add_argument("--figure", type=Path, metavar="FILE.png")
+    parser.add_argument("--json", type=Path, metavar="FILE.json")
     args = parser.parse_args()
-    found = report(args.output, args.split)
+    plan = Plan.read(args.plan)
+    found = report(plan, args.seeds or plan.seeds, args.output, args.split)
     print(as_markdown(found), end="")
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")

@@ -27,9 +27,39 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from steps import as_texts, last_checkpoint, resume_options
 
 HERE = Path(__file__).resolve().parent
-PLAN: dict[str, Any] = yaml.safe_load((HERE / "plan.yaml").read_text())
-TRAININGS: dict[str, dict[str, Any]] = PLAN["trainings"]
-HEADROOM = "--rows 128 --samples 8 --temperature 0.8 --max_batch_size 64 --max_new_tokens 72 --torch_dtype float32"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The content of plan.yaml.
+
+    Attributes:
+        seeds: of models, trainings and samples.
+        model: options of `swift-stvg tiny`.
+        headroom: options of `swift-stvg headroom`.
+        further: options of an SFT that goes on from another training.
+        worlds: options and splits of `swift-stvg synth`, by name.
+        trainings: by name: what each goes on from (`from`) or the world it begins in, its recipe, and its deviations.
+        questions: pairs of trainings to compare, with what is asked.
+    """
+
+    seeds: list[int]
+    model: str
+    headroom: str
+    further: str
+    worlds: dict[str, dict[str, Any]]
+    trainings: dict[str, dict[str, Any]]
+    questions: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, path: Path = HERE / "plan.yaml") -> Plan:
+        return cls(**yaml.safe_load(path.read_text()))
+
+    def environment(self, name: str) -> dict[str, str]:
+        """Settings of a training: those of the one that it goes on from, and its own."""
+        spec = self.trainings[name]
+        before = {"STVG_DATA_ROOT": f"OUTPUT/{spec['world']}"} if "world" in spec else self.environment(spec["from"])
+        return before | as_texts(spec.get("env", {}))
 
 
 @dataclass(frozen=True)
@@ -51,14 +81,7 @@ class Task:
     makes: str | None = None
 
 
-def environment(name: str) -> dict[str, str]:
-    """Settings of a training: those of the one that it goes on from, and its own."""
-    spec = TRAININGS[name]
-    before = environment(spec["from"]) if "from" in spec else {"STVG_DATA_ROOT": f"OUTPUT/{spec['world']}"}
-    return before | as_texts(spec.get("env", {}))
-
-
-def tasks(names: Iterable[str], seeds: Iterable[int], split: str) -> list[Task]:
+def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str) -> list[Task]:
     """All that the named trainings need, each thing once, in an order in which it can be done."""
     found: dict[str, Task] = {}
 
@@ -66,52 +89,50 @@ def tasks(names: Iterable[str], seeds: Iterable[int], split: str) -> list[Task]:
         found.setdefault(task.result, task)
         return task.result
 
+    def clips(world: str) -> str:
+        spec = plan.worlds[world]
+        command = ["swift-stvg", "synth", f"OUTPUT/{world}/stvg_synthetic", "--split", *spec["splits"].split()]
+        return add(Task(f"{world}/clips.done", (), (*command, *spec["args"].split())))
+
+    def model(seed: int) -> str:
+        command = ["swift-stvg", "tiny", f"OUTPUT/{seed}/tiny", "--seed", str(seed), *plan.model.split()]
+        return add(Task(f"{seed}/tiny.done", (), tuple(command)))
+
     def train(name: str, seed: int) -> str:
-        spec = TRAININGS[name]
+        spec = plan.trainings[name]
         recipe, args = spec["recipe"], shlex.split(spec.get("args", ""))
         if "from" in spec:
             needs = [train(spec["from"], seed)]
-            model = f"OUTPUT/{seed}/{spec['from']}/CHECKPOINT"
-            args += shlex.split(PLAN["further"]) if recipe == "sft" else []
+            start = f"OUTPUT/{seed}/{spec['from']}/CHECKPOINT"
+            args = [*(shlex.split(plan.further) if recipe == "sft" else []), *args]
         else:
-            needs = [add(_clips(spec["world"])), add(_model(seed))]
-            model = f"OUTPUT/{seed}/tiny"
-        options = ["--model", model, "--dataset", f"stvg_synthetic:{spec.get('labels', 'prompts')}"]
+            needs = [clips(spec["world"]), model(seed)]
+            start = f"OUTPUT/{seed}/tiny"
+        options = ["--model", start, "--dataset", f"stvg_synthetic:{spec.get('labels', 'prompts')}"]
         options += ["--seed", str(seed), "--output_dir", f"OUTPUT/{seed}/{name}", *args]
         command = ["swift", "rlhf" if recipe == "grpo" else "sft", str(HERE / f"{recipe}.yaml"), *options]
-        return add(Task(f"{seed}/{name}/trained", tuple(needs), tuple(command), environment(name)))
+        return add(Task(f"{seed}/{name}/trained", tuple(needs), tuple(command), plan.environment(name)))
 
     def answer(name: str, seed: int) -> None:
         result = f"{seed}/{name}/{split}.jsonl"
         command = ["swift", "infer", str(HERE / "infer.yaml"), "--model", f"OUTPUT/{seed}/{name}/CHECKPOINT"]
         command += ["--val_dataset", f"stvg_synthetic:{split}", "--result_path", f"OUTPUT/{result}.part"]
-        add(Task(result, (train(name, seed),), tuple(command), environment(name), makes=f"{result}.part"))
+        add(Task(result, (train(name, seed),), tuple(command), plan.environment(name), makes=f"{result}.part"))
 
     def headroom(name: str, seed: int) -> None:
         result = f"{seed}/{name}/headroom.jsonl"
-        command = ["swift-stvg", "headroom", "--model", f"OUTPUT/{seed}/{name}/CHECKPOINT"]
-        command += ["--dataset", "stvg_synthetic:prompts", "--answers", f"OUTPUT/{result}", "--format", "json"]
-        command += ["--out", f"OUTPUT/{seed}/{name}/headroom.json", *shlex.split(HEADROOM)]
+        command = ["swift-stvg", "headroom", "--model", f"OUTPUT/{seed}/{name}/CHECKPOINT", "--seed", str(seed)]
+        command += ["--dataset", "stvg_synthetic:prompts", "--answers", f"OUTPUT/{result}"]
+        command += ["--out", f"OUTPUT/{seed}/{name}/headroom.txt", *plan.headroom.split()]
         settings = as_texts(yaml.safe_load((HERE / "infer.yaml").read_text())["ENV"])
-        add(Task(result, (train(name, seed),), tuple(command), settings | environment(name)))
+        add(Task(result, (train(name, seed),), tuple(command), settings | plan.environment(name)))
 
     for name in names:
         for seed in seeds:
-            if TRAININGS[name]["recipe"] == "grpo":
-                headroom(TRAININGS[name]["from"], seed)
+            if plan.trainings[name]["recipe"] == "grpo":
+                headroom(plan.trainings[name]["from"], seed)
             answer(name, seed)
     return list(found.values())
-
-
-def _clips(world: str) -> Task:
-    spec = PLAN["worlds"][world]
-    command = ["swift-stvg", "synth", f"OUTPUT/{world}/stvg_synthetic", "--split", *spec["splits"].split()]
-    return Task(f"{world}/clips.done", (), (*command, *spec["args"].split()))
-
-
-def _model(seed: int) -> Task:
-    command = ["swift-stvg", "tiny", f"OUTPUT/{seed}/tiny", "--seed", str(seed), *PLAN["model"].split()]
-    return Task(f"{seed}/tiny.done", (), tuple(command))
 
 
 def command_of(task: Task, output: Path) -> list[str]:
@@ -142,8 +163,10 @@ def run(task: Task, output: Path) -> None:
         shutil.rmtree(result.with_name("tiny"), ignore_errors=True)
     log = result.with_suffix(".log")
     env = os.environ | {key: value.replace("OUTPUT", str(output)) for key, value in task.env.items()}
+    command = command_of(task, output)
+    tqdm.write(f"== {task.result}: {shlex.join(command)}")
     with log.open("a") as lines:
-        status = subprocess.run(command_of(task, output), env=env, stdout=lines, stderr=subprocess.STDOUT).returncode
+        status = subprocess.run(command, env=env, stdout=lines, stderr=subprocess.STDOUT).returncode
     if status:
         raise RuntimeError(f"{task.result}: the command ended with status {status}; see {log}")
     if task.makes:
@@ -156,15 +179,14 @@ def run_all(wanted: list[Task], output: Path, jobs: int) -> None:
     """Run tasks as soon as what they need is there, so many at once; after a failure no other one is begun."""
     waiting = [task for task in wanted if not (output / task.result).exists()]
     running: dict[Future[None], Task] = {}
-    with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(waiting), unit="task", smoothing=0.05) as bar:
-        failure: BaseException | None = None
+    failure: BaseException | None = None
+    with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(waiting), unit="command", smoothing=0.05) as bar:
         while running or (waiting and failure is None):
             for task in list(waiting):
                 ready = all((output / need).exists() for need in task.needs)
                 if ready and len(running) < jobs and failure is None:
                     waiting.remove(task)
                     running[pool.submit(run, task, output)] = task
-            bar.set_postfix_str(", ".join(task.result for task in running.values()))
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 del running[future]
@@ -174,19 +196,26 @@ def run_all(wanted: list[Task], output: Path, jobs: int) -> None:
         raise failure
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What report.py takes, too."""
+    parser.add_argument("--plan", type=Path, default=HERE / "plan.yaml", help="default: plan.yaml beside this file")
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: those of the plan")
+    parser.add_argument("--split", default="test", help="clips to answer; use val to choose settings (default: test)")
+    parser.add_argument("--output", type=Path, default=Path("learning_output"), help="default: learning_output")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trainings", nargs="*", metavar="NAME", help="trainings of plan.yaml (default: all)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=PLAN["seeds"], help=f"default: {PLAN['seeds']}")
-    parser.add_argument("--split", default="test", help="clips to answer; use val to choose settings (default: test)")
-    parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1)), help="commands at once")
-    parser.add_argument("--output", type=Path, default=Path("learning_output"), help="default: learning_output")
+    parser.add_argument("trainings", nargs="*", metavar="NAME", help="trainings of the plan (default: all)")
+    add_options(parser)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="commands at once (default: as cores)")
     parser.add_argument("--print", action="store_true", help="print the commands that are left to run")
     args = parser.parse_args()
-    names = args.trainings or list(TRAININGS)
-    if unknown := [name for name in names if name not in TRAININGS]:
-        parser.error(f"no training {', '.join(unknown)} in plan.yaml, which has {', '.join(TRAININGS)}")
-    wanted = tasks(names, args.seeds, args.split)
+    plan = Plan.read(args.plan)
+    names = args.trainings or list(plan.trainings)
+    if unknown := [name for name in names if name not in plan.trainings]:
+        parser.error(f"no training {', '.join(unknown)} in {args.plan}, which has {', '.join(plan.trainings)}")
+    wanted = tasks(plan, names, args.seeds or plan.seeds, args.split)
     output = args.output.resolve()
     if args.print:
         for task in wanted:
