@@ -69,6 +69,12 @@ class Settings:
     """All settings; the environment name of `max_side` is STVG_MAX_SIDE, and so on."""
 
     data_root: str = _setting(".", str, "folder that holds the datasets", of_this_machine=True)
+    frame_cache: str | None = _setting(
+        None,
+        lambda text: None if text.lower() in ("", "off", "none") else text,
+        "folder of frames that `swift-stvg cache` wrote, or off; clips that it does not hold are decoded",
+        of_this_machine=True,
+    )
     frame_memory: int = _setting(
         1024,
         _integer(0, 1_000_000),

@@ -3,48 +3,20 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
 from swift.template import TEMPLATE_MAPPING, register_template
 from swift.utils import get_logger
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as transforms
 
 from swift_stvg.errors import TemplateMismatch
-from swift_stvg.memory import Memory
+from swift_stvg.frames import FrameLoader
 from swift_stvg.rows import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import Settings
-from swift_stvg.video import read_frames
 
 logger = get_logger()
 _Qwen2_5VL: Any = TEMPLATE_MAPPING["qwen2_5_vl"].template_cls
-
-
-FRAMES: Memory[torch.Tensor] = Memory(
-    Settings().frame_memory * 2**20, size=lambda frames: frames.nbytes, copy=lambda frames: frames.clone()
-)
-"""Decoded frames: in GRPO, ms-swift asks for those of a prompt twice for each completion."""
-
-
-def load_video(path: str, request: VideoRequest) -> torch.Tensor:
-    """The requested frames as a uint8 tensor (T, 3, H, W), resized as qwen-vl-utils does (bicubic, antialiased).
-
-    Raises:
-        VideoError: the file is missing or cannot be decoded.
-    """
-    return FRAMES.get((path, tuple(request.frames), tuple(request.size_wh)), lambda: _load_video(path, request))
-
-
-def _load_video(path: str, request: VideoRequest) -> torch.Tensor:
-    frames = torch.from_numpy(read_frames(Path(path), np.array(request.frames, dtype=np.int64)))
-    width, height = request.size_wh
-    resized: torch.Tensor = transforms.resize(
-        frames.permute(0, 3, 1, 2).contiguous(), [height, width], InterpolationMode.BICUBIC, antialias=True
-    )
-    return resized
+FRAMES = FrameLoader(Settings())
+"""Where templates get their frames; `register` makes it fit the settings."""
 
 
 class StvgQwen2_5VLTemplate(_Qwen2_5VL):  # type: ignore[misc]
@@ -75,7 +47,7 @@ class StvgQwen2_5VLTemplate(_Qwen2_5VL):  # type: ignore[misc]
             return tokens
         request = VideoRequest.from_json(request_json)
         self.require(request.coords, request.size_wh)
-        inputs.videos[index] = load_video(inputs.videos[index], request)
+        inputs.videos[index] = FRAMES.load(inputs.videos[index], request)
         inputs.mm_processor_kwargs.setdefault("fps", []).append(request.fps)
         if self.mode == "vllm":
             inputs.mm_processor_kwargs["do_resize"] = False
@@ -128,7 +100,8 @@ TEMPLATES = {"stvg_qwen2_5_vl": ("qwen2_5_vl", StvgQwen2_5VLTemplate)}
 
 def register() -> None:
     """Register every template by its name; safe to repeat."""
-    FRAMES.limit = Settings.from_env().frame_memory * 2**20
+    global FRAMES
+    FRAMES = FrameLoader(Settings.from_env())
     for name, (stock, template) in TEMPLATES.items():
         meta = deepcopy(TEMPLATE_MAPPING[stock])
         meta.template_type = name

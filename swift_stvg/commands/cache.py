@@ -1,0 +1,81 @@
+"""`swift-stvg cache`: the frames of a dataset, sampled, resized and kept on disk."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from swift_stvg.errors import DataError, VideoError
+from swift_stvg.framecache import FrameCache
+from swift_stvg.rows import VIDEO_KEY, VideoRequest
+from swift_stvg.settings import Settings
+from swift_stvg.sources import load_rows
+
+Clip = tuple[str, VideoRequest]
+
+
+def add_options(cache: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    cache.add_argument("datasets", nargs="+", metavar="NAME:SUBSET", help="under the STVG_* settings of the training")
+    cache.add_argument("out", type=Path, help="a folder; give it to the training as STVG_FRAME_CACHE")
+    cache.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads (default: as cores)")
+    cache.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write what is not there yet; 1 if a video could not be read."""
+    if args.workers < 1:
+        raise DataError(f"--workers must be at least 1, got {args.workers}")
+    settings = Settings.from_env()
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{args.out} cannot be used as a folder: {error.strerror}") from None
+    clips: dict[Clip, None] = {}
+    for dataset in args.datasets:
+        name, _, split = dataset.partition(":")
+        rows, report = load_rows(name, split, settings)
+        print(report.summary(), file=sys.stderr)
+        for row in rows:
+            clips[row["videos"][0], VideoRequest.from_json(row["chat_template_kwargs"][VIDEO_KEY])] = None
+    results, written = write_all(list(clips), FrameCache(args.out), args.workers)
+    counts = Counter(result.partition(":")[0] for result in results)
+    print(
+        f"{args.out}: {counts['written']} of {len(clips)} clips written, {written / 2**20:.1f} MB; "
+        f"{counts['there']} were there"
+    )
+    failed = [result for result in results if result not in ("written", "there")]
+    for reason, count in Counter(result.partition(":")[0] for result in failed).items():
+        print(f"  not cached: {count} x {next(r for r in failed if r.startswith(reason))}")
+    return 1 if failed else 0
+
+
+def write_all(clips: list[Clip], cache: FrameCache, workers: int) -> tuple[list[str], int]:
+    """What came of each clip ("written", "there", or a reason with its detail), and the bytes written."""
+    import torch
+    from tqdm import tqdm
+
+    from swift_stvg.frames import decode
+
+    torch.set_num_threads(1)  # clips are what is worked on in parallel
+
+    def write(clip: Clip) -> tuple[str, int]:
+        video, request = clip
+        try:
+            path = cache.path(Path(video), request.frames, request.size_wh)
+            if path.exists():
+                return "there", 0
+            return "written", cache.write(path, decode(video, request).permute(0, 2, 3, 1).numpy())
+        except VideoError as error:
+            return str(error), 0
+
+    with ThreadPoolExecutor(workers) as pool:
+        progress: Callable[..., Any] = tqdm
+        found = list(progress(pool.map(write, clips), total=len(clips), desc=f"frames in {cache.folder}", unit="clip"))
+    return [result for result, _ in found], sum(size for _, size in found)

@@ -1,0 +1,101 @@
+"""Sampled, resized frames on disk: one file of JPEG pictures for each clip, named after what is in it.
+
+A file's name is a digest of the video's content (its size, its first and last 64 KiB), the numbers of the frames and
+their size, so a file made from another video or with other settings is never found, wherever the videos are moved. It
+is there whole or not at all, and several processes may write the same one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from swift_stvg.errors import DataError, VideoError
+
+Frames = npt.NDArray[np.uint8]
+
+MAGIC = b"stvg frames 1\n"
+QUALITY = 95
+"""Of the pictures, with colour at full resolution: see `swift-stvg bench video` for others."""
+_ENDS = 1 << 16
+
+
+class FrameCache:
+    """A folder of cached clips.
+
+    Args:
+        folder: where they are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, video: Path, frames: Sequence[int], size_wh: tuple[int, int]) -> Path:
+        """The file that holds these frames of this video at this size, whether it is there or not.
+
+        Raises:
+            VideoError: the video cannot be read.
+        """
+        try:
+            with video.open("rb") as file:
+                head = file.read(_ENDS)
+                length = file.seek(0, os.SEEK_END)
+                file.seek(max(length - _ENDS, 0))
+                tail = file.read(_ENDS)
+        except OSError as error:
+            raise VideoError("video missing", f"{video} cannot be read: {error.strerror}") from None
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(head + tail + json.dumps([length, list(map(int, frames)), list(size_wh)]).encode())
+        name = digest.hexdigest()
+        return self.folder / name[:2] / f"{name}.frames"
+
+    def read(self, path: Path) -> Frames | None:
+        """The frames (T, H, W, 3) RGB in a file; None if it is not there.
+
+        Raises:
+            DataError: it is there and cannot be read.
+        """
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            if not data.startswith(MAGIC):
+                raise ValueError("it does not begin as such files do")
+            start = data.index(b"\n", len(MAGIC)) + 1
+            ends = np.cumsum([start, *json.loads(data[len(MAGIC) : start])]).tolist()
+            if ends[-1] != len(data) or len(ends) < 2:
+                raise ValueError(f"{len(data)} bytes where it says {ends[-1]}")
+            pictures = [np.asarray(Image.open(io.BytesIO(data[a:b]))) for a, b in pairwise(ends)]
+            return np.stack(pictures)
+        except (ValueError, TypeError, OSError) as error:
+            raise DataError(f"{path} is no whole file of cached frames ({error}): delete it") from None
+
+    def write(self, path: Path, frames: Frames) -> int:
+        """Keep frames (T, H, W, 3) RGB under a name that `path` gave; returns the file's size in bytes."""
+        pictures = []
+        for frame in frames:
+            picture = io.BytesIO()
+            Image.fromarray(frame).save(picture, "JPEG", quality=QUALITY, subsampling=0)
+            pictures.append(picture.getvalue())
+        data = MAGIC + json.dumps([len(p) for p in pictures]).encode() + b"\n" + b"".join(pictures)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        return len(data)

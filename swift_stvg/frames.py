@@ -1,0 +1,76 @@
+"""From a video file to the pixels that a model sees: memory, then cache on disk, then the file itself. Needs torch."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
+
+from swift_stvg.errors import DataError
+from swift_stvg.framecache import FrameCache
+from swift_stvg.memory import Memory
+from swift_stvg.rows import VideoRequest
+from swift_stvg.settings import Settings
+from swift_stvg.video import read_frames
+
+Key: TypeAlias = tuple[str, tuple[int, ...], tuple[int, int]]
+logger = logging.getLogger(__name__)
+
+
+class FrameLoader:
+    """Frames of rows, each clip decoded once while it is remembered.
+
+    In GRPO, ms-swift asks for the frames of a prompt twice for each completion, from a pool of threads.
+
+    Args:
+        settings: where the cache on disk is, if anywhere, and how much to remember.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.memory: Memory[torch.Tensor] = Memory(
+            settings.frame_memory * 2**20, size=lambda frames: frames.nbytes, copy=lambda frames: frames.clone()
+        )
+        self.cache = FrameCache(Path(settings.frame_cache).expanduser()) if settings.frame_cache else None
+        self._damaged: set[Path] = set()
+
+    def load(self, path: str, request: VideoRequest) -> torch.Tensor:
+        """The requested frames as a uint8 tensor (T, 3, H, W) of the caller's own.
+
+        Raises:
+            VideoError: the file is missing or cannot be decoded.
+        """
+        key: Key = (path, request.frames, request.size_wh)
+        return self.memory.get(key, lambda: self._load(path, request))
+
+    def _load(self, path: str, request: VideoRequest) -> torch.Tensor:
+        if self.cache is not None:
+            place = self.cache.path(Path(path), request.frames, request.size_wh)
+            try:
+                cached = self.cache.read(place)
+            except DataError as error:
+                if place not in self._damaged:
+                    self._damaged.add(place)
+                    logger.warning("%s; its video is decoded instead", error)
+                cached = None
+            if cached is not None:
+                return torch.from_numpy(cached).permute(0, 3, 1, 2).contiguous()
+        return decode(path, request)
+
+
+def decode(path: str, request: VideoRequest) -> torch.Tensor:
+    """The requested frames of the file itself (T, 3, H, W), resized as qwen-vl-utils does (bicubic, antialiased).
+
+    Raises:
+        VideoError: the file is missing or cannot be decoded.
+    """
+    frames = torch.from_numpy(read_frames(Path(path), np.array(request.frames, dtype=np.int64)))
+    width, height = request.size_wh
+    resized: torch.Tensor = transforms.resize(
+        frames.permute(0, 3, 1, 2).contiguous(), [height, width], InterpolationMode.BICUBIC, antialias=True
+    )
+    return resized
