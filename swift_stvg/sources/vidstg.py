@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from swift_stvg.errors import DataError, RowError
 from swift_stvg.geometry import FloatArray, IntArray
-from swift_stvg.jsonfile import MALFORMED, read_json, text, whole
+from swift_stvg.jsonfile import MALFORMED, no_garbage_collection, read_json, text, whole
 from swift_stvg.records import Sample, tube_in_span
 from swift_stvg.sources.files import VIDEO_SUFFIXES, FileIndex, existing_folders, find_annotations
 from swift_stvg.sources.report import LoadReport
@@ -64,6 +65,25 @@ def load(root: Path, dataset: str, split: str, report: LoadReport) -> list[Sampl
     return samples
 
 
+class _Box(msgspec.Struct, gc=False):
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+
+
+class _Entry(msgspec.Struct, gc=False):
+    tid: int
+    bbox: _Box
+
+
+class _Trajectories(msgspec.Struct):
+    trajectories: list[list[_Entry]]
+
+
+_DECODER = msgspec.json.Decoder(_Trajectories)
+
+
 class Trajectories:
     """VidOR's boxes by video and object; keeps the file that was read last.
 
@@ -75,9 +95,12 @@ class Trajectories:
         self._files = files
         self._video = ""
         self._tubes: dict[int, Tube] = {}
+        self._events: dict[tuple[int, tuple[int, int]], Tube] = {}
 
-    def tube(self, video: str, tid: int) -> Tube:
-        """Annotated frames (K,) and boxes (K, 4) in pixels of one object.
+    def tube(self, video: str, tid: int, span_frames: tuple[int, int]) -> Tube:
+        """Annotated frames (K,) and boxes (K, 4) in pixels of one object in an event [first, end).
+
+        Sentences about the same event get the same arrays.
 
         Raises:
             RowError: the file is missing or malformed, or the object has no box in it.
@@ -85,24 +108,34 @@ class Trajectories:
         if video != self._video:
             self._tubes = self._read(video)
             self._video = video
+            self._events = {}
         if tid not in self._tubes:
             raise RowError("no box for the object", f"object {tid} of video {video}")
-        return self._tubes[tid]
+        if (tid, span_frames) not in self._events:
+            self._events[tid, span_frames] = tube_in_span(*self._tubes[tid], span_frames)
+        return self._events[tid, span_frames]
 
     def _read(self, video: str) -> dict[int, Tube]:
         path = self._files.get(video)
         if path is None:
             raise RowError("no trajectory file", f"no {video}.json of VidOR below the dataset folders")
-        boxes: dict[int, list[tuple[float, ...]]] = {}
         try:
-            for frame, objects in enumerate(read_json(path)["trajectories"]):
-                for entry in objects:
-                    b = entry["bbox"]
-                    boxes.setdefault(entry["tid"], []).append((frame, b["xmin"], b["ymin"], b["xmax"], b["ymax"]))
-            tables = {tid: np.array(rows, dtype=np.float64) for tid, rows in boxes.items()}
-        except (DataError, *MALFORMED) as error:
-            raise RowError("malformed trajectory file", f"{path}: {error!r}") from None
-        return {tid: (table[:, 0].astype(np.int64), table[:, 1:]) for tid, table in tables.items()}
+            with no_garbage_collection():
+                by_frame = _DECODER.decode(path.read_bytes()).trajectories
+        except (OSError, ValueError, RecursionError) as error:
+            raise RowError("malformed trajectory file", f"{path}: {error}") from None
+        entries = [entry for objects in by_frame for entry in objects]
+        if not entries:
+            return {}
+        frames = np.repeat(np.arange(len(by_frame)), [len(objects) for objects in by_frame])  # (N,)
+        boxes = [entry.bbox for entry in entries]
+        sides = [[b.xmin for b in boxes], [b.ymin for b in boxes], [b.xmax for b in boxes], [b.ymax for b in boxes]]
+        boxes_xyxy = np.array(sides).T  # (N, 4)
+        tids = np.array([entry.tid for entry in entries])
+        order = np.argsort(tids, kind="stable")  # within an object, frames stay in order
+        cuts = np.flatnonzero(np.diff(tids[order])) + 1
+        parts = zip(*(np.split(values[order], cuts) for values in (tids, frames, boxes_xyxy)), strict=True)
+        return {int(tid[0]): (numbers, xyxy) for tid, numbers, xyxy in parts}
 
 
 def _video_id(annotation: Any) -> str:
@@ -150,8 +183,7 @@ def _sample(
         categories = {o["tid"]: str(o["category"]) for o in annotation.get("subject/objects", [])}
     except MALFORMED as error:
         raise RowError("malformed annotation", f"{error!r}, row {query_id}") from None
-    frames, boxes_xyxy = trajectories.tube(_video_id(annotation), tid)
-    tube_frames, tube_xyxy = tube_in_span(frames, boxes_xyxy, span)
+    tube_frames, tube_xyxy = trajectories.tube(_video_id(annotation), tid, span)
     return Sample(
         id=query_id,
         dataset=names[0],
