@@ -1,17 +1,14 @@
 """Sampled, resized frames on disk: one file of JPEG pictures for each clip, named after what is in it.
 
-A file's name is a digest of the video's content (its size, its first and last 64 KiB), the numbers of the frames and
-their size, so a file made from another video or with other settings is never found, wherever the videos are moved. It
-is there whole or not at all, and several processes may write the same one.
+A file's name is a digest of the video's content, the numbers of the frames and their size, so a file made from another
+video or with other settings is never found, wherever the videos are moved. It is there whole or not at all, and several
+processes may write the same one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -20,14 +17,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from swift_stvg.errors import DataError, VideoError
+from swift_stvg.errors import DataError
+from swift_stvg.jsonfile import put_whole
+from swift_stvg.video import fingerprint
 
 Frames = npt.NDArray[np.uint8]
 
 MAGIC = b"stvg frames 1\n"
 QUALITY = 95
 """Of the pictures, with colour at full resolution: see `swift-stvg bench video` for others."""
-_ENDS = 1 << 16
 
 
 class FrameCache:
@@ -46,17 +44,7 @@ class FrameCache:
         Raises:
             VideoError: the video cannot be read.
         """
-        try:
-            with video.open("rb") as file:
-                head = file.read(_ENDS)
-                length = file.seek(0, os.SEEK_END)
-                file.seek(max(length - _ENDS, 0))
-                tail = file.read(_ENDS)
-        except OSError as error:
-            raise VideoError("video missing", f"{video} cannot be read: {error.strerror}") from None
-        digest = hashlib.blake2b(digest_size=16)
-        digest.update(head + tail + json.dumps([length, list(map(int, frames)), list(size_wh)]).encode())
-        name = digest.hexdigest()
+        name = fingerprint(video, json.dumps([list(map(int, frames)), list(size_wh)]))
         return self.folder / name[:2] / f"{name}.frames"
 
     def read(self, path: Path) -> Frames | None:
@@ -90,12 +78,5 @@ class FrameCache:
             pictures.append(picture.getvalue())
         data = MAGIC + json.dumps([len(p) for p in pictures]).encode() + b"\n" + b"".join(pictures)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        put_whole(path, data)
         return len(data)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 
@@ -95,16 +96,25 @@ def write_whole(path: Path, text: str) -> None:
         target = path.resolve()  # through links
         if target.exists() and not target.is_file():
             target.write_bytes(data)
-            return
-        temporary = target.with_name(f".{target.name}.part")
-        try:
-            temporary.write_bytes(data)
-            os.replace(temporary, target)
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
+        else:
+            put_whole(target, data)
     except (OSError, ValueError, RuntimeError) as error:  # the last two: a name that cannot be, a loop of links
         raise DataError(f"cannot write {str(path)!r:.200}: {error}") from None
+
+
+def put_whole(path: Path, data: bytes) -> None:
+    """Put a file in its place at once, also while others put theirs there.
+
+    Raises:
+        OSError: it cannot be written; nothing is left behind.
+    """
+    temporary = path.with_name(f".{uuid4().hex}.part")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def text(value: object) -> str:

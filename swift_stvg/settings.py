@@ -56,6 +56,10 @@ def _one_of(*names: str) -> Callable[[str], str]:
     return read
 
 
+def _folder(text: str) -> str | None:
+    return None if text.lower() in ("", "off", "none") else text
+
+
 def _floor(text: str) -> float | None:
     return None if text.lower() in ("off", "none") else _number(-5.0, 1.0)(text)
 
@@ -69,9 +73,15 @@ class Settings:
     """All settings; the environment name of `max_side` is STVG_MAX_SIDE, and so on."""
 
     data_root: str = _setting(".", str, "folder that holds the datasets", of_this_machine=True)
+    cache_dir: str | None = _setting(
+        "~/.cache/swift_stvg",
+        _folder,
+        "folder that keeps the times of videos' frames, which is to be found out once for each; or off",
+        of_this_machine=True,
+    )
     frame_cache: str | None = _setting(
         None,
-        lambda text: None if text.lower() in ("", "off", "none") else text,
+        _folder,
         "folder of frames that `swift-stvg cache` wrote, or off; clips that it does not hold are decoded",
         of_this_machine=True,
     )

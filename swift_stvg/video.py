@@ -6,6 +6,9 @@ interleaved channels for them.
 
 from __future__ import annotations
 
+import hashlib
+import io
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,12 @@ import numpy.typing as npt
 
 from swift_stvg.errors import VideoError
 from swift_stvg.geometry import IntArray
+from swift_stvg.jsonfile import put_whole
 from swift_stvg.records import VideoInfo
 
 Frames = npt.NDArray[np.uint8]
+logger = logging.getLogger(__name__)
+_ENDS = 1 << 16
 
 
 def probe(path: Path) -> VideoInfo:
@@ -45,6 +51,59 @@ def read_frames(path: Path, frames: IntArray) -> Frames:
     return pixels
 
 
+def fingerprint(path: Path, more: str = "") -> str:
+    """Digest of a video's content, 32 hexadecimal digits: of its length, its first and last 64 KiB, and `more`.
+
+    Two versions of a video differ in it, for their headers and their lengths do; copies of a file do not.
+
+    Raises:
+        VideoError: the file is missing or cannot be read.
+    """
+    _require_file(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(_ENDS)
+            length = file.seek(0, os.SEEK_END)
+            file.seek(max(length - _ENDS, 0))
+            tail = file.read(_ENDS)
+    except OSError as error:
+        raise VideoError("video unreadable", f"{str(path)!r:.300} cannot be read: {error.strerror}") from None
+    return hashlib.blake2b(head + tail + f"{length} {more}".encode(), digest_size=16).hexdigest()
+
+
+class Probes:
+    """What files were found to be, kept on disk by their content: finding out reads a whole file.
+
+    Args:
+        folder: where it is kept; None for nowhere.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def get(self, path: Path) -> VideoInfo:
+        """As `probe`."""
+        if self._folder is None:
+            return probe(path)
+        name = fingerprint(path)
+        kept = self._folder / "probes" / name[:2] / f"{name}.npy"
+        try:
+            numbers = np.load(kept)
+            times_s, (end_s, width, height) = numbers[:-3], numbers[-3:].tolist()
+            return VideoInfo(path, times_s, end_s, (int(width), int(height)))
+        except (OSError, ValueError, EOFError):  # not there, or damaged
+            info = probe(path)
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            data = io.BytesIO()
+            np.save(data, np.array([*info.frame_times_s, info.end_s, *info.size_wh]))
+            put_whole(kept, data.getvalue())
+        except OSError as error:
+            logger.warning("%s cannot be written (%s): videos will be looked at again next time", kept, error.strerror)
+            self._folder = None
+        return info
+
+
 def _get_batch(reader: Any, path: Path, frames: IntArray) -> Frames:
     from decord import DECORDError
 
@@ -60,8 +119,7 @@ def _get_batch(reader: Any, path: Path, frames: IntArray) -> Frames:
 def _open(path: Path) -> Any:
     from decord import DECORDError, VideoReader, cpu
 
-    if not os.path.isfile(path):
-        raise VideoError("video missing", f"no file {str(path)!r:.300}")
+    _require_file(path)
     try:
         reader = VideoReader(str(path), ctx=cpu(0), num_threads=1)
     except (DECORDError, RuntimeError) as error:  # decord raises RuntimeError where no stream is found
@@ -69,6 +127,11 @@ def _open(path: Path) -> Any:
     if len(reader) == 0:
         raise VideoError("video unreadable", f"{path} holds no frame")
     return reader
+
+
+def _require_file(path: Path) -> None:
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise VideoError("video missing", f"no file {str(path)!r:.300}")
 
 
 def _decode(reader: Any, path: Path, decode: Any) -> Any:

@@ -627,7 +627,9 @@ def test_text_that_no_terminal_shows(root: Path, capfd: pytest.CaptureFixture[st
     assert responses == ["<time> 他 </time>", "\ud83d nothing"]
 
 
-def test_reports_go_where_they_are_sent(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reports_go_where_they_are_sent(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Through a link to what it points at, into a pipe, and never half: a failed write leaves the old file."""
     (root / "old.txt").write_text("old")
     (root / "link.txt").symlink_to(root / "old.txt")
@@ -637,8 +639,10 @@ def test_reports_go_where_they_are_sent(root: Path, capsys: pytest.CaptureFixtur
     assert (root / "old.txt").read_text().startswith("swift_stvg")
     assert main([*score, "/dev/null"]) == 0
     assert Path("/dev/null").is_char_device()
-    (root / ".old.txt.part").mkdir()
     (root / "old.txt").write_text("old")
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    before = sorted(root.iterdir())
     assert main([*score, "old.txt"]) == 1
     assert (root / "old.txt").read_text() == "old"
+    assert sorted(root.iterdir()) == before
     assert "cannot write" in capsys.readouterr().err

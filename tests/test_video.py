@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from swift_stvg.errors import VideoError
-from swift_stvg.video import probe, read_frames
+from swift_stvg.video import Probes, probe, read_frames
 from tests.videos import picture, write_video
 
 
@@ -69,3 +70,44 @@ def test_truncated_files_are_errors_not_pictures(tmp_path: Path, tenths: int) ->
     path.write_bytes(whole.read_bytes()[: whole.stat().st_size * tenths // 10])
     with pytest.raises(VideoError, match=r"cut\.mp4"):
         read_frames(path, np.array([0, 99]))
+
+
+def test_what_a_video_is_found_to_be_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = write_video(tmp_path / "clip.mp4", [0, 0.1, 0.25, 0.4])
+    first = Probes(tmp_path / "kept").get(video)
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(video.read_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr("swift_stvg.video._open", lambda path: pytest.fail("it is known"))
+        again = Probes(tmp_path / "kept").get(copy)
+    assert again.path == copy
+    assert (again.size_wh, again.end_s) == (first.size_wh, first.end_s)
+    assert np.array_equal(again.frame_times_s, first.frame_times_s)
+
+    write_video(video, [0, 0.1, 0.2, 0.3, 0.4])
+    assert Probes(tmp_path / "kept").get(video).n_frames == 5, "known by content, not by name"
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"something else"])
+def test_a_damaged_note_is_made_anew(tmp_path: Path, damage: bytes) -> None:
+    video = write_video(tmp_path / "clip.mp4", [0, 0.1])
+    Probes(tmp_path / "kept").get(video)
+    (note,) = (path for path in (tmp_path / "kept").rglob("*") if path.is_file())
+    whole = note.read_bytes()
+    note.write_bytes(damage)
+    assert Probes(tmp_path / "kept").get(video).n_frames == 2
+    assert note.read_bytes() == whole
+
+
+def test_where_nothing_can_be_kept_videos_are_looked_at(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    video = write_video(tmp_path / "clip.mp4", [0, 0.1])
+    (tmp_path / "kept").write_text("a file, not a folder")
+    probes = Probes(tmp_path / "kept")
+    assert [probes.get(video).n_frames for _ in range(2)] == [2, 2]
+    assert caplog.text.count("cannot be written") == 1
+
+
+def test_a_pipe_is_no_video(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(VideoError, match="no file"):
+        Probes(tmp_path / "kept").get(tmp_path / "pipe.mp4")

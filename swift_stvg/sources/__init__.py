@@ -15,6 +15,7 @@ from swift_stvg.rows import make_row
 from swift_stvg.settings import Settings
 from swift_stvg.sources import hcstvg, jsonl, vidstg
 from swift_stvg.sources.report import LoadReport
+from swift_stvg.video import Probes
 
 __all__ = ["SOURCES", "LoadReport", "Source", "load_rows", "load_samples"]
 
@@ -67,7 +68,8 @@ def load_rows(
     """
     report = LoadReport(f"{dataset}:{split}", strict)
     samples = load_samples(dataset, split, settings, report)
-    videos = _probe_all({sample.video for sample in samples}, report.name)
+    probes = Probes(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
+    videos = _probe_all({sample.video for sample in samples}, report.name, probes)
     rows = []
     for sample in samples:
         video = videos[sample.video]
@@ -86,14 +88,12 @@ def load_rows(
     return rows, report
 
 
-def _probe_all(paths: set[Path], name: str) -> dict[Path, VideoInfo | VideoError]:
+def _probe_all(paths: set[Path], name: str, probes: Probes) -> dict[Path, VideoInfo | VideoError]:
     from tqdm import tqdm
-
-    from swift_stvg.video import probe
 
     def try_probe(path: Path) -> VideoInfo | VideoError:
         try:
-            return probe(path)
+            return probes.get(path)
         except VideoError as error:
             return error
 
