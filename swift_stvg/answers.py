@@ -74,14 +74,6 @@ class BoxList:
             return f"{len(self.index)} boxes for {wanted}"
         return f"the indices of the boxes are not those of {wanted}, in order"
 
-    def at(self, index: IntArray) -> FloatArray:
-        """Boxes (M, 4) for the wanted indices (M,); NaN where the list has none; of repeated ones the first counts."""
-        known, known_xyxy = self.first_of_each()  # (U,), (U, 4)
-        position = np.minimum(np.searchsorted(known, index), len(known) - 1)  # (M,)
-        boxes = known_xyxy[position]
-        boxes[known[position] != index] = np.nan
-        return boxes
-
     def first_of_each(self) -> tuple[IntArray, FloatArray]:
         """The indices (U,), increasing, and their boxes (U, 4); of repeated ones the first counts."""
         if (self.index[1:] > self.index[:-1]).all():

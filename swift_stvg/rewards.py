@@ -20,6 +20,9 @@ from swift_stvg.geometry import FloatArray, IntArray, clip_boxes, paired_iou_and
 from swift_stvg.metrics import THRESHOLDS
 from swift_stvg.rows import Contract
 
+INDICES = 10**8
+"""More than there are indices: an answer's have at most seven digits."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoxPairs:
@@ -108,29 +111,45 @@ class Batch:
             [-np.inf if c.settings.spatial_floor is None else c.settings.spatial_floor for c in self.contracts]
         )
 
+    @cached_property
+    def _truth(self) -> tuple[IntArray, IntArray, FloatArray]:
+        """Owner (N,), index (N,) and normalised box (N, 4) of every annotated index of every row."""
+        owner = np.repeat(np.arange(len(self)), [len(contract.index) for contract in self.contracts])
+        boxes_xyxy = np.concatenate([np.empty((0, 4)), *(contract.boxes_xyxy for contract in self.contracts)])
+        index = np.concatenate([np.empty(0, dtype=np.int64), *(contract.index for contract in self.contracts)])
+        return owner, index, boxes_xyxy / self._limits[owner]
+
+    @cached_property
+    def _limits(self) -> FloatArray:
+        """(B, 4) extent of the text's coordinates."""
+        return np.array([2 * contract.scale_wh for contract in self.contracts], dtype=np.float64).reshape(-1, 4)
+
+    @cached_property
+    def _spans(self) -> IntArray:
+        """(B, 2) closed spans of the answers, (0, -1) where there is none."""
+        return np.array([answer.span or (0, -1) for answer in self.answers], dtype=np.int64).reshape(-1, 2)
+
     def pairs(self, lists: Sequence[BoxList | None]) -> BoxPairs:
         """The boxes of B lists beside the true ones, over T_cap less the frames without annotation."""
-        owners: list[int] = []
-        indices: list[IntArray] = [np.empty(0, dtype=np.int64)]
-        predicted: list[FloatArray] = [np.empty((0, 4))]
-        true: list[FloatArray] = [np.empty((0, 4))]
-        for owner, (answer, boxes, contract) in enumerate(zip(self.answers, lists, self.contracts, strict=True)):
-            if answer.span is None or boxes is None:
-                continue
-            first, end = np.searchsorted(contract.index, (answer.span[0], answer.span[1] + 1))
-            if first >= end:
-                continue
-            index = contract.index[first:end]
-            limit = np.array([*contract.scale_wh, *contract.scale_wh], dtype=np.float64)
-            owners.extend([owner] * len(index))
-            indices.append(index)
-            predicted.append(boxes.at(index) / limit)
-            true.append(contract.boxes_xyxy[first:end] / limit)
+        readable = np.array([boxes is not None for boxes in lists], dtype=bool)
+        owner, index, true_xyxy = self._truth
+        inside = readable[owner] & (index >= self._spans[owner, 0]) & (index <= self._spans[owner, 1])
+        owner, index, true_xyxy = owner[inside], index[inside], true_xyxy[inside]  # (K,), (K,), (K, 4)
 
-        boxes_xyxy, truth_xyxy = np.concatenate(predicted), np.concatenate(true)  # (K, 4), (K, 4)
-        usable = np.all(boxes_xyxy[:, :2] <= boxes_xyxy[:, 2:], axis=1).reshape(-1)  # NaN compares false
+        found = [boxes for boxes in lists if boxes is not None]
+        written_by = np.repeat(np.flatnonzero(readable), [len(boxes.index) for boxes in found])  # (W,)
+        written = np.concatenate([np.empty(0, dtype=np.int64), *(boxes.index for boxes in found)])
+        # one number for an index of a list; of boxes for the same one the first counts
+        places, first = np.unique(written_by * INDICES + written, return_index=True)
+        wanted = owner * INDICES + index
+        place = np.minimum(np.searchsorted(places, wanted), max(len(places) - 1, 0))  # (K,)
+        there = places[place] == wanted if len(places) else np.zeros(len(wanted), dtype=bool)
+        boxes_xyxy = np.zeros((len(wanted), 4))
+        if len(places):
+            boxes_xyxy = np.concatenate([boxes.boxes_xyxy for boxes in found])[first[place]] / self._limits[owner]
+        usable = there & np.all(boxes_xyxy[:, :2] <= boxes_xyxy[:, 2:], axis=1)  # NaN compares false
         clipped = clip_boxes(np.where(usable[:, None], boxes_xyxy, 0.0), (1.0, 1.0))
-        return BoxPairs(np.array(owners, dtype=np.int64), np.concatenate(indices), usable, clipped, truth_xyxy)
+        return BoxPairs(owner, index, usable, clipped, true_xyxy)
 
     def _terms(self, lists: Sequence[BoxList | None]) -> BoxTerms:
         pairs = self.pairs(lists)
