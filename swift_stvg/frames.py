@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from swift_stvg.rows import VideoRequest
 from swift_stvg.settings import Settings
 from swift_stvg.video import read_frames
 
-Key: TypeAlias = tuple[str, tuple[int, ...], tuple[int, int]]
+KEY = "stvg_key"
+"""Attribute of a loader's frames that says which they are."""
 logger = logging.getLogger(__name__)
 
 
@@ -29,12 +31,13 @@ class FrameLoader:
 
     Args:
         settings: where the cache on disk is, if anywhere, and how much to remember.
+
+    Attributes:
+        memory: frames, and what a video processor made of them.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.memory: Memory[torch.Tensor] = Memory(
-            settings.frame_memory * 2**20, size=lambda frames: frames.nbytes, copy=lambda frames: frames.clone()
-        )
+        self.memory: Memory[Any] = Memory(settings.frame_memory * 2**20, size=_nbytes, copy=_copy)
         self.cache = FrameCache(Path(settings.frame_cache).expanduser()) if settings.frame_cache else None
         self._damaged: set[Path] = set()
 
@@ -44,8 +47,10 @@ class FrameLoader:
         Raises:
             VideoError: the file is missing or cannot be decoded.
         """
-        key: Key = (path, request.frames, request.size_wh)
-        return self.memory.get(key, lambda: self._load(path, request))
+        key = (path, request.frames, request.size_wh)
+        frames: torch.Tensor = self.memory.get(key, lambda: self._load(path, request))
+        setattr(frames, KEY, key)
+        return frames
 
     def _load(self, path: str, request: VideoRequest) -> torch.Tensor:
         if self.cache is not None:
@@ -60,6 +65,19 @@ class FrameLoader:
             if cached is not None:
                 return torch.from_numpy(cached).permute(0, 3, 1, 2).contiguous()
         return decode(path, request)
+
+
+def _nbytes(thing: torch.Tensor | Mapping[str, Any]) -> int:
+    """Bytes of frames, or of what a processor made of them."""
+    values = [thing] if isinstance(thing, torch.Tensor) else thing.values()
+    return sum(value.nbytes for value in values if isinstance(value, torch.Tensor))
+
+
+def _copy(thing: Any) -> Any:
+    """A copy that shares no memory."""
+    if isinstance(thing, torch.Tensor):
+        return thing.clone()
+    return type(thing)({k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in thing.items()})
 
 
 def decode(path: str, request: VideoRequest) -> torch.Tensor:

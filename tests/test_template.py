@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import Qwen2VLVideoProcessor
 
 from swift_stvg.errors import TemplateMismatch, VideoError
 from swift_stvg.records import Sample
@@ -143,3 +147,33 @@ def test_a_vanished_video_is_an_error(template: Any, tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(VideoError, match=r"video missing: no file .*gone\.mp4"):
         encode(template, made)
+
+
+def test_a_clip_is_cut_into_patches_once(template: Any, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    processor = template.processor.video_processor
+    made = []
+    whole = type(processor).__mro__[2].preprocess
+    monkeypatch.setattr(
+        type(processor).__mro__[2], "preprocess", lambda self, *a, **k: made.append(1) or whole(self, *a, **k)
+    )
+    rows = [row(video, max_side=112) for _ in range(3)]
+    first = template.encode(rows[0])["pixel_values_videos"]
+    kept = first.clone()
+    with torch.inference_mode():
+        first.zero_()  # what a caller does with it is its own affair
+    assert all(torch.equal(template.encode(other)["pixel_values_videos"], kept) for other in rows[1:])
+    assert len(made) == 1
+    template.encode(row(video, max_side=84))
+    assert len(made) == 2, "another size is another clip"
+
+
+def test_a_processor_that_remembers_is_saved_and_sent_as_it_was(template: Any, tmp_path: Path) -> None:
+    processor = template.processor.video_processor
+    template.processor.save_pretrained(tmp_path)
+    assert (
+        json.loads((tmp_path / "processor_config.json").read_text())["video_processor"]["video_processor_type"]
+        == "Qwen2VLVideoProcessor"
+    )
+    for copied in (pickle.loads(pickle.dumps(processor)), deepcopy(processor)):
+        assert type(copied) is Qwen2VLVideoProcessor
+        assert copied.to_dict() == processor.to_dict()

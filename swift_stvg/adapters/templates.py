@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from swift.template import TEMPLATE_MAPPING, register_template
 from swift.utils import get_logger
 
+from swift_stvg.adapters.patches import remember
 from swift_stvg.errors import TemplateMismatch
 from swift_stvg.frames import FrameLoader
 from swift_stvg.rows import VIDEO_KEY, VideoRequest
@@ -37,6 +38,7 @@ class StvgQwen2_5VLTemplate(_Qwen2_5VL):  # type: ignore[misc]
         if processor is not None:
             self.image_token_id = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
             self.video_token_id = self.tokenizer.convert_tokens_to_ids("<|video_pad|>")
+            remember(processor.video_processor, FRAMES)
             StvgQwen2_5VLTemplate.in_use = self
 
     def replace_tag(self, media_type: str, index: int, inputs: Any) -> list[Any]:

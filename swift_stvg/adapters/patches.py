@@ -1,0 +1,48 @@
+"""Video processors that remember what they made of a clip's frames.
+
+ms-swift encodes a prompt twice for each completion of a GRPO step, and each time cuts the same frames into the same
+patches: a tenth of a second for 20 s of video.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swift_stvg.frames import KEY, FrameLoader
+
+
+class _Remembering:
+    """Goes before a video processor's class; frames that no `FrameLoader` gave are processed as ever."""
+
+    loader: FrameLoader  # of the class, since attributes of a processor are saved with it
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        process: Any = super().__call__  # type: ignore[misc]
+        videos = kwargs.get("videos")
+        keys = tuple(getattr(video, KEY, None) for video in videos) if isinstance(videos, list) else (None,)
+        if args or None in keys:
+            return process(*args, **kwargs)
+        how = repr(sorted((name, value) for name, value in kwargs.items() if name != "videos"))
+        return self.loader.memory.get((id(self), keys, how), lambda: process(**kwargs))
+
+    def __reduce__(self) -> Any:
+        return _restore, (type(self).__mro__[2], vars(self))  # as it was, where there may be no plugin
+
+
+def _restore(kind: Any, state: dict[str, Any]) -> Any:
+    processor = kind.__new__(kind)
+    processor.__dict__.update(state)
+    return processor
+
+
+def remember(video_processor: Any, loader: FrameLoader) -> None:
+    """Make a video processor remember what it makes of the loader's frames, within the loader's limit of bytes.
+
+    Its class keeps its name, which is what a saved processor goes by.
+    """
+    kind = type(video_processor)
+    if issubclass(kind, _Remembering):
+        kind = kind.__mro__[2]
+    video_processor.__class__ = type(
+        kind.__name__, (_Remembering, kind), {"__module__": kind.__module__, "loader": loader}
+    )
