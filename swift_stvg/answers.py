@@ -208,9 +208,9 @@ class AnswerFormat:
         """`parse` and `is_valid` in one pass."""
         strict = self._strict_parts(text)
         if strict is not None:
-            span, lists = strict
-            numbers = [_numbers(part) for part in lists]
-            return Answer(span, numbers[0] if self.think else None, numbers[-1]), True
+            span, parts = strict
+            lists = _numbers(parts)
+            return Answer(span, lists[0] if self.think else None, lists[-1]), True
 
         failures: dict[str, str] = {}
         time = _lenient_span(_section(text, "time", failures), failures)
@@ -250,10 +250,16 @@ def _render_list(boxes: BoxList) -> str:
     )
 
 
-def _numbers(part: str) -> BoxList:
-    """Numbers of a list that passed the strict check."""
-    table = np.fromstring(part.translate(_SEPARATORS), dtype=np.float64, sep=" ").reshape(-1, 5)
-    return BoxList(table[:, 0].astype(np.int64), table[:, 1:])
+def _numbers(parts: list[str]) -> list[BoxList]:
+    """Numbers of lists that passed the strict check."""
+    lists, start = [], 0
+    table = np.fromiter(map(int, " ".join(parts).translate(_SEPARATORS).split()), np.int64).reshape(-1, 5)
+    boxes_xyxy = table[:, 1:].astype(np.float64)
+    for part in parts:
+        end = start + part.count("[")
+        lists.append(BoxList(table[start:end, 0], boxes_xyxy[start:end]))
+        start = end
+    return lists
 
 
 def _section(text: str, tag: str, failures: dict[str, str]) -> str | None:

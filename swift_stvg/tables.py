@@ -65,6 +65,30 @@ def render_headroom(report: dict[str, Any], form: str) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def render_bench(report: dict[str, Any], form: str) -> str:
+    """A report of `swift-stvg bench` as text that ends with a newline; arguments as `render`."""
+    if form == "json":
+        return json.dumps(report, indent=1) + "\n"
+    machine = report["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    preamble = [f"swift_stvg {report['swift_stvg']} on {machine['cpu']}, {machine['cores']} cores; {versions}"]
+    preamble.append(f"medians of {report['rounds']} rounds in turns" + ", small sizes" * report["quick"])
+    header = ["what", "ours", "baseline", "takes", "ratio", "peak MB"]
+    rows = [
+        [
+            result["what"],
+            f"{result['ours']:.3g} {result['unit']}",
+            result["baseline"] or "-",
+            "-" if result["theirs"] is None else f"{result['theirs']:.3g} {result['unit']}",
+            "-" if result["ratio"] is None else f"{result['ratio']:.2g}",
+            "-" if result["peak_mb"] is None else f"{result['peak_mb']:.0f}",
+        ]
+        for result in report["results"]
+    ]
+    markdown = form == "markdown"
+    return _lines(preamble, markdown) + "\n\n" + _block("What things cost", header, rows, markdown) + "\n"
+
+
 def _plain(values: Sequence[float | None] | None) -> str:
     if values is None or values[0] is None:
         return "-"

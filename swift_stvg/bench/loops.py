@@ -1,6 +1,8 @@
-"""The baselines of `swift-stvg bench score`: HC-STVG's protocol in a Python loop over frames, written for comparison.
+"""The baselines of `swift-stvg bench score` and `rewards`: loops over frames in Python, written for comparison.
 
     python loops.py plain|arrays ANNOTATIONS PREDICTIONS
+
+scores by HC-STVG's protocol and
 
 plain   compares boxes as Python numbers, as HC-STVG's own script does
 arrays  compares them as one-row numpy arrays, as TubeDETR's evaluators and their descendants do
@@ -11,6 +13,7 @@ It stands alone, so that neither imports more than it needs.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 
@@ -36,6 +39,47 @@ def iou_of_arrays(box: Sequence[float], other: Sequence[float]) -> float:
     areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (a, b)]
     matrix = shared / (areas[0][:, None] + areas[1] - shared)
     return float(matrix[0, 0])
+
+
+def five_rewards(
+    completion: str, span: tuple[int, int], truth: dict[int, Sequence[float]], size_wh: tuple[int, int]
+) -> list[float]:
+    """The rewards of one completion, Eq. 3 to 9, by regular expressions and a loop over boxes."""
+    box = r"\d+\. \[\d+, \d+, \d+, \d+\]"
+    part = rf"{box}(?:, {box})*"
+    form = rf"<time> \d+ - \d+ </time> <think_bbox> {part} </think_bbox> <pred_bbox> {part} </pred_bbox>"
+    valid = re.fullmatch(form, completion) is not None
+    times = re.search(r"<time> (\d+) - (\d+) </time>", completion)
+    parts = [re.search(rf"<{tag}>(.*?)</{tag}>", completion) for tag in ("think_bbox", "pred_bbox")]
+    if times is None or None in parts:
+        return [float(valid), 0.0, 0.0, 0.0, 0.0]
+    first, last = int(times[1]), int(times[2])
+    shared = min(last, span[1]) - max(first, span[0]) + 1
+    temporal = max(shared, 0) / (max(last, span[1]) - min(first, span[0]) + 1)
+    consistent, means = True, []
+    for found in parts:
+        entries = re.findall(r"(\d+)\. \[(\d+), (\d+), (\d+), (\d+)\]", found[1] if found else "")
+        boxes = {int(entry[0]): [float(v) for v in entry[1:]] for entry in entries}
+        consistent &= list(boxes) == list(range(first, last + 1))
+        total = 0.0
+        for index in range(max(first, span[0]), min(last, span[1]) + 1):
+            total += _term(boxes[index], truth[index], size_wh) if index in boxes else -5.0
+        means.append(total / max(shared, 1))
+    return [float(valid), float(consistent), temporal, sum(means), max(means[1] - means[0], 0.0)]
+
+
+def _term(box: Sequence[float], other: Sequence[float], size_wh: tuple[int, int]) -> float:
+    """GIoU - L1 of two boxes, number by number; -5 for one that runs backwards."""
+    if box[0] > box[2] or box[1] > box[3]:
+        return -5.0
+    limits = (*size_wh, *size_wh)
+    a = [min(max(value / limit, 0.0), 1.0) for value, limit in zip(box, limits, strict=True)]
+    b = [value / limit for value, limit in zip(other, limits, strict=True)]
+    union = sum((c[2] - c[0]) * (c[3] - c[1]) for c in (a, b))
+    shared = max(min(a[2], b[2]) - max(a[0], b[0]), 0.0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0.0)
+    union -= shared
+    hull = (max(a[2], b[2]) - min(a[0], b[0])) * (max(a[3], b[3]) - min(a[1], b[1]))
+    return shared / union - (hull - union) / hull - sum(abs(x - y) for x, y in zip(a, b, strict=True))
 
 
 def main(kind: str, annotations: str, predictions: str) -> None:
