@@ -29,6 +29,12 @@ class Memory(Generic[T]):
         self._forget()
         _MEMORIES.add(self)
 
+    def clear(self) -> None:
+        """Keep nothing of what was made so far."""
+        with self._lock:
+            self._kept.clear()
+            self.bytes = 0
+
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, T] = OrderedDict()
