@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -68,9 +69,14 @@ class Truth:
 
         The boxes are clipped to it; M <= K.
         """
-        clipped = clip_boxes(self.tube_xyxy, self.size_wh)
-        usable = box_areas(clipped) > 0
-        return self.tube_frames[usable], clipped[usable]
+        return _usable_tube(self)
+
+
+@lru_cache(maxsize=1)  # asked for several times in a row
+def _usable_tube(truth: Truth) -> tuple[IntArray, FloatArray]:
+    clipped = clip_boxes(truth.tube_xyxy, truth.size_wh)
+    usable = box_areas(clipped) > 0
+    return truth.tube_frames[usable], clipped[usable]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

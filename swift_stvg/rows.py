@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from swift_stvg.answers import Answer, AnswerFormat, BoxList
@@ -396,7 +397,7 @@ def _settings(texts: tuple[tuple[str, str], ...]) -> Settings:
 
 
 def _dumps(data: Any) -> str:
-    return json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+    return msgspec.json.encode(data).decode()
 
 
 def _pair(values: Any) -> tuple[int, int]:
