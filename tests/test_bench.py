@@ -1,12 +1,15 @@
-"""The benchmark command, at a small size: it runs, and refuses baselines that compute something else."""
+"""The benchmark command, at small sizes: it runs, and refuses baselines that compute something else."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from swift_stvg.bench import load, loops, rewards, score, step, video
 from swift_stvg.cli import main
 from swift_stvg.commands import bench
 
@@ -15,30 +18,64 @@ from swift_stvg.commands import bench
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {"HCSTVG_VIDEOS": 12, "HCSTVG_BOXES": 1200, "VIDSTG_SENTENCES": 20, "VIDSTG_VIDEOS": 5}
     for name, size in sizes.items():
-        monkeypatch.setattr(bench, name, size)
+        monkeypatch.setattr(score, name, size)
+    monkeypatch.setattr(rewards, "COMPLETIONS", 8)
+    monkeypatch.setattr(load, "QUICK", {"test": (6, 3, 9)})
+    for module in (video, step):
+        for name in ("FILM", "HOME"):
+            monkeypatch.setattr(module, name, replace(getattr(module, name), size_wh=(160, 120), fps=8))
+
+
+def measured(tmp_path: Path, *words: str) -> list[dict[str, Any]]:
+    out = tmp_path / "bench.json"
+    assert main(["bench", *words, "--out", str(out)]) == 0
+    report = json.loads(out.read_text())
+    assert {"machine", "versions", "rounds", "quick", "results"} <= set(report)
+    results: list[dict[str, Any]] = report["results"]
+    for result in results:
+        assert result["ours"] > 0
+        assert (result["ratio"] is None) == (result["baseline"] is None)
+    return results
 
 
 def test_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "bench.json"
-    assert main(["bench", "score", "--rounds", "1", "--out", str(out)]) == 0
-    report = json.loads(out.read_text())
-    plain, arrays, answers = report["results"]
-    assert plain["ours_s"] == arrays["ours_s"]
-    assert {"ratio", "baseline_s"} <= set(plain) & set(arrays)
+    plain, arrays, answers = measured(tmp_path, "score", "--rounds", "1")
+    assert plain["ours"] == arrays["ours"]
     assert answers["peak_mb"] > 10
     assert "one-row arrays" in capsys.readouterr().out
+
+
+def test_rewards(tmp_path: Path) -> None:
+    step_of_all, per_box = measured(tmp_path, "rewards", "--rounds", "3")
+    assert per_box["ours"] == pytest.approx(1e3 * step_of_all["ours"] / (8 * 24))
+
+
+@pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
+def test_video_and_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = measured(tmp_path, "video", "step", "--quick", "--format", "markdown")
+    names = [result["what"] for result in results]
+    assert any("as raw: " in name and " 0.0 levels off" in name for name in names)
+    assert any("STVG_FRAME_CACHE" in name for name in names)
+    assert names[-1].startswith("encode one prompt for 8 completions")
+    assert "| what | ours |" in capsys.readouterr().out
+
+
+def test_load(tmp_path: Path) -> None:
+    first, again = measured(tmp_path, "load", "--quick")
+    assert first["what"].startswith("9 sentences of VidSTG's size about 3 videos")
+    assert again["peak_mb"] > 10
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["--rounds", "0"]])
 def test_unknown_benchmarks_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", *words]) == 1
-    assert "the benchmarks are: score, with at least one round" in capsys.readouterr().err
+    assert f"the benchmarks are: {', '.join(bench.BENCHMARKS)}, with at least one round" in capsys.readouterr().err
 
 
 def test_a_baseline_that_differs_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make = bench._make_hcstvg
+    make = score._make_hcstvg
 
     def make_unlike(folder: Path) -> tuple[Path, Path]:
         annotations, predictions = make(folder)
@@ -47,6 +84,11 @@ def test_a_baseline_that_differs_is_an_error(
         other.write_text(json.dumps(dict(list(truth.items())[:6])))
         return other, predictions
 
-    monkeypatch.setattr(bench, "_make_hcstvg", make_unlike)
+    monkeypatch.setattr(score, "_make_hcstvg", make_unlike)
     assert main(["bench", "score", "--rounds", "1"]) == 1
     assert "in the plain loop" in capsys.readouterr().err
+
+    five = loops.five_rewards
+    monkeypatch.setattr(rewards, "five_rewards", lambda *a: [value + 0.1 for value in five(*a)])
+    assert main(["bench", "rewards", "--rounds", "1"]) == 1
+    assert "the rewards differ" in capsys.readouterr().err
