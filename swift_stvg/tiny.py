@@ -37,6 +37,10 @@ _CHAT_TEMPLATE = (
 )
 
 
+INITIALIZER_RANGE = 0.06
+"""Standard deviation of random weights. Models this narrow learn less than half as fast with the usual 0.02."""
+
+
 @dataclass(frozen=True, slots=True)
 class TinyConfig:
     """Size of a tiny model.
@@ -89,6 +93,7 @@ def build(out: Path, config: TinyConfig | None = None) -> int:
             "max_position_embeddings": 32768,
             "rope_parameters": {"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 10000.0},
             "tie_word_embeddings": True,
+            "initializer_range": INITIALIZER_RANGE,
             "bos_token_id": None,
             "eos_token_id": ids("<|im_end|>"),
             "pad_token_id": ids("<|endoftext|>"),
@@ -102,6 +107,7 @@ def build(out: Path, config: TinyConfig | None = None) -> int:
             "spatial_merge_size": config.spatial_merge,
             "fullatt_block_indexes": [config.vision_depth - 1],
             "tokens_per_second": 2,
+            "initializer_range": INITIALIZER_RANGE,
         },
         tie_word_embeddings=True,
         image_token_id=ids("<|image_pad|>"),
