@@ -14,16 +14,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from swift_stvg.errors import DataError
 from swift_stvg.jsonfile import put_whole
-from swift_stvg.video import fingerprint
-
-Frames = npt.NDArray[np.uint8]
+from swift_stvg.video import Frames, fingerprint
 
 MAGIC = b"stvg frames 1\n"
+VERSION = 1
+"""Raised whenever the same frames would be kept otherwise."""
 QUALITY = 95
 """Of the pictures, with colour at full resolution: see `swift-stvg bench video` for others."""
 
@@ -44,7 +43,7 @@ class FrameCache:
         Raises:
             VideoError: the video cannot be read.
         """
-        name = fingerprint(video, json.dumps([list(map(int, frames)), list(size_wh)]))
+        name = fingerprint(video, json.dumps([VERSION, list(map(int, frames)), list(size_wh)]))
         return self.folder / name[:2] / f"{name}.frames"
 
     def read(self, path: Path) -> Frames | None:
@@ -54,20 +53,21 @@ class FrameCache:
             DataError: it is there and cannot be read.
         """
         try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        try:
-            if not data.startswith(MAGIC):
-                raise ValueError("it does not begin as such files do")
-            start = data.index(b"\n", len(MAGIC)) + 1
-            ends = np.cumsum([start, *json.loads(data[len(MAGIC) : start])]).tolist()
-            if ends[-1] != len(data) or len(ends) < 2:
-                raise ValueError(f"{len(data)} bytes where it says {ends[-1]}")
-            pictures = [np.asarray(Image.open(io.BytesIO(data[a:b]))) for a, b in pairwise(ends)]
-            return np.stack(pictures)
-        except (ValueError, TypeError, OSError) as error:
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                return None
+            pictures = [Image.open(io.BytesIO(picture), formats=["JPEG"]) for picture in _pictures(data)]
+            return np.stack([np.asarray(picture) for picture in pictures])
+        except (ValueError, TypeError, OSError, RecursionError) as error:
             raise DataError(f"{path} is no whole file of cached frames ({error}): delete it") from None
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file is there and as long as it says."""
+        try:
+            return bool(_pictures(path.read_bytes()))
+        except (ValueError, TypeError, OSError, RecursionError):
+            return False
 
     def write(self, path: Path, frames: Frames) -> int:
         """Keep frames (T, H, W, 3) RGB under a name that `path` gave; returns the file's size in bytes."""
@@ -80,3 +80,18 @@ class FrameCache:
         path.parent.mkdir(parents=True, exist_ok=True)
         put_whole(path, data)
         return len(data)
+
+
+def _pictures(data: bytes) -> list[bytes]:
+    """The pictures in a file.
+
+    Raises:
+        ValueError, TypeError, RecursionError: it is no such file, or not whole.
+    """
+    if not data.startswith(MAGIC):
+        raise ValueError("it does not begin as such files do")
+    start = data.index(b"\n", len(MAGIC)) + 1
+    ends = np.cumsum([start, *json.loads(data[len(MAGIC) : start])]).tolist()
+    if ends[-1] != len(data) or len(ends) < 2:
+        raise ValueError(f"{len(data)} bytes where it says {ends[-1]}")
+    return [data[a:b] for a, b in pairwise(ends)]

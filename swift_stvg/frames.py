@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from swift_stvg.errors import DataError
+from swift_stvg.errors import DataError, SettingsError
 from swift_stvg.framecache import FrameCache
 from swift_stvg.memory import Memory
 from swift_stvg.rows import VideoRequest
@@ -32,13 +34,21 @@ class FrameLoader:
     Args:
         settings: where the cache on disk is, if anywhere, and how much to remember.
 
+    Raises:
+        SettingsError: the cache on disk is no folder.
+
     Attributes:
         memory: frames, and what a video processor made of them.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.memory: Memory[Any] = Memory(settings.frame_memory * 2**20, size=_nbytes, copy=_copy)
-        self.cache = FrameCache(Path(settings.frame_cache).expanduser()) if settings.frame_cache else None
+        folder = Path(settings.frame_cache).expanduser() if settings.frame_cache else None
+        if folder is not None and not folder.is_dir():
+            raise SettingsError(
+                f"STVG_FRAME_CACHE={settings.frame_cache}: no such folder; `swift-stvg cache` makes one"
+            )
+        self.cache = FrameCache(folder) if folder else None
         self._damaged: set[Path] = set()
 
     def load(self, path: str, request: VideoRequest) -> torch.Tensor:
@@ -48,6 +58,8 @@ class FrameLoader:
             VideoError: the file is missing or cannot be decoded.
         """
         key = (path, request.frames, request.size_wh)
+        if get_worker_info() is not None:  # SFT: nobody asks for a clip again before the next epoch
+            return self._load(path, request)
         frames: torch.Tensor = self.memory.get(key, lambda: self._load(path, request))
         setattr(frames, KEY, key)
         return frames
@@ -77,7 +89,7 @@ def _copy(thing: Any) -> Any:
     """A copy that shares no memory."""
     if isinstance(thing, torch.Tensor):
         return thing.clone()
-    return type(thing)({k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in thing.items()})
+    return type(thing)({k: v.clone() if isinstance(v, torch.Tensor) else deepcopy(v) for k, v in thing.items()})
 
 
 def decode(path: str, request: VideoRequest) -> torch.Tensor:

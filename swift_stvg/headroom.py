@@ -75,6 +75,8 @@ class Sampled:
             try:
                 row = json.loads(line)
                 rows.append((Contract.from_json(row["stvg"]), text(row["video"]), text(row["greedy"]), row["samples"]))
+                if not isinstance(row["samples"], list):
+                    raise TypeError("`samples` must be a list")
                 for sample in row["samples"]:
                     text(sample)
             except MALFORMED as error:
@@ -211,9 +213,11 @@ def _deviations(batch: Batch) -> dict[str, Column]:
     """How answers deviate from the truth, (B,) each, with weight 1 where it can be seen and 0 where not."""
     spans = np.array([(0, -1) if a.span is None else a.span for a in batch.answers], dtype=np.float64)  # (B, 2)
     readable = (spans[:, 0] <= spans[:, 1]).astype(np.float64)
+    # one answer with an index of millions must not make the mean
+    spans = np.minimum(spans, np.array([[c.timeline.size - 1] for c in batch.contracts]))
     true = np.array([c.span for c in batch.contracts], dtype=np.float64)  # (B, 2)
     lengths, true_lengths = (ends[:, 1] - ends[:, 0] + 1 for ends in (spans, true))
-    seconds = np.array([c.timeline.interval_s for c in batch.contracts])
+    seconds = np.array([c.timeline.step_s for c in batch.contracts])
     found: dict[str, Column] = {
         "span: start, s late": ((spans[:, 0] - true[:, 0]) * seconds, readable),
         "span: end, s late": ((spans[:, 1] - true[:, 1]) * seconds, readable),

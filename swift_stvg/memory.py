@@ -33,11 +33,13 @@ class Memory(Generic[T]):
         """Keep nothing of what was made so far."""
         with self._lock:
             self._kept.clear()
+            self._sizes.clear()
             self.bytes = 0
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, T] = OrderedDict()
+        self._sizes: dict[Hashable, int] = {}
         self._pending: dict[Hashable, Future[T]] = {}
         self.bytes = 0
 
@@ -50,37 +52,37 @@ class Memory(Generic[T]):
         Raises:
             Exception: what `make` raises, in every thread that waits for it; nothing is kept then.
         """
+        mine: Future[T] = Future()
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
-                return self._copy(self._kept[key])
-            waited_for = self._pending.get(key)
-            if waited_for is None:
-                mine: Future[T] = Future()
-                self._pending[key] = mine
-        if waited_for is not None:
-            return self._copy(waited_for.result())
-        try:
-            thing = make()
-        except BaseException as error:
+                mine.set_result(self._kept[key])
+                waited_for = mine
+            else:
+                waited_for = self._pending.setdefault(key, mine)
+        if waited_for is mine and not mine.done():
+            try:
+                thing = make()
+                size = self._size(thing)
+            except BaseException as error:
+                with self._lock:
+                    del self._pending[key]
+                mine.set_exception(error)
+                raise
+            mine.set_result(thing)
             with self._lock:
                 del self._pending[key]
-            mine.set_exception(error)
-            raise
-        with self._lock:
-            del self._pending[key]
-            self._keep(key, thing)
-        mine.set_result(thing)
-        return self._copy(thing)
+                self._keep(key, thing, size)
+        return self._copy(waited_for.result())
 
-    def _keep(self, key: Hashable, thing: T) -> None:
-        size = self._size(thing)
+    def _keep(self, key: Hashable, thing: T, size: int) -> None:
         if size > self.limit:
             return
-        self._kept[key] = thing
+        self._kept[key], self._sizes[key] = thing, size
         self.bytes += size
         while self.bytes > self.limit:
-            self.bytes -= self._size(self._kept.popitem(last=False)[1])
+            oldest, _ = self._kept.popitem(last=False)
+            self.bytes -= self._sizes.pop(oldest)
 
 
 _MEMORIES: weakref.WeakSet[Memory[Any]] = weakref.WeakSet()

@@ -162,8 +162,7 @@ def _event_s(sample: Sample | Contract) -> float:
     """Length of the event in seconds."""
     if isinstance(sample, Sample):
         return (sample.span_frames[1] - sample.span_frames[0]) / sample.annotated_fps
-    step_s = sample.timeline.interval_s if sample.timeline.unit == "frame" else 1.0
-    return (sample.span[1] - sample.span[0] + 1) * step_s
+    return (sample.span[1] - sample.span[0] + 1) * sample.timeline.step_s
 
 
 class Scored:

@@ -57,6 +57,7 @@ def _one_of(*names: str) -> Callable[[str], str]:
 
 
 def _folder(text: str) -> str | None:
+    """A path, with `~` expanded; None for "off"."""
     return None if text.lower() in ("", "off", "none") else text
 
 
@@ -86,9 +87,9 @@ class Settings:
         of_this_machine=True,
     )
     frame_memory: int = _setting(
-        1024,
+        4096,
         _integer(0, 1_000_000),
-        "megabytes of decoded frames that each process keeps, so that a GRPO step decodes a video once; 0 for none",
+        "megabytes of frames that a process may keep, so that a GRPO step decodes a video once; 0 for none",
         of_this_machine=True,
     )
     fps: float = _setting(2.0, _number(0.01, 120.0), "frames sampled per second of video")

@@ -87,6 +87,11 @@ class Timeline:
         return 1.0 / self.interval_s
 
     @property
+    def step_s(self) -> float:
+        """Nominal seconds from one index to the next."""
+        return self.interval_s if self.unit == "frame" else 1.0
+
+    @property
     def size(self) -> int:
         """Number of indices an answer can use: 0 to size - 1."""
         return len(self.index_frames)

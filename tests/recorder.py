@@ -1,12 +1,23 @@
-"""A second external plugin: notes what our template hands to the model in the file named by RECORD_TO."""
+"""A second external plugin: notes what our template hands to the model in the file named by RECORD_TO.
+
+Beside it, in a file with the ending .decoded, the videos that were decoded for that.
+"""
 
 import hashlib
 import json
 import os
 
+import swift_stvg.frames
 from swift_stvg.adapters.templates import StvgQwen2_5VLTemplate
 
 _encode = StvgQwen2_5VLTemplate._encode
+_decode = swift_stvg.frames.decode
+
+
+def _recording_decode(path, request):
+    with open(os.environ["RECORD_TO"] + ".decoded", "a") as file:
+        file.write(f"{path}\n")
+    return _decode(path, request)
 
 
 def _digest(tensor):
@@ -36,3 +47,4 @@ def _recording_encode(self, inputs):
 
 
 StvgQwen2_5VLTemplate._encode = _recording_encode
+swift_stvg.frames.decode = _recording_decode

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from swift_stvg.cli import main
-from swift_stvg.errors import DataError, VideoError
+from swift_stvg.errors import DataError, SettingsError, VideoError
 from swift_stvg.framecache import FrameCache
 from swift_stvg.frames import FrameLoader, decode
 from swift_stvg.rows import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
 from swift_stvg.synth import SynthConfig, generate
+from swift_stvg.video import fingerprint
 from tests.videos import write_video
 
 
@@ -41,7 +42,7 @@ def loader(folder: Path | None, memory: int = 0) -> FrameLoader:
 
 @pytest.mark.parametrize("difficulty", ["easy", "normal", "hard"])
 def test_pixels_are_close_to_the_videos(tmp_path: Path, difficulty: str) -> None:
-    """The README's bound: 1.5 levels of 255 in the mean, 8 for 99 percent of them, on sharp edges as on film."""
+    """The README's bound, on sharp edges as on film: 1.5 levels of 255 in the mean, 8 for 99 percent of them."""
     root = tmp_path / "stvg_synthetic"
     generate(root, {"test": 3}, SynthConfig(difficulty=difficulty, size_wh=(320, 240), duration_s=3), workers=1)
     for row in load_rows("stvg_synthetic", "test", Settings(data_root=str(tmp_path)))[0]:
@@ -124,6 +125,26 @@ def test_a_damaged_file_is_reported_once_and_its_video_decoded(
     assert caplog.text.count("its video is decoded instead") == 1
 
 
+def test_a_folder_in_a_files_place_is_reported_and_its_video_decoded(tmp_path: Path, video: Path) -> None:
+    path = cached(tmp_path / "cache", video)
+    path.unlink()
+    path.mkdir()
+    assert torch.equal(loader(tmp_path / "cache").load(str(video), REQUEST), decode(str(video), REQUEST))
+
+
+def test_a_misspelt_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no such folder"):
+        loader(tmp_path / "no_cache")
+
+
+def test_a_change_in_the_middle_is_seen(tmp_path: Path) -> None:
+    whole = bytes(range(256)) * 4000
+    (tmp_path / "a").write_bytes(whole)
+    before = fingerprint(tmp_path / "a")
+    (tmp_path / "a").write_bytes(whole[:300_000] + bytes(100_000) + whole[400_000:])
+    assert fingerprint(tmp_path / "a") != before
+
+
 def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space left"):
@@ -157,10 +178,11 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     words = ["cache", "stvg_synthetic:train", str(tmp_path / "cache")]
     assert main(words) == 0
     assert "4 of 4 clips written" in capsys.readouterr().out, "two sentences about a clip share its frames"
-    one = next((tmp_path / "cache").rglob("*.frames"))
+    one, other, *_ = (tmp_path / "cache").rglob("*.frames")
     one.unlink()
+    other.write_bytes(other.read_bytes()[:-1])
     assert main(words) == 0
-    assert "1 of 4 clips written" in capsys.readouterr().out
+    assert "2 of 4 clips written" in capsys.readouterr().out, "what is missing, and what is not whole"
     assert one.is_file()
 
     video = sorted((root / "videos").iterdir())[0]

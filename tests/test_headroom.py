@@ -69,6 +69,17 @@ def test_spans_too_early_and_too_long() -> None:
     assert bias["span: end, s late"]["samples"][0] == pytest.approx(1.0), "of the three that can be read"
 
 
+def test_bias_is_in_seconds_in_either_unit_and_bounded() -> None:
+    second = AnswerFormat(unit="second")
+    late = answer("3 - 6", boxes(3, 6), boxes(3, 6))  # one second late each
+    wild = answer("2 - 9999999", boxes(2, 5), boxes(2, 5))
+    contracts = [contract(fmt=second), contract()]
+    bias = measure(Sampled(contracts, ["a", "b"], [late, wild], [[late, late], [wild, wild]]))["figures"]["bias"]
+    # the other's end is taken as the last index, 9, two seconds after the true one
+    assert bias["span: end, s late"]["greedy"][0] == pytest.approx((1.0 + 2.0) / 2)
+    assert bias["span: start, s late"]["greedy"][0] == pytest.approx(0.5)
+
+
 def test_nothing_readable_is_no_figure_rather_than_a_zero() -> None:
     report = measure(of(("?", ["?", "!"]), ("", ["-", ""])))
     assert report["figures"]["bias"]["span: start, s late"]["greedy"] == [None, None, None]
@@ -147,6 +158,10 @@ WRONG = [
     (["--answers", "{kept}", "--reward_weights", "1"], "one number for each"),
     (["--answers", "{kept}", "--reward_funcs", "stvg_form"], "no reward stvg_form; the rewards are"),
     (["--answers", "{kept}", "--out", "no/such/folder/r.txt"], "there is no folder"),
+    (["--answers", "{kept}", "--out", "{folder}"], "it is a folder"),
+    (["--answers", "{kept}", "--reward_funcs", "stvg_viou", "--reward_weights", "nan"], "must be finite"),
+    (["--answers", "{kept}", "--reward_funcs", "stvg_viou", "stvg_viou"], "may be given once"),
+    (["--answers", "{string}"], "must be a list"),
 ]
 
 
@@ -157,6 +172,9 @@ def test_wrong_use_is_one_clear_error(
     (tmp_path / "kept").write_text(of((EXACT, [EXACT, EXACT])).to_lines())
     (tmp_path / "bad").write_text('{"stvg": 3}\n')
     (tmp_path / "empty").write_text("")
+    (tmp_path / "folder").mkdir()
+    line = json.loads(of((EXACT, [EXACT, EXACT])).to_lines())
+    (tmp_path / "string").write_text(json.dumps(line | {"samples": "ab"}) + "\n")
     assert main(["headroom", *(word.format(**{p.name: p for p in tmp_path.iterdir()}) for word in words)]) == 1
     error = capsys.readouterr().err
     assert message in error

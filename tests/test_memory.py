@@ -79,6 +79,25 @@ def test_an_error_reaches_all_who_wait_and_is_not_kept() -> None:
     assert memory.get("a", lambda: np.ones(2)).sum() == 2
 
 
+def test_what_cannot_be_measured_is_an_error_for_all_who_wait() -> None:
+    memory, started = Memory(1000, size=lambda a: a.nbytes, copy=lambda a: a), threading.Barrier(2)
+
+    def make() -> object:
+        started.wait()
+        time.sleep(0.05)
+        return object()  # it has no size
+
+    def ask(first: bool) -> object:
+        if not first:
+            started.wait()
+        return memory.get("a", make)
+
+    with ThreadPoolExecutor(2) as pool:
+        for waiting in [pool.submit(ask, True), pool.submit(ask, False)]:
+            with pytest.raises(AttributeError):
+                waiting.result(timeout=10)
+
+
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_fork_while_another_thread_makes_something_does_not_wait_for_it() -> None:
     memory, release = arrays(1000), threading.Event()

@@ -131,6 +131,14 @@ def test_same_pixels_and_tokens_everywhere(workspace: Path) -> None:
     assert len(in_grpo) == len(shared), "a row that GRPO saw must look the same in inference"
 
 
+@pytest.mark.usefixtures("grpo")
+def test_a_prompt_is_decoded_once_for_all_its_completions(workspace: Path) -> None:
+    encoded = json_lines(workspace / "grpo.jsonl")
+    decoded = (workspace / "grpo.jsonl.decoded").read_text().splitlines()
+    assert len(decoded) == len(set(decoded)) == len({record["pixels"] for record in encoded})
+    assert len(encoded) == 2 * 4 * len(decoded), "for generation and for training of each of four completions"
+
+
 def test_infer_and_score(inferred: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = json_lines(inferred)
     assert len(results) == 72

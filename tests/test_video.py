@@ -88,7 +88,7 @@ def test_what_a_video_is_found_to_be_is_kept(tmp_path: Path, monkeypatch: pytest
     assert Probes(tmp_path / "kept").get(video).n_frames == 5, "known by content, not by name"
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"something else"])
+@pytest.mark.parametrize("damage", [b"", b"PK", b"something else", b"\xff" * 80, b"\0" * 16])
 def test_a_damaged_note_is_made_anew(tmp_path: Path, damage: bytes) -> None:
     video = write_video(tmp_path / "clip.mp4", [0, 0.1])
     Probes(tmp_path / "kept").get(video)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,7 @@ def _forest(axis: Any, lines: list[tuple[str, dict[str, Any] | None]], metric: s
 
 
 def _headroom(axis: Any, points: list[dict[str, Any]]) -> None:
-    markers = dict(zip(dict.fromkeys(point["cell"] for point in points), "osD^vP*X<>dph8", strict=False))
-    for name, marker in markers.items():
+    for name, marker in zip(dict.fromkeys(point["cell"] for point in points), cycle("osD^vP*X<>dph8")):
         mine = [point for point in points if point["cell"] == name]
         shares = [100 * point["better"][0] for point in mine]
         axis.plot(shares, [100 * point["gain"][0] for point in mine], marker, label=name, markersize=5)
@@ -65,13 +65,13 @@ def _headroom(axis: Any, points: list[dict[str, Any]]) -> None:
 
 def _areas(axis: Any, areas: dict[str, dict[str, list[float]]]) -> None:
     names = [name for name in ("tight", "grpo", "no_think_reward", "jitter_grpo") if areas.get(name)]
+    labels = sorted({label for name in names for label in areas[name]}, key=lambda label: float(label.split()[0]))
     for k, name in enumerate(names):
-        bins = areas[name]
-        means = np.array(list(bins.values())) * 100  # (B, 3)
-        x = np.arange(len(bins)) + 0.15 * (k - len(names) / 2)
+        means = np.array(list(areas[name].values())) * 100  # (B, 3)
+        x = np.array([labels.index(label) for label in areas[name]]) + 0.15 * (k - len(names) / 2)
         axis.errorbar(x, means[:, 0], (means[:, 0] - means[:, 1], means[:, 2] - means[:, 0]), fmt="o", label=name, ms=4)
-        axis.set_xticks(range(len(bins)), list(bins))
     axis.axhline(0, color=FAINT)
+    axis.set_xticks(range(len(labels)), labels)
     axis.set_xlabel("box area over frame area")
     axis.set_ylabel("vIoU, final - think, points")
     axis.legend(fontsize=7)

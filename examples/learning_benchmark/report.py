@@ -85,6 +85,13 @@ def difference(cells: dict[tuple[str, int], Cell], pair: tuple[str, str], metric
     return found
 
 
+def train_seconds(folder: Path) -> float | None:
+    """How long ms-swift says it trained; None where it was interrupted, since it only knows the last part."""
+    lines = [json.loads(line) for line in (folder / "logging.jsonl").read_text().splitlines()]
+    known = [line["train_runtime"] for line in lines if "train_runtime" in line]
+    return known[0] if len(known) == 1 else None
+
+
 def weights_of(spec: dict[str, Any]) -> dict[str, float]:
     """Reward and weight of each reward function of a GRPO training."""
     words = spec.get("args", "").split()
@@ -129,7 +136,8 @@ def report(plan: Plan, seeds: list[int], output: Path, split: str) -> dict[str, 
     found: dict[str, Any] = {"split": split, "clips": len(next(iter(cells.values())).ids), "cells": {}, "questions": []}
     for (name, seed), cell in cells.items():
         means = {metric: float(cell.metrics[metric].mean()) for metric in METRICS}
-        found["cells"].setdefault(name, {})[str(seed)] = {"scored": cell.scored} | means
+        seconds = train_seconds(output / str(seed) / name)
+        found["cells"].setdefault(name, {})[str(seed)] = {"scored": cell.scored, "train_s": seconds} | means
     for question in plan.questions:
         pairs = {
             f"{one} - {other}": {metric: difference(cells, (one, other), metric) for metric in METRICS}
@@ -139,16 +147,22 @@ def report(plan: Plan, seeds: list[int], output: Path, split: str) -> dict[str, 
         found["questions"].append({"ask": question["ask"], "pairs": pairs})
     found["headroom"] = []
     for name, seed in cells:
-        start = plan.trainings[name].get("from")
-        if plan.trainings[name]["recipe"] != "grpo" or (start, seed) not in cells:
-            continue
+        start, args = plan.trainings[name].get("from"), plan.trainings[name].get("args", "")
+        if plan.trainings[name]["recipe"] != "grpo" or (start, seed) not in cells or "--temperature" in args:
+            continue  # headroom was sampled at the temperature of the others
         figures = headroom_of(plan, name, seed, output)
         if figures is None:
             continue
         gain = difference({k: v for k, v in cells.items() if k[1] == seed}, (name, start), "m_vIoU")
         better = figures["gain"]["share of samples"]["better than greedy"]
         found["headroom"].append(
-            {"cell": name, "seed": seed, "better": better, "gain": gain and [gain["mean"], *gain["clips"]]}
+            {
+                "cell": name,
+                "start": start,
+                "seed": seed,
+                "better": better,
+                "gain": gain and [gain["mean"], *gain["clips"]],
+            }
             | {"worse": figures["gain"]["share of samples"]["worse than greedy"]}
             | {"best - greedy": figures["gain"]["m_vIoU"]["best - greedy"]}
         )
@@ -178,11 +192,16 @@ def _by_area(cells: list[Cell]) -> dict[str, list[float | None]]:
 def as_markdown(found: dict[str, Any]) -> str:
     """The report as tables."""
     lines = [f"{found['clips']} clips of {found['split']}, percent, mean over seeds", ""]
-    lines += ["| cell | seeds | scored | " + " | ".join(METRICS) + " |", "|---" * (3 + len(METRICS)) + "|"]
+    lines += [
+        "| training | seeds | minutes | scored | " + " | ".join(METRICS) + " |",
+        "|---" * (4 + len(METRICS)) + "|",
+    ]
     for name, seeds in found["cells"].items():
         means = [f"{100 * np.mean([s[metric] for s in seeds.values()]):.1f}" for metric in METRICS]
         scored = np.mean([s["scored"] for s in seeds.values()]) / found["clips"]
-        lines.append(f"| {name} | {len(seeds)} | {100 * scored:.0f} | " + " | ".join(means) + " |")
+        times = [s["train_s"] / 60 for s in seeds.values() if s["train_s"] is not None]
+        minutes = f"{np.mean(times):.1f}" if times else "-"
+        lines.append(f"| {name} | {len(seeds)} | {minutes} | {100 * scored:.0f} | " + " | ".join(means) + " |")
     lines += ["", "| difference, points | " + " | ".join(METRICS[:2]) + " | seeds, m_vIoU |", "|---" * 4 + "|"]
     for question in found["questions"]:
         if question["pairs"]:
@@ -205,7 +224,8 @@ def _correlation(points: list[dict[str, Any]]) -> str:
     if len(points) < 3:
         return "too few cells"
     result = stats.spearmanr([p["better"][0] for p in points], [p["gain"][0] for p in points])
-    return f"Spearman's rho {result.statistic:.2f} over {len(points)} trainings"
+    starts = len({(p["start"], p["seed"]) for p in points})
+    return f"Spearman's rho {result.statistic:.2f} over {len(points)} trainings from {starts} starts"
 
 
 def main() -> int:

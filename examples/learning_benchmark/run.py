@@ -9,6 +9,7 @@ Answers and headroom lie in OUTPUT/SEED/NAME; report.py reads them.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import shutil
@@ -67,9 +68,9 @@ class Task:
     """One command.
 
     Attributes:
-        result: what it makes, in OUTPUT; the task is done when that is there.
+        result: what it makes, in OUTPUT; the task is done when that is there, with this command noted beside it.
         needs: results of other tasks.
-        words: the command, where a folder named CHECKPOINT stands for the last checkpoint in it.
+        words: the command, where OUTPUT and RECIPES stand for folders, CHECKPOINT for the last checkpoint in one.
         env: settings that it runs under.
         makes: what the command itself writes, if it is not the result; it becomes the result when the command is done.
     """
@@ -79,6 +80,32 @@ class Task:
     words: tuple[str, ...]
     env: dict[str, str] = field(default_factory=dict)
     makes: str | None = None
+
+    @property
+    def description(self) -> str:
+        """The command, its settings and its recipe, wherever the folders are."""
+        recipes = [(HERE / word.partition("/")[2]).read_text() for word in self.words if word.startswith("RECIPES/")]
+        return json.dumps([self.words, self.env, recipes])
+
+    def note(self, output: Path) -> Path:
+        """Where that is written down when it is done."""
+        return output / f"{self.result}.command"
+
+    def is_done(self, output: Path) -> bool:
+        """Whether its result is there.
+
+        Raises:
+            StaleResult: it was made by another command, under an older plan for instance.
+        """
+        if not (output / self.result).exists():
+            return False
+        if not self.note(output).is_file() or self.note(output).read_text() != self.description:
+            raise StaleResult(f"{output / self.result} was made by another command: delete {output}, or what is older")
+        return True
+
+
+class StaleResult(Exception):
+    """A result that the plan does not describe."""
 
 
 def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str) -> list[Task]:
@@ -110,20 +137,20 @@ def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str) ->
             start = f"OUTPUT/{seed}/tiny"
         options = ["--model", start, "--dataset", f"stvg_synthetic:{spec.get('labels', 'prompts')}"]
         options += ["--seed", str(seed), "--output_dir", f"OUTPUT/{seed}/{name}", *args]
-        command = ["swift", "rlhf" if recipe == "grpo" else "sft", str(HERE / f"{recipe}.yaml"), *options]
+        command = ["swift", "rlhf" if recipe == "grpo" else "sft", f"RECIPES/{recipe}.yaml", *options]
         return add(Task(f"{seed}/{name}/trained", tuple(needs), tuple(command), plan.environment(name)))
 
     def answer(name: str, seed: int) -> None:
         result = f"{seed}/{name}/{split}.jsonl"
-        command = ["swift", "infer", str(HERE / "infer.yaml"), "--model", f"OUTPUT/{seed}/{name}/CHECKPOINT"]
+        command = ["swift", "infer", "RECIPES/infer.yaml", "--model", f"OUTPUT/{seed}/{name}/CHECKPOINT"]
         command += ["--val_dataset", f"stvg_synthetic:{split}", "--result_path", f"OUTPUT/{result}.part"]
         add(Task(result, (train(name, seed),), tuple(command), plan.environment(name), makes=f"{result}.part"))
 
     def headroom(name: str, seed: int) -> None:
-        result = f"{seed}/{name}/headroom.jsonl"
+        result = f"{seed}/{name}/headroom.txt"
         command = ["swift-stvg", "headroom", "--model", f"OUTPUT/{seed}/{name}/CHECKPOINT", "--seed", str(seed)]
-        command += ["--dataset", "stvg_synthetic:prompts", "--answers", f"OUTPUT/{result}"]
-        command += ["--out", f"OUTPUT/{seed}/{name}/headroom.txt", *plan.headroom.split()]
+        command += ["--dataset", "stvg_synthetic:prompts", "--answers", f"OUTPUT/{seed}/{name}/headroom.jsonl"]
+        command += ["--out", f"OUTPUT/{result}", *plan.headroom.split()]
         settings = as_texts(yaml.safe_load((HERE / "infer.yaml").read_text())["ENV"])
         add(Task(result, (train(name, seed),), tuple(command), settings | plan.environment(name)))
 
@@ -139,7 +166,7 @@ def command_of(task: Task, output: Path) -> list[str]:
     """The words of a task with its folders in place, and what a training that was interrupted goes on from."""
     words = []
     for word in task.words:
-        word = word.replace("OUTPUT", str(output))
+        word = word.replace("OUTPUT", str(output)).replace("RECIPES", str(HERE))
         if word.endswith("/CHECKPOINT"):
             folder = Path(word).parent
             word = str(last_checkpoint(folder) or folder / "checkpoint-LAST")
@@ -162,7 +189,8 @@ def run(task: Task, output: Path) -> None:
     if task.result.endswith("tiny.done"):
         shutil.rmtree(result.with_name("tiny"), ignore_errors=True)
     log = result.with_suffix(".log")
-    env = os.environ | {key: value.replace("OUTPUT", str(output)) for key, value in task.env.items()}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
+    env = clean | {key: value.replace("OUTPUT", str(output)) for key, value in task.env.items()}
     command = command_of(task, output)
     tqdm.write(f"== {task.result}: {shlex.join(command)}")
     with log.open("a") as lines:
@@ -173,17 +201,18 @@ def run(task: Task, output: Path) -> None:
         os.replace(output / task.makes, result)
     elif not result.exists():
         result.touch()
+    task.note(output).write_text(task.description)
 
 
 def run_all(wanted: list[Task], output: Path, jobs: int) -> None:
     """Run tasks as soon as what they need is there, so many at once; after a failure no other one is begun."""
-    waiting = [task for task in wanted if not (output / task.result).exists()]
+    waiting = [task for task in wanted if not task.is_done(output)]
     running: dict[Future[None], Task] = {}
     failure: BaseException | None = None
     with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(waiting), unit="command", smoothing=0.05) as bar:
         while running or (waiting and failure is None):
             for task in list(waiting):
-                ready = all((output / need).exists() for need in task.needs)
+                ready = not any(other.result in task.needs for other in (*waiting, *running.values()))
                 if ready and len(running) < jobs and failure is None:
                     waiting.remove(task)
                     running[pool.submit(run, task, output)] = task
@@ -194,6 +223,14 @@ def run_all(wanted: list[Task], output: Path, jobs: int) -> None:
                 bar.update()
     if failure is not None:
         raise failure
+
+
+def print_all(wanted: list[Task], output: Path) -> None:
+    """The commands that are left to run."""
+    for task in wanted:
+        if not task.is_done(output):
+            env = [f"{key}={shlex.quote(value.replace('OUTPUT', str(output)))}" for key, value in task.env.items()]
+            print(" ".join([*env, shlex.join(command_of(task, output))]))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -215,17 +252,16 @@ def main() -> int:
     names = args.trainings or list(plan.trainings)
     if unknown := [name for name in names if name not in plan.trainings]:
         parser.error(f"no training {', '.join(unknown)} in {args.plan}, which has {', '.join(plan.trainings)}")
+    if args.jobs < 1 or any(f"{args.split}=" not in world["splits"] for world in plan.worlds.values()):
+        parser.error("--jobs must be at least 1, and --split one of the plan's splits")
     wanted = tasks(plan, names, args.seeds or plan.seeds, args.split)
     output = args.output.resolve()
-    if args.print:
-        for task in wanted:
-            if not (output / task.result).exists():
-                env = [f"{key}={shlex.quote(value.replace('OUTPUT', str(output)))}" for key, value in task.env.items()]
-                print(" ".join([*env, shlex.join(command_of(task, output))]))
-        return 0
     try:
-        run_all(wanted, output, args.jobs)
-    except RuntimeError as error:
+        if args.print:
+            print_all(wanted, output)
+        else:
+            run_all(wanted, output, args.jobs)
+    except (RuntimeError, StaleResult) as error:
         print(f"run.py: {error}", file=sys.stderr)
         return 1
     return 0

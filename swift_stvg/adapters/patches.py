@@ -23,7 +23,8 @@ class _Remembering:
         if args or None in keys:
             return process(*args, **kwargs)
         how = repr(sorted((name, value) for name, value in kwargs.items() if name != "videos"))
-        return self.loader.memory.get((id(self), keys, how), lambda: process(**kwargs))
+        me = repr(self.to_dict())  # type: ignore[attr-defined]
+        return self.loader.memory.get((me, keys, how), lambda: process(**kwargs))
 
     def __reduce__(self) -> Any:
         return _restore, (type(self).__mro__[2], vars(self))  # as it was, where there may be no plugin

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from swift_stvg.jsonfile import write_whole
 from swift_stvg.rows import Contract
 from swift_stvg.tables import FORMATS, render_headroom
 
-CHUNK = 256
+CHUNK = 16
 """Rows that are answered between two steps of the progress bar."""
 
 
@@ -48,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     for path in (args.answers, args.out):  # before hours of sampling
         if path is not None and not path.absolute().parent.is_dir():
             raise DataError(f"{path} cannot be written: there is no folder {path.absolute().parent}")
+        if path is not None and path.is_dir():
+            raise DataError(f"{path} cannot be written: it is a folder")
     if args.model:
         if not args.dataset:
             raise DataError("--model needs --dataset, the rows to answer")
@@ -79,6 +83,8 @@ def _weights(names: Sequence[str] | None, weights: Sequence[float] | None) -> di
         return None
     if names is None or (weights is not None and len(names) != len(weights)):
         raise DataError("--reward_weights needs one number for each of --reward_funcs")
+    if len(set(names)) < len(names) or not all(math.isfinite(weight) for weight in weights or ()):
+        raise DataError("each of --reward_funcs may be given once, and --reward_weights must be finite")
     check_rewards(names)
     return dict(zip(names, weights or [1.0] * len(names), strict=True))
 
@@ -93,16 +99,24 @@ def _sample(args: argparse.Namespace) -> Sampled:
 
     # --result_path is never written to, but without it ms-swift makes a folder
     ours = {"model": args.model, "val_dataset": args.dataset, "seed": args.seed, "result_path": "unused"}
-    pipeline = SwiftInfer(
-        [*(word for name, value in ours.items() for word in (f"--{name}", str(value))), *args.further]
-    )
+    words = [word for name, value in ours.items() for word in (f"--{name}", str(value))]
+    try:
+        pipeline = SwiftInfer([*words, *args.further])
+    except ValueError as error:
+        if "remaining_argv" not in str(error):
+            raise
+        raise DataError(f"neither headroom nor ms-swift knows these options: {error}") from None
     rows = pipeline._prepare_val_dataset()
     if "stvg" not in rows.column_names:
         raise DataError(f"{args.dataset} has no `stvg` column: headroom needs rows of a dataset of swift_stvg")
     chosen = np.sort(np.random.default_rng(args.seed).permutation(len(rows))[: args.rows])
     config = pipeline.args.get_request_config()
     greedy = replace(config, temperature=0.0)
-    sampling = replace(config, temperature=args.temperature, seed=args.seed)
+    # as GRPO samples: what a model's generation_config.json says (Qwen's: the best token only) does not count there
+    free = {"top_k": -1, "top_p": 1.0, "repetition_penalty": 1.0}
+    given = {name: value for name in free if (value := getattr(pipeline.args, name)) is not None}
+    sampling = replace(config, temperature=args.temperature, seed=args.seed, **(free | given))
+    answer = partial(pipeline.infer, use_tqdm=False, **pipeline.infer_kwargs)  # these hold the adapters for vLLM
     answered: list[dict[str, Any]] = []
     greedy_texts: list[str] = []
     sampled_texts: list[list[str]] = []
@@ -113,9 +127,7 @@ def _sample(args: argparse.Namespace) -> Sampled:
                 InferRequest.remove_response(row["messages"])  # the exact answer
             # rows are repeated, since transformers 5.16 fails with several answers to one video of Qwen2.5-VL
             repeated = [row for row in part for _ in range(args.samples)]
-            responses = pipeline.infer(part, greedy, use_tqdm=False) + pipeline.infer(
-                repeated, sampling, use_tqdm=False
-            )
+            responses = answer(part, greedy) + pipeline.infer(repeated, sampling, use_tqdm=False)
             texts = [response.choices[0].message.content for response in responses]
             answered += part
             greedy_texts += texts[: len(part)]

@@ -68,7 +68,7 @@ def load_rows(
     """
     report = LoadReport(f"{dataset}:{split}", strict)
     samples = load_samples(dataset, split, settings, report)
-    probes = Probes(Path(settings.cache_dir).expanduser() if settings.cache_dir else None)
+    probes = Probes(_kept_in(settings))
     videos = _probe_all({sample.video for sample in samples}, report.name, probes)
     rows = []
     for sample in samples:
@@ -86,6 +86,13 @@ def load_rows(
     if not rows:
         raise DataError(f"no usable row. {report.summary()}")
     return rows, report
+
+
+def _kept_in(settings: Settings) -> Path | None:
+    try:
+        return Path(settings.cache_dir).expanduser() if settings.cache_dir else None
+    except RuntimeError:  # a container's user may have no home
+        return None
 
 
 def _probe_all(paths: set[Path], name: str, probes: Probes) -> dict[Path, VideoInfo | VideoError]:
