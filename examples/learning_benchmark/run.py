@@ -116,10 +116,16 @@ def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str) ->
         found.setdefault(task.result, task)
         return task.result
 
-    def clips(world: str) -> str:
+    def clips(name: str, split: str) -> str:
+        """One split of the world in which a training began; one at a time, for they share a manifest."""
+        while "from" in plan.trainings[name]:
+            name = plan.trainings[name]["from"]
+        world = plan.trainings[name]["world"]
         spec = plan.worlds[world]
-        command = ["swift-stvg", "synth", f"OUTPUT/{world}/stvg_synthetic", "--split", *spec["splits"].split()]
-        return add(Task(f"{world}/clips.done", (), (*command, *spec["args"].split())))
+        words = next(word for word in spec["splits"].split() if word.startswith(f"{split}="))
+        before = [task.result for task in found.values() if task.result.startswith(f"{world}/")]
+        command = ["swift-stvg", "synth", f"OUTPUT/{world}/stvg_synthetic", "--split", words, *spec["args"].split()]
+        return add(Task(f"{world}/{split}.done", tuple(before[-1:]), tuple(command)))
 
     def model(seed: int) -> str:
         command = ["swift-stvg", "tiny", f"OUTPUT/{seed}/tiny", "--seed", str(seed), *plan.model.split()]
@@ -128,14 +134,16 @@ def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str) ->
     def train(name: str, seed: int) -> str:
         spec = plan.trainings[name]
         recipe, args = spec["recipe"], shlex.split(spec.get("args", ""))
+        rows = spec.get("labels", "prompts")
+        needs = [clips(name, rows)]
         if "from" in spec:
-            needs = [train(spec["from"], seed)]
+            needs.append(train(spec["from"], seed))
             start = f"OUTPUT/{seed}/{spec['from']}/CHECKPOINT"
             args = [*(shlex.split(plan.further) if recipe == "sft" else []), *args]
         else:
-            needs = [clips(spec["world"]), model(seed)]
+            needs.append(model(seed))
             start = f"OUTPUT/{seed}/tiny"
-        options = ["--model", start, "--dataset", f"stvg_synthetic:{spec.get('labels', 'prompts')}"]
+        options = ["--model", start, "--dataset", f"stvg_synthetic:{rows}"]
         options += ["--seed", str(seed), "--output_dir", f"OUTPUT/{seed}/{name}", *args]
         command = ["swift", "rlhf" if recipe == "grpo" else "sft", f"RECIPES/{recipe}.yaml", *options]
         return add(Task(f"{seed}/{name}/trained", tuple(needs), tuple(command), plan.environment(name)))
@@ -144,7 +152,8 @@ def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str) ->
         result = f"{seed}/{name}/{split}.jsonl"
         command = ["swift", "infer", "RECIPES/infer.yaml", "--model", f"OUTPUT/{seed}/{name}/CHECKPOINT"]
         command += ["--val_dataset", f"stvg_synthetic:{split}", "--result_path", f"OUTPUT/{result}.part"]
-        add(Task(result, (train(name, seed),), tuple(command), plan.environment(name), makes=f"{result}.part"))
+        needs = (train(name, seed), clips(name, split))
+        add(Task(result, needs, tuple(command), plan.environment(name), makes=f"{result}.part"))
 
     def headroom(name: str, seed: int) -> None:
         result = f"{seed}/{name}/headroom.txt"
@@ -152,7 +161,8 @@ def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str) ->
         command += ["--dataset", "stvg_synthetic:prompts", "--answers", f"OUTPUT/{seed}/{name}/headroom.jsonl"]
         command += ["--out", f"OUTPUT/{result}", *plan.headroom.split()]
         settings = as_texts(yaml.safe_load((HERE / "infer.yaml").read_text())["ENV"])
-        add(Task(result, (train(name, seed),), tuple(command), settings | plan.environment(name)))
+        needs = (train(name, seed), clips(name, "prompts"))
+        add(Task(result, needs, tuple(command), settings | plan.environment(name)))
 
     for name in names:
         for seed in seeds:

@@ -2,7 +2,7 @@
 
     python -m swift_stvg.bench.load bytes|new|kept SPLIT
 
-works below STVG_DATA_ROOT; `new` begins with an empty STVG_CACHE_DIR.
+works below STVG_DATA_ROOT; `new` forgets what STVG_CACHE_DIR knows of videos.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def main(kind: str, split: str) -> None:
     settings = Settings.from_env()
     if kind == "bytes":
         for path in settings.root.rglob("*.*"):
-            if path.is_file() and "cache" not in path.parts:
+            if path.is_file() and "cache" not in path.relative_to(settings.root).parts:
                 path.read_bytes()
         return
     if kind == "new" and settings.cache_dir:
-        shutil.rmtree(settings.cache_dir, ignore_errors=True)
+        shutil.rmtree(Path(settings.cache_dir, "probes"), ignore_errors=True)
     rows, report = load_rows("vidstg", split, settings)
     print(len(rows), report.summary())
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from swift_stvg.bench.clips import FILM, HOME, Clip, encode
 from swift_stvg.bench.measure import Result, Scale, medians
+from swift_stvg.errors import StvgError
 from swift_stvg.records import Sample
 from swift_stvg.rows import VIDEO_KEY, VideoRequest, make_row
 from swift_stvg.settings import Settings
@@ -41,6 +42,9 @@ def _compare(clip: Clip, path: Path, generations: int, templates: dict[str, Any]
     from swift_stvg.adapters import templates as adapters
 
     rows = _rows(path)
+    grids = {name: templates[name].encode(dict(rows[name]))["video_grid_thw"].tolist() for name in templates}
+    if grids["ours"] != grids["stock"]:
+        raise StvgError(f"the templates give the model different frames: {grids}")
 
     def step(name: str) -> Callable[[], None]:
         def run() -> None:

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from swift_stvg import __version__
 from swift_stvg.bench.measure import Result, Scale
-from swift_stvg.errors import DataError
+from swift_stvg.errors import DataError, StvgError
 from swift_stvg.jsonfile import write_whole
 from swift_stvg.tables import FORMATS, render_bench
 
@@ -27,7 +28,7 @@ BENCHMARKS = {
     "load": "VidSTG's annotations to rows",
 }
 """Name of each module in `swift_stvg.bench` with a function `measure`, and what it measures."""
-PACKAGES = ("ms-swift", "torch", "transformers", "decord", "av", "numpy")
+PACKAGES = ("ms-swift", "torch", "transformers", "decord", "av", "torchcodec", "numpy")
 
 
 def add_options(bench: argparse.ArgumentParser) -> None:
@@ -49,14 +50,20 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"the benchmarks are: {', '.join(BENCHMARKS)}, with at least one round; got {args.what}")
     scale = Scale(rounds, args.quick)
     results: list[Result] = []
+    failure: StvgError | None = None
     for name in args.what or BENCHMARKS:
+        print(f"measuring {BENCHMARKS[name]}", file=sys.stderr)
         measure: Callable[[Path, Scale], Iterator[Result]] = import_module(f"swift_stvg.bench.{name}").measure
-        with tempfile.TemporaryDirectory() as folder:
-            results += measure(Path(folder), scale)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                results.extend(measure(Path(folder), scale))
+        except StvgError as error:  # what was measured before it is shown first
+            failure = error
+            break
     report = {
         "swift_stvg": __version__,
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | dict(_versions()),
         "rounds": rounds,
         "quick": args.quick,
         "results": [asdict(result) | {"ratio": result.ratio} for result in results],
@@ -64,7 +71,17 @@ def run(args: argparse.Namespace) -> int:
     if args.out:
         write_whole(args.out, json.dumps(report, indent=1) + "\n")
     print(render_bench(report, args.format), end="")
+    if failure is not None:
+        raise failure
     return 0
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in PACKAGES:
+        try:
+            yield name, metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
 
 
 def _cpu() -> str:
