@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,16 @@ def difference(cells: dict[tuple[str, int], Cell], pair: tuple[str, str], metric
 def train_seconds(folder: Path) -> float | None:
     """How long ms-swift says it trained; None where it was interrupted, since it only knows the last part."""
     lines = [json.loads(line) for line in (folder / "logging.jsonl").read_text().splitlines()]
-    known = [line["train_runtime"] for line in lines if "train_runtime" in line]
-    return known[0] if len(known) == 1 else None
+    steps = [int(line["global_step/max_steps"].split("/")[0]) for line in lines if "loss" in line]
+    times = [line["elapsed_time"] for line in lines if "loss" in line]
+    whole = all(_seconds(a) <= _seconds(b) for a, b in pairwise(times)) and steps == sorted(set(steps))
+    return next((line["train_runtime"] for line in lines if "train_runtime" in line), None) if whole else None
+
+
+def _seconds(text: str) -> int:
+    """Of a duration such as 1h 2m 3s."""
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    return sum(int(part[:-1]) * units[part[-1]] for part in text.split())
 
 
 def weights_of(spec: dict[str, Any]) -> dict[str, float]:
