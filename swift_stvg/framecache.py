@@ -1,8 +1,8 @@
 """Sampled, resized frames on disk: one file of JPEG pictures for each clip, named after what is in it.
 
-A file's name is a digest of the video's content, the numbers of the frames and their size, so a file made from another
-video or with other settings is never found, wherever the videos are moved. It is there whole or not at all, and several
-processes may write the same one.
+A file's name is a digest of the video's content (as far as `fingerprint` sees it), the numbers of the frames and their
+size, so a file made from another video or with other settings is not found, wherever the videos are moved. It is there
+whole or not at all, and several processes may write the same one.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def _one_of(*names: str) -> Callable[[str], str]:
 
 
 def _folder(text: str) -> str | None:
-    """A path, with `~` expanded; None for "off"."""
+    """A path as written; None for "off"."""
     return None if text.lower() in ("", "off", "none") else text
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from swift_stvg import __version__
+from swift_stvg.commands import deliver
 from swift_stvg.errors import DataError
 from swift_stvg.headroom import MARGIN, Sampled, check_rewards, measure
 from swift_stvg.jsonfile import write_whole
@@ -70,11 +71,7 @@ def run(args: argparse.Namespace) -> int:
     report["from"] = (
         f"{args.model} on {args.dataset}, temperature {args.temperature:g}" if args.model else args.answers.name
     )
-    text = render_headroom(report, args.format)
-    if args.out:
-        write_whole(args.out, text)
-    else:
-        print(text, end="")
+    deliver(render_headroom(report, args.format), args.out)
     return 0
 
 
@@ -127,7 +124,7 @@ def _sample(args: argparse.Namespace) -> Sampled:
                 InferRequest.remove_response(row["messages"])  # the exact answer
             # rows are repeated, since transformers 5.16 fails with several answers to one video of Qwen2.5-VL
             repeated = [row for row in part for _ in range(args.samples)]
-            responses = answer(part, greedy) + pipeline.infer(repeated, sampling, use_tqdm=False)
+            responses = answer(part, greedy) + answer(repeated, sampling)
             texts = [response.choices[0].message.content for response in responses]
             answered += part
             greedy_texts += texts[: len(part)]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from swift_stvg.answers import UNITS
+from swift_stvg.commands import deliver
 from swift_stvg.errors import DataError
 from swift_stvg.jsonfile import no_garbage_collection, write_whole
 from swift_stvg.metrics import THRESHOLDS
@@ -69,11 +70,7 @@ def run(args: argparse.Namespace) -> int:
         report = with_published(report)
     if args.failures:
         write_whole(args.failures, "".join(s.failures() for s in scored))
-    text = render(report, args.format)
-    if args.out:
-        write_whole(args.out, text)
-    else:
-        print(text, end="")
+    deliver(render(report, args.format), args.out)
     return 0
 
 
