@@ -18,7 +18,7 @@ import numpy as np
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.jsonfile import MALFORMED, text
-from swift_stvg.metrics import bootstrap_intervals
+from swift_stvg.metrics import means_with_intervals
 from swift_stvg.rewards import REWARDS, Batch, tiou, viou
 from swift_stvg.rows import Contract
 
@@ -246,15 +246,9 @@ def _with_intervals(
     columns = [c for lines in sections.values() for line in lines.values() for c in line.values()]
     values, weights = (np.stack([column[i] for column in columns], axis=1) for i in (0, 1))  # (N, M) each
     groups: IntArray = np.unique(np.array(videos), return_inverse=True)[1].astype(np.int64)
-    sums = weights.sum(axis=0)
-    means = np.divide((values * weights).sum(axis=0), sums, out=np.full(len(sums), np.nan), where=sums > 0)
-    ends = np.stack([means, *bootstrap_intervals(values, weights, groups)], axis=1)  # (M, 3)
-    each = iter(ends.tolist())
+    each = iter(means_with_intervals(values, weights, groups))
     return {
-        section: {
-            line: {column: [None if np.isnan(v) else v for v in next(each)] for column in found}
-            for line, found in lines.items()
-        }
+        section: {line: {column: next(each) for column in found} for line, found in lines.items()}
         for section, lines in sections.items()
     }
 

@@ -98,3 +98,23 @@ def bootstrap_intervals(
     if several.any():
         low[several], high[several] = np.nanquantile(means[:, several], [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
+
+
+def means_with_intervals(
+    values: FloatArray, weights: npt.NDArray[np.bool_] | FloatArray, groups: IntArray
+) -> list[list[float | None]]:
+    """[mean, low, high] of each column, for a report.
+
+    Args:
+        values, weights, groups: as `bootstrap_intervals` takes them.
+
+    Returns:
+        M lists; the ends are None where rows of one group are all there is, all three where no row has a weight.
+
+    Raises:
+        ValueError: as `bootstrap_intervals`.
+    """
+    sums = weights.sum(axis=0)
+    means = np.divide((values * weights).sum(axis=0), sums, out=np.full(len(sums), np.nan), where=sums > 0)
+    table = np.stack([means, *bootstrap_intervals(values, weights, groups)], axis=1)  # (M, 3)
+    return [[None if np.isnan(value) else value for value in row] for row in table.tolist()]

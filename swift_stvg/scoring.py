@@ -18,7 +18,7 @@ import numpy.typing as npt
 from swift_stvg import __version__
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, box_areas, clip_boxes
-from swift_stvg.metrics import RESAMPLES, THRESHOLDS, bootstrap_intervals, per_sample
+from swift_stvg.metrics import RESAMPLES, THRESHOLDS, means_with_intervals, per_sample
 from swift_stvg.protocols import PROTOCOLS, Scores, evaluate
 from swift_stvg.records import Sample, Tube
 from swift_stvg.results import COUNT_ZERO, MISSING, NO_ROW, Answers, Key, Problem, Tubes, subset
@@ -392,8 +392,7 @@ def _facts(scored: Scored, groups: IntArray) -> dict[str, Any]:
         facts["settings"] = system.settings.to_texts()
         if system.settings.think:
             reward = scored.think_reward()
-            low, high = bootstrap_intervals(reward[:, None], np.ones((len(reward), 1), dtype=bool), groups)
-            facts["think_reward"] = [float(reward.mean()), *_ends(low[0], high[0])]
+            facts["think_reward"] = means_with_intervals(reward[:, None], np.ones((len(reward), 1)), groups)[0]
     return facts
 
 
@@ -445,17 +444,11 @@ def _with_intervals(rows: list[_Row], groups: IntArray) -> list[dict[str, Any]]:
     """The rows of a table as JSON data, each metric with the ends of its interval, None where there is none."""
     values = np.stack([column for _, metrics, _ in rows for column in metrics.values()], axis=1)
     members = np.stack([mask for _, metrics, mask in rows for _ in metrics], axis=1)
-    low, high = bootstrap_intervals(values, members, groups)
-    means = (values * members).sum(axis=0) / members.sum(axis=0)
-    figures = iter([float(mean), *_ends(a, b)] for mean, a, b in zip(means, low, high, strict=True))
+    figures = iter(means_with_intervals(values, members, groups))
     return [
         labels | {"samples": int(mask.sum()), "metrics": {name: next(figures) for name in metrics}}
         for labels, metrics, mask in rows
     ]
-
-
-def _ends(low: float, high: float) -> list[float | None]:
-    return [None if np.isnan(end) else float(end) for end in (low, high)]
 
 
 def _counted(found: Mapping[str, tuple[int, str]]) -> dict[str, dict[str, Any]]:

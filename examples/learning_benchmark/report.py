@@ -21,7 +21,7 @@ import numpy as np
 from scipy import stats
 
 from swift_stvg.headroom import WEIGHTS, Sampled, measure
-from swift_stvg.metrics import bootstrap_intervals, per_sample
+from swift_stvg.metrics import means_with_intervals, per_sample
 from swift_stvg.results import Answers
 from swift_stvg.rows import Contract
 from swift_stvg.scoring import NATIVE, GroundTruth, Scored
@@ -76,9 +76,9 @@ def difference(cells: dict[tuple[str, int], Cell], pair: tuple[str, str], metric
         rows.append(one.metrics[metric] - other.metrics[metric])
     values = np.stack(rows)  # (S, N)
     clips = values.mean(axis=0)[:, None]  # (N, 1)
-    low, high = bootstrap_intervals(clips, np.ones_like(clips), np.arange(len(clips)))
+    mean, *ends = means_with_intervals(clips, np.ones_like(clips), np.arange(len(clips)))[0]
     each = values.mean(axis=1)  # (S,)
-    found: dict[str, Any] = {"mean": float(each.mean()), "clips": [float(low[0]), float(high[0])]}
+    found: dict[str, Any] = {"mean": mean, "clips": ends}
     found["seeds"] = dict(zip(map(str, seeds), each.tolist(), strict=True))
     if len(seeds) > 1:
         reach = stats.t.ppf(0.975, len(seeds) - 1) * each.std(ddof=1) / np.sqrt(len(seeds))
@@ -192,9 +192,7 @@ def _by_area(cells: list[Cell]) -> dict[str, list[float | None]]:
     for label, members in cells[0].areas:
         weights = (counts * members).astype(np.float64)[:, None]
         if np.count_nonzero(weights) > 1:
-            low, high = bootstrap_intervals(values[:, None], weights, np.arange(len(values)))
-            mean = float((values * weights[:, 0]).sum() / weights.sum())
-            found[label] = [mean, float(low[0]), float(high[0])]
+            found[label] = means_with_intervals(values[:, None], weights, np.arange(len(values)))[0]
     return found
 
 

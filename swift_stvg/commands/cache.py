@@ -6,10 +6,8 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from swift_stvg.errors import DataError, VideoError
 from swift_stvg.framecache import FrameCache
@@ -76,6 +74,6 @@ def write_all(clips: list[Clip], cache: FrameCache, workers: int) -> tuple[list[
             return str(error), 0
 
     with ThreadPoolExecutor(workers) as pool:
-        progress: Callable[..., Any] = tqdm
-        found = list(progress(pool.map(write, clips), total=len(clips), desc=f"frames in {cache.folder}", unit="clip"))
+        results = pool.map(write, clips)
+        found = list(tqdm(results, total=len(clips), desc=f"frames in {cache.folder}", unit="clip"))
     return [result for result, _ in found], sum(size for _, size in found)
