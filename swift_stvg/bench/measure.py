@@ -20,7 +20,7 @@ class Scale:
 
     Attributes:
         rounds: measurements of each thing, of which the median counts; one before them fills caches.
-        quick: whether sizes are small enough for all benchmarks to take two minutes.
+        quick: whether sizes are small, to see that everything runs and about where it lies.
     """
 
     rounds: int

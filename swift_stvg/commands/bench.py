@@ -36,7 +36,7 @@ def add_options(bench: argparse.ArgumentParser) -> None:
     kinds = "; ".join(f"{name}: {meaning}" for name, meaning in BENCHMARKS.items())
     bench.add_argument("what", nargs="*", help=f"{kinds} (default: all)")
     bench.add_argument("--rounds", type=int, help=f"measurements of each (default: {ROUNDS}, with --quick 1)")
-    bench.add_argument("--quick", action="store_true", help="smaller sizes: under two minutes for everything")
+    bench.add_argument("--quick", action="store_true", help="smaller sizes, and one round")
     bench.add_argument("--format", choices=FORMATS, default="table", help="default: table")
     bench.add_argument("--out", type=Path, metavar="FILE", help="write the figures there too, as JSON")
     bench.set_defaults(run=run)
