@@ -63,10 +63,10 @@ def _synth_options(synth: argparse.ArgumentParser) -> None:
         dest="splits",
         nargs="+",
         type=_split,
-        metavar="NAME=CLIPS[@SCALE]",
-        default=[("train", 1000, 1.0), ("val", 100, 1.0), ("test", 200, 1.0)],
+        metavar="NAME=CLIPS[@SCALE[:SCALE]]",
+        default=[(name, count, (1.0, 1.0)) for name, count in (("train", 1000), ("val", 100), ("test", 200))],
         help="splits and their numbers of clips (default: train=1000 val=100 test=200); with SCALE the annotated boxes "
-        "are drawn too tight (0.7) or too loose (1.3)",
+        "are drawn too tight (0.7), too loose (1.3) or, for each clip anew, something between two (0.5:0.9)",
     )
     _options(synth, SynthConfig, "difficulty", "size_wh", "duration_s", "fps", "sentences_per_clip", "seed")
     synth.set_defaults(run=_synth)
@@ -124,12 +124,18 @@ def _configured(config: type[Any], args: argparse.Namespace) -> Any:
     return config(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 
-def _split(text: str) -> tuple[str, int, float]:
+def _split(text: str) -> tuple[str, int, tuple[float, float]]:
     name, _, rest = text.partition("=")
     count, _, scale = rest.partition("@")
-    if not name or not count.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=CLIPS or NAME=CLIPS@SCALE, such as train=1000")
-    return name, int(count), float(scale or 1.0)
+    low, _, high = scale.partition(":")
+    try:
+        if not name:
+            raise ValueError("no name")
+        return name, int(count), (float(low or 1.0), float(high or low or 1.0))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not NAME=CLIPS, NAME=CLIPS@SCALE or NAME=CLIPS@SCALE:SCALE, such as train=1000"
+        ) from None
 
 
 def _plugin(args: argparse.Namespace) -> int:

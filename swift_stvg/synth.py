@@ -267,7 +267,7 @@ def generate(
     splits: Mapping[str, int],
     config: SynthConfig,
     workers: int | None = None,
-    label_scale: Mapping[str, float] | None = None,
+    label_scale: Mapping[str, tuple[float, float]] | None = None,
 ) -> None:
     """Write clips and annotations; what an earlier call with the same settings left unfinished is completed.
 
@@ -279,15 +279,16 @@ def generate(
         splits: name of each split to its number of clips.
         config: what clips look like.
         workers: processes; as many as CPU cores if None.
-        label_scale: split to the factor by which its annotated boxes are scaled about their centres (an annotator who
-            draws too tight: 0.7); 1 where missing. The videos do not depend on it.
+        label_scale: split to the least and greatest factor by which its annotated boxes are scaled about their
+            centres, drawn anew for each clip: (0.7, 0.7) for an annotator who draws too tight, (0.5, 0.9) for one who
+            does so unevenly; (1, 1) where missing. The videos do not depend on it.
 
     Raises:
         DataError: the folder holds something else, or an argument is impossible.
     """
     from tqdm import tqdm
 
-    scales = {split: float((label_scale or {}).get(split, 1.0)) for split in splits}
+    scales = {split: (label_scale or {}).get(split, (1.0, 1.0)) for split in splits}
     _check(splits, scales, label_scale or {}, workers)
     _claim(out, config, scales)
     n_clips = sum(splits.values())
@@ -307,22 +308,25 @@ def generate(
 
 
 def _check(
-    splits: Mapping[str, int], scales: Mapping[str, float], label_scale: Mapping[str, float], workers: int | None
+    splits: Mapping[str, int],
+    scales: Mapping[str, tuple[float, float]],
+    label_scale: Mapping[str, tuple[float, float]],
+    workers: int | None,
 ) -> None:
     for split, n in splits.items():
         if not (split.isascii() and split.replace("_", "").replace("-", "").isalnum()):
             raise DataError(f"a split's name must consist of letters, digits, - and _, got {split!r}")
         if n < 1:
             raise DataError(f"a split must have at least one clip, got {n} for {split}")
-        if not 0.1 <= scales[split] <= 4.0:
-            raise DataError(f"`label_scale` must lie in [0.1, 4], got {scales[split]} for {split}")
+        if not 0.1 <= scales[split][0] <= scales[split][1] <= 4.0:
+            raise DataError(f"`label_scale` must be rising and lie in [0.1, 4], got {scales[split]} for {split}")
     if unknown := sorted(set(label_scale) - set(splits)):
         raise DataError(f"`label_scale` names splits that are not made: {', '.join(unknown)}")
     if workers is not None and workers < 1:
         raise DataError(f"`workers` must be at least 1, got {workers}")
 
 
-def _claim(out: Path, config: SynthConfig, scales: Mapping[str, float]) -> None:
+def _claim(out: Path, config: SynthConfig, scales: Mapping[str, tuple[float, float]]) -> None:
     """Make the folder with its manifest, or check that it is one that the same settings made."""
     manifest = out / "synth.json"
     mine = {"generator": GENERATOR, "stvg_schema": SCHEMA, "config": asdict(config) | asdict(config.level)}
@@ -338,8 +342,8 @@ def _claim(out: Path, config: SynthConfig, scales: Mapping[str, float]) -> None:
         elif out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise DataError(f"{out} holds something that is not a set of synthetic clips (no synth.json); {advice}")
         for split, scale in scales.items():
-            if splits.setdefault(split, scale) != scale:
-                raise DataError(f"{split} in {out} has `label_scale` {splits[split]}, asked for {scale}; {advice}")
+            if tuple(splits.setdefault(split, scale)) != scale:
+                raise DataError(f"{split} in {out} has `label_scale` {tuple(splits[split])}, asked for {scale}; {advice}")
         (out / "videos").mkdir(parents=True, exist_ok=True)
         write_whole(manifest, json.dumps(mine | {"label_scale": splits}, indent=1, sort_keys=True))
     except (OSError, KeyError, AttributeError, json.JSONDecodeError) as error:
@@ -353,9 +357,10 @@ def _differences(found: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {old.get(name)} there, {new.get(name)} asked for" for name in names)
 
 
-def _make_clip(out: Path, config: SynthConfig, split: str, scale: float, number: int) -> str:
+def _make_clip(out: Path, config: SynthConfig, split: str, scale: tuple[float, float], number: int) -> str:
     """Render a clip unless it is there; its annotation lines."""
     scene = make_scene(config, split, number)
+    factor = random.Random(f"label_scale/{config.seed}/{split}/{number}").uniform(*scale)
     video = out / "videos" / f"{split}_{number:06d}.mp4"
     if not video.is_file():
         temporary = video.with_name(f".{video.name}.part")
@@ -365,7 +370,7 @@ def _make_clip(out: Path, config: SynthConfig, split: str, scale: float, number:
     for k, sentence in enumerate(scene.sentences):
         thing = scene.things[sentence.thing]
         first, end = sentence.span_frames
-        boxes = _scaled(thing.boxes_xyxy[first:end], scale, config.size_wh)
+        boxes = _scaled(thing.boxes_xyxy[first:end], factor, config.size_wh)
         row = {
             "stvg_schema": SCHEMA, "id": f"{video.stem}/{k}", "video": f"videos/{video.name}",
             "sentence": sentence.text, "n_frames": config.n_frames, "fps": float(config.fps),
@@ -377,9 +382,9 @@ def _make_clip(out: Path, config: SynthConfig, split: str, scale: float, number:
     return "".join(lines)
 
 
-def _scaled(boxes_xyxy: FloatArray, scale: float, size_wh: tuple[int, int]) -> FloatArray:
+def _scaled(boxes_xyxy: FloatArray, factor: float, size_wh: tuple[int, int]) -> FloatArray:
     centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2  # (T, 2)
-    sides = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) * scale  # (T, 2)
+    sides = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) * factor  # (T, 2)
     return clip_boxes(np.hstack([centres - sides / 2, centres + sides / 2]), size_wh)
 
 

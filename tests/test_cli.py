@@ -19,14 +19,25 @@ def test_settings_lists_and_checks(capsys: pytest.CaptureFixture[str], monkeypat
 
 
 def test_synth_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["synth", str(tmp_path / "clips"), "--split", "a=2", "b=1@0.5", "--duration-s", "2", "--seed", "7"]
+    words = [
+        "synth",
+        str(tmp_path / "clips"),
+        "--split",
+        "a=2",
+        "b=1@0.5",
+        "c=1@0.5:0.9",
+        "--duration-s",
+        "2",
+        "--seed",
+        "7",
+    ]
     assert main(words) == 0
     assert len((tmp_path / "clips/a.jsonl").read_text().splitlines()) == 2
     assert main([*words[:-1], "8"]) == 1
     assert "seed 7 there, 8 asked for" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("split", ["train", "train=", "=5", "train=many"])
+@pytest.mark.parametrize("split", ["train", "train=", "=5", "train=many", "train=1@wide", "train=1@0.5:wide"])
 def test_synth_refuses_odd_splits(tmp_path: Path, capsys: pytest.CaptureFixture[str], split: str) -> None:
     with pytest.raises(SystemExit):
         main(["synth", str(tmp_path), "--split", split])

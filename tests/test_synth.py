@@ -148,8 +148,9 @@ def test_impossible_settings(change: dict[str, Any], message: str) -> None:
         ({"splits": {"../train": 1}}, "split's name"),
         ({"splits": {"": 1}}, "split's name"),
         ({"splits": {"train": 0}}, "at least one clip"),
-        ({"splits": {"train": 1}, "label_scale": {"train": 0.0}}, "`label_scale` must lie"),
-        ({"splits": {"train": 1}, "label_scale": {"tarin": 0.7}}, "not made: tarin"),
+        ({"splits": {"train": 1}, "label_scale": {"train": (0.0, 1.0)}}, "`label_scale` must be rising and lie"),
+        ({"splits": {"train": 1}, "label_scale": {"train": (0.9, 0.5)}}, "`label_scale` must be rising and lie"),
+        ({"splits": {"train": 1}, "label_scale": {"tarin": (0.7, 0.7)}}, "not made: tarin"),
         ({"splits": {"train": 1}, "workers": 0}, "`workers`"),
     ],
 )
@@ -265,8 +266,8 @@ def test_other_settings_need_another_folder(tmp_path: Path) -> None:
     before = files(tmp_path / "out")
     with pytest.raises(DataError, match=r"other settings: seed 0 there, 3 asked for; choose another folder or delete"):
         generate(tmp_path / "out", {"train": 1}, SynthConfig(seed=3, duration_s=3.0), workers=1)
-    with pytest.raises(DataError, match=r"`label_scale` 1\.0, asked for 0\.7"):
-        generate(tmp_path / "out", {"train": 1}, SHORT, workers=1, label_scale={"train": 0.7})
+    with pytest.raises(DataError, match=r"`label_scale` \(1\.0, 1\.0\), asked for \(0\.7, 0\.7\)"):
+        generate(tmp_path / "out", {"train": 1}, SHORT, workers=1, label_scale={"train": (0.7, 0.7)})
     generate(tmp_path / "out", {"train": 1}, SynthConfig(duration_s=3.0, objects=(2, 4)), workers=1)  # as the default
     assert files(tmp_path / "out") == before
 
@@ -286,7 +287,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scale", [0.7, 1.3])
 def test_label_scale(tmp_path: Path, scale: float) -> None:
     generate(tmp_path / "exact", {"train": 4, "val": 2}, SHORT, workers=1)
-    generate(tmp_path / "biased", {"train": 4, "val": 2}, SHORT, workers=1, label_scale={"train": scale})
+    generate(tmp_path / "biased", {"train": 4, "val": 2}, SHORT, workers=1, label_scale={"train": (scale, scale)})
     exact, biased = files(tmp_path / "exact"), files(tmp_path / "biased")
     assert {name for name in exact if exact[name] != biased[name]} == {"train.jsonl", "synth.json"}
     for row, other in zip(*(rows(tmp_path / part / "train.jsonl") for part in ("exact", "biased")), strict=True):
@@ -294,3 +295,17 @@ def test_label_scale(tmp_path: Path, scale: float) -> None:
         grow = (scale - 1) / 2 * (boxes[:, 2:] - boxes[:, :2])
         wanted = np.clip(np.hstack([boxes[:, :2] - grow, boxes[:, 2:] + grow]), 0, 56)
         np.testing.assert_allclose(scaled, wanted, atol=0.02)
+
+
+def test_label_scales_differ_between_clips_within_their_range(tmp_path: Path) -> None:
+    generate(tmp_path / "exact", {"train": 12}, SHORT, workers=1)
+    for name in ("uneven", "again"):
+        generate(tmp_path / name, {"train": 12}, SHORT, workers=1, label_scale={"train": (0.5, 0.9)})
+    assert files(tmp_path / "uneven") == files(tmp_path / "again")
+    factors = []
+    for row, other in zip(*(rows(tmp_path / part / "train.jsonl") for part in ("exact", "uneven")), strict=True):
+        widths, scaled = (
+            boxes[:, 2] - boxes[:, 0] for boxes in (np.array(each["tube"])[:, 1:] for each in (row, other))
+        )
+        factors.append(np.median(scaled / widths))
+    assert 0.49 < min(factors) < 0.6 and 0.8 < max(factors) < 0.91

@@ -177,3 +177,28 @@ def test_a_processor_that_remembers_is_saved_and_sent_as_it_was(template: Any, t
     for copied in (pickle.loads(pickle.dumps(processor)), deepcopy(processor)):
         assert type(copied) is Qwen2VLVideoProcessor
         assert copied.to_dict() == processor.to_dict()
+
+
+@pytest.mark.parametrize("token", ["<|video_pad|>", "<|image_pad|>"])
+def test_an_answer_holds_no_placeholder_of_pixels(template: Any, video: Path, token: str) -> None:
+    """However much the model wants to write one: encoded again, as GRPO does, such an answer has more than frames."""
+    from swift.infer_engine import InferRequest, RequestConfig, TransformersEngine
+    from swift.model import get_model_processor
+
+    template.set_mode("transformers")
+    try:
+        model, _ = get_model_processor(template.processor.tokenizer.name_or_path, model_type="qwen2_5_vl")
+        engine = TransformersEngine(model, template=template)
+        unwanted = template.tokenizer.convert_tokens_to_ids(token)
+        model.lm_head.register_forward_hook(
+            lambda module, args, logits: logits.index_fill(-1, torch.tensor([unwanted]), 1e4)
+        )
+        made = row(video, max_side=84)
+        request = InferRequest(made["messages"][:-1], videos=made["videos"])
+        request.chat_template_kwargs = made["chat_template_kwargs"]
+        for temperature in (0.0, 1.0):
+            answer = engine.infer([request], RequestConfig(max_tokens=8, temperature=temperature), use_tqdm=False)[0]
+            assert answer.usage.completion_tokens > 0
+            assert token not in answer.choices[0].message.content
+    finally:
+        template.set_mode("train")

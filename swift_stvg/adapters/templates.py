@@ -55,6 +55,11 @@ class StvgQwen2_5VLTemplate(_Qwen2_5VL):  # type: ignore[misc]
             inputs.mm_processor_kwargs["do_resize"] = False
         return ["<|vision_start|><|video_pad|><|vision_end|>"]
 
+    def prepare_generate_kwargs(self, generate_kwargs: dict[str, Any], *, model: Any = None) -> dict[str, Any]:
+        """Keep the model from writing the tokens that stand for pixels: an answer with one cannot be encoded again."""
+        kwargs: dict[str, Any] = super().prepare_generate_kwargs(generate_kwargs, model=model)
+        return {**kwargs, "suppress_tokens": [self.image_token_id, self.video_token_id]}
+
     def require(self, coords: str, sides: tuple[int, ...]) -> None:
         """Refuse rows that were made for another backbone.
 
