@@ -343,7 +343,9 @@ def _claim(out: Path, config: SynthConfig, scales: Mapping[str, tuple[float, flo
             raise DataError(f"{out} holds something that is not a set of synthetic clips (no synth.json); {advice}")
         for split, scale in scales.items():
             if tuple(splits.setdefault(split, scale)) != scale:
-                raise DataError(f"{split} in {out} has `label_scale` {tuple(splits[split])}, asked for {scale}; {advice}")
+                raise DataError(
+                    f"{split} in {out} has `label_scale` {tuple(splits[split])}, asked for {scale}; {advice}"
+                )
         (out / "videos").mkdir(parents=True, exist_ok=True)
         write_whole(manifest, json.dumps(mine | {"label_scale": splits}, indent=1, sort_keys=True))
     except (OSError, KeyError, AttributeError, json.JSONDecodeError) as error:
