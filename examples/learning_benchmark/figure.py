@@ -64,7 +64,7 @@ def _headroom(axis: Any, points: list[dict[str, Any]]) -> None:
 
 
 def _areas(axis: Any, areas: dict[str, dict[str, list[float]]]) -> None:
-    names = [name for name in ("tight", "grpo", "no_think_reward", "jitter_grpo") if areas.get(name)]
+    names = [name for name in ("start", "grpo", "no_think_reward", "jitter_grpo") if areas.get(name)]
     labels = sorted({label for name in names for label in areas[name]}, key=lambda label: float(label.split()[0]))
     for k, name in enumerate(names):
         means = np.array(list(areas[name].values())) * 100  # (B, 3)

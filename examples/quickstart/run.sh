@@ -15,10 +15,10 @@ if ! "$python" -c 'import swift_stvg' 2>/dev/null; then
 fi
 PATH=$(cd "$(dirname "$python")" && pwd):$PATH
 
-"$python" examples/learning_benchmark/run.py tight more grpo --seeds 1 --output "$out"
+"$python" examples/learning_benchmark/run.py start more grpo --seeds 1 --output "$out"
 
-for name in tight more grpo; do
+for name in start more grpo; do
     cp "$out/1/$name/test.jsonl" "$out/$name.jsonl"
 done
-echo "== held-out clips: after SFT (tight), as much more SFT (more), GRPO (grpo)"
-swift-stvg score "$out/tight.jsonl" "$out/more.jsonl" "$out/grpo.jsonl"
+echo "== held-out clips: after SFT (start), as much more SFT (more), GRPO (grpo)"
+swift-stvg score "$out/start.jsonl" "$out/more.jsonl" "$out/grpo.jsonl"
