@@ -57,6 +57,7 @@ def test_video_and_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert any("as raw: " in name and " 0.0 levels off" in name for name in names)
     assert any("STVG_FRAME_CACHE" in name for name in names)
     assert names[-1].startswith("encode one prompt for 8 completions")
+    assert results[-1]["at"] == {"generations": 8, "length_s": 6}
     assert "| what | ours |" in capsys.readouterr().out
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ import yaml
 from swift_stvg.rewards import REWARDS
 from swift_stvg.settings import Settings
 from swift_stvg.sources import SOURCES
+from swift_stvg.tiny import TinyConfig, build
 
 BENCHMARK = Path(__file__).parent.parent / "examples/learning_benchmark"
 FILES = [BENCHMARK / f"{name}.yaml" for name in ("sft", "grpo", "infer")]
@@ -140,3 +143,34 @@ def test_the_benchmark_runs_and_goes_on(tmp_path: Path) -> None:
     failed = python("run.py", "grpo")
     assert failed.returncode == 1
     assert "1/grpo/trained: the command ended with status 1; see" in failed.stderr
+
+
+STEP_COST = BENCHMARK.parent / "step_cost"
+
+
+@pytest.mark.filterwarnings("default")  # importing torch warns
+@pytest.mark.parametrize(("shape", "billions"), [("3b", 3.755), ("7b", 8.292)])  # as the weights on the model hubs
+def test_the_shapes_of_the_step_cost_are_the_real_ones(tmp_path: Path, shape: str, billions: float) -> None:
+    import torch
+    from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
+
+    configuration = runpy.run_path(str(STEP_COST / "run.py"))["configuration"]
+    build(tmp_path / "tiny", TinyConfig())
+    with torch.device("meta"):
+        model = Qwen2_5_VLForConditionalGeneration(configuration(shape, AutoConfig.from_pretrained(tmp_path / "tiny")))
+    assert sum(p.numel() for p in model.parameters()) / 1e9 == pytest.approx(billions, abs=5e-4)
+
+
+@pytest.mark.swift
+def test_the_cost_of_a_step_is_split(tmp_path: Path) -> None:
+    words = ["--completion", "8", "--generations", "4", "--seconds", "2", "--steps", "1", "--output", "out"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
+    env |= {"PATH": f"{Path(sys.executable).parent}:{env['PATH']}"}
+    command = [sys.executable, str(STEP_COST / "run.py"), *words]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=500)
+    logs = "".join(path.read_text()[-1500:] for path in tmp_path.rglob("log.txt"))
+    assert done.returncode == 0, done.stderr[-2000:] + logs
+    ours, stock = json.loads((tmp_path / "out/report.json").read_text())["runs"]
+    for found in (ours, stock):
+        assert min(found["seconds"][name] for name in ("videos", "generation", "log-probabilities", "training")) > 0
+        assert sum(found["seconds"].values()) == pytest.approx(found["step_s"])

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from swift_stvg.errors import StvgError
@@ -38,6 +38,7 @@ class Result:
         baseline: what it is compared with, if with anything.
         theirs: what that took.
         peak_mb: most memory of the process, if it had one of its own.
+        at: numbers that `what` names, for plots.
     """
 
     what: str
@@ -46,6 +47,7 @@ class Result:
     baseline: str | None = None
     theirs: float | None = None
     peak_mb: float | None = None
+    at: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ratio(self) -> float | None:

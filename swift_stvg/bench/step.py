@@ -41,7 +41,7 @@ def measure(folder: Path, scale: Scale) -> Iterator[Result]:
 def _compare(clip: Clip, path: Path, generations: int, templates: dict[str, Any], scale: Scale) -> Result:
     from swift_stvg.adapters import templates as adapters
 
-    rows = _rows(path)
+    rows = rows_of(path)
     grids = {name: templates[name].encode(dict(rows[name]))["video_grid_thw"].tolist() for name in templates}
     if grids["ours"] != grids["stock"]:
         raise StvgError(f"the templates give the model different frames: {grids}")
@@ -55,12 +55,14 @@ def _compare(clip: Clip, path: Path, generations: int, templates: dict[str, Any]
         return run
 
     seconds = medians({name: step(name) for name in templates}, min(scale.rounds, 3))
+    length_s = round(probe(path).end_s)
     return Result(
-        f"encode one prompt for {generations} completions, {clip.name}, {round(probe(path).end_s)} s",
+        f"encode one prompt for {generations} completions, {clip.name}, {length_s} s",
         seconds["ours"],
         "s",
         "template qwen2_5_vl",
         seconds["stock"],
+        at={"generations": generations, "length_s": length_s},
     )
 
 
@@ -79,7 +81,7 @@ def _templates(folder: Path) -> dict[str, Any]:
     return made
 
 
-def _rows(path: Path) -> dict[str, dict[str, Any]]:
+def rows_of(path: Path) -> dict[str, dict[str, Any]]:
     """A row of ours about the whole video, and the stock template's with frames of the same rate and size."""
     info = probe(path)
     sample = Sample(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import Any
 
 from swift_stvg import __version__
 from swift_stvg.bench.measure import Result, Scale
@@ -61,9 +62,7 @@ def run(args: argparse.Namespace) -> int:
             failure = error
             break
     report = {
-        "swift_stvg": __version__,
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},
-        "versions": {"python": platform.python_version()} | dict(_versions()),
+        **machine(),
         "rounds": rounds,
         "quick": args.quick,
         "results": [asdict(result) | {"ratio": result.ratio} for result in results],
@@ -74,6 +73,15 @@ def run(args: argparse.Namespace) -> int:
     if failure is not None:
         raise failure
     return 0
+
+
+def machine() -> dict[str, Any]:
+    """What a figure was measured with: this package, the machine, and what is installed."""
+    return {
+        "swift_stvg": __version__,
+        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},
+        "versions": {"python": platform.python_version()} | dict(_versions()),
+    }
 
 
 def _versions() -> Iterator[tuple[str, str]]:
