@@ -321,16 +321,26 @@ def test_grpo_on_ms_swift_4_6_by_path(
     check_rewards(output)
 
 
-def test_two_processes_give_the_same_rewards(workspace: Path, env: dict[str, str], cold_start: Path) -> None:
-    output = workspace / "grpo_2"
+def test_two_processes_give_the_same_rewards(
+    workspace: Path, env: dict[str, str], cold_start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From frames on disk: no video is decoded."""
+    output, frames, record = workspace / "grpo_2", workspace / "frames", workspace / "grpo_2.jsonl"
+    with monkeypatch.context() as context:
+        for name, value in env.items():
+            context.setenv(name, value)
+        assert main(["cache", "stvg_synthetic:train", str(frames)]) == 0
     options = GRPO | {
         "model": str(cold_start),
         "dataset": "stvg_synthetic:train",
         "output_dir": str(output),
         "ddp_backend": "gloo",
     }
-    swift("rlhf", options, workspace / "elsewhere", env | {"NPROC_PER_NODE": "2"})
+    more = {"NPROC_PER_NODE": "2", "STVG_FRAME_CACHE": str(frames)}
+    swift("rlhf", options, workspace / "elsewhere", env | more, record=record)
     check_rewards(output)
+    assert json_lines(record)
+    assert not record.with_name(f"{record.name}.decoded").exists()
     assert compare_with_rows(output, load_rows("stvg_synthetic", "train", Settings.from_env(env))[0]) > 0
 
 
