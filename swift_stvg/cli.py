@@ -69,6 +69,9 @@ def _synth_options(synth: argparse.ArgumentParser) -> None:
         "are drawn too tight (0.7), too loose (1.3) or, for each clip anew, something between two (0.5:0.9)",
     )
     _options(synth, SynthConfig, "difficulty", "size_wh", "duration_s", "fps", "sentences_per_clip", "seed")
+    synth.add_argument(
+        "--objects", type=int, nargs=2, metavar=("FEWEST", "MOST"), help="things in a clip (default: the difficulty's)"
+    )
     synth.set_defaults(run=_synth)
 
 

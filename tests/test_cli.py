@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -19,21 +20,12 @@ def test_settings_lists_and_checks(capsys: pytest.CaptureFixture[str], monkeypat
 
 
 def test_synth_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [
-        "synth",
-        str(tmp_path / "clips"),
-        "--split",
-        "a=2",
-        "b=1@0.5",
-        "c=1@0.5:0.9",
-        "--duration-s",
-        "2",
-        "--seed",
-        "7",
-    ]
+    words = ["synth", str(tmp_path / "clips"), "--split", "a=2", "b=1@0.5", "c=1@0.5:0.9"]
+    words += ["--duration-s", "2", "--objects", "2", "3", "--seed", "7"]
     assert main(words) == 0
     assert len((tmp_path / "clips/a.jsonl").read_text().splitlines()) == 2
     assert main([*words[:-1], "8"]) == 1
+    assert json.loads((tmp_path / "clips/synth.json").read_text())["config"]["objects"] == [2, 3]
     assert "seed 7 there, 8 asked for" in capsys.readouterr().err
 
 
