@@ -98,6 +98,41 @@ def test_differences_are_paired_by_clip_and_seed(benchmark: SimpleNamespace) -> 
     assert benchmark.report.difference(cells, ("a", "c"), "m_vIoU") is None
 
 
+def test_refinement_by_area_weighs_clips_by_the_answers_that_have_it(benchmark: SimpleNamespace) -> None:
+    """A clip's value is the mean over the seeds that answered it with think boxes."""
+    areas = [("0 - 1", np.array([True, True, False])), ("1 - 2", np.array([False, False, True]))]
+    cells = [
+        benchmark.report.Cell([0, 1, 2], {}, 3, np.array(refined), areas)
+        for refined in ([0.1, 0.4, np.nan], [0.3, np.nan, 0.9])
+    ]
+    found = benchmark.report._by_area(cells)
+    assert found["0 - 1"][0] == pytest.approx((2 * 0.2 + 0.4) / 3)
+    assert "1 - 2" not in found, "one clip has no interval"
+
+
+def test_headroom_is_ranked_against_gain(benchmark: SimpleNamespace) -> None:
+    def point(better: float, gain: float, start: str) -> dict[str, Any]:
+        return {"better": [better], "gain": [gain], "start": start, "seed": 1}
+
+    points = [point(0.1, 0.0, "a"), point(0.3, 0.2, "b"), point(0.2, 0.1, "b"), point(0.4, -0.1, "c")]
+    assert benchmark.report._correlation(points[:2]) == "too few cells"
+    # ranks 1 3 2 4 against 2 4 3 1: 1 - 6 * (1 + 1 + 1 + 9) / (4 * 15)
+    assert benchmark.report._correlation(points) == "Spearman's rho -0.20 over 4 trainings from 3 starts"
+
+
+def test_training_times_of_interrupted_runs_are_not_taken(benchmark: SimpleNamespace, tmp_path: Path) -> None:
+    def log(*steps: tuple[int, str]) -> float | None:
+        lines = [{"loss": 1.0, "global_step/max_steps": f"{k}/9", "elapsed_time": time} for k, time in steps]
+        lines.append({"train_runtime": 70.5})  # type: ignore[dict-item]
+        (tmp_path / "logging.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        seconds: float | None = benchmark.report.train_seconds(tmp_path)
+        return seconds
+
+    assert log((3, "20s"), (6, "50s"), (9, "1m 10s")) == 70.5
+    assert log((3, "50s"), (6, "10s"), (9, "20s")) is None, "the clock began anew"
+    assert log((3, "20s"), (6, "50s"), (6, "1m 10s")) is None, "a step was done twice"
+
+
 SMALL = """
 seeds: [1]
 model: --spatial-merge 4 --max-coordinate 56 --max-index 15
