@@ -33,12 +33,12 @@ def measure(folder: Path, scale: Scale) -> Iterator[Result]:
     templates = _templates(folder)
     film = encode(FILM, folder, 6 if scale.quick else None)
     for generations in (8,) if scale.quick else GENERATIONS:
-        yield _compare(FILM, film, generations, templates, scale)
+        yield _compare(FILM, film, generations, templates)
     for seconds in () if scale.quick else LENGTHS_S:
-        yield _compare(HOME, encode(HOME, folder, seconds), 8, templates, scale)
+        yield _compare(HOME, encode(HOME, folder, seconds), 8, templates)
 
 
-def _compare(clip: Clip, path: Path, generations: int, templates: dict[str, Any], scale: Scale) -> Result:
+def _compare(clip: Clip, path: Path, generations: int, templates: dict[str, Any]) -> Result:
     from swift_stvg.adapters import templates as adapters
 
     rows = rows_of(path)
@@ -54,7 +54,7 @@ def _compare(clip: Clip, path: Path, generations: int, templates: dict[str, Any]
 
         return run
 
-    seconds = medians({name: step(name) for name in templates}, min(scale.rounds, 3))
+    seconds = medians({name: step(name) for name in templates}, 1)  # each is many encodings
     length_s = round(probe(path).end_s)
     return Result(
         f"encode one prompt for {generations} completions, {clip.name}, {length_s} s",
