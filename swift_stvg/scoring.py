@@ -330,8 +330,8 @@ def score(
             "samples": len(truth),
             "videos": int(groups.max()) + 1,
             "queries": dict(Counter(truth.query)),
-            "excluded": _counted(truth.excluded),
-            "notes": _counted(truth.notes),
+            "excluded": counted(truth.excluded),
+            "notes": counted(truth.notes),
         },
         "how": {
             "intervals": f"95% percentile bootstrap, {RESAMPLES} resamples of the videos, paired in differences",
@@ -451,7 +451,8 @@ def _with_intervals(rows: list[_Row], groups: IntArray) -> list[dict[str, Any]]:
     ]
 
 
-def _counted(found: Mapping[str, tuple[int, str]]) -> dict[str, dict[str, Any]]:
+def counted(found: Mapping[str, tuple[int, str]]) -> dict[str, dict[str, Any]]:
+    """Counts with an example of each, as a report holds them."""
     return {reason: {"count": n, "example": example} for reason, (n, example) in found.items()}
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from swift_stvg.published import METRICS, SOURCE, published_for
 
 FORMATS = ("table", "markdown", "json")
+SIZES = 10
+"""Most sizes of frames that are printed."""
 _UNDERSCORE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 """An underscore that Markdown could take for emphasis."""
 
@@ -25,19 +27,22 @@ def render(report: dict[str, Any], form: str) -> str:
         return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
     markdown = form == "markdown"
     blocks = [_lines(_preamble(report), markdown)]
-    for table in report["tables"]:
-        title = f"{table['protocol']}: {table['description']}"
-        header = ["percent [95% interval]", "n", *table["rows"][0]["metrics"]]
-        rows = [
-            [_label(row), str(row["samples"]), *(_figure(values, row) for values in row["metrics"].values())]
-            for row in table["rows"]
-        ]
-        blocks.append(_block(title, header, rows, markdown))
+    blocks += [_metrics(table, markdown) for table in report["tables"]]
     if "published" in report:
         blocks += _published(report, markdown)
     for name, reason in report["not_applicable"].items():
         blocks.append(_lines([f"{name} does not apply: {reason}"], markdown))
     return "\n\n".join(blocks) + "\n"
+
+
+def _metrics(table: dict[str, Any], markdown: bool, title: str = "") -> str:
+    """One table of `scoring.score`."""
+    header = ["percent [95% interval]", "n", *table["rows"][0]["metrics"]]
+    rows = [
+        [_label(row), str(row["samples"]), *(_figure(values, row) for values in row["metrics"].values())]
+        for row in table["rows"]
+    ]
+    return _block(f"{title}{table['protocol']}: {table['description']}", header, rows, markdown)
 
 
 def render_headroom(report: dict[str, Any], form: str) -> str:
@@ -63,6 +68,65 @@ def render_headroom(report: dict[str, Any], form: str) -> str:
         rows = [[name, *(_plain(line.get(column)) for column in columns)] for name, line in lines.items()]
         blocks.append(_block(section, ["mean [95% interval]", *columns], rows, markdown))
     return "\n\n".join(blocks) + "\n"
+
+
+def render_check(report: dict[str, Any], form: str) -> str:
+    """A report of `swift-stvg check` as text that ends with a newline; arguments as `render`."""
+    if form == "json":
+        return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+    markdown = form == "markdown"
+    lines = [f"swift_stvg {report['swift_stvg']}. Check of {report['rows']} rows of {report['videos']} videos."]
+    for part in report["parts"]:
+        drawn = f", {part['drawn']} of them drawn at random" if part["drawn"] < part["kept"] else ""
+        lines.append(f"{part['name']}: {part['annotations']} annotations, {part['kept']} rows{drawn}.")
+        for title in ("dropped", "notes"):
+            for reason, found in part[title].items():
+                lines.append(f"  {title.rstrip('s')}: {found['count']} x {reason}, e.g. {found['example']}")
+    lines += [f"{name}: {value}." for name, value in report["facts"].items()]
+    blocks = [_lines(lines, markdown)]
+    if report["figures"]:
+        header = ["each row", "lowest", "5%", "median", "mean", "95%", "highest"]
+        rows = [[name, *(f"{value:.4g}" for value in values)] for name, values in report["figures"].items()]
+        blocks.append(_block("What the rows hold", header, rows, markdown))
+        sizes = [[size, str(count)] for size, count in list(report["frame_sizes"].items())[:SIZES]]
+        if len(report["frame_sizes"]) > SIZES:
+            sizes.append([f"{len(report['frame_sizes']) - SIZES} more", ""])
+        blocks.append(_block("Frames as the model receives them", ["width x height", "rows"], sizes, markdown))
+    for name, tables in report["ceiling"].items():
+        blocks += [_metrics(table, markdown, f"What the exact answer scores on {name}, ") for table in tables]
+    if report["rewards"]:
+        blocks.append(_landscape(report["rewards"], markdown))
+    failed = (report["decoded"] or {}).get("failed", [])
+    if failed:
+        header = ["video that cannot be decoded", "rows", "why"]
+        rows = [[f["video"], str(f["rows"]), _escaped(f["why"]) if markdown else f["why"]] for f in failed]
+        blocks.append(_block("Unreadable videos", header, rows, markdown))
+    ending = [f"not checked: {what}" for what in report["not_checked"]]
+    ending += [f"warning: {what}" for what in report["warnings"]] + [f"error: {what}" for what in report["errors"]]
+    ending.append(
+        "Nothing stands in the way of training." if report["go_on"] else "Do not train before the errors are gone."
+    )
+    blocks.append(_lines(ending, markdown))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _landscape(rewards: dict[str, Any], markdown: bool) -> str:
+    """What mistakes earn."""
+    lines = rewards["lines"]
+    columns = list(next(iter(lines.values()))["earns"])
+    rows = [
+        [name, str(line["rows"]), *(_range(line["earns"][column]) for column in columns)]
+        for name, line in lines.items()
+    ]
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in rewards["weights"].items())
+    title = f"What answers earn on {rewards['rows']} rows, total = {weights}"
+    return _block(title, ["mean [lowest, highest]", "rows", *columns], rows, markdown)
+
+
+def _range(values: Sequence[float]) -> str:
+    # + 0.0: no minus before a zero
+    mean, low, high = (f"{round(value, 2) + 0.0:.2f}" for value in values)
+    return mean if low == high else f"{mean} [{low}, {high}]"
 
 
 def render_bench(report: dict[str, Any], form: str) -> str:

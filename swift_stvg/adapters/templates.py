@@ -24,6 +24,8 @@ class StvgQwen2_5VLTemplate(_Qwen2_5VL):  # type: ignore[misc]
     """Qwen2.5-VL: pixel coordinates, frames in pairs, the interval between them in the position encoding."""
 
     coords = "pixel"
+    side_multiple = 28
+    """Of the released models; a processor says what its own model takes."""
     in_use: ClassVar[StvgQwen2_5VLTemplate | None] = None
     """The template that was given a processor last: ms-swift makes it before it loads datasets."""
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from swift_stvg.answers import UNITS
-from swift_stvg.commands import deliver
+from swift_stvg.commands import add_delivery, deliver
 from swift_stvg.errors import DataError
 from swift_stvg.jsonfile import no_garbage_collection, write_whole
 from swift_stvg.metrics import THRESHOLDS
@@ -17,7 +17,7 @@ from swift_stvg.results import Answers, Tubes, read_predictions
 from swift_stvg.scoring import ALL_PROTOCOLS, FACETS, GroundTruth, score
 from swift_stvg.settings import Settings
 from swift_stvg.sources import LoadReport, load_samples
-from swift_stvg.tables import FORMATS, render, with_published
+from swift_stvg.tables import render, with_published
 
 
 def add_options(score: argparse.ArgumentParser) -> None:
@@ -41,8 +41,7 @@ def add_options(score: argparse.ArgumentParser) -> None:
     add("--partial", action="store_true", help="score what can be read of answers that would count 0, given a span")
     add("--no-interpolation", action="store_true", help="frames of a span without a box count 0")
     add("--compare-to", choices=["published"], help="print the tables of the paper beside ours")
-    add("--format", choices=FORMATS, default="table", help="default: table")
-    add("--out", type=Path, metavar="FILE", help="write the report there instead of printing it")
+    add_delivery(score)
     add("--failures", type=Path, metavar="FILE", help="write all that counts 0 or was set aside there, one JSON a line")
     score.set_defaults(run=run)
 

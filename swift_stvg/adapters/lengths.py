@@ -1,0 +1,79 @@
+"""Token lengths of rows as ms-swift's template writes them, without decoding a video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from swift_stvg.adapters import templates
+from swift_stvg.errors import DataError
+from swift_stvg.frames import KEY, FrameLoader
+from swift_stvg.geometry import IntArray
+from swift_stvg.rows import VideoRequest
+from swift_stvg.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lengths:
+    """Numbers of tokens of N rows.
+
+    Attributes:
+        prompt: (N,) up to where the answer begins, pixels included.
+        pixels: (N,) those that stand for pixels.
+        answer: (N,) the exact answer with the token that ends it.
+    """
+
+    prompt: IntArray
+    pixels: IntArray
+    answer: IntArray
+
+
+class _BlankFrames(FrameLoader):
+    """Black frames of the right number and size, which are all that lengths depend on."""
+
+    def load(self, path: str, request: VideoRequest) -> torch.Tensor:
+        width, height = request.size_wh
+        frames = torch.zeros((len(request.frames), 3, height, width), dtype=torch.uint8)
+        setattr(frames, KEY, ("black", frames.shape))
+        return frames
+
+
+def prepare(model: str, template: str | None, model_type: str | None, settings: Settings) -> Any:
+    """The template of a model, for `measure`.
+
+    Raises:
+        DataError: ms-swift cannot load the model's processor, or the two do not go together.
+        TemplateMismatch: the settings are for another backbone.
+    """
+    from swift import get_processor, get_template
+
+    templates.FRAMES = _BlankFrames(settings)
+    try:
+        made = get_template(get_processor(model, model_type=model_type), template_type=template)
+    except (ValueError, OSError) as error:
+        raise DataError(f"no processor and template of {model}: {error}") from None
+    if not isinstance(made, templates.StvgQwen2_5VLTemplate):
+        raise DataError(
+            f"{made.template_meta.template_type} is no template of swift_stvg: give --template "
+            + " or ".join(templates.TEMPLATES)
+        )
+    made.set_mode("train")
+    return made
+
+
+def measure(template: Any, rows: Sequence[dict[str, Any]]) -> Lengths:
+    """Token lengths of rows, with a progress bar."""
+    from tqdm import tqdm
+
+    found = []
+    for row in tqdm(rows, desc="rows in tokens", unit="row"):
+        encoded = template.encode({name: row[name] for name in ("messages", "videos", "chat_template_kwargs")})
+        ids, labels = np.array(encoded["input_ids"]), np.array(encoded["labels"])
+        begin = int(np.flatnonzero(labels != -100)[0])
+        answer = template.tokenizer.encode(row["messages"][-1]["content"], add_special_tokens=False)
+        found.append((begin, int((ids == template.video_token_id).sum()), len(answer) + 1))
+    return Lengths(*np.array(found, dtype=np.int64).T)
