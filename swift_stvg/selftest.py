@@ -40,8 +40,8 @@ def landscape(contracts: Sequence[Contract], weights: Mapping[str, float]) -> di
 
     Returns:
         rows; weights; lines: by mistake the number of rows that leave room for it, and by reward and "total" [mean,
-        lowest, highest]; faults: by mistake the number of rows on which it earns as much as the exact answer, or on which the
-        exact answer does not earn the full mark, and an example.
+        lowest, highest]; faults: by mistake the number of rows on which it earns as much as the exact answer, or on
+        which the exact answer does not earn the full mark, and an example.
     """
     exact_texts = [contract.format.render(contract.answer) for contract in contracts]
     exact = total(Batch(exact_texts, contracts), weights)
