@@ -1,11 +1,11 @@
 """Boxes and spans drawn onto the frames of a clip: a video, a GIF or a contact sheet.
 
     overlay = Overlay.of(contract, sentence, completion, scores={"vIoU": 0.71})
-    render(overlay, Path("clip.mp4"), Path("answer.mp4"))        # or .gif, or .png for a contact sheet
+    render(overlay, Path("clip.mp4"), Path("answer.mp4"))   # or .gif, .jpg for one frame, .png for a contact sheet
 
-The truth is green and solid, the first guess blue and dotted, the final answer red and dashed, as in the paper's figures
-and told apart without colour too. A box that was annotated or answered is drawn thick; between two of them boxes are
-interpolated linearly and drawn thin. Below the frame: the sentence, the scores, both spans and where the frame lies.
+The truth is green and solid, think boxes blue and dotted, final boxes red and dashed: the paper's colours, told apart
+without colour too. A box that was annotated or answered is drawn thick; between two of them boxes are interpolated
+linearly and drawn thin. Below the frame: the sentence, the scores, both spans and where the frame lies.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from swift_stvg.video import Frames, probe, stream_frames
 
 VERSION = 1
 """Raised whenever the same overlay would be drawn otherwise."""
-FORMATS = (".mp4", ".gif", ".png")
+FORMATS = (".mp4", ".gif", ".jpg", ".png")
 MOST_FRAMES = 180
 """A clip with more is played with as many of its frames, evenly chosen."""
 MOST_FRAMES_GIF = 60
@@ -135,7 +135,7 @@ class Overlay:
         cls,
         contract: Contract,
         sentence: str,
-        completion: str | None = None,
+        answer: Answer | str | None = None,
         scores: Mapping[str, float] | None = None,
     ) -> Overlay:
         """The truth of a row, and what can be read of an answer to it.
@@ -143,12 +143,13 @@ class Overlay:
         Args:
             contract: of the row.
             sentence: that it asks about.
-            completion: what the model wrote; None to draw the truth alone.
+            answer: what the model wrote, or what was read of it; None to draw the truth alone.
             scores: shown beside the legend.
         """
         line = contract.timeline
         tracks = [_track("truth", contract.span, BoxList(contract.index, contract.boxes_xyxy), contract)]
-        answer: Answer | None = None if completion is None else contract.format.parse(completion)
+        if isinstance(answer, str):
+            answer = contract.format.parse(answer)
         if answer is not None and answer.span is not None:
             tracks += [_track(kind, answer.span, getattr(answer, kind), contract) for kind in ("think", "pred")]
         return cls(
@@ -181,7 +182,8 @@ def render(overlay: Overlay, video: Path, out: Path) -> None:
     Args:
         overlay: what is drawn.
         video: the file that the overlay's row is about.
-        out: `.mp4` (H.264, as browsers play it), `.gif`, or `.png` for a contact sheet.
+        out: `.mp4` (H.264, as browsers play it), `.gif`, `.jpg` for one frame amid the event, or `.png` for a contact
+            sheet.
 
     Raises:
         VideoError: the video is missing, cannot be decoded, or ends before the clip.
@@ -191,7 +193,9 @@ def render(overlay: Overlay, video: Path, out: Path) -> None:
     if out.suffix not in FORMATS:
         raise DataError(f"drawings are written as {', '.join(FORMATS)}, not as {out.name}")
     if out.suffix == ".png":
-        data = _png(contact_sheet(overlay, video))
+        data = _picture(contact_sheet(overlay, video), "PNG", optimize=True)
+    elif out.suffix == ".jpg":
+        data = _picture(still(overlay, video), "JPEG", quality=82)
     else:
         pictures = play(overlay, video, MOST_FRAMES if out.suffix == ".mp4" else MOST_FRAMES_GIF)
         data = _mp4(pictures) if out.suffix == ".mp4" else _gif(pictures)
@@ -241,6 +245,18 @@ class Painter:
         picture.paste(_with_boxes(pixels, self._size, self._overlay.tracks, time_s, tolerance_s), (self._left, 0))
         self._panel.playhead(ImageDraw.Draw(picture), self._size[1], time_s)
         return picture
+
+
+def still(overlay: Overlay, video: Path) -> Image.Image:
+    """The frame that the model saw nearest to the middle of the event.
+
+    Raises:
+        VideoError: as `render`.
+    """
+    begin, end = overlay.tracks[0].span_s if overlay.tracks else (0.0, overlay.duration_s)
+    nearest = int(np.abs(overlay.times_s - (begin + end) / 2).argmin())
+    pixels = next(stream_frames(video, overlay.frames[nearest : nearest + 1]))
+    return Painter(overlay, (pixels.shape[1], pixels.shape[0])).paint(pixels, float(overlay.times_s[nearest]))
 
 
 def contact_sheet(overlay: Overlay, video: Path) -> Image.Image:
@@ -482,9 +498,9 @@ def _even(side: int) -> int:
     return max(2, side + side % 2)
 
 
-def _png(picture: Image.Image) -> bytes:
+def _picture(picture: Image.Image, form: str, **options: Any) -> bytes:
     data = io.BytesIO()
-    picture.save(data, "PNG", optimize=True)
+    picture.save(data, form, **options)
     return data.getvalue()
 
 

@@ -24,20 +24,24 @@ def render(report: dict[str, Any], form: str) -> str:
     if form == "json":
         return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
     markdown = form == "markdown"
-    blocks = [_lines(_preamble(report), markdown)]
+    blocks = [_lines(preamble(report), markdown)]
     for table in report["tables"]:
-        title = f"{table['protocol']}: {table['description']}"
-        header = ["percent [95% interval]", "n", *table["rows"][0]["metrics"]]
-        rows = [
-            [_label(row), str(row["samples"]), *(_figure(values, row) for values in row["metrics"].values())]
-            for row in table["rows"]
-        ]
-        blocks.append(_block(title, header, rows, markdown))
+        blocks.append(_block(*score_table(table), markdown))
     if "published" in report:
         blocks += _published(report, markdown)
     for name, reason in report["not_applicable"].items():
         blocks.append(_lines([f"{name} does not apply: {reason}"], markdown))
     return "\n\n".join(blocks) + "\n"
+
+
+def score_table(table: dict[str, Any]) -> tuple[str, list[str], list[list[str]]]:
+    """Title, header and rows of one of a report's tables."""
+    rows = [
+        [_label(row), str(row["samples"]), *(_figure(values, row) for values in row["metrics"].values())]
+        for row in table["rows"]
+    ]
+    header = ["percent [95% interval]", "n", *table["rows"][0]["metrics"]]
+    return f"{table['protocol']}: {table['description']}", header, rows
 
 
 def render_headroom(report: dict[str, Any], form: str) -> str:
@@ -108,7 +112,7 @@ def with_published(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _preamble(report: dict[str, Any]) -> list[str]:
+def preamble(report: dict[str, Any]) -> list[str]:
     """Lines on what was scored against what, and what was not; details are indented."""
     truth = report["ground_truth"]
     splits = "" if truth["splits"] == [truth["from"]] else f" ({', '.join(truth['splits'])})"

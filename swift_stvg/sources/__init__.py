@@ -17,7 +17,7 @@ from swift_stvg.sources import hcstvg, jsonl, vidstg
 from swift_stvg.sources.report import LoadReport
 from swift_stvg.video import Probes
 
-__all__ = ["SOURCES", "LoadReport", "Source", "load_rows", "load_samples"]
+__all__ = ["SOURCES", "LoadReport", "Source", "load_rows", "load_samples", "probe_all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,7 @@ def load_rows(
     """
     report = LoadReport(f"{dataset}:{split}", strict)
     samples = load_samples(dataset, split, settings, report)
-    probes = Probes(_kept_in(settings))
-    videos = _probe_all({sample.video for sample in samples}, report.name, probes)
+    videos = probe_all({sample.video for sample in samples}, report.name, settings)
     rows = []
     for sample in samples:
         video = videos[sample.video]
@@ -95,8 +94,11 @@ def _kept_in(settings: Settings) -> Path | None:
         return None
 
 
-def _probe_all(paths: set[Path], name: str, probes: Probes) -> dict[Path, VideoInfo | VideoError]:
+def probe_all(paths: set[Path], name: str, settings: Settings) -> dict[Path, VideoInfo | VideoError]:
+    """What each video is, or why it cannot be read; a progress bar called `name` if there are many."""
     from tqdm import tqdm
+
+    probes = Probes(_kept_in(settings))
 
     def try_probe(path: Path) -> VideoInfo | VideoError:
         try:
