@@ -26,8 +26,9 @@ def render(report: dict[str, Any], form: str) -> str:
     if form == "json":
         return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
     markdown = form == "markdown"
-    blocks = [_lines(_preamble(report), markdown)]
-    blocks += [_metrics(table, markdown) for table in report["tables"]]
+    blocks = [_lines(preamble(report), markdown)]
+    for table in report["tables"]:
+        blocks.append(_block(*score_table(table), markdown))
     if "published" in report:
         blocks += _published(report, markdown)
     for name, reason in report["not_applicable"].items():
@@ -35,14 +36,14 @@ def render(report: dict[str, Any], form: str) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _metrics(table: dict[str, Any], markdown: bool, title: str = "") -> str:
-    """One table of `scoring.score`."""
-    header = ["percent [95% interval]", "n", *table["rows"][0]["metrics"]]
+def score_table(table: dict[str, Any]) -> tuple[str, list[str], list[list[str]]]:
+    """Title, header and rows of one of a report's tables."""
     rows = [
         [_label(row), str(row["samples"]), *(_figure(values, row) for values in row["metrics"].values())]
         for row in table["rows"]
     ]
-    return _block(f"{title}{table['protocol']}: {table['description']}", header, rows, markdown)
+    header = ["percent [95% interval]", "n", *table["rows"][0]["metrics"]]
+    return f"{table['protocol']}: {table['description']}", header, rows
 
 
 def render_headroom(report: dict[str, Any], form: str) -> str:
@@ -93,7 +94,8 @@ def render_check(report: dict[str, Any], form: str) -> str:
             sizes.append([f"{len(report['frame_sizes']) - SIZES} more", ""])
         blocks.append(_block("Frames as the model receives them", ["width x height", "rows"], sizes, markdown))
     for name, tables in report["ceiling"].items():
-        blocks += [_metrics(table, markdown, f"What the exact answer scores on {name}, ") for table in tables]
+        for title, header, rows in map(score_table, tables):
+            blocks.append(_block(f"What the exact answer scores on {name}, {title}", header, rows, markdown))
     if report["rewards"]:
         blocks.append(_landscape(report["rewards"], markdown))
     failed = (report["decoded"] or {}).get("failed", [])
@@ -172,7 +174,7 @@ def with_published(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _preamble(report: dict[str, Any]) -> list[str]:
+def preamble(report: dict[str, Any]) -> list[str]:
     """Lines on what was scored against what, and what was not; details are indented."""
     truth = report["ground_truth"]
     splits = "" if truth["splits"] == [truth["from"]] else f" ({', '.join(truth['splits'])})"

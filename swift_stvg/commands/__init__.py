@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from swift_stvg.errors import DataError
 from swift_stvg.jsonfile import write_whole
+from swift_stvg.records import Sample
 from swift_stvg.rewards import check_rewards
+from swift_stvg.scoring import GroundTruth
+from swift_stvg.settings import Settings
+from swift_stvg.sources import LoadReport, load_samples
 from swift_stvg.tables import FORMATS
 
 
@@ -64,3 +69,28 @@ def read_weights(args: argparse.Namespace) -> dict[str, float] | None:
         raise DataError("each of --reward_funcs may be given once, and --reward_weights must be finite")
     check_rewards(names)
     return dict(zip(names, weights or [1.0] * len(names), strict=True))
+
+
+def read_dataset(name: str, settings: Settings) -> tuple[list[Sample], GroundTruth]:
+    """The annotations of NAME:SUBSET, and the same as a denominator.
+
+    Raises:
+        DataError: as `load_samples`, or none can be scored.
+    """
+    dataset, _, split = name.partition(":")
+    report = LoadReport(name)
+    samples = load_samples(dataset, split, settings, report)
+    return samples, GroundTruth.of_samples(name, samples, report)
+
+
+def names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """What reads an option's A,B of known names."""
+
+    def read(text: str) -> list[str]:
+        names = [name for name in text.split(",") if name]
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; known are {', '.join(known)}")
+        return list(dict.fromkeys(names))
+
+    return read

@@ -18,7 +18,7 @@ from swift_stvg.errors import DataError, TemplateMismatch, VideoError
 from swift_stvg.records import Sample
 from swift_stvg.results import Answers
 from swift_stvg.rewards import usual_weights
-from swift_stvg.rows import Contract
+from swift_stvg.rows import Contract, sentence_of
 from swift_stvg.scoring import GroundTruth, counted, score
 from swift_stvg.selftest import EXACT, landscape
 from swift_stvg.settings import Settings
@@ -124,9 +124,8 @@ class _Check:
         }
         if rows:
             contracts = [Contract.from_json(row["stvg"]) for row in rows]
-            sentences = {(s.dataset, s.split, s.id): s.sentence for part in parts for s in part.samples}
             report["facts"] = facts(contracts)
-            report["figures"] = figures(contracts, [sentences[c.dataset, c.split, c.id] for c in contracts])
+            report["figures"] = figures(contracts, [sentence_of(row["messages"]) for row in rows])
             report["figures"] |= self._tokens(template, rows, contracts)
             report["frame_sizes"] = frame_sizes(contracts)
             report["ceiling"] = {part.report.name: self._ceiling(part) for part in parts if part.rows}

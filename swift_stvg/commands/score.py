@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from swift_stvg.answers import UNITS
-from swift_stvg.commands import add_delivery, deliver
+from swift_stvg.commands import add_delivery, deliver, names_of, read_dataset
 from swift_stvg.errors import DataError
 from swift_stvg.jsonfile import no_garbage_collection, write_whole
 from swift_stvg.metrics import THRESHOLDS
 from swift_stvg.results import Answers, Tubes, read_predictions
 from swift_stvg.scoring import ALL_PROTOCOLS, FACETS, GroundTruth, score
 from swift_stvg.settings import Settings
-from swift_stvg.sources import LoadReport, load_samples
 from swift_stvg.tables import render, with_published
 
 
@@ -35,8 +33,8 @@ def add_options(score: argparse.ArgumentParser) -> None:
         help="ground truth from annotation files below STVG_DATA_ROOT, without videos",
     )
     add("--oracle", metavar="NAME:SUBSET", help="score the ground truth itself, written as an answer")
-    add("--protocol", type=_names_of(ALL_PROTOCOLS), default=[], metavar="A,B", help="default: those that apply")
-    add("--by", type=_names_of(FACETS), default=["query"], metavar="A,B", help="break figures down (default: query)")
+    add("--protocol", type=names_of(ALL_PROTOCOLS), default=[], metavar="A,B", help="default: those that apply")
+    add("--by", type=names_of(FACETS), default=["query"], metavar="A,B", help="break figures down (default: query)")
     add("--thresholds", type=_shares, default=THRESHOLDS, metavar="R,S", help="of tIoU@R and vIoU@R (default: 0.3,0.5)")
     add("--partial", action="store_true", help="score what can be read of answers that would count 0, given a span")
     add("--no-interpolation", action="store_true", help="frames of a span without a box count 0")
@@ -83,10 +81,7 @@ def _read(args: argparse.Namespace, settings: Settings) -> tuple[list[Answers | 
         if len(answers) < len(systems):
             raise DataError("tubes need a ground truth to be scored against: give --dataset NAME:SUBSET")
         return systems, GroundTruth.of_rows(answers)
-    dataset, _, split = name.partition(":")
-    loaded = LoadReport(name)
-    samples = load_samples(dataset, split, settings, loaded)
-    truth = GroundTruth.of_samples(name, samples, loaded)
+    samples, truth = read_dataset(name, settings)
     if args.oracle:
         units = (replace(settings, think=False, index_unit=unit) for unit in UNITS)
         systems = [Answers.oracle(samples, unit) for unit in units]
@@ -100,17 +95,6 @@ def _names(paths: list[Path]) -> list[str]:
     whole = [os.path.abspath(path) for path in paths]
     folder = os.path.commonpath([os.path.dirname(path) for path in whole])
     return [os.path.relpath(path, folder) for path in whole]
-
-
-def _names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
-    def read(text: str) -> list[str]:
-        names = [name for name in text.split(",") if name]
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; known are {', '.join(known)}")
-        return list(dict.fromkeys(names))
-
-    return read
 
 
 def _shares(text: str) -> list[float]:

@@ -18,7 +18,17 @@ from swift_stvg.sources import hcstvg, jsonl, vidstg
 from swift_stvg.sources.report import LoadReport
 from swift_stvg.video import Probes
 
-__all__ = ["SOURCES", "LoadReport", "Source", "is_part", "load_rows", "load_samples", "make_rows", "parse_dataset"]
+__all__ = [
+    "SOURCES",
+    "LoadReport",
+    "Source",
+    "is_part",
+    "load_rows",
+    "load_samples",
+    "make_rows",
+    "parse_dataset",
+    "probe_all",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +122,7 @@ def make_rows(
     Raises:
         DataError: in strict mode, the first bad row.
     """
-    videos = (
-        {} if nominal else _probe_all({sample.video for sample in samples}, report.name, Probes(_kept_in(settings)))
-    )
+    videos = {} if nominal else probe_all({sample.video for sample in samples}, report.name, settings)
     rows = []
     for sample in samples:
         video = VideoInfo.nominal(sample) if nominal else videos[sample.video]
@@ -138,8 +146,11 @@ def _kept_in(settings: Settings) -> Path | None:
         return None
 
 
-def _probe_all(paths: set[Path], name: str, probes: Probes) -> dict[Path, VideoInfo | VideoError]:
+def probe_all(paths: set[Path], name: str, settings: Settings) -> dict[Path, VideoInfo | VideoError]:
+    """What each video is, or why it cannot be read; a progress bar called `name` if there are many."""
     from tqdm import tqdm
+
+    probes = Probes(_kept_in(settings))
 
     def try_probe(path: Path) -> VideoInfo | VideoError:
         try:
