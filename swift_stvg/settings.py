@@ -70,6 +70,23 @@ def _setting(default: Any, read: Callable[[str], Any], doc: str, *, of_this_mach
 
 
 @dataclass(frozen=True, slots=True)
+class Backbone:
+    """What a template's models, as they are released, ask of the settings.
+
+    Attributes:
+        coords: their coordinate convention, for STVG_COORDS.
+        side_multiple: what the sides of frames must be multiples of, for STVG_SIDE_MULTIPLE.
+    """
+
+    coords: str
+    side_multiple: int
+
+
+BACKBONES = {"stvg_qwen2_5_vl": Backbone("pixel", 28)}
+"""By template."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings; the environment name of `max_side` is STVG_MAX_SIDE, and so on."""
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from swift_stvg.adapters import templates
+from swift_stvg.adapters.patches import remember
 from swift_stvg.errors import DataError
 from swift_stvg.frames import KEY, FrameLoader
 from swift_stvg.geometry import IntArray
@@ -42,16 +44,14 @@ class _BlankFrames(FrameLoader):
         return frames
 
 
-def prepare(model: str, template: str | None, model_type: str | None, settings: Settings) -> Any:
+def prepare(model: str, template: str | None, model_type: str | None) -> Any:
     """The template of a model, for `measure`.
 
     Raises:
         DataError: ms-swift cannot load the model's processor, or the two do not go together.
-        TemplateMismatch: the settings are for another backbone.
     """
     from swift import get_processor, get_template
 
-    templates.FRAMES = _BlankFrames(settings)
     try:
         made = get_template(get_processor(model, model_type=model_type), template_type=template)
     except (ValueError, OSError) as error:
@@ -65,15 +65,21 @@ def prepare(model: str, template: str | None, model_type: str | None, settings: 
     return made
 
 
-def measure(template: Any, rows: Sequence[dict[str, Any]]) -> Lengths:
-    """Token lengths of rows, with a progress bar."""
-    from tqdm import tqdm
-
-    found = []
-    for row in tqdm(rows, desc="rows in tokens", unit="row"):
-        encoded = template.encode({name: row[name] for name in ("messages", "videos", "chat_template_kwargs")})
-        ids, labels = np.array(encoded["input_ids"]), np.array(encoded["labels"])
-        begin = int(np.flatnonzero(labels != -100)[0])
-        answer = template.tokenizer.encode(row["messages"][-1]["content"], add_special_tokens=False)
-        found.append((begin, int((ids == template.video_token_id).sum()), len(answer) + 1))
+def measure(template: Any, rows: Sequence[dict[str, Any]], settings: Settings) -> Lengths:
+    """Token lengths of rows, with a progress bar; no video is opened."""
+    blank = _BlankFrames(settings)
+    remember(template.processor.video_processor, blank)
+    loader, templates.FRAMES = templates.FRAMES, blank
+    try:
+        found = [_lengths(template, row) for row in tqdm(rows, desc="rows in tokens", unit="row")]
+    finally:
+        templates.FRAMES = loader
     return Lengths(*np.array(found, dtype=np.int64).T)
+
+
+def _lengths(template: Any, row: dict[str, Any]) -> tuple[int, int, int]:
+    encoded = template.encode({name: row[name] for name in ("messages", "videos", "chat_template_kwargs")})
+    ids, labels = np.array(encoded["input_ids"]), np.array(encoded["labels"])
+    answer = template.tokenizer.encode(row["messages"][-1]["content"], add_special_tokens=False)
+    prompt = int(np.flatnonzero(labels != -100)[0])
+    return prompt, int((ids == template.video_token_id).sum()), len(answer) + 1

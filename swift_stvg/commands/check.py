@@ -21,7 +21,7 @@ from swift_stvg.rewards import usual_weights
 from swift_stvg.rows import Contract, sentence_of
 from swift_stvg.scoring import GroundTruth, counted, score
 from swift_stvg.selftest import EXACT, landscape
-from swift_stvg.settings import Settings
+from swift_stvg.settings import BACKBONES, Settings
 from swift_stvg.sources import LoadReport, load_samples, make_rows, parse_dataset
 from swift_stvg.tables import render_check
 from swift_stvg.video import read_frames
@@ -144,7 +144,7 @@ class _Check:
         if self._args.model:
             from swift_stvg.adapters.lengths import prepare
 
-            template = prepare(self._args.model, name, self._args.model_type, settings)
+            template = prepare(self._args.model, name, self._args.model_type)
             try:
                 template.require(settings.coords, (settings.side_multiple,))
             except TemplateMismatch as error:
@@ -154,17 +154,15 @@ class _Check:
         if not name:
             self.not_checked.append("whether the settings suit the template; give --template or --model")
             return None
-        from swift_stvg.adapters.templates import TEMPLATES
-
-        if name not in TEMPLATES:
-            raise DataError(f"unknown template {name!r}; the templates are: {', '.join(TEMPLATES)}")
-        template = TEMPLATES[name][1]
-        if settings.coords != template.coords:
-            self.errors.append(f"STVG_COORDS is {settings.coords}, but {name} is for {template.coords}")
-        if settings.side_multiple % template.side_multiple:
+        if name not in BACKBONES:
+            raise DataError(f"unknown template {name!r}; the templates are: {', '.join(BACKBONES)}")
+        backbone = BACKBONES[name]
+        if settings.coords != backbone.coords:
+            self.errors.append(f"STVG_COORDS is {settings.coords}, but {name} is for {backbone.coords}")
+        if settings.side_multiple % backbone.side_multiple:
             self.errors.append(
                 f"STVG_SIDE_MULTIPLE is {settings.side_multiple}, but {name} is for models that take multiples of "
-                f"{template.side_multiple}"
+                f"{backbone.side_multiple}"
             )
         return None
 
@@ -208,7 +206,7 @@ class _Check:
             return {}
         from swift_stvg.adapters.lengths import measure
 
-        lengths = measure(template, rows)
+        lengths = measure(template, rows, self._settings)
         self.errors += too_long(contracts, lengths.prompt, lengths.answer, self._args.max_length, limit)
         if self._args.max_length is None:
             self.not_checked.append("prompts against --max_length, which was not given")
