@@ -208,6 +208,12 @@ class Answers:
         batch = Batch(responses, contracts)
         return cls(name, "the ground truth", batch, responses, none, videos, sentences, problems)
 
+    def only(self, i: int) -> Answers:
+        """Answer `i` alone."""
+        batch = Batch([self.responses[i]], [self.batch.contracts[i]])
+        rest = ([self.responses[i]], [self.lines[i]], [self.videos[i]], [self.sentences[i]])
+        return Answers(self.name, self.path, batch, *rest)
+
     @property
     def settings(self) -> Settings:
         """Those that all rows were made with."""

@@ -7,15 +7,17 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from swift_stvg import __version__
 from swift_stvg.answers import UNITS
 from swift_stvg.commands import add_delivery, deliver, names_of, read_dataset
 from swift_stvg.errors import DataError
+from swift_stvg.explain import explain
 from swift_stvg.jsonfile import no_garbage_collection, write_whole
 from swift_stvg.metrics import THRESHOLDS
 from swift_stvg.results import Answers, Tubes, read_predictions
 from swift_stvg.scoring import ALL_PROTOCOLS, FACETS, GroundTruth, score
 from swift_stvg.settings import Settings
-from swift_stvg.tables import render, with_published
+from swift_stvg.tables import render, render_explanation, with_published
 
 
 def add_options(score: argparse.ArgumentParser) -> None:
@@ -40,6 +42,7 @@ def add_options(score: argparse.ArgumentParser) -> None:
     add("--no-interpolation", action="store_true", help="frames of a span without a box count 0")
     add("--compare-to", choices=["published"], help="print the tables of the paper beside ours")
     add_delivery(score)
+    add("--explain", metavar="ID", help="take the answer to one sample apart instead: its boxes, rewards and metrics")
     add("--failures", type=Path, metavar="FILE", help="write all that counts 0 or was set aside there, one JSON a line")
     score.set_defaults(run=run)
 
@@ -51,18 +54,18 @@ def run(args: argparse.Namespace) -> int:
     files = [os.path.realpath(path) for path in (*args.results, args.out, args.failures) if path is not None]
     if len(set(files)) < len(files):
         raise DataError("a file is given twice: the results, --out and --failures must be different files")
+    if args.explain is not None and (args.failures or args.compare_to):
+        raise DataError("--explain is about one answer: --failures and --compare-to do not go with it")
+    how = {"protocols": args.protocol, "thresholds": args.thresholds}
+    how |= {"partial": args.partial, "interpolate": not args.no_interpolation}
     by = args.by + ["query"] * bool(args.compare_to and "query" not in args.by)  # as published tables are
     with no_garbage_collection():  # nothing here is let go before the end
         systems, truth = _read(args, Settings.from_env())
-        report, scored = score(
-            systems,
-            truth,
-            protocols=args.protocol,
-            by=by,
-            thresholds=args.thresholds,
-            partial=args.partial,
-            interpolate=not args.no_interpolation,
-        )
+        if args.explain is not None:
+            explained = explain(systems, truth, args.explain, **how)
+            deliver(render_explanation({"swift_stvg": __version__, "answers": explained}, args.format), args.out)
+            return 0
+        report, scored = score(systems, truth, by=by, **how)
     if args.compare_to:
         report = with_published(report)
     if args.failures:
