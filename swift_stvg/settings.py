@@ -109,6 +109,15 @@ class Settings:
         "megabytes of frames that a process may keep, so that a GRPO step decodes a video once; 0 for none",
         of_this_machine=True,
     )
+    preview_steps: int = _setting(
+        50,
+        _integer(1, 10**9),
+        "steps between two looks of `--callbacks stvg_preview` at rollouts",
+        of_this_machine=True,
+    )
+    preview_rows: int = _setting(
+        4, _integer(0, 1000), "most answers that `--callbacks stvg_preview` draws at a time", of_this_machine=True
+    )
     fps: float = _setting(2.0, _number(0.01, 120.0), "frames sampled per second of video")
     max_side: int = _setting(336, _integer(4, 8192), "longer side of a frame at most, in pixels; never enlarged")
     side_multiple: int = _setting(
