@@ -92,4 +92,6 @@ def bounds_of_tokens(contracts: Sequence[Contract], max_completion: int | None) 
     answers = [contract.format.render(contract.answer) for contract in contracts]
     fewest = np.array([sum(map(str.isdigit, answer)) for answer in answers])
     known = f"Qwen's tokenizers need {fewest.max()} to {max(map(len, answers))} for the longest exact answer"
-    return known, too_long(contracts, fewest, fewest, None, max_completion)
+    return known, [
+        f"{what}, counting digits alone" for what in too_long(contracts, fewest, fewest, None, max_completion)
+    ]

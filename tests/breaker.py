@@ -1,7 +1,5 @@
 """A second external plugin: a callback that deletes all videos before another one wants to draw them."""
 
-from pathlib import Path
-
 from swift.callbacks import TrainerCallback, callbacks_map
 
 from swift_stvg.settings import Settings

@@ -13,8 +13,9 @@ from tqdm import tqdm
 from swift_stvg.adapters import templates
 from swift_stvg.adapters.patches import remember
 from swift_stvg.errors import DataError
-from swift_stvg.frames import KEY, FrameLoader
+from swift_stvg.frames import KEY, FrameLoader, nbytes
 from swift_stvg.geometry import IntArray
+from swift_stvg.memory import Memory
 from swift_stvg.rows import VideoRequest
 from swift_stvg.settings import Settings
 
@@ -37,9 +38,14 @@ class Lengths:
 class _BlankFrames(FrameLoader):
     """Black frames of the right number and size, which are all that lengths depend on."""
 
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        # pixels need no copies: nobody looks at them
+        self.memory = Memory(settings.frame_memory * 2**20, size=nbytes, copy=lambda made: type(made)({**made}))
+
     def load(self, path: str, request: VideoRequest) -> torch.Tensor:
         width, height = request.size_wh
-        frames = torch.zeros((len(request.frames), 3, height, width), dtype=torch.uint8)
+        frames = torch.zeros(1, dtype=torch.uint8).expand(len(request.frames), 3, height, width)
         setattr(frames, KEY, ("black", frames.shape))
         return frames
 
