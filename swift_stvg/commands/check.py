@@ -141,6 +141,8 @@ class _Check:
     def _template(self) -> Any:
         """The template of the model, where one is given; the settings are held against what is known of it."""
         name, settings = self._args.template, self._settings
+        if name and name not in BACKBONES:
+            raise DataError(f"unknown template {name!r}; the templates are: {', '.join(BACKBONES)}")
         if self._args.model:
             from swift_stvg.adapters.lengths import prepare
 
@@ -154,8 +156,6 @@ class _Check:
         if not name:
             self.not_checked.append("whether the settings suit the template; give --template or --model")
             return None
-        if name not in BACKBONES:
-            raise DataError(f"unknown template {name!r}; the templates are: {', '.join(BACKBONES)}")
         backbone = BACKBONES[name]
         if settings.coords != backbone.coords:
             self.errors.append(f"STVG_COORDS is {settings.coords}, but {name} is for {backbone.coords}")
