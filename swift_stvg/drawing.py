@@ -34,7 +34,7 @@ VERSION = 1
 FORMATS = (".mp4", ".gif", ".jpg", ".png")
 MOST_FRAMES = 180
 """A clip with more is played with as many of its frames, evenly chosen."""
-MOST_FRAMES_GIF = 60
+MOST_FRAMES_GIF = 40
 SHORTEST, LONGEST = 360, 560
 """Longer side of a drawn frame in pixels: smaller ones are enlarged by a whole factor, larger ones shrunk."""
 NARROWEST = 360
@@ -530,8 +530,8 @@ def _mp4(pictures: Iterator[tuple[float, Image.Image]]) -> bytes:
 def _gif(pictures: Iterator[tuple[float, Image.Image]]) -> bytes:
     times_s, frames = zip(*pictures, strict=True)
     steps_ms = np.diff([*times_s, 2 * times_s[-1] - times_s[-2] if len(times_s) > 1 else times_s[0] + 1]) * 1000
-    palette = frames[len(frames) // 2].quantize(240)
-    quantised = [frame.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for frame in frames]
+    palette = frames[len(frames) // 2].quantize(96)
+    quantised = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     data = io.BytesIO()
     durations = [max(20, round(step)) for step in steps_ms.tolist()]
     quantised[0].save(data, "GIF", save_all=True, append_images=quantised[1:], duration=durations, loop=0)
