@@ -20,6 +20,7 @@ INK = "#010203"
 TRUTH, THINK, PRED = ("#{:02x}{:02x}{:02x}".format(*PENS[kind].colour) for kind in ("truth", "think", "pred"))
 _NOT_SHOWN = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL)
 MOST_LINKS = 5000
+COUNT = "samples"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ def chart(title: str, draw: Callable[[Any], None], x: str = "", y: str = "", sec
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     colours = dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
     style = {"svg.fonttype": "none", "svg.hashsalt": "swift_stvg", "font.family": "sans-serif", "font.size": 9}
@@ -58,6 +60,9 @@ def chart(title: str, draw: Callable[[Any], None], x: str = "", y: str = "", sec
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         draw(axes)
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_label_text() == COUNT:
+                axis.set_major_locator(MaxNLocator(integer=True))
         text = io.StringIO()
         canvas.print_svg(text, metadata={"Date": None, "Creator": None})
     svg = _NOT_SHOWN.sub("", text.getvalue()).replace(INK, "currentColor").strip()
@@ -77,8 +82,8 @@ def of_results(
         areas: of each bin of box area that holds a sample: label, mean vIoU of think boxes, and of final boxes.
     """
     bins = np.linspace(0, 1, 21)
-    yield chart("Temporal IoU", lambda a: a.hist(tiou, bins, color=PRED), "tIoU", "samples")
-    yield chart("Spatio-temporal IoU", lambda a: a.hist(viou, bins, color=PRED), "vIoU", "samples")
+    yield chart("Temporal IoU", lambda a: a.hist(tiou, bins, color=PRED), "tIoU", COUNT)
+    yield chart("Spatio-temporal IoU", lambda a: a.hist(viou, bins, color=PRED), "vIoU", COUNT)
     if think is None:
         return
     known = np.flatnonzero(~np.isnan(think))
@@ -119,15 +124,19 @@ def of_dataset(
         area: mean box area over frame area.
         categories: of objects, with how many there are of each.
     """
-    yield chart("Length of the events", lambda a: a.hist(event_s, 24, color=TRUTH), "seconds", "samples")
-    yield chart("Length of the clips", lambda a: a.hist(clip_s, 24, color=TRUTH), "seconds", "samples")
-    yield chart("Where events begin", lambda a: a.hist(begin, np.linspace(0, 1, 21), color=TRUTH), "share of the clip")
+    yield chart("Length of the events", lambda a: a.hist(event_s, 24, color=TRUTH), "seconds", COUNT)
+    yield chart("Length of the clips", lambda a: a.hist(clip_s, 24, color=TRUTH), "seconds", COUNT)
+    yield chart(
+        "Where events begin", lambda a: a.hist(begin, np.linspace(0, 1, 21), color=TRUTH), "share of the clip", COUNT
+    )
     side = np.sqrt(np.clip(area, 0, 1))  # as the bins of the paper's Fig. 4
-    yield chart("Size of the boxes", lambda a: a.hist(side, np.linspace(0, 1, 21), color=TRUTH), "√ (box area / frame)")
+    yield chart(
+        "Size of the boxes", lambda a: a.hist(side, np.linspace(0, 1, 21), color=TRUTH), "√ (box area / frame)", COUNT
+    )
     if len(categories) > 1:
         shown = list(reversed(categories[:15]))
         names = [_plain(name) for name, _ in shown]
-        yield chart("Objects", lambda a: a.barh(names, [count for _, count in shown], color=TRUTH), "samples")
+        yield chart("Objects", lambda a: a.barh(names, [count for _, count in shown], color=TRUTH), COUNT)
 
 
 def of_training(curves: Curves) -> Iterator[Chart]:

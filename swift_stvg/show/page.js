@@ -79,7 +79,7 @@ const SORTS = new Map(answers ? [
     ["most improved by refining", [by(gain, -1)]],
     ["most damaged by refining", [by(gain, 1)]]] : []),
   ["as in the file", []],
-] : [["as annotated", []]]);
+] : [["drawn first", [by(drawn, 1)]], ["as annotated", []]]);
 for (const [name, sign] of [["shortest", 1], ["longest", -1]]) SORTS.set(`${name} event`, [by(field("length"), sign)]);
 for (const [name, sign] of [["smallest", 1], ["largest", -1]]) SORTS.set(`${name} boxes`, [by(field("area"), sign)]);
 const METRICS = new Map([
