@@ -248,13 +248,16 @@ class Painter:
 
 
 def still(overlay: Overlay, video: Path) -> Image.Image:
-    """The frame that the model saw nearest to the middle of the event.
+    """The frame with an annotated box that is nearest to the middle of the event.
 
     Raises:
         VideoError: as `render`.
     """
-    begin, end = overlay.tracks[0].span_s if overlay.tracks else (0.0, overlay.duration_s)
-    nearest = int(np.abs(overlay.times_s - (begin + end) / 2).argmin())
+    middle_s = overlay.duration_s / 2
+    for track in overlay.tracks[:1]:
+        known_s = track.times_s[~np.isnan(track.boxes_xyxy).any(axis=1)]
+        middle_s = float(known_s[np.abs(known_s - sum(track.span_s) / 2).argmin()]) if len(known_s) else middle_s
+    nearest = int(np.abs(overlay.times_s - middle_s).argmin())
     pixels = next(stream_frames(video, overlay.frames[nearest : nearest + 1]))
     return Painter(overlay, (pixels.shape[1], pixels.shape[0])).paint(pixels, float(overlay.times_s[nearest]))
 
@@ -327,13 +330,13 @@ def _with_boxes(
     enlarged = size[0] > pixels.shape[1]
     frame = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC if enlarged else Image.Resampling.BILINEAR)
     draw = ImageDraw.Draw(frame)
-    thick = max(2, round(max(size) / 130))
+    thick = 2 + max(size) // 180
     for track in tracks:
         found = track.at(time_s, tolerance_s)
         if found is not None:
             box, given = found
             corners = box * np.array(size * 2, dtype=np.float64)
-            _rectangle(draw, corners.tolist(), PENS[track.kind], thick if given else max(1, thick // 2), size)
+            _rectangle(draw, corners.tolist(), PENS[track.kind], thick if given else max(2, thick // 2), size)
     return frame
 
 
