@@ -188,7 +188,9 @@ def test_long_clips_are_played_with_fewer_frames(tmp_path: Path) -> None:
     long = write_video(tmp_path / "long.mp4", np.arange(50) / 10.0)
     shown = list(play(overlay(full()), long, most=20))
     assert [round(time_s, 3) for time_s, _ in shown] == pytest.approx(np.arange(0, 50, 3) / 10.0)
-    assert [has(picture, "truth") > 0 for _, picture in shown].count(True) == 7, "0.9 to 2.7 s, all of them"
+    assert [has(picture, "truth", (0, 0, 384, 288)) > 0 for _, picture in shown].count(True) == 7, (
+        "0.9 to 2.7 s, all of them"
+    )
 
 
 def test_a_gif(clip: Path, tmp_path: Path) -> None:
@@ -213,7 +215,7 @@ def test_a_contact_sheet(clip: Path, tmp_path: Path) -> None:
 
 
 def test_a_still_shows_the_event(clip: Path, tmp_path: Path) -> None:
-    assert has(still(overlay(full()), clip), "truth") > 500
+    assert has(still(overlay(full()), clip), "truth", (0, 0, 384, 288)) > 500
     render(overlay(full()), clip, tmp_path / "still.jpg")
     assert Image.open(io.BytesIO((tmp_path / "still.jpg").read_bytes())).format == "JPEG"
 
