@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from swift_stvg.geometry import FloatArray, IntArray, box_areas
+from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.rows import Contract
+from swift_stvg.scoring import box_area, event_s
 
 
 def distribution(values: FloatArray | IntArray) -> list[float]:
@@ -27,12 +28,10 @@ def figures(contracts: Sequence[Contract], sentences: Sequence[str]) -> dict[str
         "clip, s": [float(c.timeline.times_s[-1]) + c.timeline.interval_s for c in contracts],
         "clip, sampled frames": [len(c.timeline.frames) for c in contracts],
         "clip, indices": [c.timeline.size for c in contracts],
-        "event, s": lengths * np.array([c.timeline.step_s for c in contracts]),
+        "event, s": list(map(event_s, contracts)),
         "event, indices": lengths,
         "event, share of the clip": lengths / np.array([c.timeline.size for c in contracts]),
-        "box, share of the frame": [
-            float(box_areas(c.boxes_xyxy).mean()) / (c.scale_wh[0] * c.scale_wh[1]) for c in contracts
-        ],
+        "box, share of the frame": list(map(box_area, contracts)),
         "exact answer, characters": [len(answer) for answer in answers],
     }
     return {name: distribution(np.asarray(values, dtype=np.float64)) for name, values in columns.items()}

@@ -104,6 +104,12 @@ def _cache_options(cache: argparse.ArgumentParser) -> None:
     add_options(cache)
 
 
+def _show_options(show: argparse.ArgumentParser) -> None:
+    from swift_stvg.commands.show import add_options
+
+    add_options(show)
+
+
 def _bench_options(bench: argparse.ArgumentParser) -> None:
     from swift_stvg.commands.bench import add_options
 
@@ -183,6 +189,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "tiny": ("write a random Qwen2.5-VL of about a million parameters", _tiny_options),
     "check": ("look at a dataset as training will, and at what the rewards pay for right and wrong", _check_options),
     "score": ("metrics of predictions under the protocols of published tables", _score_options),
+    "show": ("a page that shows what a model did, or what a dataset holds", _show_options),
     "cache": ("sample, resize and keep the frames of a dataset on disk, for STVG_FRAME_CACHE", _cache_options),
     "headroom": ("what GRPO could gain from a model: its sampled answers beside its greedy ones", _headroom_options),
     "bench": ("what things cost on this machine, against a baseline measured in the same run", _bench_options),

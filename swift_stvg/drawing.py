@@ -34,7 +34,7 @@ VERSION = 1
 FORMATS = (".mp4", ".gif", ".jpg", ".png")
 MOST_FRAMES = 180
 """A clip with more is played with as many of its frames, evenly chosen."""
-MOST_FRAMES_GIF = 60
+MOST_FRAMES_GIF = 40
 SHORTEST, LONGEST = 360, 560
 """Longer side of a drawn frame in pixels: smaller ones are enlarged by a whole factor, larger ones shrunk."""
 NARROWEST = 360
@@ -248,13 +248,16 @@ class Painter:
 
 
 def still(overlay: Overlay, video: Path) -> Image.Image:
-    """The frame that the model saw nearest to the middle of the event.
+    """The frame with an annotated box that is nearest to the middle of the event.
 
     Raises:
         VideoError: as `render`.
     """
-    begin, end = overlay.tracks[0].span_s if overlay.tracks else (0.0, overlay.duration_s)
-    nearest = int(np.abs(overlay.times_s - (begin + end) / 2).argmin())
+    middle_s = overlay.duration_s / 2
+    for track in overlay.tracks[:1]:
+        known_s = track.times_s[~np.isnan(track.boxes_xyxy).any(axis=1)]
+        middle_s = float(known_s[np.abs(known_s - sum(track.span_s) / 2).argmin()]) if len(known_s) else middle_s
+    nearest = int(np.abs(overlay.times_s - middle_s).argmin())
     pixels = next(stream_frames(video, overlay.frames[nearest : nearest + 1]))
     return Painter(overlay, (pixels.shape[1], pixels.shape[0])).paint(pixels, float(overlay.times_s[nearest]))
 
@@ -327,13 +330,13 @@ def _with_boxes(
     enlarged = size[0] > pixels.shape[1]
     frame = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC if enlarged else Image.Resampling.BILINEAR)
     draw = ImageDraw.Draw(frame)
-    thick = max(2, round(max(size) / 130))
+    thick = 2 + max(size) // 180
     for track in tracks:
         found = track.at(time_s, tolerance_s)
         if found is not None:
             box, given = found
             corners = box * np.array(size * 2, dtype=np.float64)
-            _rectangle(draw, corners.tolist(), PENS[track.kind], thick if given else max(1, thick // 2), size)
+            _rectangle(draw, corners.tolist(), PENS[track.kind], thick if given else max(2, thick // 2), size)
     return frame
 
 
@@ -530,8 +533,8 @@ def _mp4(pictures: Iterator[tuple[float, Image.Image]]) -> bytes:
 def _gif(pictures: Iterator[tuple[float, Image.Image]]) -> bytes:
     times_s, frames = zip(*pictures, strict=True)
     steps_ms = np.diff([*times_s, 2 * times_s[-1] - times_s[-2] if len(times_s) > 1 else times_s[0] + 1]) * 1000
-    palette = frames[len(frames) // 2].quantize(240)
-    quantised = [frame.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for frame in frames]
+    palette = frames[len(frames) // 2].quantize(96)
+    quantised = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     data = io.BytesIO()
     durations = [max(20, round(step)) for step in steps_ms.tolist()]
     quantised[0].save(data, "GIF", save_all=True, append_images=quantised[1:], duration=durations, loop=0)
