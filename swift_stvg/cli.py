@@ -89,6 +89,12 @@ def _score_options(score: argparse.ArgumentParser) -> None:
     add_options(score)
 
 
+def _check_options(check: argparse.ArgumentParser) -> None:
+    from swift_stvg.commands.check import add_options
+
+    add_options(check)
+
+
 def _headroom_options(headroom: argparse.ArgumentParser) -> None:
     from swift_stvg.commands.headroom import add_options
 
@@ -99,6 +105,12 @@ def _cache_options(cache: argparse.ArgumentParser) -> None:
     from swift_stvg.commands.cache import add_options
 
     add_options(cache)
+
+
+def _show_options(show: argparse.ArgumentParser) -> None:
+    from swift_stvg.commands.show import add_options
+
+    add_options(show)
 
 
 def _bench_options(bench: argparse.ArgumentParser) -> None:
@@ -178,7 +190,9 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "settings": ("list the STVG_* settings with their values here, and check them", _settings_options),
     "synth": ("render a synthetic dataset of moving shapes", _synth_options),
     "tiny": ("write a random Qwen2.5-VL of about a million parameters", _tiny_options),
+    "check": ("look at a dataset as training will, and at what the rewards pay for right and wrong", _check_options),
     "score": ("metrics of predictions under the protocols of published tables", _score_options),
+    "show": ("a page that shows what a model did, or what a dataset holds", _show_options),
     "cache": ("sample, resize and keep the frames of a dataset on disk, for STVG_FRAME_CACHE", _cache_options),
     "headroom": ("what GRPO could gain from a model: its sampled answers beside its greedy ones", _headroom_options),
     "bench": ("what things cost on this machine, against a baseline measured in the same run", _bench_options),

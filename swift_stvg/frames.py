@@ -42,7 +42,7 @@ class FrameLoader:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.memory: Memory[Any] = Memory(settings.frame_memory * 2**20, size=_nbytes, copy=_copy)
+        self.memory: Memory[Any] = Memory(settings.frame_memory * 2**20, size=nbytes, copy=_copy)
         folder = Path(settings.frame_cache).expanduser() if settings.frame_cache else None
         if folder is not None and not folder.is_dir():
             raise SettingsError(
@@ -79,7 +79,7 @@ class FrameLoader:
         return decode(path, request)
 
 
-def _nbytes(thing: torch.Tensor | Mapping[str, Any]) -> int:
+def nbytes(thing: torch.Tensor | Mapping[str, Any]) -> int:
     """Bytes of frames, or of what a processor made of them."""
     values = [thing] if isinstance(thing, torch.Tensor) else thing.values()
     return sum(value.nbytes for value in values if isinstance(value, torch.Tensor))

@@ -8,7 +8,7 @@ decoding never makes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,11 +19,9 @@ from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.jsonfile import MALFORMED, text
 from swift_stvg.metrics import means_with_intervals
-from swift_stvg.rewards import REWARDS, Batch, tiou, viou
+from swift_stvg.rewards import REWARDS, Batch, check_rewards, tiou, total, usual_weights, viou
 from swift_stvg.rows import Contract
 
-WEIGHTS = {"stvg_format": 1.0, "stvg_consistency": 1.0, "stvg_temporal": 1.0, "stvg_spatial": 1.0, "stvg_think": 0.5}
-"""The paper's rewards and weights (Eq. 10)."""
 MARGIN = 0.05
 """By how much a sample's reward must exceed the greedy answer's to count as better."""
 
@@ -101,8 +99,7 @@ def measure(sampled: Sampled, weights: Mapping[str, float] | None = None, margin
         DataError: a weight names no reward.
     """
     if weights is None:
-        thinks = all(contract.format.think for contract in sampled.contracts)
-        weights = {name: weight for name, weight in WEIGHTS.items() if thinks or name != "stvg_think"}
+        weights = usual_weights(sampled.contracts)
     check_rewards(weights)
     n = len(sampled.samples[0])
     greedy = Batch(sampled.greedy, sampled.contracts)
@@ -125,28 +122,13 @@ def measure(sampled: Sampled, weights: Mapping[str, float] | None = None, margin
     }
 
 
-def check_rewards(names: Iterable[str]) -> None:
-    """Refuse names that no reward has.
-
-    Raises:
-        DataError: there is one.
-    """
-    if unknown := sorted(set(names) - set(REWARDS)):
-        raise DataError(f"no reward {', '.join(unknown)}; the rewards are {', '.join(REWARDS)}")
-
-
-def _total(batch: Batch, weights: Mapping[str, float]) -> FloatArray:
-    """Weighted sum of the rewards, (B,)."""
-    return sum((weight * REWARDS[name](batch) for name, weight in weights.items()), start=np.zeros(len(batch)))
-
-
 def _mean(values: FloatArray) -> Column:
     return values, np.ones(len(values))
 
 
 def _gain(greedy: Batch, samples: Batch, weights: Mapping[str, float], margin: float) -> dict[str, dict[str, Column]]:
     n_rows = len(greedy)
-    reward, sampled = _total(greedy, weights), _total(samples, weights).reshape(n_rows, -1)  # (N,), (N, n)
+    reward, sampled = total(greedy, weights), total(samples, weights).reshape(n_rows, -1)  # (N,), (N, n)
     best = sampled.argmax(axis=1)
     lines = {
         "share of samples": {
@@ -154,7 +136,7 @@ def _gain(greedy: Batch, samples: Batch, weights: Mapping[str, float], margin: f
             "worse than greedy": _mean((sampled < reward[:, None] - margin).mean(axis=1)),
         }
     }
-    for name, compute in {"reward": lambda b: _total(b, weights), "m_tIoU": tiou, "m_vIoU": viou}.items():
+    for name, compute in {"reward": lambda b: total(b, weights), "m_tIoU": tiou, "m_vIoU": viou}.items():
         one, many = compute(greedy), compute(samples).reshape(n_rows, -1)
         top = many[np.arange(n_rows), best]
         lines[name] = {
@@ -167,11 +149,11 @@ def _gain(greedy: Batch, samples: Batch, weights: Mapping[str, float], margin: f
 
 
 def _variance(samples: Batch, weights: Mapping[str, float], n_rows: int) -> dict[str, dict[str, Column]]:
-    total = _total(samples, weights).reshape(n_rows, -1)
-    centred = total - total.mean(axis=1, keepdims=True)  # (N, n)
+    sampled = total(samples, weights).reshape(n_rows, -1)
+    centred = sampled - sampled.mean(axis=1, keepdims=True)  # (N, n)
     variance = (centred**2).mean(axis=1)  # (N,)
     lines = {
-        "total": {"variance": _mean(variance), "share of groups without": _mean((np.ptp(total, axis=1) < 1e-9) * 1.0)}
+        "total": {"variance": _mean(variance), "share of groups without": _mean((np.ptp(sampled, axis=1) < 1e-9) * 1.0)}
     }
     for name, weight in weights.items():
         part = weight * REWARDS[name](samples).reshape(n_rows, -1)

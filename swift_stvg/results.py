@@ -7,14 +7,14 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.records import Sample, Tube, VideoInfo
 from swift_stvg.rewards import Batch
-from swift_stvg.rows import Contract, make_contract, truth_on_grid
+from swift_stvg.rows import Contract, make_contract, sentence_of, truth_on_grid
 from swift_stvg.settings import PREFIX, Settings
 from swift_stvg.sources import SOURCES
 from swift_stvg.tubes import answer_tube, read_tubes
@@ -132,6 +132,7 @@ class Answers:
         responses: (B,) what was written.
         lines: (B,) line of each in the file.
         videos: (B,) path of each row's video.
+        sentences: (B,) that each row asks about.
         set_aside: what was found that cannot be scored.
     """
 
@@ -141,6 +142,7 @@ class Answers:
     responses: list[str]
     lines: list[int]
     videos: list[str]
+    sentences: list[str]
     set_aside: list[Problem] = field(default_factory=list)
 
     @classmethod
@@ -151,34 +153,35 @@ class Answers:
             DataError: the file is missing, holds no answer, or answers to rows that were made with different settings.
         """
         problems: list[Problem] = []
-        rows: list[tuple[int, Contract, str, str]] = []
+        rows: list[tuple[int, _Line]] = []
         seen: dict[Key, int] = {}
         for line, found in _lines(path):
             if isinstance(found, Problem):
                 problems.append(found)
                 continue
-            response, contract, video = found
+            contract = found.contract
             key = (subset(contract.dataset, contract.split), contract.id)
             first = seen.setdefault(key, line)
             if first != line:
                 problems.append(Problem("repeated", f"stands in line {first} already, which counts", *key, line))
                 continue
             if rows:
-                _same_settings(path, rows[0], (line, contract))
-            rows.append((line, contract, response, video))
+                _same_settings(path, (rows[0][0], rows[0][1].contract), (line, contract))
+            rows.append((line, found))
         if not rows:
             examples = "".join(f"; {problem}" for problem in problems[:3])
             raise DataError(
                 f"{path} holds no answer with its row's `stvg` column, as `swift infer` writes them{examples}"
             )
-        responses = [response for _, _, response, _ in rows]
+        responses = [found.response for _, found in rows]
         return cls(
             name=path.name,
             path=str(path),
-            batch=Batch(responses, [contract for _, contract, _, _ in rows]),
+            batch=Batch(responses, [found.contract for _, found in rows]),
             responses=responses,
-            lines=[line for line, _, _, _ in rows],
-            videos=[video for _, _, _, video in rows],
+            lines=[line for line, _ in rows],
+            videos=[found.video for _, found in rows],
+            sentences=[found.sentence for _, found in rows],
             set_aside=problems,
         )
 
@@ -189,10 +192,11 @@ class Answers:
         Raises:
             DataError: none of the samples can be asked.
         """
-        contracts, problems = [], []
+        contracts, sentences, problems = [], [], []
         for sample in samples:
             try:
                 contracts.append(make_contract(sample, VideoInfo.nominal(sample), settings))
+                sentences.append(sample.sentence)
             except (RowError, VideoError) as error:
                 problems.append(Problem(NO_ROW, str(error), subset(sample.dataset, sample.split), sample.id))
         if not contracts:
@@ -200,9 +204,15 @@ class Answers:
         responses = [c.format.render(c.answer) for c in contracts]
         name = f"oracle, index {settings.index_unit}"
         none = [NO_LINE] * len(contracts)
-        return cls(
-            name, "the ground truth", Batch(responses, contracts), responses, none, [""] * len(contracts), problems
-        )
+        videos = [""] * len(contracts)
+        batch = Batch(responses, contracts)
+        return cls(name, "the ground truth", batch, responses, none, videos, sentences, problems)
+
+    def only(self, i: int) -> Answers:
+        """Answer `i` alone."""
+        batch = Batch([self.responses[i]], [self.batch.contracts[i]])
+        rest = ([self.responses[i]], [self.lines[i]], [self.videos[i]], [self.sentences[i]])
+        return Answers(self.name, self.path, batch, *rest)
 
     @property
     def settings(self) -> Settings:
@@ -272,7 +282,14 @@ def read_predictions(path: Path) -> Answers | Tubes:
     raise DataError(f"{path} must be a .jsonl file of `swift infer` or a .json file of tubes")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Problem | tuple[str, Contract, str]]]:
+class _Line(NamedTuple):
+    response: str
+    contract: Contract
+    video: str
+    sentence: str
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Problem | _Line]]:
     """(line, what it holds) of a result file."""
     try:
         file = path.open("rb")
@@ -292,7 +309,8 @@ def _lines(path: Path) -> Iterator[tuple[int, Problem | tuple[str, Contract, str
                 yield number, Problem("not an answer", detail, line=number)
                 continue
             try:
-                yield number, (_response(data), Contract.from_json(data["stvg"]), _video(data))
+                contract = Contract.from_json(data["stvg"])
+                yield number, _Line(_response(data), contract, _video(data), sentence_of(data.get("messages")))
             except DataError as error:
                 yield number, Problem("not an answer", str(error), line=number)
 
@@ -308,7 +326,7 @@ def _video(data: dict[str, Any]) -> str:
     return str(videos[0]) if isinstance(videos, list) and videos else ""
 
 
-def _same_settings(path: Path, first: tuple[int, Contract, str, str], other: tuple[int, Contract]) -> None:
+def _same_settings(path: Path, first: tuple[int, Contract], other: tuple[int, Contract]) -> None:
     expected, found = first[1].settings.to_texts(), other[1].settings.to_texts()
     if expected != found:
         differing = [name for name in expected if expected[name] != found[name]]

@@ -8,7 +8,7 @@ that need it are 0; inside a readable list, an index without a usable box counts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from swift_stvg.answers import Answer, BoxList
+from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes, paired_iou_and_giou, paired_l1, span_iou
 from swift_stvg.metrics import THRESHOLDS
 from swift_stvg.rows import Contract
@@ -287,3 +288,27 @@ REWARDS: dict[str, Callable[[Batch], FloatArray]] = {
     **{f"stvg_viou@{r}": partial(_viou_above, threshold=r) for r in THRESHOLDS},
 }
 """Rewards and logged metrics by the name under which ms-swift knows them."""
+
+WEIGHTS = {"stvg_format": 1.0, "stvg_consistency": 1.0, "stvg_temporal": 1.0, "stvg_spatial": 1.0, "stvg_think": 0.5}
+"""The paper's rewards and weights (Eq. 10)."""
+
+
+def usual_weights(contracts: Sequence[Contract]) -> dict[str, float]:
+    """The paper's, without the think reward for rows whose format has no think boxes."""
+    thinks = all(contract.format.think for contract in contracts)
+    return {name: weight for name, weight in WEIGHTS.items() if thinks or name != "stvg_think"}
+
+
+def total(batch: Batch, weights: Mapping[str, float]) -> FloatArray:
+    """Weighted sum of the rewards, (B,)."""
+    return sum((weight * REWARDS[name](batch) for name, weight in weights.items()), start=np.zeros(len(batch)))
+
+
+def check_rewards(names: Iterable[str]) -> None:
+    """Refuse names that no reward has.
+
+    Raises:
+        DataError: there is one.
+    """
+    if unknown := sorted(set(names) - set(REWARDS)):
+        raise DataError(f"no reward {', '.join(unknown)}; the rewards are {', '.join(REWARDS)}")

@@ -181,6 +181,17 @@ def make_row(sample: Sample, video: VideoInfo, settings: Settings) -> dict[str, 
     }
 
 
+def sentence_of(messages: Any) -> str:
+    """The sentence that a row's messages ask about, as `make_row` wrote them; "" where it cannot be found."""
+    try:
+        content = next(m["content"] for m in messages if m["role"] == "user")
+        if content.startswith("<video>"):
+            return str(content.partition("\n")[2])
+        return str(content.rpartition("\n<video>")[0])
+    except (TypeError, KeyError, AttributeError, StopIteration):
+        return ""
+
+
 def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contract:
     """The ground truth of a sample on the grid of what the model sees; raises as `make_row` does."""
     _check_fit(sample, video)

@@ -139,7 +139,7 @@ class GroundTruth:
         if name in ("query", "category"):
             kinds = np.array(self.query if name == "query" else self.category)
             return [(kind, kinds == kind) for kind, _ in Counter(kinds.tolist()).most_common()]
-        edges, measure = (AREA_EDGES, _box_area) if name == "area" else (LENGTH_EDGES_S, _event_s)
+        edges, measure = (AREA_EDGES, box_area) if name == "area" else (LENGTH_EDGES_S, event_s)
         values = np.array([measure(sample) for sample in self.samples or self.contracts or ()])
         bins = np.clip(np.digitize(values, edges) - 1, 0, len(edges) - 2)
         unit = "" if name == "area" else " s"
@@ -149,7 +149,7 @@ class GroundTruth:
         return [(label, bins == i) for i, label in enumerate(labels) if (bins == i).any()]
 
 
-def _box_area(sample: Sample | Contract) -> float:
+def box_area(sample: Sample | Contract) -> float:
     """Mean box area over frame area."""
     if isinstance(sample, Sample):
         boxes_xyxy, (width, height) = sample.usable_tube()[1], sample.size_wh
@@ -158,7 +158,7 @@ def _box_area(sample: Sample | Contract) -> float:
     return float(box_areas(boxes_xyxy).sum()) / max(len(boxes_xyxy), 1) / (width * height)
 
 
-def _event_s(sample: Sample | Contract) -> float:
+def event_s(sample: Sample | Contract) -> float:
     """Length of the event in seconds."""
     if isinstance(sample, Sample):
         return (sample.span_frames[1] - sample.span_frames[0]) / sample.annotated_fps
@@ -330,8 +330,8 @@ def score(
             "samples": len(truth),
             "videos": int(groups.max()) + 1,
             "queries": dict(Counter(truth.query)),
-            "excluded": _counted(truth.excluded),
-            "notes": _counted(truth.notes),
+            "excluded": counted(truth.excluded),
+            "notes": counted(truth.notes),
         },
         "how": {
             "intervals": f"95% percentile bootstrap, {RESAMPLES} resamples of the videos, paired in differences",
@@ -451,7 +451,8 @@ def _with_intervals(rows: list[_Row], groups: IntArray) -> list[dict[str, Any]]:
     ]
 
 
-def _counted(found: Mapping[str, tuple[int, str]]) -> dict[str, dict[str, Any]]:
+def counted(found: Mapping[str, tuple[int, str]]) -> dict[str, dict[str, Any]]:
+    """Counts with an example of each, as a report holds them."""
     return {reason: {"count": n, "example": example} for reason, (n, example) in found.items()}
 
 

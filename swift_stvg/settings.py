@@ -70,6 +70,23 @@ def _setting(default: Any, read: Callable[[str], Any], doc: str, *, of_this_mach
 
 
 @dataclass(frozen=True, slots=True)
+class Backbone:
+    """What a template's models, as they are released, ask of the settings.
+
+    Attributes:
+        coords: their coordinate convention, for STVG_COORDS.
+        side_multiple: what the sides of frames must be multiples of, for STVG_SIDE_MULTIPLE.
+    """
+
+    coords: str
+    side_multiple: int
+
+
+BACKBONES = {"stvg_qwen2_5_vl": Backbone("pixel", 28)}
+"""By template."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings; the environment name of `max_side` is STVG_MAX_SIDE, and so on."""
 
@@ -91,6 +108,15 @@ class Settings:
         _integer(0, 1_000_000),
         "megabytes of frames that a process may keep, so that a GRPO step decodes a video once; 0 for none",
         of_this_machine=True,
+    )
+    preview_steps: int = _setting(
+        50,
+        _integer(1, 10**9),
+        "steps between two looks of `--callbacks stvg_preview` at rollouts",
+        of_this_machine=True,
+    )
+    preview_rows: int = _setting(
+        4, _integer(0, 1000), "most answers that `--callbacks stvg_preview` draws at a time", of_this_machine=True
     )
     fps: float = _setting(2.0, _number(0.01, 120.0), "frames sampled per second of video")
     max_side: int = _setting(336, _integer(4, 8192), "longer side of a frame at most, in pixels; never enlarged")

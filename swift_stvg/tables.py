@@ -10,6 +10,8 @@ from typing import Any
 from swift_stvg.published import METRICS, SOURCE, published_for
 
 FORMATS = ("table", "markdown", "json")
+SIZES = 10
+"""Most sizes of frames that are printed."""
 _UNDERSCORE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 """An underscore that Markdown could take for emphasis."""
 
@@ -24,20 +26,24 @@ def render(report: dict[str, Any], form: str) -> str:
     if form == "json":
         return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
     markdown = form == "markdown"
-    blocks = [_lines(_preamble(report), markdown)]
+    blocks = [_lines(preamble(report), markdown)]
     for table in report["tables"]:
-        title = f"{table['protocol']}: {table['description']}"
-        header = ["percent [95% interval]", "n", *table["rows"][0]["metrics"]]
-        rows = [
-            [_label(row), str(row["samples"]), *(_figure(values, row) for values in row["metrics"].values())]
-            for row in table["rows"]
-        ]
-        blocks.append(_block(title, header, rows, markdown))
+        blocks.append(_block(*score_table(table), markdown))
     if "published" in report:
         blocks += _published(report, markdown)
     for name, reason in report["not_applicable"].items():
         blocks.append(_lines([f"{name} does not apply: {reason}"], markdown))
     return "\n\n".join(blocks) + "\n"
+
+
+def score_table(table: dict[str, Any]) -> tuple[str, list[str], list[list[str]]]:
+    """Title, header and rows of one of a report's tables."""
+    rows = [
+        [_label(row), str(row["samples"]), *(_figure(values, row) for values in row["metrics"].values())]
+        for row in table["rows"]
+    ]
+    header = ["percent [95% interval]", "n", *table["rows"][0]["metrics"]]
+    return f"{table['protocol']}: {table['description']}", header, rows
 
 
 def render_headroom(report: dict[str, Any], form: str) -> str:
@@ -63,6 +69,129 @@ def render_headroom(report: dict[str, Any], form: str) -> str:
         rows = [[name, *(_plain(line.get(column)) for column in columns)] for name, line in lines.items()]
         blocks.append(_block(section, ["mean [95% interval]", *columns], rows, markdown))
     return "\n\n".join(blocks) + "\n"
+
+
+def render_explanation(report: dict[str, Any], form: str) -> str:
+    """Answers taken apart by `explain.explain` as text that ends with a newline; arguments as `render`."""
+    if form == "json":
+        return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+    blocks = [block for answer in report["answers"] for block in _explanation(answer, form == "markdown")]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _explanation(answer: dict[str, Any], markdown: bool) -> list[str]:
+    (first, last), span = answer["true_span"], answer["span"]
+    lines = [
+        f"{answer['system']}, line {answer['line']}: {answer['subset']} {answer['id']}",
+        f"sentence: {answer['sentence']}",
+        f"video: {answer['video']}",
+        f"answer: {answer['response']!r}",
+        f"well-formed: {'yes' if answer['well_formed'] else 'no'}",
+        f"span: {'cannot be read' if span is None else f'{span[0]} - {span[1]}'}; "
+        f"the event: {first} - {last} of 0 - {answer['indices'] - 1} ({answer['unit']}s)",
+        *(f"{part} boxes: {what}" for part, what in answer["boxes"].items()),
+        *(f"  not read: {why}" for why in answer["failures"].values()),
+        f"gives a tube: {'yes' if answer['fault'] is None else 'no, ' + answer['fault']}",
+    ]
+    if answer["counts_zero"] is not None:
+        lines.append(f"counts 0: {answer['counts_zero']}")
+    lines += [f"set aside: {what}" for what in answer["set_aside"]]
+    spatial, floor = answer["spatial"], answer["floor"]
+    clamp = "" if floor is None else f", at least {floor:g}"
+    means = "; ".join(f"{part} {found['mean']:.4f} over {found['frames']} frames" for part, found in spatial.items())
+    blocks = [_lines(lines, markdown)]
+    header = ["index", "s", "frame", "true box", "think box", "GIoU", "L1", "term"]
+    header += ["final box", "GIoU", "L1", "term", "gain", ""]
+    rows = [
+        [str(f["index"]), f"{f['s']:g}", str(f["frame"]), _box(f["true"])]
+        + [cell for part in ("think", "pred") for cell in (_box(f[part]), *_term(f[f"{part}_terms"]))]
+        + ["-" if f["gain"] is None else f"{f['gain']:+.3f}", f["note"]]
+        for f in answer["frames"]
+    ]
+    title = f"Boxes in {answer['coords']}; term = GIoU - L1{clamp}; mean: {means}"
+    blocks.append(_block(title, header, rows, markdown))
+    weights = answer["weights"]
+    rows = [
+        [name, f"{value:.4f}", f"{weights[name]:g}" if name in weights else ""]
+        for name, value in answer["rewards"].items()
+    ]
+    blocks.append(
+        _block("Rewards", ["", "value", "weight"], [*rows, ["total", f"{answer['total']:.4f}", ""]], markdown)
+    )
+    metrics = answer["metrics"]
+    if metrics:
+        names = list(next(iter(metrics.values())))
+        rows = [[name, *(f"{100 * values[m]:.1f}" for m in names)] for name, values in metrics.items()]
+        blocks.append(_block("Metrics of this answer", ["percent", *names], rows, markdown))
+    return blocks
+
+
+def _box(box: Sequence[float] | None) -> str:
+    return "-" if box is None else " ".join(f"{value:g}" for value in box)
+
+
+def _term(terms: dict[str, float] | None) -> list[str]:
+    return ["-"] * 3 if terms is None else [f"{terms[name]:.3f}" for name in ("giou", "l1", "term")]
+
+
+def render_check(report: dict[str, Any], form: str) -> str:
+    """A report of `swift-stvg check` as text that ends with a newline; arguments as `render`."""
+    if form == "json":
+        return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+    markdown = form == "markdown"
+    lines = [f"swift_stvg {report['swift_stvg']}. Check of {report['rows']} rows of {report['videos']} videos."]
+    for part in report["parts"]:
+        drawn = f", {part['drawn']} of them drawn at random" if part["drawn"] < part["kept"] else ""
+        lines.append(f"{part['name']}: {part['annotations']} annotations, {part['kept']} rows{drawn}.")
+        for title in ("dropped", "notes"):
+            for reason, found in part[title].items():
+                lines.append(f"  {title.rstrip('s')}: {found['count']} x {reason}, e.g. {found['example']}")
+    lines += [f"{name}: {value}." for name, value in report["facts"].items()]
+    blocks = [_lines(lines, markdown)]
+    if report["figures"]:
+        header = ["each row", "lowest", "5%", "median", "mean", "95%", "highest"]
+        rows = [[name, *(f"{value:.4g}" for value in values)] for name, values in report["figures"].items()]
+        blocks.append(_block("What the rows hold", header, rows, markdown))
+        sizes = [[size, str(count)] for size, count in list(report["frame_sizes"].items())[:SIZES]]
+        if len(report["frame_sizes"]) > SIZES:
+            sizes.append([f"{len(report['frame_sizes']) - SIZES} more", ""])
+        blocks.append(_block("Frames as the model receives them", ["width x height", "rows"], sizes, markdown))
+    for name, tables in report["ceiling"].items():
+        for title, header, rows in map(score_table, tables):
+            blocks.append(_block(f"What the exact answer scores on {name}, {title}", header, rows, markdown))
+    if report["rewards"]:
+        blocks.append(_landscape(report["rewards"], markdown))
+    failed = (report["decoded"] or {}).get("failed", [])
+    if failed:
+        header = ["video that cannot be decoded", "rows", "why"]
+        rows = [[f["video"], str(f["rows"]), _escaped(f["why"]) if markdown else f["why"]] for f in failed]
+        blocks.append(_block("Unreadable videos", header, rows, markdown))
+    ending = [f"not checked: {what}" for what in report["not_checked"]]
+    ending += [f"warning: {what}" for what in report["warnings"]] + [f"error: {what}" for what in report["errors"]]
+    ending.append(
+        "Nothing stands in the way of training." if report["go_on"] else "Do not train before the errors are gone."
+    )
+    blocks.append(_lines(ending, markdown))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _landscape(rewards: dict[str, Any], markdown: bool) -> str:
+    """What mistakes earn."""
+    lines = rewards["lines"]
+    columns = list(next(iter(lines.values()))["earns"])
+    rows = [
+        [name, str(line["rows"]), *(_range(line["earns"][column]) for column in columns)]
+        for name, line in lines.items()
+    ]
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in rewards["weights"].items())
+    title = f"What answers earn on {rewards['rows']} rows, total = {weights}"
+    return _block(title, ["mean [lowest, highest]", "rows", *columns], rows, markdown)
+
+
+def _range(values: Sequence[float]) -> str:
+    # + 0.0: no minus before a zero
+    mean, low, high = (f"{round(value, 2) + 0.0:.2f}" for value in values)
+    return mean if low == high else f"{mean} [{low}, {high}]"
 
 
 def render_bench(report: dict[str, Any], form: str) -> str:
@@ -110,7 +239,7 @@ def with_published(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _preamble(report: dict[str, Any]) -> list[str]:
+def preamble(report: dict[str, Any]) -> list[str]:
     """Lines on what was scored against what, and what was not; details are indented."""
     truth = report["ground_truth"]
     splits = "" if truth["splits"] == [truth["from"]] else f" ({', '.join(truth['splits'])})"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from swift_stvg.records import VideoInfo
 Frames = npt.NDArray[np.uint8]
 logger = logging.getLogger(__name__)
 _PARTS, _PART = 16, 1 << 13
+_AT_ONCE = 16
 
 
 def probe(path: Path) -> VideoInfo:
@@ -48,6 +50,23 @@ def read_frames(path: Path, frames: IntArray) -> Frames:
         raise VideoError("video shorter than expected", f"frame {frames[-1]} of {len(reader)} in {path}")
     pixels: Frames = _decode(reader, path, lambda: _get_batch(reader, path, frames))
     return pixels
+
+
+def stream_frames(path: Path, frames: IntArray) -> Iterator[Frames]:
+    """The frames numbered `frames` (T,) in turn, each (H, W, 3) RGB, with few of them in memory at a time.
+
+    Raises:
+        VideoError: as `read_frames`.
+    """
+    reader = _open(path)
+    if frames[-1] >= len(reader):
+        raise VideoError("video shorter than expected", f"frame {frames[-1]} of {len(reader)} in {path}")
+    if _decode(reader, path, lambda: reader[0].shape[2]) != 3:
+        yield from _read_rotated(path, frames)
+        return
+    for i in range(0, len(frames), _AT_ONCE):
+        part = frames[i : i + _AT_ONCE].tolist()
+        yield from _decode(reader, path, lambda part=part: reader.get_batch(part).asnumpy())
 
 
 def fingerprint(path: Path, more: str = "") -> str:
@@ -114,7 +133,7 @@ def _get_batch(reader: Any, path: Path, frames: IntArray) -> Frames:
     except DECORDError:
         if reader[0].shape[2] == 3:
             raise
-        return _read_rotated(path, frames)
+        return np.stack(list(_read_rotated(path, frames)))
     return batch
 
 
@@ -145,20 +164,20 @@ def _decode(reader: Any, path: Path, decode: Any) -> Any:
         raise VideoError("video unreadable", f"{path} cannot be decoded: {_last_line(error)}") from None
 
 
-def _read_rotated(path: Path, frames: IntArray) -> Frames:
+def _read_rotated(path: Path, frames: IntArray) -> Iterator[Frames]:
     import av
 
     wanted = set(frames.tolist())
-    turned = []
+    found = 0
     with av.open(str(path)) as container:
         for number, frame in enumerate(container.decode(video=0)):
             if number in wanted:
-                turned.append(np.rot90(frame.to_ndarray(format="rgb24"), k=frame.rotation // 90))
+                found += 1
+                yield np.rot90(frame.to_ndarray(format="rgb24"), k=frame.rotation // 90)
             if number == frames[-1]:
                 break
-    if len(turned) != len(frames):
-        raise VideoError("video shorter than expected", f"{len(turned)} of {len(frames)} wanted frames in {path}")
-    return np.stack(turned)
+    if found != len(frames):
+        raise VideoError("video shorter than expected", f"{found} of {len(frames)} wanted frames in {path}")
 
 
 def _last_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -80,3 +81,32 @@ def logged(folder: Path) -> list[dict[str, float]]:
         for line in json_lines(folder / "logging.jsonl")
         if "loss" in line
     ]
+
+
+PREVIEW = {"report_to": "tensorboard", "callbacks": "stvg_preview"}
+
+
+def previewed(folder: Path) -> tuple[dict[str, list[int]], dict[str, dict[int, float]]]:
+    """What `stvg_preview` put into the event files of a training's output folder.
+
+    Returns:
+        Steps of the pictures by tag; and of the histograms by tag the number of values of each step.
+    """
+    from PIL import Image
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    files = list((folder / "runs").glob("*.stvg"))
+    assert len(files) == 1, "the first process alone writes one"
+    events = EventAccumulator(str(files[0]), {"images": 0, "histograms": 0})
+    events.Reload()
+    pictures = {}
+    for tag in events.Tags()["images"]:
+        pictures[tag] = [event.step for event in events.Images(tag)]
+        for event in events.Images(tag):
+            picture = Image.open(io.BytesIO(event.encoded_image_string))
+            assert len(picture.getcolors(1 << 20)) > 10, "not blank"
+    histograms = {
+        tag: {event.step: event.histogram_value.num for event in events.Histograms(tag)}
+        for tag in events.Tags()["histograms"]
+    }
+    return pictures, histograms

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from swift_stvg.rewards import REWARDS, Batch
 from swift_stvg.rows import Contract
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
-from tests.running import COMMON, SIZES, TRAIN, SwiftFailed, json_lines, logged, swift
+from tests.running import COMMON, PREVIEW, SIZES, TRAIN, SwiftFailed, json_lines, logged, previewed, swift
 
 pytestmark = pytest.mark.swift
 
@@ -208,6 +210,7 @@ def memorised(workspace: Path, env: dict[str, str]) -> Path:
     options = (
         TRAIN
         | EVALUATE
+        | PREVIEW
         | {
             "model": str(workspace / "tiny"),
             "dataset": "stvg_synthetic:test",
@@ -226,6 +229,9 @@ def memorised(workspace: Path, env: dict[str, str]) -> Path:
 
 def test_sft_evaluates_with_our_metric(memorised: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check_evaluation(memorised, capsys)
+    pictures, histograms = previewed(memorised)
+    assert pictures == {f"stvg_eval/answer {place}": [120] for place in range(4)}
+    assert histograms == {f"stvg_eval/{name}": {120: 8} for name in NAMES[:5]}
 
 
 def test_sft_evaluates_in_two_processes(
@@ -254,25 +260,36 @@ def test_sft_evaluates_in_two_processes(
 def test_grpo_evaluates_with_our_metrics(memorised: Path, workspace: Path, env: dict[str, str], processes: int) -> None:
     output = workspace / f"grpo_eval_{processes}"
     metrics = {"stvg_tiou": "m_tIoU", "stvg_viou": "m_vIoU", "stvg_viou@0.3": "vIoU@0.3", "stvg_viou@0.5": "vIoU@0.5"}
-    options = GRPO | {
-        "model": str(memorised / "checkpoint-120"),
-        "dataset": "stvg_synthetic:test",
-        "val_dataset": "stvg_synthetic:test",
-        "output_dir": str(output),
-        "max_steps": "1",
-        "eval_steps": "1",
-        "save_steps": "1",
-        "save_strategy": "steps",
-        "learning_rate": "0",
-        "reward_funcs": " ".join(["stvg_format", *metrics]),
-        "reward_weights": "1 0 0 0 0",
-        "per_device_eval_batch_size": "4",
-        "metric_for_best_model": "rewards/m_vIoU/mean",
-        "load_best_model_at_end": "true",
-    }
+    options = (
+        GRPO
+        | PREVIEW
+        | {
+            "model": str(memorised / "checkpoint-120"),
+            "dataset": "stvg_synthetic:test",
+            "val_dataset": "stvg_synthetic:test",
+            "output_dir": str(output),
+            "max_steps": "1",
+            "eval_steps": "1",
+            "save_steps": "1",
+            "save_strategy": "steps",
+            "learning_rate": "0",
+            "reward_funcs": " ".join(["stvg_format", *metrics]),
+            "reward_weights": "1 0 0 0 0",
+            "per_device_eval_batch_size": "4",
+            "metric_for_best_model": "rewards/m_vIoU/mean",
+            "load_best_model_at_end": "true",
+        }
+    )
     if processes > 1:
         options["ddp_backend"] = "gloo"
-    swift("rlhf", options, workspace / "elsewhere", env | {"NPROC_PER_NODE": str(processes)})
+    more = {"NPROC_PER_NODE": str(processes), "STVG_PREVIEW_STEPS": "1", "STVG_PREVIEW_ROWS": "2"}
+    swift("rlhf", options, workspace / "elsewhere", env | more)
+    pictures, histograms = previewed(output)
+    assert pictures == {"stvg_train/answer 0": [1]} | {f"stvg_eval/answer {place}": [1] for place in range(2)}
+    logged_as = ("StvgFormat", *metrics.values())
+    # four rollouts of one prompt, and those to the evaluation's eight, of which each process answers its share
+    expected = {f"stvg_train/{name}": {1: 4} for name in logged_as}
+    assert histograms == expected | {f"stvg_eval/{name}": {1: 32 / processes} for name in logged_as}
     evaluated = [line for line in json_lines(output / "logging.jsonl") if "eval_reward" in line]
     assert len(evaluated) == 1
     means = {name: float(evaluated[0][f"eval_rewards/{name}/mean"]) for name in metrics.values()}
@@ -315,10 +332,44 @@ def test_grpo_on_ms_swift_4_6_by_path(
     assert main(["plugin"]) == 0
     plugin = capsys.readouterr().out.strip()
     output = workspace / "grpo_4_6"
-    options = GRPO | {"model": str(cold_start), "dataset": "stvg_synthetic:train", "output_dir": str(output)}
-    printed = swift("rlhf", options, workspace / "elsewhere", env | {"PYTHONPATH": str(ms_swift_4_6)}, plugin)
+    options = GRPO | PREVIEW | {"model": str(cold_start), "dataset": "stvg_synthetic:train", "output_dir": str(output)}
+    more = {"PYTHONPATH": str(ms_swift_4_6), "STVG_PREVIEW_STEPS": "2"}
+    printed = swift("rlhf", options, workspace / "elsewhere", env | more, plugin)
     assert "swift.__version__: 4.6.0" in printed
     check_rewards(output)
+    pictures, histograms = previewed(output)
+    assert pictures == {"stvg_train/answer 0": [2]}
+    assert histograms == {f"stvg_train/{name}": {2: 8} for name in NAMES}, "of both steps"
+
+
+def test_a_preview_that_fails_ends_no_training(workspace: Path, env: dict[str, str], tmp_path: Path) -> None:
+    """All videos are deleted at the end of the only step, before they would be drawn."""
+    shutil.copytree(env["STVG_DATA_ROOT"], tmp_path / "data")
+    output = tmp_path / "grpo"
+    options = GRPO | PREVIEW | {"model": str(workspace / "tiny"), "dataset": "stvg_synthetic:test", "max_steps": "1"}
+    options |= {"output_dir": str(output), "callbacks": "breaker stvg_preview", "max_completion_length": "20"}
+    more = {"STVG_DATA_ROOT": str(tmp_path / "data"), "STVG_PREVIEW_STEPS": "1"}
+    plugins = ["--external_plugins", "swift_stvg", str(Path(__file__).with_name("breaker.py"))]
+    printed = swift("rlhf", options, tmp_path, env | more, words=plugins)
+    assert printed.count("stvg_preview cannot show stvg_train/answer 0; training goes on") == 1
+    assert "VideoError: video missing" in printed
+    assert f"stvg_preview: {len(NAMES)} pictures and histograms shown, 1 failed" in printed
+    pictures, histograms = previewed(output)
+    assert pictures == {}
+    assert set(histograms) == {f"stvg_train/{name}" for name in NAMES}
+    assert len(logged(output)) == 1
+
+
+@pytest.mark.skipif(find_spec("swanlab") is None, reason="swanlab is not installed")
+def test_preview_in_swanlab(workspace: Path, env: dict[str, str], tmp_path: Path) -> None:
+    """In SwanLab's local mode, which needs no account."""
+    options = GRPO | {"model": str(workspace / "tiny"), "dataset": "stvg_synthetic:test", "max_steps": "1"}
+    options |= {"report_to": "swanlab", "swanlab_mode": "local", "callbacks": "stvg_preview", "output_dir": "out"}
+    more = {"STVG_PREVIEW_STEPS": "1", "SWANLAB_LOG_DIR": str(tmp_path / "board")}
+    printed = swift("rlhf", options | {"max_completion_length": "20"}, tmp_path, env | more)
+    assert f"stvg_preview: {len(NAMES) + 1} pictures and histograms shown, 0 failed" in printed
+    assert len(list((tmp_path / "board").rglob("media/image/*.png"))) == 1
+    assert list((tmp_path / "board").rglob("media/echarts/*.json"))
 
 
 def test_two_processes_give_the_same_rewards(

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from swift_stvg.headroom import WEIGHTS, Sampled, measure
+from swift_stvg.headroom import Sampled, measure
 from swift_stvg.metrics import means_with_intervals, per_sample
 from swift_stvg.results import Answers
+from swift_stvg.rewards import WEIGHTS
 from swift_stvg.rows import Contract
 from swift_stvg.scoring import NATIVE, GroundTruth, Scored
 from swift_stvg.settings import PREFIX, Settings

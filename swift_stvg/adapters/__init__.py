@@ -1,9 +1,9 @@
-"""What ms-swift sees: datasets, templates and rewards under their registered names.
+"""What ms-swift sees: datasets, templates, rewards and callbacks under their registered names.
 
 Importing registers, so that a spawned worker that unpickles one of our objects knows all the others too.
 """
 
-from swift_stvg.adapters import datasets, metrics, rewards, templates
+from swift_stvg.adapters import datasets, metrics, preview, rewards, templates
 from swift_stvg.settings import Settings
 
 
@@ -18,6 +18,7 @@ def register() -> None:
     templates.register()
     rewards.register()
     metrics.register()
+    preview.register()
 
 
 register()

@@ -12,7 +12,7 @@ from swift.utils import get_logger
 
 from swift_stvg.adapters.templates import check_settings
 from swift_stvg.settings import Settings
-from swift_stvg.sources import SOURCES, load_rows
+from swift_stvg.sources import SOURCES, is_part, load_rows
 
 logger = get_logger()
 
@@ -54,7 +54,7 @@ def register() -> None:
     """Register every source by its name; safe to repeat."""
     for name, source in SOURCES.items():
         subsets: list[SubsetDataset | str] = [
-            SubsetDataset(subset=split, is_weak_subset="_" in split) for split in source.splits
+            SubsetDataset(subset=split, is_weak_subset=is_part(split)) for split in source.splits
         ]
         register_dataset(
             # the ids are what ms-swift tags rows with; they are never looked up on a hub

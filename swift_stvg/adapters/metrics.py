@@ -8,9 +8,11 @@ from swift.metrics import eval_metrics_map
 from swift.metrics.base import EvalMetrics
 from swift.utils import Serializer
 
+from swift_stvg.adapters.judged import WATCHERS, tell
+from swift_stvg.adapters.rewards import CLASSES
 from swift_stvg.errors import DataError
 from swift_stvg.metrics import summarise
-from swift_stvg.rewards import Batch, tiou, viou
+from swift_stvg.rewards import REWARDS, Batch, tiou, usual_weights, viou
 from swift_stvg.rows import Contract
 
 
@@ -23,7 +25,7 @@ class StvgMetrics(EvalMetrics):  # type: ignore[misc]
         Raises:
             DataError: no row has one, or the answers do not lie in the order of the rows.
         """
-        completions, contracts = [], []
+        rows = []
         # with several processes ms-swift fills the last round up with rows from the beginning, which zip leaves out
         for row, answer, label in zip(
             self.trainer.eval_dataset, eval_prediction.predictions, eval_prediction.label_ids, strict=False
@@ -31,11 +33,12 @@ class StvgMetrics(EvalMetrics):  # type: ignore[misc]
             if Serializer.from_tensor(label) != row["messages"][-1]["content"]:
                 raise DataError("ms-swift hands the answers over in another order than the rows of the validation set")
             if row.get("stvg") is not None:
-                completions.append(Serializer.from_tensor(answer))
-                contracts.append(Contract.from_json(row["stvg"]))
-        if not contracts:
+                rows.append(dict(row) | {"completion": Serializer.from_tensor(answer)})
+        if not rows:
             raise DataError("no row of the validation set has the `stvg` column that --eval_metric stvg needs")
-        batch = Batch(completions, contracts)
+        batch = Batch([row["completion"] for row in rows], [Contract.from_json(row["stvg"]) for row in rows])
+        for name in usual_weights(batch.contracts) if WATCHERS else ():
+            tell(CLASSES[name].__name__, REWARDS[name](batch), batch, rows)
         return summarise(tiou(batch), viou(batch))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from swift.rewards import ORM, orms
 
+from swift_stvg.adapters.judged import WATCHERS, tell
 from swift_stvg.geometry import FloatArray
 from swift_stvg.metrics import THRESHOLDS
 from swift_stvg.rewards import REWARDS, Batch
@@ -37,9 +38,22 @@ class StvgReward(ORM):  # type: ignore[misc]
         values: list[float | None] = [None] * len(completions)
         if ours:
             texts, rows = zip(*ours, strict=True)
-            scored = iter(type(self).compute(_batch(texts, rows)).tolist())
+            batch = _batch(texts, rows)
+            judged = type(self).compute(batch)
+            if WATCHERS:
+                tell(type(self).__name__, judged, batch, _rows(completions, contracts, kwargs))
+            scored = iter(judged.tolist())
             values = [None if contract is None else next(scored) for contract in contracts]
         return values
+
+
+def _rows(completions: Sequence[str], contracts: Sequence[str | None], columns: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is known of the rows with a contract."""
+    return [
+        {"completion": completion} | {name: columns[name][i] for name in ("videos", "messages") if name in columns}
+        for i, (completion, contract) in enumerate(zip(completions, contracts, strict=True))
+        if contract is not None
+    ]
 
 
 METRIC_NAMES = {

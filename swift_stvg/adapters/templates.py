@@ -12,7 +12,7 @@ from swift_stvg.adapters.patches import remember
 from swift_stvg.errors import TemplateMismatch
 from swift_stvg.frames import FrameLoader
 from swift_stvg.rows import VIDEO_KEY, VideoRequest
-from swift_stvg.settings import Settings
+from swift_stvg.settings import BACKBONES, Settings
 
 logger = get_logger()
 _Qwen2_5VL: Any = TEMPLATE_MAPPING["qwen2_5_vl"].template_cls
@@ -23,7 +23,7 @@ FRAMES = FrameLoader(Settings())
 class StvgQwen2_5VLTemplate(_Qwen2_5VL):  # type: ignore[misc]
     """Qwen2.5-VL: pixel coordinates, frames in pairs, the interval between them in the position encoding."""
 
-    coords = "pixel"
+    coords = BACKBONES["stvg_qwen2_5_vl"].coords
     in_use: ClassVar[StvgQwen2_5VLTemplate | None] = None
     """The template that was given a processor last: ms-swift makes it before it loads datasets."""
 

@@ -11,9 +11,8 @@ from swift_stvg.answers import Answer, BoxList
 from swift_stvg.bench.loops import five_rewards
 from swift_stvg.bench.measure import Result, Scale, medians
 from swift_stvg.errors import StvgError
-from swift_stvg.headroom import WEIGHTS
 from swift_stvg.records import Sample, VideoInfo
-from swift_stvg.rewards import REWARDS, Batch
+from swift_stvg.rewards import REWARDS, WEIGHTS, Batch
 from swift_stvg.rows import Contract, make_contract
 from swift_stvg.settings import Settings
 

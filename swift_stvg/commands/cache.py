@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from swift_stvg.commands.clips import Clip, add_workers, check_workers, clip_of, each_clip
 from swift_stvg.errors import DataError, VideoError
 from swift_stvg.framecache import FrameCache
-from swift_stvg.rows import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
-
-Clip = tuple[str, VideoRequest]
 
 
 def add_options(cache: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     cache.add_argument("datasets", nargs="+", metavar="NAME:SUBSET", help="under the STVG_* settings of the training")
     cache.add_argument("out", type=Path, help="a folder; give it to the training as STVG_FRAME_CACHE")
-    cache.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads (default: as cores)")
+    add_workers(cache)
     cache.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write what is not there yet; 1 if a video could not be read."""
-    if args.workers < 1:
-        raise DataError(f"--workers must be at least 1, got {args.workers}")
+    check_workers(args.workers)
     settings = Settings.from_env()
     try:
         args.out.mkdir(parents=True, exist_ok=True)
@@ -40,8 +35,7 @@ def run(args: argparse.Namespace) -> int:
         name, _, split = dataset.partition(":")
         rows, report = load_rows(name, split, settings)
         print(report.summary(), file=sys.stderr)
-        for row in rows:
-            clips[row["videos"][0], VideoRequest.from_json(row["chat_template_kwargs"][VIDEO_KEY])] = None
+        clips |= dict.fromkeys(map(clip_of, rows))
     results, written = write_all(list(clips), FrameCache(args.out), args.workers)
     counts = Counter(result.partition(":")[0] for result in results)
     print(
@@ -57,7 +51,6 @@ def run(args: argparse.Namespace) -> int:
 def write_all(clips: list[Clip], cache: FrameCache, workers: int) -> tuple[list[str], int]:
     """What came of each clip ("written", "there", or a reason with its detail), and the bytes written."""
     import torch
-    from tqdm import tqdm
 
     from swift_stvg.frames import decode
 
@@ -73,7 +66,5 @@ def write_all(clips: list[Clip], cache: FrameCache, workers: int) -> tuple[list[
         except VideoError as error:
             return str(error), 0
 
-    with ThreadPoolExecutor(workers) as pool:
-        results = pool.map(write, clips)
-        found = list(tqdm(results, total=len(clips), desc=f"frames in {cache.folder}", unit="clip"))
+    found = each_clip(clips, write, workers, f"frames in {cache.folder}")
     return [result for result, _ in found], sum(size for _, size in found)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from swift_stvg import __version__
-from swift_stvg.commands import deliver
+from swift_stvg.commands import add_delivery, add_weights, check_writable, deliver, read_weights
 from swift_stvg.errors import DataError
-from swift_stvg.headroom import MARGIN, Sampled, check_rewards, measure
+from swift_stvg.headroom import MARGIN, Sampled, measure
 from swift_stvg.jsonfile import write_whole
 from swift_stvg.rows import Contract
-from swift_stvg.tables import FORMATS, render_headroom
+from swift_stvg.tables import render_headroom
 
 CHUNK = 16
 """Rows that are answered between two steps of the progress bar."""
@@ -34,11 +32,9 @@ def add_options(headroom: argparse.ArgumentParser) -> None:
     add("--temperature", type=float, default=1.0, help="of the samples; take that of the training (default: 1)")
     add("--seed", type=int, default=0, help="of the choice of rows and of sampling (default: 0)")
     add("--answers", type=Path, metavar="FILE", help="keep the answers there; without --model, read them from there")
-    add("--reward_funcs", nargs="+", metavar="NAME", help="default: the paper's five")
-    add("--reward_weights", nargs="+", type=float, metavar="W", help="one for each of --reward_funcs")
+    add_weights(headroom)
     add("--margin", type=float, default=MARGIN, help=f"by how much a sample must beat the greedy answer ({MARGIN})")
-    add("--format", choices=FORMATS, default="table", help="default: table")
-    add("--out", type=Path, metavar="FILE", help="write the report there instead of printing it")
+    add_delivery(headroom)
     headroom.epilog = (
         "Other options go to ms-swift, as for `swift infer`: --adapters, --max_new_tokens, --infer_backend."
     )
@@ -47,12 +43,8 @@ def add_options(headroom: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Sample or read answers, and print or write the report."""
-    weights = _weights(args.reward_funcs, args.reward_weights)
-    for path in (args.answers, args.out):  # before hours of sampling
-        if path is not None and not path.absolute().parent.is_dir():
-            raise DataError(f"{path} cannot be written: there is no folder {path.absolute().parent}")
-        if path is not None and path.is_dir():
-            raise DataError(f"{path} cannot be written: it is a folder")
+    weights = read_weights(args)
+    check_writable(args.answers, args.out)  # before hours of sampling
     if args.model:
         if not args.dataset:
             raise DataError("--model needs --dataset, the rows to answer")
@@ -73,17 +65,6 @@ def run(args: argparse.Namespace) -> int:
     )
     deliver(render_headroom(report, args.format), args.out)
     return 0
-
-
-def _weights(names: Sequence[str] | None, weights: Sequence[float] | None) -> dict[str, float] | None:
-    if names is None and weights is None:
-        return None
-    if names is None or (weights is not None and len(names) != len(weights)):
-        raise DataError("--reward_weights needs one number for each of --reward_funcs")
-    if len(set(names)) < len(names) or not all(math.isfinite(weight) for weight in weights or ()):
-        raise DataError("each of --reward_funcs may be given once, and --reward_weights must be finite")
-    check_rewards(names)
-    return dict(zip(names, weights or [1.0] * len(names), strict=True))
 
 
 def _sample(args: argparse.Namespace) -> Sampled:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from swift_stvg import __version__
 from swift_stvg.answers import UNITS
-from swift_stvg.commands import deliver
+from swift_stvg.commands import add_delivery, deliver, names_of, read_dataset
 from swift_stvg.errors import DataError
+from swift_stvg.explain import explain
 from swift_stvg.jsonfile import no_garbage_collection, write_whole
 from swift_stvg.metrics import THRESHOLDS
 from swift_stvg.results import Answers, Tubes, read_predictions
 from swift_stvg.scoring import ALL_PROTOCOLS, FACETS, GroundTruth, score
 from swift_stvg.settings import Settings
-from swift_stvg.sources import LoadReport, load_samples
-from swift_stvg.tables import FORMATS, render, with_published
+from swift_stvg.tables import render, render_explanation, with_published
 
 
 def add_options(score: argparse.ArgumentParser) -> None:
@@ -35,14 +35,14 @@ def add_options(score: argparse.ArgumentParser) -> None:
         help="ground truth from annotation files below STVG_DATA_ROOT, without videos",
     )
     add("--oracle", metavar="NAME:SUBSET", help="score the ground truth itself, written as an answer")
-    add("--protocol", type=_names_of(ALL_PROTOCOLS), default=[], metavar="A,B", help="default: those that apply")
-    add("--by", type=_names_of(FACETS), default=["query"], metavar="A,B", help="break figures down (default: query)")
+    add("--protocol", type=names_of(ALL_PROTOCOLS), default=[], metavar="A,B", help="default: those that apply")
+    add("--by", type=names_of(FACETS), default=["query"], metavar="A,B", help="break figures down (default: query)")
     add("--thresholds", type=_shares, default=THRESHOLDS, metavar="R,S", help="of tIoU@R and vIoU@R (default: 0.3,0.5)")
     add("--partial", action="store_true", help="score what can be read of answers that would count 0, given a span")
     add("--no-interpolation", action="store_true", help="frames of a span without a box count 0")
     add("--compare-to", choices=["published"], help="print the tables of the paper beside ours")
-    add("--format", choices=FORMATS, default="table", help="default: table")
-    add("--out", type=Path, metavar="FILE", help="write the report there instead of printing it")
+    add_delivery(score)
+    add("--explain", metavar="ID", help="take the answer to one sample apart instead: its boxes, rewards and metrics")
     add("--failures", type=Path, metavar="FILE", help="write all that counts 0 or was set aside there, one JSON a line")
     score.set_defaults(run=run)
 
@@ -54,18 +54,18 @@ def run(args: argparse.Namespace) -> int:
     files = [os.path.realpath(path) for path in (*args.results, args.out, args.failures) if path is not None]
     if len(set(files)) < len(files):
         raise DataError("a file is given twice: the results, --out and --failures must be different files")
+    if args.explain is not None and (args.failures or args.compare_to):
+        raise DataError("--explain is about one answer: --failures and --compare-to do not go with it")
+    how = {"protocols": args.protocol, "thresholds": args.thresholds}
+    how |= {"partial": args.partial, "interpolate": not args.no_interpolation}
     by = args.by + ["query"] * bool(args.compare_to and "query" not in args.by)  # as published tables are
     with no_garbage_collection():  # nothing here is let go before the end
         systems, truth = _read(args, Settings.from_env())
-        report, scored = score(
-            systems,
-            truth,
-            protocols=args.protocol,
-            by=by,
-            thresholds=args.thresholds,
-            partial=args.partial,
-            interpolate=not args.no_interpolation,
-        )
+        if args.explain is not None:
+            explained = explain(systems, truth, args.explain, **how)
+            deliver(render_explanation({"swift_stvg": __version__, "answers": explained}, args.format), args.out)
+            return 0
+        report, scored = score(systems, truth, by=by, **how)
     if args.compare_to:
         report = with_published(report)
     if args.failures:
@@ -84,10 +84,7 @@ def _read(args: argparse.Namespace, settings: Settings) -> tuple[list[Answers | 
         if len(answers) < len(systems):
             raise DataError("tubes need a ground truth to be scored against: give --dataset NAME:SUBSET")
         return systems, GroundTruth.of_rows(answers)
-    dataset, _, split = name.partition(":")
-    loaded = LoadReport(name)
-    samples = load_samples(dataset, split, settings, loaded)
-    truth = GroundTruth.of_samples(name, samples, loaded)
+    samples, truth = read_dataset(name, settings)
     if args.oracle:
         units = (replace(settings, think=False, index_unit=unit) for unit in UNITS)
         systems = [Answers.oracle(samples, unit) for unit in units]
@@ -101,17 +98,6 @@ def _names(paths: list[Path]) -> list[str]:
     whole = [os.path.abspath(path) for path in paths]
     folder = os.path.commonpath([os.path.dirname(path) for path in whole])
     return [os.path.relpath(path, folder) for path in whole]
-
-
-def _names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
-    def read(text: str) -> list[str]:
-        names = [name for name in text.split(",") if name]
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; known are {', '.join(known)}")
-        return list(dict.fromkeys(names))
-
-    return read
 
 
 def _shares(text: str) -> list[float]:

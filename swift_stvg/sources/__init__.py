@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,17 @@ from swift_stvg.sources import hcstvg, jsonl, vidstg
 from swift_stvg.sources.report import LoadReport
 from swift_stvg.video import Probes
 
-__all__ = ["SOURCES", "LoadReport", "Source", "load_rows", "load_samples"]
+__all__ = [
+    "SOURCES",
+    "LoadReport",
+    "Source",
+    "is_part",
+    "load_rows",
+    "load_samples",
+    "make_rows",
+    "parse_dataset",
+    "probe_all",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,30 @@ SOURCES = {
 }
 
 
+def parse_dataset(text: str) -> tuple[str, list[str], int | None]:
+    """Dataset, splits and number of rows of what ms-swift's `--dataset` takes, `NAME:SPLIT/SPLIT#ROWS`.
+
+    Raises:
+        DataError: the dataset is unknown or the number is none.
+    """
+    name, _, rest = text.partition(":")
+    source = SOURCES.get(name)
+    rest, _, count = rest.rpartition("#") if "#" in rest else (rest, "", "")
+    if not source:
+        raise DataError(f"unknown dataset {name.partition('#')[0]!r}; the datasets are: {', '.join(SOURCES)}")
+    if count and not re.fullmatch("[0-9]{1,9}", count):
+        raise DataError(f"{text}: after # comes a number of rows, got {count!r}")
+    splits = [part.strip() for part in rest.split("/")] if source.splits else [rest]
+    if splits == ["all"]:
+        splits = [split for split in source.splits if not is_part(split)]
+    return name, splits, int(count) if count else None
+
+
+def is_part(split: str) -> bool:
+    """Whether a split is a part of another one, as vidstg:test_declarative is."""
+    return "_" in split
+
+
 def load_samples(dataset: str, split: str, settings: Settings, report: LoadReport) -> list[Sample]:
     """Samples of one split, without opening a video.
 
@@ -67,12 +102,30 @@ def load_rows(
         DataError: as `load_samples`, or no row is left.
     """
     report = LoadReport(f"{dataset}:{split}", strict)
-    samples = load_samples(dataset, split, settings, report)
-    probes = Probes(_kept_in(settings))
-    videos = _probe_all({sample.video for sample in samples}, report.name, probes)
+    rows = make_rows(load_samples(dataset, split, settings, report), settings, report)
+    if not rows:
+        raise DataError(f"no usable row. {report.summary()}")
+    return rows, report
+
+
+def make_rows(
+    samples: Sequence[Sample], settings: Settings, report: LoadReport, *, nominal: bool = False
+) -> list[dict[str, Any]]:
+    """ms-swift rows of those samples that can be used; the report counts the others.
+
+    Args:
+        samples: the annotations.
+        settings: under which rows are made.
+        report: what was dropped and noted so far.
+        nominal: whether the annotations are believed, so that no video need be there.
+
+    Raises:
+        DataError: in strict mode, the first bad row.
+    """
+    videos = {} if nominal else probe_all({sample.video for sample in samples}, report.name, settings)
     rows = []
     for sample in samples:
-        video = videos[sample.video]
+        video = VideoInfo.nominal(sample) if nominal else videos[sample.video]
         try:
             if isinstance(video, VideoError):
                 raise VideoError(video.reason, f"{video.detail}, row {sample.id}")
@@ -83,9 +136,7 @@ def load_rows(
         except (RowError, VideoError) as error:
             report.drop(error)
     report.kept = len(rows)
-    if not rows:
-        raise DataError(f"no usable row. {report.summary()}")
-    return rows, report
+    return rows
 
 
 def _kept_in(settings: Settings) -> Path | None:
@@ -95,8 +146,11 @@ def _kept_in(settings: Settings) -> Path | None:
         return None
 
 
-def _probe_all(paths: set[Path], name: str, probes: Probes) -> dict[Path, VideoInfo | VideoError]:
+def probe_all(paths: set[Path], name: str, settings: Settings) -> dict[Path, VideoInfo | VideoError]:
+    """What each video is, or why it cannot be read; a progress bar called `name` if there are many."""
     from tqdm import tqdm
+
+    probes = Probes(_kept_in(settings))
 
     def try_probe(path: Path) -> VideoInfo | VideoError:
         try:

@@ -1,0 +1,234 @@
+"""`swift-stvg show`: a page that shows what a model did, or what a dataset holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swift_stvg import __version__
+from swift_stvg.commands import names_of, read_dataset
+from swift_stvg.errors import DataError, VideoError
+from swift_stvg.jsonfile import write_whole
+from swift_stvg.results import Answers
+from swift_stvg.scoring import ALL_PROTOCOLS, GroundTruth, score
+from swift_stvg.settings import Settings
+from swift_stvg.show import cards as samples_on
+from swift_stvg.show.cards import Card, column
+from swift_stvg.show.charts import Chart, of_dataset, of_results, of_training
+from swift_stvg.show.media import FOLDER, PAGE_FORMATS, Job, remove_others, render_all
+from swift_stvg.show.page import INDEX, page
+from swift_stvg.show.training import read_curves
+from swift_stvg.sources import probe_all
+from swift_stvg.tables import preamble, score_table
+
+MARK = "show.json"
+"""File that says that a folder is ours to replace."""
+OF_EACH = 12
+KINDS = 4
+"""Of a dataset as many clips are drawn as of the best, worst, most improved and most damaged answers together."""
+EXTRAS = {"gif": ".gif", "sheet": ".png"}
+
+
+def add_options(show: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    add = show.add_argument
+    add("result", type=Path, nargs="?", help=".jsonl of `swift infer`; without it, --dataset itself is shown")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the page, new or of an earlier one")
+    add("--dataset", metavar="NAME:SUBSET", help="ground truth from annotation files below STVG_DATA_ROOT")
+    add("--protocol", type=names_of(ALL_PROTOCOLS), default=[], metavar="A,B", help="the first one is the gallery's")
+    add("--logging", type=Path, metavar="FILE", help="logging.jsonl of ms-swift, for training curves")
+    add(
+        "--overlays",
+        type=_count,
+        default=OF_EACH,
+        metavar="N|all",
+        help=f"clips drawn of the best, the worst, the most improved, the most damaged and those that count 0, each "
+        f"(default: {OF_EACH}); of a dataset {KINDS} times as many",
+    )
+    add("--also", nargs="+", choices=sorted(EXTRAS), default=[], help="draw GIFs and contact sheets too")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: as cores)")
+    show.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the page."""
+    if args.result is None and not args.dataset:
+        raise DataError("give a result file of `swift infer`, or --dataset NAME:SUBSET, or both")
+    if args.workers < 1:
+        raise DataError(f"--workers must be at least 1, got {args.workers}")
+    if args.result is None and args.protocol:
+        raise DataError("--protocol needs a result file")
+    settings = Settings.from_env()
+    curves = read_curves(args.logging) if args.logging else None
+    _check(args.out)
+    if args.result is None:
+        cards, chosen, data, charts = _of_dataset(args.dataset, args.overlays, settings)
+    else:
+        cards, chosen, data, charts = _of_answers(args, settings)
+    charts += of_training(curves) if curves else []
+    data["training_notes"] = curves.notes if curves else []
+    media = _claim(args.out)
+    extras = [EXTRAS[name] for name in args.also]
+    names, problems = _draw(cards, chosen, media, [*PAGE_FORMATS, *extras], args.workers)
+    data |= {
+        "cards": [card.data for card in cards],
+        "also": extras,
+        "footer": f"Made by swift-stvg show {__version__}.",
+    }
+    write_whole(args.out / INDEX, page(data, charts))
+    remove_others(media, names)
+    print(f"{args.out / INDEX}: {len(cards)} samples, {len(chosen) - sum(problems.values())} of them drawn")
+    for problem, count in problems.most_common():
+        print(f"  not drawn: {count} x {problem}", file=sys.stderr)
+    return 0
+
+
+Made = tuple[list[Card], list[int], dict[str, Any], list[Chart]]
+
+
+def _of_answers(args: argparse.Namespace, settings: Settings) -> Made:
+    if args.result.suffix != ".jsonl":
+        raise DataError(f"{args.result} must be a .jsonl file of `swift infer`: show draws answers to rows")
+    answers = Answers.read(args.result)
+    truth = read_dataset(args.dataset, settings)[1] if args.dataset else GroundTruth.of_rows([answers])
+    report, (scored,) = score([answers], truth, protocols=args.protocol, by=["query", "area", "length"])
+    first = report["tables"][0]
+    cards = samples_on.cards_of_answers(scored, truth, first["protocol"])
+    chosen = samples_on.chosen_of_answers(cards, len(cards) if args.overlays is None else args.overlays)
+    think = column(cards, "think")
+    charts = of_results(
+        column(cards, "tIoU"),
+        column(cards, "vIoU"),
+        None if np.isnan(think).all() else think,
+        samples_on.improvement_by_area(first),
+    )
+    metrics = first["rows"][0]["metrics"]
+    tiles = [
+        [*_percent(metrics[name]), name] for name in metrics if name in ("m_tIoU", "m_vIoU", "vIoU@0.3", "vIoU@0.5")
+    ]
+    gain = [row["metrics"]["m_vIoU"] for row in first["rows"] if row["part"] == "pred - think" and "group" not in row]
+    tiles += [[*_percent(gain[0], "+"), "m_vIoU: final less think boxes"]] if gain else []
+    counts = scored.counts
+    tiles += [[f"{counts['scored']} / {counts['samples']}", "", "answers that count; the others score 0"]]
+    data = {
+        "kind": "answers",
+        "title": answers.name,
+        "subtitle": f"{report['ground_truth']['samples']} samples of {report['ground_truth']['videos']} videos, "
+        f"{', '.join(report['ground_truth']['splits'])}. Percent with 95% intervals; these figures, the charts and the "
+        f"gallery follow the protocol {first['protocol']}.",
+        "tiles": tiles,
+        "tables": [dict(zip(("title", "header", "rows"), score_table(t), strict=True)) for t in report["tables"]],
+        "preamble": [line.strip() for line in preamble(report)],
+        "failures": [
+            {"reason": reason, "count": f["count"], "zero": f["counts_zero"], "example": f["example"]}
+            for reason, f in scored.reasons.items()
+        ],
+    }
+    return cards, chosen, data, list(charts)
+
+
+def _of_dataset(name: str, count: int | None, settings: Settings) -> Made:
+    samples, truth = read_dataset(name, settings)
+    cards = samples_on.cards_of_dataset(samples)
+    count = len(cards) if count is None else min(KINDS * count, len(cards))
+    chosen = np.unique(np.linspace(0, len(cards) - 1, count).round().astype(int)).tolist() if count else []
+    videos = probe_all({samples[i].video for i in chosen}, name, settings)
+    for i in chosen:
+        samples_on.prepare(cards[i], samples[i], videos[samples[i].video], settings)
+    lengths, clips, areas = (column(cards, field) for field in ("length", "duration", "area"))
+    begins = np.array([card.data["truth"][0] for card in cards]) / np.maximum(clips, 1e-9)
+    charts = of_dataset(lengths, clips, begins, areas, Counter(truth.category).most_common())
+    videos_shown = len(set(truth.videos))
+    tiles = [
+        [f"{len(cards):,}", "", "sentences with a tube"],
+        [f"{videos_shown:,}", "", "videos"],
+        [f"{np.median(lengths):.1f} s", "", "median event"],
+        [f"{np.median(clips):.1f} s", "", "median clip"],
+        [f"{100 * np.median(areas):.1f} %", "", "of the frame: the median box"],
+        *[[f"{n:,}", "", f"{query} sentences"] for query, n in Counter(truth.query).most_common()],
+    ]
+    rows = [[query, *_of_kind(truth.query, query, lengths, areas)] for query in dict.fromkeys(truth.query)]
+    if len(set(truth.category)) > 1:
+        kinds = Counter(truth.category).most_common(40)
+        rows += [[f"  {kind}", *_of_kind(truth.category, kind, lengths, areas)] for kind, _ in kinds]
+    header = ["annotated", "sentences", "median event, s", "median box, % of the frame"]
+    data = {
+        "kind": "dataset",
+        "title": name,
+        "subtitle": f"{len(cards)} annotations of {videos_shown} videos; drawn is the truth on the frames that a model "
+        "sees under these settings.",
+        "tiles": tiles,
+        "tables": [{"title": f"{name}: what is annotated", "header": header, "rows": rows}],
+        "preamble": [f"{setting} {value}" for setting, value in settings.to_texts().items()],
+        "failures": [
+            {"reason": reason, "count": n, "zero": False, "example": example}
+            for reason, (n, example) in [*truth.excluded.items(), *truth.notes.items()]
+        ],
+    }
+    return cards, chosen, data, list(charts)
+
+
+def _of_kind(labels: Sequence[str], wanted: str, lengths: Any, areas: Any) -> list[str]:
+    members = np.array([label == wanted for label in labels])
+    return [str(members.sum()), f"{np.median(lengths[members]):.1f}", f"{100 * np.median(areas[members]):.1f}"]
+
+
+def _draw(
+    cards: Sequence[Card], chosen: Sequence[int], media: Path, formats: Sequence[str], workers: int
+) -> tuple[set[str], Counter[str]]:
+    """Draw the chosen cards and say on each what came of it; the names of the drawings, and why others have none."""
+    jobs: dict[int, Job] = {i: job for i in chosen if (job := cards[i].job) is not None}
+    found = dict(zip(jobs, render_all(list(jobs.values()), media, formats, workers), strict=True))
+    problems: Counter[str] = Counter()
+    for i, card in enumerate(cards):
+        result = found.get(i)
+        if isinstance(result, str):
+            card.data["media"] = f"{FOLDER}/{result}"
+            continue
+        card.data["why"] = str(result or card.problem or "not drawn: give --overlays all, or more")
+        if i in chosen:
+            problems[result.reason if isinstance(result, VideoError) else card.data["why"].partition(":")[0]] += 1
+    return {name for name in found.values() if isinstance(name, str)}, problems
+
+
+def _check(out: Path) -> None:
+    """Refuse a folder that holds something else than an earlier page."""
+    if (out / MARK).is_file() or not out.exists():
+        return
+    if not out.is_dir() or any(out.iterdir()):
+        raise DataError(f"{out} holds something that is not a page of swift-stvg show: choose another folder")
+
+
+def _claim(out: Path) -> Path:
+    """Make and mark the folder; the folder for its drawings."""
+    media = out / FOLDER
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(out / MARK, json.dumps({"swift_stvg": __version__, "what": "a page of swift-stvg show"}) + "\n")
+        media.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{out} cannot be used as a folder: {error.strerror}") from None
+    return media
+
+
+def _percent(values: Sequence[float | None], sign: str = "") -> tuple[str, str]:
+    """A figure and its interval, which one video has none of."""
+    mean, low, high = ("" if value is None else f"{100 * value + 0.0:{sign}.1f}" for value in values)
+    return mean, f"[{low}, {high}]" if low else ""
+
+
+def _count(text: str) -> int | None:
+    """A number of clips; None for all."""
+    if text == "all":
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of clips, or all")
+    return int(text)

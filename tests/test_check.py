@@ -1,0 +1,311 @@
+"""`swift-stvg check` on clips that are whole, damaged or missing, and on settings that fit or do not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from swift_stvg.checking import bounds_of_tokens, distribution, too_long
+from swift_stvg.cli import main
+from swift_stvg.errors import DataError
+from swift_stvg.rows import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.settings import Settings
+from swift_stvg.sources import load_rows, parse_dataset
+from swift_stvg.synth import SynthConfig, generate
+from tests.helpers import contract
+from tests.running import SIZES
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with six and three clips of three seconds."""
+    root = tmp_path_factory.mktemp("check")
+    generate(root / "stvg_synthetic", {"train": 6, "val": 3}, SynthConfig(duration_s=3.0, sentences_per_clip=1))
+    return root
+
+
+@pytest.fixture
+def data(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a copy of them, as the data root."""
+    shutil.copytree(whole, tmp_path / "data")
+    monkeypatch.setenv("STVG_DATA_ROOT", str(tmp_path / "data"))
+    monkeypatch.setenv("STVG_CACHE_DIR", "off")
+    return tmp_path / "data/stvg_synthetic"
+
+
+def checked(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any]]:
+    status = main(["check", *words, "--format", "json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def videos(data: Path, split: str = "train") -> list[Path]:
+    return [data / json.loads(line)["video"] for line in (data / f"{split}.jsonl").read_text().splitlines()]
+
+
+def test_a_sound_dataset_may_go_on(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, report = checked(capsys, "stvg_synthetic:train/val", "--videos", "--template", "stvg_qwen2_5_vl")
+    assert (status, report["go_on"], report["errors"], report["warnings"]) == (0, True, [], [])
+    assert (report["rows"], report["videos"], report["decoded"]) == (9, 9, {"clips": 9, "failed": []})
+    assert [part["name"] for part in report["parts"]] == ["stvg_synthetic:train", "stvg_synthetic:val"]
+    assert report["figures"]["clip, s"] == [3.0] * 6
+    assert report["figures"]["clip, sampled frames"] == [6.0] * 6
+    assert sum(report["frame_sizes"].values()) == 9
+    rows = (
+        load_rows("stvg_synthetic", "train", Settings.from_env())[0]
+        + load_rows("stvg_synthetic", "val", Settings.from_env())[0]
+    )
+    contracts = [Contract.from_json(row["stvg"]) for row in rows]
+    lengths = [c.span[1] - c.span[0] + 1 for c in contracts]
+    assert report["figures"]["event, indices"][3] == pytest.approx(np.mean(lengths))
+    assert report["facts"]["events of one index"] == lengths.count(1)
+    assert report["rewards"]["lines"]["exact answer"] == {
+        "rows": 9,
+        "earns": {
+            name: [value] * 3
+            for name, value in zip(
+                ("stvg_format", "stvg_consistency", "stvg_temporal", "stvg_spatial", "stvg_think", "total"),
+                (1.0, 1.0, 1.0, 2.0, 0.0, 5.0),
+                strict=True,
+            )
+        },
+    }
+    assert main(["score", "--oracle", "stvg_synthetic:train", "--format", "json"]) == 0
+    oracle = json.loads(capsys.readouterr().out)["tables"][0]["rows"][0]["metrics"]["m_tIoU"]
+    ceiling = report["ceiling"]["stvg_synthetic:train"]
+    (reached,) = (table["rows"][0]["metrics"]["m_tIoU"] for table in ceiling if table["protocol"] == "tubedetr")
+    assert reached == oracle
+
+
+def test_every_unreadable_clip_is_listed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in videos(data)[:2]:
+        content = bytearray(path.read_bytes())
+        begin = content.index(b"mdat") + len(content) // 3
+        content[begin : begin + len(content) // 2] = bytes(len(content) // 2)
+        path.write_bytes(content)
+    status, report = checked(capsys, "stvg_synthetic:train", "--videos")
+    assert status == 1
+    failed = report["decoded"]["failed"]
+    dropped = report["parts"][0]["dropped"]
+    assert len(failed) + sum(found["count"] for found in dropped.values()) == 2, "at the first frame, or further in"
+    assert {f["video"] for f in failed} <= set(map(str, videos(data)[:2]))
+    if failed:
+        assert any(f"{len(failed)} of " in error for error in report["errors"])
+
+
+def test_damage_beyond_the_first_frame_is_found_by_decoding_only(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = videos(data)[0]
+    content = path.read_bytes()
+    middle = content.index(b"mdat") + 4 + 3 * (len(content) - content.index(b"mdat")) // 5
+    path.write_bytes(content[:middle] + bytes(len(content) - middle))
+    status, report = checked(capsys, "stvg_synthetic:train")
+    seen = report["parts"][0]["dropped"]
+    assert (status == 0) == (not seen)
+    status, report = checked(capsys, "stvg_synthetic:train", "--videos")
+    assert status == 1, "one of the two ways tells"
+
+
+def test_missing_videos(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = videos(data)
+    paths[0].unlink()
+    status, report = checked(capsys, "stvg_synthetic:train")
+    assert (status, report["rows"]) == (1, 5)
+    assert report["errors"] == ["stvg_synthetic:train: 1 of 6 annotations are dropped"]
+    assert report["parts"][0]["dropped"]["video missing"]["count"] == 1
+    status, report = checked(capsys, "stvg_synthetic:train", "--max_dropped", "0.2")
+    assert (status, report["errors"]) == (0, [])
+    assert report["warnings"] == ["stvg_synthetic:train: 1 of 6 annotations are dropped"]
+    for path in paths[1:]:
+        path.unlink()
+    status, report = checked(capsys, "stvg_synthetic:train")
+    assert (status, report["rows"]) == (1, 6), "the annotations are looked at all the same"
+    assert report["errors"] == ["stvg_synthetic:train: no video is there"]
+    assert any(what.startswith("videos of stvg_synthetic:train") for what in report["not_checked"])
+    status, report = checked(capsys, "stvg_synthetic:train", "--annotations_only")
+    assert (status, report["rows"], report["errors"]) == (0, 6, [])
+    assert any(what.startswith("videos; ") for what in report["not_checked"])
+
+
+def test_no_usable_row_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"stvg_schema": 1}\n')
+    status, report = checked(capsys, f"stvg_jsonl:{tmp_path / 'bad.jsonl'}")
+    assert (status, report["rows"], report["rewards"]) == (1, 0, None)
+    assert report["errors"] == [f"stvg_jsonl:{tmp_path / 'bad.jsonl'}: 1 of 1 annotations are dropped"]
+
+
+def test_a_number_of_rows_is_drawn(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, report = checked(capsys, "stvg_synthetic:train/val#4", "stvg_synthetic:val")
+    assert status == 0
+    assert report["rows"] == 4 + 3
+    assert sum(part["drawn"] for part in report["parts"][:2]) == 4
+    assert [part["kept"] for part in report["parts"]] == [6, 3, 3]
+
+
+def test_settings_that_do_not_fit_the_template(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STVG_COORDS", "norm1000")
+    monkeypatch.setenv("STVG_SIDE_MULTIPLE", "32")
+    status, report = checked(capsys, "stvg_synthetic:val", "--template", "stvg_qwen2_5_vl")
+    assert status == 1
+    assert report["errors"] == [
+        "STVG_COORDS is norm1000, but stvg_qwen2_5_vl is for pixel",
+        "STVG_SIDE_MULTIPLE is 32, but stvg_qwen2_5_vl is for models that take multiples of 28",
+    ]
+
+
+def test_settings_that_can_be_hacked(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--reward_funcs", "stvg_format", "stvg_think", "--reward_weights", "1", "1"]
+    status, report = checked(capsys, "stvg_synthetic:val", *words)
+    assert status == 1
+    assert any("'think boxes far off, final ones right' earns as much as" in error for error in report["errors"])
+    monkeypatch.setenv("STVG_SPATIAL_FLOOR", "1")
+    status, report = checked(capsys, "stvg_synthetic:val")
+    assert status == 1
+    assert any("'boxes far off, think alike' earns as much as the exact" in error for error in report["errors"])
+
+
+def test_the_report_can_be_read(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "stvg_synthetic:val", "--annotations_only"]) == 0
+    text = capsys.readouterr().out
+    for line in ("Check of 3 rows of 3 videos", "What the rows hold", "y before x", "not checked: token lengths"):
+        assert line in text
+    assert text.endswith("Nothing stands in the way of training.\n")
+    words = ["--max_completion_length", "20", "--format", "markdown", "--out", str(tmp_path / "report.md")]
+    assert main(["check", "stvg_synthetic:val", *words]) == 1
+    text = (tmp_path / "report.md").read_text()
+    assert "- error: 3 of 3 exact answers are longer than --max\\_completion\\_length 20" in text.replace(
+        "--max_completion_length", "--max\\_completion\\_length"
+    )
+    assert text.endswith("- Do not train before the errors are gone.\n")
+
+
+LENGTHS = """
+import json, sys
+from pathlib import Path
+from swift import get_processor, get_template
+import swift_stvg.adapters
+from swift_stvg.cli import main
+from swift_stvg.settings import Settings
+from swift_stvg.sources import load_rows
+
+model, out = sys.argv[1:]
+template = get_template(get_processor(model, model_type="qwen2_5_vl"), template_type="stvg_qwen2_5_vl")
+template.set_mode("train")
+real = []
+for row in load_rows("stvg_synthetic", "val", Settings.from_env())[0]:
+    whole = template.encode(dict(row))
+    asked = template.encode(dict(row) | {"messages": row["messages"][:-1]})
+    real.append([len(whole["input_ids"]), len(asked["input_ids"])])
+    Path(row["videos"][0]).unlink()
+words = ["check", "stvg_synthetic:val", "--annotations_only", "--model", model, "--model_type", "qwen2_5_vl"]
+words += ["--template", "stvg_qwen2_5_vl", "--format", "json", "--out", out]
+runs = []
+for completion, prompt in ((4, max(asked for _, asked in real) - 1), (512, 4096)):
+    status = main([*words, "--max_completion_length", str(completion), "--max_length", str(prompt)])
+    runs.append([status, json.loads(Path(out).read_text())])
+print(json.dumps([real, runs]))
+"""
+
+
+@pytest.mark.swift
+def test_token_lengths_are_those_of_the_template(data: Path, workspace: Path, tmp_path: Path) -> None:
+    """Without decoding a video they are what real frames of it give."""
+    env = {n: v for n, v in os.environ.items() if not n.startswith("STVG_")} | SIZES
+    env |= {"STVG_DATA_ROOT": str(data.parent)}
+    words = [sys.executable, "-c", LENGTHS, str(workspace / "tiny"), str(tmp_path / "report.json")]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    real, ((status, report), (fine, other)) = json.loads(done.stdout.splitlines()[-1])
+    whole, asked = np.array(real).T
+    assert (status, fine, other["errors"]) == (1, 0, [])
+    assert report["figures"]["prompt, tokens"] == pytest.approx(distribution(asked))
+    # the template ends the answer with the token that ends a turn and a line break, the model with the former
+    assert report["figures"]["exact answer, tokens"] == pytest.approx(distribution(whole - asked - 1))
+    assert report["figures"]["prompt, tokens of pixels"][0] > 0
+    assert any("3 of 3 exact answers are longer" in error for error in report["errors"])
+    assert any("prompts are longer than --max_length" in error for error in report["errors"])
+
+
+def test_limits_on_tokens() -> None:
+    rows = [contract(row_id="a"), contract(row_id="b")]
+    prompt, answer = np.array([100, 200]), np.array([50, 40])
+    assert too_long(rows, prompt, answer, None, None) == []
+    assert too_long(rows, prompt, answer, 240, None) == []
+    assert too_long(rows, prompt, answer, 239, None) == [
+        "1 of 2 prompts with their answers are longer than --max_length 239, up to 240 tokens, row b"
+    ]
+    assert too_long(rows, prompt, answer, 199, 50) == [
+        "1 of 2 prompts are longer than --max_length 199, up to 200 tokens, row b"
+    ]
+    assert too_long(rows, prompt, answer, None, 49) == [
+        "1 of 2 exact answers are longer than --max_completion_length 49, up to 50 tokens, row a"
+    ]
+    text = rows[0].format.render(rows[0].answer)
+    digits = sum(map(str.isdigit, text))
+    known, errors = bounds_of_tokens(rows, digits - 1)
+    assert f"need {digits} to {len(text)} for" in known
+    assert len(errors) == 1
+    assert bounds_of_tokens(rows, digits)[1] == []
+
+
+DATASETS = [
+    ("hcstvg_v2:train", ("hcstvg_v2", ["train"], None)),
+    ("vidstg:train/val#5000", ("vidstg", ["train", "val"], 5000)),
+    ("vidstg:all", ("vidstg", ["train", "val", "test"], None)),
+    ("stvg_jsonl:/my/own file.jsonl#7", ("stvg_jsonl", ["/my/own file.jsonl"], 7)),
+    ("stvg_synthetic:x", ("stvg_synthetic", ["x"], None)),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), DATASETS)
+def test_datasets_are_written_as_for_ms_swift(text: str, expected: tuple[str, list[str], int | None]) -> None:
+    assert parse_dataset(text) == expected
+
+
+@pytest.mark.parametrize(("text", "message"), [("hcstvg:train", "unknown dataset"), ("vidstg:val#many", "got 'many'")])
+def test_datasets_that_are_none(text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        parse_dataset(text)
+
+
+WRONG = [
+    (["vidstg:tset"], "has no subset 'tset'"),
+    (["stvg_synthetic:val", "--rows", "0"], "--rows must be at least 1"),
+    (["stvg_synthetic:val", "--max_length", "9"], "which needs --model"),
+    (["stvg_synthetic:val", "--videos", "--annotations_only"], "give one of them"),
+    (["stvg_synthetic:val", "--workers", "0"], "--workers must be at least 1"),
+    (["stvg_synthetic:val", "--reward_funcs", "stvg_form"], "no reward stvg_form"),
+    (["stvg_synthetic:val", "--out", "no/such/folder/r.txt"], "there is no folder"),
+    (["stvg_synthetic:val", "--template", "qwen2_5_vl"], "unknown template 'qwen2_5_vl'; the templates are"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG)
+def test_wrong_use_is_one_clear_error(
+    data: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(["check", *words]) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if "swift-stvg: error" in line]
+    assert len(errors) == 1
+    assert message in errors[0]
+
+
+def test_a_clip_asks_for_what_the_template_would() -> None:
+    made = contract()
+    request = VideoRequest.of(made)
+    from swift_stvg.commands.clips import clip_of
+
+    row = {"videos": ["a.mp4"], "chat_template_kwargs": {VIDEO_KEY: request.to_json()}}
+    assert clip_of(row) == ("a.mp4", request)

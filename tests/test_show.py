@@ -1,0 +1,314 @@
+"""`swift-stvg show`: what the page holds, what is drawn, used again, replaced and refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from swift_stvg.answers import Answer, BoxList
+from swift_stvg.cli import main
+from swift_stvg.errors import DataError
+from swift_stvg.rows import Contract
+from swift_stvg.settings import Settings
+from swift_stvg.show.page import safe_json
+from swift_stvg.show.training import read_curves
+from swift_stvg.sources import load_rows
+from swift_stvg.synth import SynthConfig, generate
+
+CLIPS = 8
+
+
+def moved(row: Contract, think: float, pred: float, late: int = 0) -> str:
+    """The exact answer, begun `late` indices late, with boxes shifted by so many of their widths."""
+
+    def shifted(by: float) -> BoxList:
+        xyxy = row.answer.pred.boxes_xyxy[late:] if row.answer.pred else np.empty((0, 4))
+        by_x = np.rint(by * (xyxy[:, 2] - xyxy[:, 0]))
+        return BoxList(np.arange(row.span[0] + late, row.span[1] + 1), xyxy + np.outer(by_x, [1.0, 0.0, 1.0, 0.0]))
+
+    span = (row.span[0] + late, row.span[1])
+    return row.format.render(Answer(span, shifted(think) if row.format.think else None, shifted(pred)))
+
+
+ANSWERS: list[Callable[[Contract], str]] = [
+    lambda row: moved(row, 0.3, 0.0),  # best, and most improved
+    lambda row: moved(row, 0.0, 0.4),  # most damaged
+    lambda row: moved(row, 0.2, 0.1),
+    lambda row: moved(row, 0.5, 0.5),  # worst that counts
+    lambda row: moved(row, 0.1, 0.1),
+    lambda row: "I do not know.",
+    lambda row: moved(row, 0.1, 0.0)[:-20],
+    lambda row: moved(row, 0.4, 0.3),
+]
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with synthetic clips."""
+    root = tmp_path_factory.mktemp("shapes")
+    generate(root / "stvg_synthetic", {"test": CLIPS}, SynthConfig(duration_s=4.0), workers=1)
+    return root
+
+
+def rows_of(root: Path, **settings: Any) -> list[dict[str, Any]]:
+    return load_rows("stvg_synthetic", "test", Settings(data_root=str(root), cache_dir=None, **settings))[0]
+
+
+def write_result(
+    path: Path, rows: list[dict[str, Any]], answers: list[Callable[[Contract], str]] | None = None
+) -> Path:
+    """A result file of `swift infer`."""
+    lines = []
+    for row, write in zip(rows, answers or ANSWERS, strict=True):
+        text = write(Contract.from_json(row["stvg"]))
+        messages = [*row["messages"][:-1], {"role": "assistant", "content": text}]
+        lines.append(json.dumps(row | {"response": text, "messages": messages}) + "\n")
+    path.write_text("".join(lines))
+    return path
+
+
+@pytest.fixture
+def result(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("STVG_DATA_ROOT", str(shapes))
+    monkeypatch.setenv("STVG_CACHE_DIR", "off")
+    monkeypatch.chdir(tmp_path)
+    return write_result(tmp_path / "result.jsonl", rows_of(shapes))
+
+
+def show(*words: object) -> int:
+    return main(["show", *map(str, words), "--workers", "1"])
+
+
+def data_of(folder: Path) -> dict[str, Any]:
+    text = (folder / "index.html").read_text()
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert found
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_figures_are_the_scorers(result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert show(result, "--out", "page") == 0
+    assert f"{CLIPS} samples, {CLIPS} of them drawn" in capsys.readouterr().out
+    assert main(["score", str(result), "--format", "json"]) == 0
+    metrics = json.loads(capsys.readouterr().out)["tables"][0]["rows"][0]["metrics"]
+    data = data_of(tmp_path / "page")
+    for name, column in (("m_tIoU", "tIoU"), ("m_vIoU", "vIoU")):
+        assert np.mean([card[column] for card in data["cards"]]) == pytest.approx(metrics[name][0], abs=1e-4)
+        assert [f"{100 * metrics[name][0]:.1f}", name] in [[tile[0], tile[2]] for tile in data["tiles"]]
+    gains = [None if c["think"] is None else np.sign(round(c["vIoU"] - c["think"], 3)) for c in data["cards"]]
+    assert gains == [1, -1, 1, 0, 0, None, None, 1]
+    assert [card["status"] for card in data["cards"]] == ["scored"] * 5 + ["unparsable", "inconsistent", "scored"]
+    assert {f["reason"]: f["count"] for f in data["failures"]} == {"unparsable": 1, "inconsistent": 1}
+    assert all(card["sentence"].endswith((".", "?")) for card in data["cards"])
+    assert len(data["charts"]) == 4
+
+
+def test_what_is_drawn_by_default_and_used_again(result: Path, tmp_path: Path) -> None:
+    assert show(result, "--out", "page", "--overlays", "1") == 0
+    drawn = {i for i, card in enumerate(data_of(tmp_path / "page")["cards"]) if "media" in card}
+    assert {0, 1, 3} < drawn, "the best and most improved, the most damaged, the worst"
+    assert drawn & {5, 6}, "one that counts 0"
+    assert len(drawn) == 4
+    media = tmp_path / "page/media"
+    before = {path: path.stat().st_mtime_ns for path in media.iterdir()}
+    assert len(before) == 8, "a film and a still of each"
+    assert show(result, "--out", "page", "--overlays", "all") == 0
+    after = {path: path.stat().st_mtime_ns for path in media.iterdir()}
+    assert before.items() <= after.items()
+    assert len(after) == 2 * CLIPS
+    answers = [lambda row: moved(row, 0.3, 0.05), *ANSWERS[1:]]
+    write_result(result, rows_of(Settings.from_env().root), answers)
+    assert show(result, "--out", "page", "--overlays", "all") == 0
+    names = {path.name for path in media.iterdir()}
+    assert len(names) == 2 * CLIPS, "what is not shown any more is deleted"
+    assert len(names - {path.name for path in after}) == 2
+
+
+def test_the_same_input_gives_the_same_bytes(result: Path, tmp_path: Path) -> None:
+    assert main(["show", str(result), "--out", "one", "--workers", "2", "--also", "sheet", "gif"]) == 0
+    assert show(result, "--out", "two", "--also", "sheet", "gif") == 0
+    one, two = content(tmp_path / "one"), content(tmp_path / "two")
+    assert one == two
+    assert {Path(name).suffix for name in one} == {".html", ".json", ".jpg", ".mp4", ".png", ".gif"}
+
+
+def test_missing_videos_are_said_and_counted(
+    result: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    lines = [json.loads(line) for line in result.read_text().splitlines()]
+    for i, line in enumerate(lines):
+        line["videos"] = [str(tmp_path / ("broken.mp4" if i == 0 else "gone.mp4"))]
+    result.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert show(result, "--out", "page") == 0
+    printed = capsys.readouterr()
+    assert f"{CLIPS} samples, 0 of them drawn" in printed.out
+    assert f"not drawn: {CLIPS - 1} x video missing" in printed.err
+    assert "not drawn: 1 x video unreadable" in printed.err
+    whys = [card["why"] for card in data_of(tmp_path / "page")["cards"]]
+    assert whys[0].startswith("video unreadable")
+    assert all(why.startswith("video missing: no file") for why in whys[1:])
+    assert show(result, "--out", "page", "--dataset", "stvg_synthetic:test") == 0, "whose videos are there"
+    assert sum("media" in card for card in data_of(tmp_path / "page")["cards"]) == CLIPS - 1
+
+
+def test_a_ground_truth_with_more_than_was_answered(result: Path, tmp_path: Path) -> None:
+    lines = result.read_text().splitlines(keepends=True)
+    result.write_text("".join(lines[:3]) + "{cut off")
+    words = ["--dataset", "stvg_synthetic:test", "--protocol", "hcstvg_official,native"]
+    assert show(result, "--out", "page", *words) == 0
+    data = data_of(tmp_path / "page")
+    assert [card["status"] for card in data["cards"]] == ["scored"] * 3 + ["missing"] * (CLIPS - 3)
+    assert data["cards"][-1]["why"] == "there is no answer to draw"
+    assert data["cards"][-1]["sentence"]
+    assert [table["title"].partition(":")[0] for table in data["tables"]] == ["hcstvg_official", "native"]
+    assert "hcstvg_official" in data["subtitle"]
+    assert {f["reason"]: f["zero"] for f in data["failures"]} == {"missing": True, "unreadable line": False}
+
+
+def test_nothing_could_be_parsed(result: Path, shapes: Path, tmp_path: Path) -> None:
+    write_result(result, rows_of(shapes), [lambda row: ""] * CLIPS)
+    assert show(result, "--out", "page", "--overlays", "2") == 0
+    data = data_of(tmp_path / "page")
+    assert [card["vIoU"] for card in data["cards"]] == [0.0] * CLIPS
+    assert sum("media" in card for card in data["cards"]) == 2
+    assert len(data["charts"]) == 2, "nothing about think boxes"
+
+
+def test_without_think_boxes(result: Path, shapes: Path, tmp_path: Path) -> None:
+    write_result(result, rows_of(shapes, think=False))
+    assert show(result, "--out", "page") == 0
+    data = data_of(tmp_path / "page")
+    assert {card["think"] for card in data["cards"]} == {None}
+    assert data["cards"][0]["vIoU"] == 1.0
+    assert len(data["charts"]) == 2
+
+
+def test_a_dataset_without_any_model(result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert show("--dataset", "stvg_synthetic:test", "--out", "page", "--overlays", "1") == 0
+    assert f"{CLIPS} samples, 4 of them drawn" in capsys.readouterr().out
+    data = data_of(tmp_path / "page")
+    assert [i for i, card in enumerate(data["cards"]) if "media" in card] == [0, 2, 5, 7], "from all over it"
+    assert "Length of the events" in data["charts"]
+    assert [str(CLIPS), "", "sentences with a tube"] in data["tiles"]
+
+
+def test_a_dataset_whose_videos_are_missing(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "stvg_synthetic").mkdir()
+    shutil.copy(shapes / "stvg_synthetic/test.jsonl", tmp_path / "stvg_synthetic")
+    monkeypatch.setenv("STVG_DATA_ROOT", str(tmp_path))
+    assert show("--dataset", "stvg_synthetic:test", "--out", tmp_path / "page") == 0
+    assert f"not drawn: {CLIPS} x video missing" in capsys.readouterr().err
+    assert all("video missing" in card["why"] for card in data_of(tmp_path / "page")["cards"])
+
+
+def test_another_folder_is_left_alone(result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/index.html").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for name in ("mine", "file", "mine/index.html"):
+        assert show(result, "--out", name) == 1
+        assert "holds something that is not a page of swift-stvg show" in capsys.readouterr().err
+    assert content(tmp_path / "mine") == {"index.html": b"mine"}
+    (tmp_path / "empty").mkdir()
+    assert show(result, "--out", "empty", "--overlays", "0") == 0
+    (tmp_path / "empty/notes.txt").write_text("mine")
+    (tmp_path / "empty/media/notes.txt").write_text("mine")
+    assert show(result, "--out", "empty", "--overlays", "0") == 0
+    assert {"notes.txt", "media/notes.txt"} <= content(tmp_path / "empty").keys(), "what is not ours is not deleted"
+
+
+def test_an_error_leaves_the_page_that_was_there(result: Path, tmp_path: Path) -> None:
+    assert show(result, "--out", "page", "--overlays", "1") == 0
+    before = content(tmp_path / "page")
+    result.write_text("nothing\n")
+    assert show(result, "--out", "page", "--overlays", "1") == 1
+    assert content(tmp_path / "page") == before
+
+
+WRONG = [
+    (["--out", "page"], "give a result file of `swift infer`, or --dataset NAME:SUBSET"),
+    (["tubes.json", "--out", "page"], "tubes.json must be a .jsonl file of `swift infer`"),
+    (["no.jsonl", "--out", "page"], "no.jsonl cannot be read"),
+    (["result.jsonl", "--out", "page", "--logging", "no.jsonl"], "no.jsonl cannot be read"),
+    (["result.jsonl", "--out", "page", "--logging", "result.jsonl"], "result.jsonl holds no step of a training"),
+    (["result.jsonl", "--out", "page", "--protocol", "cg_stvg"], "give --dataset"),
+    (["--dataset", "stvg_synthetic:test", "--out", "page", "--protocol", "native"], "--protocol needs a result file"),
+    (["--dataset", "stvg_synthetic:nothing", "--out", "page"], "nothing"),
+    (["result.jsonl", "--out", "page", "--workers", "0"], "--workers must be at least 1"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG)
+def test_wrong_use_is_one_clear_error(
+    result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    (tmp_path / "tubes.json").write_text("{}")
+    assert main(["show", *words]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("swift-stvg: error:")
+    assert not (tmp_path / "page").exists()
+
+
+def logged(step: int, of: int = 20, **figures: Any) -> str:
+    return json.dumps({"loss": 1.0 - step / 100, "global_step/max_steps": f"{step}/{of}"} | figures) + "\n"
+
+
+LOGS = [
+    (logged(1) + logged(5), [1, 5], [], "as it is"),
+    (logged(1) + logged(5) + logged(10) + logged(6) + logged(9), [1, 5, 6, 9], ["before step 6"], "resumed at 5"),
+    (logged(5) + logged(10) + logged(1, 30), [1], ["before step 1"], "begun anew in the same file"),
+    (logged(1) + logged(5)[:20], [1], ["1 lines could not be read"], "cut off"),
+    (logged(1) + '{"train_runtime": 3}\n{"log_history": [], "global_step": 5}\n', [1], [], "the summary at the end"),
+    (logged(1) + "[]\n7\n\n" + '{"global_step/max_steps": 3}\n', [1], ["3 lines could not"], "other JSON"),
+    (logged(1) + logged(1, eval_loss=0.5), [1], [], "an evaluation at the same step"),
+    (logged(1) + logged(2, loss=None) + logged(3, loss=float("nan")) + logged(4, loss="x"), [1], [], "no numbers"),
+]
+
+
+@pytest.mark.parametrize(("text", "steps", "notes", "reason"), LOGS)
+def test_logs(tmp_path: Path, text: str, steps: list[int], notes: list[str], reason: str) -> None:
+    (tmp_path / "logging.jsonl").write_text(text)
+    curves = read_curves(tmp_path / "logging.jsonl")
+    assert sorted(curves.of["loss"]) == steps, reason
+    assert len(curves.notes) == len(notes)
+    assert all(part in note for part, note in zip(notes, curves.notes, strict=True))
+
+
+def test_training_curves_stand_on_the_page(result: Path, tmp_path: Path) -> None:
+    odd = "rewards/$x^{<b>$/mean"
+    log = "".join(
+        logged(i, reward=i / 10, eval_reward=i / 20, **{"rewards/StvgThink/mean": 0.1, odd: 1}) for i in (1, 5)
+    )
+    (tmp_path / "logging.jsonl").write_text(log)
+    assert show(result, "--out", "page", "--logging", "logging.jsonl", "--overlays", "0") == 0
+    titles = data_of(tmp_path / "page")["charts"]
+    assert titles[4:] == ["loss", "reward", odd, "rewards/StvgThink/mean"]
+
+
+def test_a_log_without_a_step(tmp_path: Path) -> None:
+    (tmp_path / "logging.jsonl").write_text("{}\n")
+    with pytest.raises(DataError, match="holds no step"):
+        read_curves(tmp_path / "logging.jsonl")
+
+
+@pytest.mark.parametrize("text", ["</script>", "<!--", "&lt;", "\u2028\u2029", "\ud800", "'\"`", "\x00"])
+def test_data_is_no_markup(text: str) -> None:
+    shown = safe_json([text])
+    assert not set(shown) & set("<>&\u2028\u2029\x00")
+    assert json.loads(shown) == [text]
