@@ -43,7 +43,7 @@ def read_curves(path: Path) -> Curves:
     for line in filter(str.strip, lines):
         try:
             data = json.loads(line)
-            step = int(data[STEP].split("/")[0]) if STEP in data else None
+            step = int(data[STEP].split("/")[0]) if data.get(STEP) is not None else None
         except (ValueError, TypeError, AttributeError, RecursionError):
             unreadable += 1
             continue
