@@ -275,6 +275,7 @@ LOGS = [
     (logged(1) + logged(5)[:20], [1], ["1 lines could not be read"], "cut off"),
     (logged(1) + '{"train_runtime": 3}\n{"log_history": [], "global_step": 5}\n', [1], [], "the summary at the end"),
     (logged(1) + "[]\n7\n\n" + '{"global_step/max_steps": 3}\n', [1], ["3 lines could not"], "other JSON"),
+    (logged(1) + logged(2, loss=10**400) + logged(10**30), [1], ["1 lines could not"], "numbers beyond any use"),
     (logged(1) + logged(1, eval_loss=0.5), [1], [], "an evaluation at the same step"),
     (logged(1) + logged(2, loss=None) + logged(3, loss=float("nan")) + logged(4, loss="x"), [1], [], "no numbers"),
 ]
