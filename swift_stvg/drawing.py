@@ -39,6 +39,8 @@ SHORTEST, LONGEST = 360, 560
 """Longer side of a drawn frame in pixels: smaller ones are enlarged by a whole factor, larger ones shrunk."""
 NARROWEST = 360
 """A narrower frame stands in a canvas of this width, so that the text below it can be read."""
+H264 = {"crf": "26", "preset": "veryfast", "x264-params": "aq-mode=0:weightp=0:mbtree=0"}
+"""Without what x264 decides by looking ahead, which is not the same each time."""
 SHEET_CELLS, SHEET_COLUMNS, CELL = 12, 4, 240
 
 Colour: TypeAlias = tuple[int, int, int]
@@ -518,7 +520,7 @@ def _mp4(pictures: Iterator[tuple[float, Image.Image]]) -> bytes:
         for time_s, picture in pictures:
             if stream is None:
                 stream, start_s = (
-                    container.add_stream("libx264", rate=30, options={"crf": "26", "preset": "veryfast"}),
+                    container.add_stream("libx264", rate=30, options=H264),
                     time_s,
                 )
                 stream.width, stream.height, stream.pix_fmt = *picture.size, "yuv420p"

@@ -68,7 +68,9 @@ def chart(title: str, draw: Callable[[Any], None], x: str = "", y: str = "", sec
     svg = _NOT_SHOWN.sub("", text.getvalue()).replace(INK, "currentColor").strip()
     svg = re.sub(r'(<svg [^>]*?)width="[^"]*" ?', r'\1aria-hidden="true" focusable="false" ', svg, count=1)
     svg = re.sub(r'(<svg [^>]*?)height="[^"]*" ?', r"\1", svg, count=1)
-    return Chart(title, re.sub(r"<a xlink:href=", '<a tabindex="-1" xlink:href=', svg), section)
+    return Chart(
+        title, svg.replace("<a xlink:href=", '<a tabindex="-1" xlink:href=').replace(' target="_blank"', ""), section
+    )
 
 
 def of_results(
@@ -90,7 +92,7 @@ def of_results(
 
     def scatter(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], color=INK, alpha=0.5, linewidth=1)
-        points = axes.scatter(think[known], viou[known], s=14, color=PRED, alpha=0.6, linewidths=0)
+        points = axes.scatter(think[known], viou[known], s=24, color=PRED, alpha=0.6, linewidths=0)
         if len(known) <= MOST_LINKS:
             points.set_urls([f"#s{i}" for i in known.tolist()])
         axes.set_xlim(-0.02, 1.02)

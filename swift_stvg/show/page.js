@@ -249,7 +249,11 @@ $("more").addEventListener("click", () => {
   if (first) first.querySelector("button, summary").focus();
 });
 addEventListener("hashchange", follow);
-new IntersectionObserver(entries => {
-  if (entries.some(entry => entry.isIntersecting) && shown && shown < found.length) grow();
-}, {rootMargin: "600px"}).observe($("more"));
 follow();
+const end = new IntersectionObserver(entries => {
+  if (!entries.some(entry => entry.isIntersecting) || shown >= found.length) return;
+  grow();
+  end.unobserve($("more"));  // and again, so that it reports once more if the end is still in view
+  end.observe($("more"));
+}, {rootMargin: "600px"});
+end.observe($("more"));

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from swift_stvg.errors import DataError
+from swift_stvg.jsonfile import MALFORMED, whole
 
 STEP = "global_step/max_steps"
 WANTED = re.compile(r"(eval_)?(loss|reward|token_acc|rewards/[^/]{1,60}/mean|m_tIoU|m_vIoU|v?t?IoU@[0-9.]+)")
@@ -43,8 +43,8 @@ def read_curves(path: Path) -> Curves:
     for line in filter(str.strip, lines):
         try:
             data = json.loads(line)
-            step = int(data[STEP].split("/")[0]) if STEP in data else None
-        except (ValueError, TypeError, AttributeError, RecursionError):
+            step = whole(int(data[STEP].split("/")[0])) if data.get(STEP) is not None else None
+        except MALFORMED:
             unreadable += 1
             continue
         if step is None:  # ms-swift's summary at the end of a run
@@ -56,7 +56,7 @@ def read_curves(path: Path) -> Curves:
                     del values[beyond]
         last = step
         for name, value in data.items():
-            if isinstance(value, int | float) and math.isfinite(value) and WANTED.fullmatch(name):
+            if isinstance(value, int | float) and abs(value) < 1e30 and WANTED.fullmatch(name):
                 curves.setdefault(name, {})[step] = float(value)
     curves = {name: values for name, values in curves.items() if values}
     if not curves:

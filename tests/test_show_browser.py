@@ -1,0 +1,275 @@
+"""The page in a real browser, from disk: what is seen, what can be done with it, and what cannot run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swift_stvg.cli import main
+from swift_stvg.rows import Contract
+from tests.test_show import ANSWERS, CLIPS, data_of, logged, moved, rows_of, shapes, write_result
+
+__all__ = ["shapes"]
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+SECONDS = 10_000
+"""Milliseconds to wait at most."""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed (Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as started:
+        instance = started.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        yield instance
+        instance.close()
+
+
+class Opened:
+    """A page with all that it complained of."""
+
+    def __init__(self, browser: Any, folder: Path, viewport: dict[str, int], **options: Any) -> None:
+        self.complaints: list[str] = []
+        self.page = browser.new_page(viewport=viewport, **options)
+        self.page.set_default_timeout(SECONDS)
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss()))
+        self.requests: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto((folder / "index.html").as_uri())
+
+    def sentences(self) -> list[str]:
+        return [str(text) for text in self.page.locator(".card h3").all_inner_texts()]
+
+    def count(self, expected: str) -> None:
+        playwright.expect(self.page.locator("#count")).to_have_text(expected, timeout=SECONDS)
+
+
+@pytest.fixture(scope="session")
+def page_folder(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with everything on it; the last sample is not drawn."""
+    folder = tmp_path_factory.mktemp("page")
+    result = write_result(folder / "result.jsonl", rows_of(shapes))
+    (folder / "logging.jsonl").write_text("".join(logged(i, reward=i / 10) for i in range(1, 9)))
+    words = ["--logging", str(folder / "logging.jsonl"), "--overlays", "1", "--workers", "1", "--also", "sheet"]
+    assert main(["show", str(result), "--out", str(folder / "out"), *words]) == 0
+    return folder / "out"
+
+
+@pytest.mark.parametrize(("viewport", "scheme"), [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light")])
+def test_it_can_be_seen(browser: Any, page_folder: Path, tmp_path: Path, viewport: dict[str, int], scheme: str) -> None:
+    opened = Opened(browser, page_folder, viewport, color_scheme=scheme)
+    page = opened.page
+    assert page.locator(".card").count() == CLIPS
+    assert page.locator("figure svg").count() == 6
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], "nothing to scroll sideways"
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, background[4:-1].split(","))) > 380) == (scheme == "light")
+    picture = page.screenshot(path=tmp_path / "page.png", full_page=True)
+    assert len(picture) > 30_000, "not an empty page"
+    assert opened.complaints == []
+    assert {url.partition(":")[0] for url in opened.requests} <= {"file", "data"}
+    page.close()
+
+
+def test_sorting(browser: Any, page_folder: Path) -> None:
+    opened = Opened(browser, page_folder, DESKTOP)
+    page = opened.page
+
+    def column(text: str) -> list[float]:
+        return [float(t.split()[1]) for t in page.locator(".scores .main").all_inner_texts() if t.startswith(text)]
+
+    best = column("vIoU")
+    assert best == sorted(best, reverse=True)
+    assert best[0] > 0.9
+    page.select_option("#sort", "worst")
+    playwright.expect(page.locator(".scores .main").first).to_have_text("vIoU 0.00")
+    assert column("vIoU") == sorted(best)
+    for name, sign in (("most improved by refining", "▲"), ("most damaged by refining", "▼")):
+        page.select_option("#sort", name)
+        playwright.expect(page.locator(".scores").first).to_contain_text(sign)
+    assert opened.complaints == []
+    page.close()
+
+
+def test_filters(browser: Any, page_folder: Path) -> None:
+    opened = Opened(browser, page_folder, DESKTOP)
+    page = opened.page
+    opened.count(f"{CLIPS} of {CLIPS}")
+    word = opened.sentences()[0].split()[-1]
+    page.fill("#text", word.upper())
+    expected = sum(word in sentence for sentence in opened.sentences())
+    opened.count(f"{expected} of {CLIPS}")
+    assert all(word in sentence for sentence in opened.sentences())
+    page.fill("#text", "nothing like it")
+    opened.count(f"0 of {CLIPS}")
+    page.click("button[type=reset]")
+    opened.count(f"{CLIPS} of {CLIPS}")
+    scores = [card["vIoU"] for card in data_of(page_folder)["cards"]]
+    page.fill("#low", "0.01")
+    opened.count(f"6 of {CLIPS}")
+    page.fill("#high", "0.9")
+    within = sum(0.01 <= score <= 0.9 for score in scores)
+    assert 0 < within < 6
+    opened.count(f"{within} of {CLIPS}")
+    page.click("button[type=reset]")
+    page.select_option("#status", "unparsable (counts 0)")
+    opened.count(f"1 of {CLIPS}")
+    page.select_option("#status", "drawn")
+    opened.count(f"4 of {CLIPS}")
+    assert opened.complaints == []
+    page.close()
+
+
+def test_a_film_plays(browser: Any, page_folder: Path) -> None:
+    opened = Opened(browser, page_folder, PHONE)
+    page = opened.page
+    video = page.locator("video").first
+    assert video.evaluate("v => [v.preload, v.readyState]") == ["none", 0], "nothing is loaded before it is wanted"
+    page.locator(".play").first.focus()
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator(".stage").first).to_have_class("stage playing")
+    state = "v => [v.readyState, v.duration, v.currentTime, v.videoWidth, v.paused]"
+    for _ in range(100):
+        ready, duration, now, width, paused = video.evaluate(state)
+        if now > 0.2:
+            break
+        page.wait_for_timeout(50)
+    assert (ready >= 2, now > 0.2, width >= 360, paused) == (True, True, True, False)
+    assert duration == pytest.approx(2.0, abs=0.2)
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator(".stage").first).to_have_class("stage")
+    page.locator(".seek").nth(1).evaluate("s => { s.value = 500; s.dispatchEvent(new Event('input')); }")
+    page.wait_for_timeout(600)
+    assert page.locator("video").nth(1).evaluate("v => v.currentTime") == pytest.approx(duration / 2, abs=0.1)
+    assert opened.complaints == []
+    page.close()
+
+
+def test_a_point_leads_to_its_sample(browser: Any, page_folder: Path) -> None:
+    opened = Opened(browser, page_folder, DESKTOP)
+    page = opened.page
+    points = page.locator("figure svg a")
+    assert points.count() == 6
+    assert {points.nth(i).get_attribute("tabindex") for i in range(6)} == {"-1"}
+    points.first.click(force=True)
+    opened.count("sample 1 alone")
+    assert page.locator(".card").count() == 1
+    page.locator(".card summary").click()
+    playwright.expect(page.locator(".card pre").first).to_contain_text("<time>")
+    page.fill("#text", " ")
+    opened.count(f"{CLIPS} of {CLIPS}")
+    assert opened.complaints == []
+    page.close()
+
+
+EVIL = [
+    "<script>window.__pwned=1</script>",
+    '"><img src=x onerror="window.__pwned=1">',
+    "</script><script>window.__pwned=1</script>",
+    "<!--<script>\u2028window.__pwned=1;//",
+    "javascript:window.__pwned=1",
+    "$data ${script} '`\\u003cscript\\u003e",
+    "\u202e<svg onload=window.__pwned=1>",
+    "<iframe srcdoc='<script>parent.__pwned=1</script>'>",
+]
+
+
+def test_hostile_text_is_shown_and_does_not_run(browser: Any, shapes: Path, tmp_path: Path) -> None:
+    rows = rows_of(shapes)
+    result = write_result(tmp_path / "<img src=x onerror=window.__pwned=1>.jsonl", rows, [lambda row: ""] * CLIPS)
+    lines = [json.loads(line) for line in result.read_text().splitlines()]
+    for i, (line, evil) in enumerate(zip(lines, EVIL, strict=True)):
+        contract = json.loads(line["stvg"]) | {"id": f"{i}{evil}", "category": evil, "query": evil}
+        exact = moved(Contract.from_json(line["stvg"]), 0.1, 0.0) if i % 2 else ""
+        line |= {"stvg": json.dumps(contract), "response": exact + evil}
+        line["messages"] = [{"role": "user", "content": f"<video>(facts)\n{evil}"}]
+        if i == 0:
+            line["videos"] = [evil]
+    result.write_text("".join(json.dumps(line) + "\n" for line in lines) + EVIL[0] + "\n")
+    name = "rewards/<img src=x onerror=window.__pwned=1>/mean"
+    (tmp_path / "logging.jsonl").write_text(logged(1, **{name: 1.0}) + logged(2, **{name: 2.0}))
+    words = ["--out", str(tmp_path / "out"), "--logging", str(tmp_path / "logging.jsonl"), "--workers", "1"]
+    assert main(["show", str(result), *words]) == 0
+    opened = Opened(browser, tmp_path / "out", DESKTOP)
+    page = opened.page
+    for details in page.locator("summary").all():
+        details.click()
+    page.select_option("#sort", "as in the file")
+    playwright.expect(page.locator(".card h3").first).to_have_text(EVIL[0])
+    assert page.locator(".card h3").evaluate_all("all => all.map(h => h.textContent)") == EVIL
+    playwright.expect(page.locator("h1")).to_have_text(result.name)
+    assert name in page.locator("figcaption").all_inner_texts()
+    for details in page.locator(".card summary").all():
+        details.click()
+    assert EVIL[2] in page.locator(".card pre").all_inner_texts()[0::1][4]
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.__pwned") is None
+    assert page.locator("iframe, main img, script:not([id]) ~ script").count() == 0
+    assert opened.complaints == []
+    page.close()
+
+
+def test_nothing_but_its_own_script_may_run(browser: Any, page_folder: Path) -> None:
+    opened = Opened(browser, page_folder, DESKTOP)
+    opened.page.evaluate(
+        "() => { const s = document.createElement('script'); s.textContent = 'window.__pwned = 1';"
+        " document.body.append(s); const d = document.createElement('div');"
+        " d.innerHTML = '<img src=x onerror=\"window.__pwned = 1\">'; document.body.append(d); }"
+    )
+    opened.page.wait_for_timeout(300)
+    assert opened.page.evaluate("window.__pwned") is None
+    assert any("Content Security Policy" in complaint for complaint in opened.complaints)
+    opened.page.close()
+
+
+def test_two_thousand_samples(browser: Any, shapes: Path, tmp_path: Path) -> None:
+    """Cards are made as they come into view."""
+    lines = []
+    rows = rows_of(shapes)
+    for i in range(2000):
+        row = rows[i % CLIPS]
+        made = json.loads(row["stvg"]) | {"id": f"row{i:04}"}
+        text = ANSWERS[i % CLIPS](Contract.from_json(row["stvg"]))
+        lines.append(json.dumps(row | {"stvg": json.dumps(made), "response": text}) + "\n")
+    (tmp_path / "many.jsonl").write_text("".join(lines))
+    words = ["--out", str(tmp_path / "out"), "--overlays", "0", "--workers", "1"]
+    assert main(["show", str(tmp_path / "many.jsonl"), *words]) == 0
+    opened = Opened(browser, tmp_path / "out", DESKTOP)
+    page = opened.page
+    opened.count("2000 of 2000")
+    assert page.locator(".card").count() <= 48
+    before = page.locator(".card").count()
+    page.locator("#more").scroll_into_view_if_needed()
+    playwright.expect(page.locator(".card").nth(before)).to_be_attached()
+    assert page.locator(".card").count() < 500
+    page.fill("#text", "row1234")
+    opened.count("1 of 2000")
+    assert "not drawn" in page.locator(".stage").inner_text()
+    assert opened.complaints == []
+    page.close()
+
+
+def test_a_dataset(browser: Any, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STVG_DATA_ROOT", str(shapes))
+    monkeypatch.setenv("STVG_CACHE_DIR", "off")
+    words = ["--dataset", "stvg_synthetic:test", "--out", str(tmp_path / "out"), "--overlays", "1", "--workers", "1"]
+    assert main(["show", *words]) == 0
+    opened = Opened(browser, tmp_path / "out", PHONE)
+    page = opened.page
+    opened.count(f"{CLIPS} of {CLIPS}")
+    assert page.locator("video").count() == 4
+    assert page.locator(".answers:visible").count() == 0
+    page.select_option("#sort", "longest event")
+    assert opened.complaints == []
+    page.close()
