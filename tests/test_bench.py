@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from swift_stvg.bench import load, loops, rewards, score, step, video
+from swift_stvg.bench.measure import processes
 from swift_stvg.cli import main
 from swift_stvg.commands import bench
+from swift_stvg.errors import StvgError
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +97,15 @@ def test_a_baseline_that_differs_is_an_error(
     monkeypatch.setattr(rewards, "five_rewards", lambda *a: [value + 0.1 for value in five(*a)])
     assert main(["bench", "rewards", "--rounds", "1"]) == 1
     assert "the rewards differ" in capsys.readouterr().err
+
+
+def test_memory_of_a_process_is_its_own() -> None:
+    """Not that of the process that measures it, which a fork would hand down."""
+    ballast = np.ones(200 * 2**20, dtype=np.uint8)
+    command = [sys.executable, "-S", "-c", "x = bytearray(40 * 2**20); print('made')"]
+    _, megabytes, printed = processes({"a": command}, 1, {})
+    assert len(ballast) > 0
+    assert 40 < megabytes["a"] < 120
+    assert printed["a"] == "made\n"
+    with pytest.raises(StvgError, match=r"ended with status 1: .*no such thing"):
+        processes({"b": [sys.executable, "-S", "-c", "raise SystemExit('no such thing')"]}, 1, {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -66,6 +67,17 @@ def medians(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, fl
     return {name: statistics.median(values[1:]) for name, values in seconds.items()}
 
 
+# A process counts the memory of the one that it was forked from as its own: this small one stands in between
+_LAUNCHER = """
+import os, subprocess, sys, time
+start = time.perf_counter()
+process = subprocess.Popen(sys.argv[2:])
+_, status, usage = os.wait4(process.pid, 0)
+os.write(int(sys.argv[1]), f"{time.perf_counter() - start} {usage.ru_maxrss}".encode())
+sys.exit(0 if status == 0 else 1)
+"""
+
+
 def processes(
     commands: Mapping[str, list[str]], rounds: int, env: Mapping[str, str]
 ) -> tuple[dict[str, float], dict[str, float], dict[str, str]]:
@@ -76,15 +88,17 @@ def processes(
     clean = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
     for _ in range(rounds + 1):  # the first round fills the disk's cache
         for name, words in commands.items():
-            with tempfile.TemporaryFile("w+") as out:
-                start = time.perf_counter()
-                process = subprocess.Popen(words, env=clean | dict(env), stdout=out, stderr=subprocess.STDOUT)
-                _, status, usage = os.wait4(process.pid, 0)
-                seconds[name].append(time.perf_counter() - start)
-                process.returncode = os.waitstatus_to_exitcode(status)
-                out.seek(0)
+            with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as told:
+                launcher = [sys.executable, "-S", "-c", _LAUNCHER, str(told.fileno()), *words]
+                status = subprocess.run(
+                    launcher, env=clean | dict(env), stdout=out, stderr=subprocess.STDOUT, pass_fds=[told.fileno()]
+                ).returncode
+                for file in (out, told):
+                    file.seek(0)
                 printed[name] = out.read()
-            if process.returncode:
-                raise StvgError(f"{' '.join(words)} ended with status {process.returncode}: {printed[name][-500:]}")
-            megabytes[name] = max(megabytes[name], usage.ru_maxrss / 1024)
+                if status:
+                    raise StvgError(f"{' '.join(words)} ended with status {status}: {printed[name][-500:]}")
+                took_s, peak_kb = map(float, told.read().split())
+            seconds[name].append(took_s)
+            megabytes[name] = max(megabytes[name], peak_kb / 1024)
     return {name: statistics.median(values[1:]) for name, values in seconds.items()}, megabytes, printed
