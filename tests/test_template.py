@@ -127,14 +127,15 @@ def test_a_run_with_another_template_is_warned(
     monkeypatch.setattr(templates.logger, "propagate", True)
     templates.check_settings(Settings())
     assert not caplog.records
-    monkeypatch.setattr(templates.StvgQwen2_5VLTemplate, "in_use", None)
+    monkeypatch.setattr(templates.StvgTemplate, "in_use", None)
     templates.check_settings(Settings())
-    assert "Pass --template stvg_qwen2_5_vl" in caplog.text
+    assert "Pass --template stvg_qwen2_vl or stvg_qwen2_5_vl or" in caplog.text
 
 
 def test_rows_for_another_backbone_are_refused(template: Any, video: Path) -> None:
     with pytest.raises(
-        TemplateMismatch, match=r"rows ask for norm1000 coordinates, but stvg_qwen2_5_vl .* STVG_COORDS=pixel"
+        TemplateMismatch,
+        match=r"norm1000 coordinates, but the backbone of stvg_qwen2_5_vl speaks pixel: set STVG_COORDS=pixel, or",
     ):
         encode(template, row(video, coords="norm1000"))
     with pytest.raises(TemplateMismatch, match=r"sides are 320 and 192 pixels.* STVG_SIDE_MULTIPLE=28"):
