@@ -1,0 +1,73 @@
+"""Each further backbone learns, is rewarded, answers and is scored: ms-swift's commands, all in one process."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from swift_stvg.cli import main
+from swift_stvg.rows import Contract
+from swift_stvg.tiny import TinyConfig, build
+from tests.running import TRAIN, as_words, json_lines, logged, run
+
+pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch warns
+
+BACKBONES = {"qwen2_vl": (56, "false"), "qwen3_vl": (64, "true"), "qwen3_5": (64, "true")}
+"""Side of a frame, and whether SFT freezes the vision tower."""
+STEPS = """
+import json, sys
+from swift.pipelines import infer_main, rlhf_main, sft_main
+
+for command, words in json.load(open(sys.argv[1])):
+    {"sft": sft_main, "rlhf": rlhf_main, "infer": infer_main}[command](words)
+"""
+GRPO = {
+    "rlhf_type": "grpo",
+    "reward_funcs": "stvg_format stvg_spatial",
+    "num_generations": "2",
+    "per_device_train_batch_size": "2",
+    "max_steps": "1",
+    "max_completion_length": "8",
+    "save_strategy": "no",
+}
+LORA = {"tuner_type": "lora", "target_modules": "all-linear", "freeze_vit": "true", "freeze_aligner": "true"}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """SFT, GRPO of everything, GRPO of LoRA beside a frozen vision tower, all with gradient checkpointing; answers."""
+    side, freeze_vit = BACKBONES[name]
+    start, learned = tmp_path / "tiny", tmp_path / "sft/checkpoint-1"
+    build(start, TinyConfig(architecture=name, spatial_merge=4, max_coordinate=1000))
+    model = {"model_type": name, "template": f"stvg_{name}", "external_plugins": "swift_stvg", "model": str(learned)}
+    train = TRAIN | model | {"dataset": "stvg_synthetic:train#4", "gradient_checkpointing": "true"}
+    sft = {"model": str(start), "freeze_vit": freeze_vit, "per_device_train_batch_size": "2"}
+    infer = {"torch_dtype": "float32", "val_dataset": "stvg_synthetic:test#2", "max_new_tokens": "8"}
+    steps = [
+        ("sft", train | sft | {"max_steps": "1", "save_steps": "1", "output_dir": str(tmp_path / "sft")}),
+        ("rlhf", train | GRPO | {"output_dir": str(tmp_path / "full")}),
+        ("rlhf", train | GRPO | LORA | {"output_dir": str(tmp_path / "lora")}),
+        ("infer", model | infer | {"temperature": "0", "result_path": str(tmp_path / "answers.jsonl")}),
+    ]
+    (tmp_path / "steps.json").write_text(json.dumps([(command, as_words(options)) for command, options in steps]))
+    settings = {"STVG_MAX_SIDE": str(side), "STVG_SIDE_MULTIPLE": str(side), "STVG_COORDS": "norm1000"}
+    settings |= {"STVG_SYSTEM_PROMPT": "false", "STVG_DATA_ROOT": str(workspace / "data")}
+    run([sys.executable, "-c", STEPS, str(tmp_path / "steps.json")], tmp_path, settings)
+
+    before, after = (load_file(folder / "model.safetensors") for folder in (start, learned))
+    moved = {key for key in before if not before[key].equal(after[key])}
+    assert any("language_model" in key for key in moved)
+    assert any("visual" in key and "merger" not in key for key in moved) == (freeze_vit == "false")
+    for output in ("full", "lora"):
+        (step,) = logged(tmp_path / output)
+        assert all(map(math.isfinite, step.values()))
+        assert {"rewards/StvgFormat/mean", "rewards/StvgSpatial/mean"} <= set(step)
+    answers = json_lines(tmp_path / "answers.jsonl")
+    assert {Contract.from_json(answer["stvg"]).format.coords for answer in answers} == {"norm1000"}
+    assert main(["score", str(tmp_path / "answers.jsonl"), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ground_truth"]["samples"] == 2
