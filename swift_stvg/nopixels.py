@@ -13,7 +13,8 @@ class NoPixels(LogitsProcessor, RunnerV2LogitsProcessor):  # type: ignore[misc]
 
     def __init__(self, vllm_config: Any, *_: Any) -> None:
         config = vllm_config.model_config.hf_config
-        self.unwanted = [config.image_token_id, config.video_token_id]
+        names = ("image_token_id", "video_token_id")  # some models have one for both
+        self.unwanted = [getattr(config, name) for name in names if hasattr(config, name)]
 
     def apply(self, logits: Any, *_: Any) -> Any:
         """Logits (K, vocabulary), changed in place."""

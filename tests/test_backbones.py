@@ -17,7 +17,8 @@ from tests.running import TRAIN, as_words, json_lines, logged, run
 
 pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch warns
 
-BACKBONES = {"qwen2_vl": (56, "false"), "qwen3_vl": (64, "true"), "qwen3_5": (64, "true")}
+ROOT = Path(__file__).parent.parent
+BACKBONES = {"qwen2_vl": (56, "false"), "qwen3_vl": (64, "true"), "qwen3_5": (64, "true"), "internvl": (56, "true")}
 """Side of a frame, and whether SFT freezes the vision tower."""
 STEPS = """
 import json, sys
@@ -38,13 +39,57 @@ GRPO = {
 LORA = {"tuner_type": "lora", "target_modules": "all-linear", "freeze_vit": "true", "freeze_aligner": "true"}
 
 
+def build_internvl(out: Path) -> None:
+    """A random InternVL, for the example that adds it."""
+    from transformers import (
+        GotOcr2ImageProcessor,
+        InternVLConfig,
+        InternVLForConditionalGeneration,
+        InternVLProcessor,
+        InternVLVideoProcessor,
+        PreTrainedTokenizerFast,
+    )
+
+    build(out, TinyConfig(max_coordinate=1000))
+    tokens = {"start_image_token": "<img>", "end_image_token": "</img>"}
+    tokens |= {"context_image_token": "<IMG_CONTEXT>", "video_token": "<video>"}
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(out, extra_special_tokens=tokens)
+    size = {"height": 56, "width": 56}
+    images, videos = GotOcr2ImageProcessor(size=size), InternVLVideoProcessor(size=size)
+    InternVLProcessor(images, tokenizer, videos, image_seq_length=4).save_pretrained(out)
+    layers = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
+    model = InternVLForConditionalGeneration(
+        InternVLConfig(
+            text_config={
+                **layers,
+                **ends,
+                "model_type": "qwen2",
+                "vocab_size": len(tokenizer),
+                "num_key_value_heads": 1,
+            },
+            vision_config={**layers, "image_size": [56, 56], "patch_size": [14, 14]},
+            image_token_id=tokenizer.context_image_token_id,
+            image_seq_length=4,
+            tie_word_embeddings=False,
+        )
+    )
+    model.generation_config.update(**ends)
+    model.save_pretrained(out)
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """SFT, GRPO of everything, GRPO of LoRA beside a frozen vision tower, all with gradient checkpointing; answers."""
     side, freeze_vit = BACKBONES[name]
     start, learned = tmp_path / "tiny", tmp_path / "sft/checkpoint-1"
-    build(start, TinyConfig(architecture=name, spatial_merge=4, max_coordinate=1000))
-    model = {"model_type": name, "template": f"stvg_{name}", "external_plugins": "swift_stvg", "model": str(learned)}
+    plugins = "swift_stvg"
+    if name == "internvl":
+        build_internvl(start)
+        plugins += f" {ROOT / 'examples/add_a_backbone/internvl.py'}"
+    else:
+        build(start, TinyConfig(architecture=name, spatial_merge=4, max_coordinate=1000))
+    model = {"model_type": name, "template": f"stvg_{name}", "external_plugins": plugins, "model": str(learned)}
     train = TRAIN | model | {"dataset": "stvg_synthetic:train#4", "gradient_checkpointing": "true"}
     sft = {"model": str(start), "freeze_vit": freeze_vit, "per_device_train_batch_size": "2"}
     infer = {"torch_dtype": "float32", "val_dataset": "stvg_synthetic:test#2", "max_new_tokens": "8"}
@@ -62,7 +107,8 @@ def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, caps
     before, after = (load_file(folder / "model.safetensors") for folder in (start, learned))
     moved = {key for key in before if not before[key].equal(after[key])}
     assert any("language_model" in key for key in moved)
-    assert any("visual" in key and "merger" not in key for key in moved) == (freeze_vit == "false")
+    tower = {key for key in before if ("visual" in key and "merger" not in key) or "vision_tower" in key}
+    assert bool(moved & tower) == (freeze_vit == "false")
     for output in ("full", "lora"):
         (step,) = logged(tmp_path / output)
         assert all(map(math.isfinite, step.values()))

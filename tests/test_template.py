@@ -176,6 +176,27 @@ def test_times_in_the_text_are_the_true_ones(templates: dict[str, Any], tmp_path
     assert re.findall(r"<([0-9.]+) seconds>", text) == [f"{t:.1f}" for t in (firsts + lasts) / 2]
 
 
+@pytest.mark.parametrize("name", FITTING)
+def test_rows_in_one_sequence_keep_their_positions(templates: dict[str, Any], video: Path, name: str) -> None:
+    """Without padding (padding_free, packing), which only FlashAttention computes: what it is given."""
+    template = templates[name]
+    rows = [row(video, max_side=side, **FITTING[name]) for side in (112, 64)]
+    rows = [{key: made[key] for key in ("messages", "videos", "chat_template_kwargs")} for made in rows]
+    encoded = [template.encode(made, return_length=True) for made in rows]
+    alone = [template.data_collator([template.encode(made)]) for made in rows]
+    template.padding_free = True
+    try:
+        packed = template.data_collator(encoded)
+    finally:
+        template.padding_free = False
+    for key in ("input_ids", "labels", "position_ids", "text_position_ids"):
+        assert torch.equal(packed[key], torch.cat([one[key] for one in alone], dim=-1)), key
+    for key in ("pixel_values_videos", "video_grid_thw"):
+        assert torch.equal(packed[key], torch.cat([one[key] for one in alone])), key
+    ends = np.cumsum([0, *(one["input_ids"].shape[1] for one in alone)])
+    assert packed["cu_seq_lens_q"].tolist() == ends.tolist()
+
+
 def test_odd_numbers_of_frames(template: Any, tmp_path: Path) -> None:
     path = write_video(tmp_path / "odd.mp4", np.arange(75) / 25, size_wh=(640, 360))
     encoded = encode(template, row(path, fps=1.0))

@@ -26,11 +26,14 @@ class StvgTemplate:
 
     Attributes:
         coords: the coordinate convention that the backbone speaks.
-        tag: what stands for a video until its tokens are known.
+        tag: what the stock template puts tokens for, as text or ids; `vllm_tag` what vLLM does.
+        placeholders: the tokens that stand for the pixels of an image and of a video.
     """
 
     coords: ClassVar[str]
-    tag: ClassVar[str] = "<|vision_start|><|video_pad|><|vision_end|>"
+    tag: ClassVar[Any] = "<|vision_start|><|video_pad|><|vision_end|>"
+    vllm_tag: ClassVar[str] = "<|vision_start|><|video_pad|><|vision_end|>"
+    placeholders: ClassVar[tuple[str, str]] = ("<|image_pad|>", "<|video_pad|>")
     in_use: ClassVar[StvgTemplate | None] = None
     """The template that was given a processor last: ms-swift makes it before it loads datasets."""
     processor: Any
@@ -47,8 +50,7 @@ class StvgTemplate:
         """Take the media token ids from the tokenizer, so that other vocabularies work too."""
         super().init_processor(processor)  # type: ignore[misc]
         if processor is not None:
-            self.image_token_id = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
-            self.video_token_id = self.tokenizer.convert_tokens_to_ids("<|video_pad|>")
+            self.image_token_id, self.video_token_id = self.tokenizer.convert_tokens_to_ids(list(self.placeholders))
             remember(processor.video_processor, FRAMES)
             StvgTemplate.in_use = self
 
@@ -64,10 +66,17 @@ class StvgTemplate:
         if self.mode == "vllm":  # its own processor cuts the frames, and learns from their metadata when they were
             inputs.videos[index] = (frames, self.metadata(request))
             inputs.mm_processor_kwargs.update(do_resize=False, do_sample_frames=False)
-            return [StvgTemplate.tag]
+            return [self.vllm_tag]
         inputs.videos[index] = frames
         self.tell_time(request, inputs.mm_processor_kwargs)
         return [self.tag]
+
+    @property
+    def side_multiple(self) -> int:
+        """What the sides of frames must be multiples of, in pixels, so that the processor need not resize them."""
+        processor = self.processor.video_processor
+        multiple: int = processor.patch_size * processor.merge_size
+        return multiple
 
     def metadata(self, request: VideoRequest) -> dict[str, Any]:
         """What transformers' processors call a video's metadata: here, frames at the row's nominal rate."""
@@ -103,8 +112,7 @@ class StvgTemplate:
                 f"{coords} coordinates, but the backbone of {self.template_meta.template_type} speaks {self.coords}"
             )
             settings.append(f"STVG_COORDS={self.coords}")
-        processor = self.processor.video_processor
-        multiple = processor.patch_size * processor.merge_size
+        multiple = self.side_multiple
         if any(side % multiple for side in sides):
             faults.append(
                 f"frames whose sides are {' and '.join(map(str, sides))} pixels or multiples, but this model takes "
@@ -118,17 +126,18 @@ class StvgTemplate:
             )
 
 
-def _stock(name: str) -> Any:
+def stock_class(name: str) -> Any:
+    """The class of ms-swift's template of that name."""
     return TEMPLATE_MAPPING[name].template_cls
 
 
-class StvgQwen2VLTemplate(StvgTemplate, _stock("qwen2_vl")):  # type: ignore[misc]
+class StvgQwen2VLTemplate(StvgTemplate, stock_class("qwen2_vl")):  # type: ignore[misc]
     """Qwen2-VL: thousandths, frames in pairs, told nothing of the time between them."""
 
     coords = "norm1000"
 
 
-class StvgQwen2_5VLTemplate(StvgTemplate, _stock("qwen2_5_vl")):  # type: ignore[misc]
+class StvgQwen2_5VLTemplate(StvgTemplate, stock_class("qwen2_5_vl")):  # type: ignore[misc]
     """Qwen2.5-VL: pixel coordinates, frames in pairs, the interval between them in the position encoding."""
 
     coords = "pixel"
@@ -138,7 +147,7 @@ class StvgQwen2_5VLTemplate(StvgTemplate, _stock("qwen2_5_vl")):  # type: ignore
         kwargs.setdefault("fps", []).append(request.fps)
 
 
-class StvgQwen3VLTemplate(StvgTemplate, _stock("qwen3_vl")):  # type: ignore[misc]
+class StvgQwen3VLTemplate(StvgTemplate, stock_class("qwen3_vl")):  # type: ignore[misc]
     """Qwen3-VL: thousandths, each pair of frames after the mean of its two times, written as text."""
 
     coords = "norm1000"
@@ -155,7 +164,7 @@ class StvgQwen3VLTemplate(StvgTemplate, _stock("qwen3_vl")):  # type: ignore[mis
         kwargs["do_sample_frames"] = False
 
 
-class StvgQwen3_5Template(StvgQwen3VLTemplate, _stock("qwen3_5")):  # type: ignore[misc]
+class StvgQwen3_5Template(StvgQwen3VLTemplate, stock_class("qwen3_5")):  # type: ignore[misc]
     """Qwen3.5: as Qwen3-VL."""
 
 
@@ -185,15 +194,20 @@ TEMPLATES: dict[str, tuple[str, type[StvgTemplate]]] = {
 """By name, the stock template and ours."""
 
 
+def add(name: str, stock: str, template: type[StvgTemplate]) -> None:
+    """Register a template by its name, in all else like the stock one; safe to repeat."""
+    meta = deepcopy(TEMPLATE_MAPPING[stock])
+    meta.template_type = name
+    meta.template_cls = template
+    # what keeps a model from thinking in prose belongs to the prompt: ms-swift would count it as part of the answer
+    meta.prompt = [*meta.prompt[:-1], meta.prompt[-1] + meta.non_thinking_prefix]
+    meta.is_thinking, meta.thinking_prefix, meta.non_thinking_prefix = False, "", ""
+    register_template(meta, exist_ok=True)
+
+
 def register() -> None:
-    """Register every template by its name; safe to repeat."""
+    """Register every template of this package; safe to repeat."""
     global FRAMES
     FRAMES = FrameLoader(Settings.from_env())
     for name, (stock, template) in TEMPLATES.items():
-        meta = deepcopy(TEMPLATE_MAPPING[stock])
-        meta.template_type = name
-        meta.template_cls = template
-        # what keeps a model from thinking in prose belongs to the prompt: ms-swift would count it as part of the answer
-        meta.prompt = [*meta.prompt[:-1], meta.prompt[-1] + meta.non_thinking_prefix]
-        meta.is_thinking, meta.thinking_prefix, meta.non_thinking_prefix = False, "", ""
-        register_template(meta, exist_ok=True)
+        add(name, stock, template)
