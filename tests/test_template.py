@@ -180,7 +180,7 @@ def test_times_in_the_text_are_the_true_ones(templates: dict[str, Any], tmp_path
 def test_rows_in_one_sequence_keep_their_positions(templates: dict[str, Any], video: Path, name: str) -> None:
     """Without padding (padding_free, packing), which only FlashAttention computes: what it is given."""
     template = templates[name]
-    rows = [row(video, max_side=side, **FITTING[name]) for side in (112, 64)]
+    rows = [row(video, max_side=side, **FITTING[name]) for side in (140, 70)]
     rows = [{key: made[key] for key in ("messages", "videos", "chat_template_kwargs")} for made in rows]
     encoded = [template.encode(made, return_length=True) for made in rows]
     alone = [template.data_collator([template.encode(made)]) for made in rows]
