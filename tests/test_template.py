@@ -255,6 +255,7 @@ def test_a_clip_is_cut_into_patches_once(
 ) -> None:
     template, fitting = templates[name], FITTING[name]
     processor = template.processor.video_processor
+    processor.loader.memory.clear()
     made = []
     whole = type(processor).__mro__[2].preprocess
     monkeypatch.setattr(
