@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
+from swift_stvg import register
 from swift_stvg.cli import main
+from swift_stvg.errors import TemplateMismatch
 from swift_stvg.rows import Contract
 from swift_stvg.tiny import TinyConfig, build
 from tests.running import TRAIN, as_words, json_lines, logged, run
+from tests.test_template import row
+from tests.videos import picture, write_video
 
 pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch warns
 
@@ -117,3 +124,29 @@ def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, caps
     assert {Contract.from_json(answer["stvg"]).format.coords for answer in answers} == {"norm1000"}
     assert main(["score", str(tmp_path / "answers.jsonl"), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["ground_truth"]["samples"] == 2
+
+
+def test_the_example_hands_over_squares(tmp_path: Path) -> None:
+    """Frames squeezed once, to what the processor takes as they are, each with its tokens and its number."""
+    register()
+    runpy.run_path(str(ROOT / "examples/add_a_backbone/internvl.py"))
+    from swift.model import get_processor
+    from swift.template import get_template
+
+    build_internvl(tmp_path / "tiny")
+    template = get_template(get_processor(str(tmp_path / "tiny"), model_type="internvl"), template_type="stvg_internvl")
+    template.set_mode("train")
+    video = write_video(tmp_path / "a.mp4", np.arange(75) / 25, size_wh=(112, 64))
+    made = row(video, coords="norm1000", side_multiple=56, max_side=56)
+    encoded = template.encode({key: made[key] for key in ("messages", "videos", "chat_template_kwargs")})
+    squares = [
+        Image.fromarray(picture(k, (112, 64))).resize((56, 56), Image.Resampling.BICUBIC)
+        for k in (0, 12, 25, 37, 50, 62)
+    ]
+    expected = template.processor.video_processor(videos=[np.stack(squares)], return_tensors="pt")
+    difference = (encoded["pixel_values"] - expected["pixel_values_videos"][0]).abs()
+    assert difference.mean() < 0.05  # of values that span 4: the file is compressed
+    text = "".join(f"Frame{k}: <img>{4 * '<IMG_CONTEXT>'}</img>\n" for k in range(1, 7))
+    assert text + "(frames 0 - 5, 2 per second)" in template.tokenizer.decode(encoded["input_ids"])
+    with pytest.raises(TemplateMismatch, match="takes multiples of 56: set STVG_SIDE_MULTIPLE=56"):
+        template.require("norm1000", (28, 28))

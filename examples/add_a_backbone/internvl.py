@@ -17,7 +17,7 @@ class StvgInternVLTemplate(StvgTemplate, stock_class("internvl_hf")):  # type: i
 
     coords = "norm1000"
     tag: ClassVar[list[int]] = [-200]  # ms-swift's template puts the frames' tokens here
-    vllm_tag = "<video>"
+    vllm_tag = "<video>\n"
     placeholders = ("<IMG_CONTEXT>", "<video>")
 
     def init_processor(self, processor: Any) -> None:
