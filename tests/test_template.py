@@ -177,6 +177,35 @@ def test_times_in_the_text_are_the_true_ones(templates: dict[str, Any], tmp_path
 
 
 @pytest.mark.parametrize("name", FITTING)
+def test_vllm_is_handed_what_gives_the_same(templates: dict[str, Any], video: Path, name: str) -> None:
+    """Through transformers' processor, which vLLM calls, as training; test_vllm.py does it with vLLM."""
+    template = templates[name]
+    made = row(video, fps=1.7, **FITTING[name])
+    asked = {"messages": made["messages"][:-1]} | {key: made[key] for key in ("videos", "chat_template_kwargs")}
+    encoded = {}
+    try:
+        for mode in ("transformers", "vllm"):
+            template.set_mode(mode)
+            encoded[mode] = template.encode(asked)
+    finally:
+        template.set_mode("train")
+    expected, given = encoded["transformers"], encoded["vllm"]
+    ((frames, metadata),) = given["videos"]
+    seen = template.processor(
+        text=[template.tokenizer.decode(given["input_ids"])],
+        videos=[frames],
+        video_metadata=[metadata],
+        return_tensors="pt",
+        **given["mm_processor_kwargs"],
+    )
+    assert seen["input_ids"][0].tolist() == expected["input_ids"]
+    for key in ("pixel_values_videos", "video_grid_thw"):
+        assert torch.equal(seen[key], expected[key])
+    seconds = [float(s) for s in seen.get("second_per_grid_ts", [])]
+    assert seconds == pytest.approx(expected.get("second_per_grid_ts", []))
+
+
+@pytest.mark.parametrize("name", FITTING)
 def test_rows_in_one_sequence_keep_their_positions(templates: dict[str, Any], video: Path, name: str) -> None:
     """Without padding (padding_free, packing), which only FlashAttention computes: what it is given."""
     template = templates[name]

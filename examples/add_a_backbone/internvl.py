@@ -4,7 +4,8 @@
         --external_plugins swift_stvg examples/add_a_backbone/internvl.py --model OpenGVLab/InternVL3-1B-hf ...
 
 Its vision tower takes squares of 448 pixels, 256 tokens each: with these settings frames are squeezed into them, and
-coordinates in thousandths mean the same as before. Frames go in one by one, as "Frame1: ...", "Frame2: ...".
+coordinates in thousandths mean the same as before. Frames go in one by one, as "Frame1: ...", "Frame2: ...", so 40 of
+them are 10,500 tokens: raise --max_length.
 """
 
 from typing import Any, ClassVar
