@@ -181,7 +181,7 @@ def _tiny(args: argparse.Namespace) -> int:
     from swift_stvg.tiny import TinyConfig, build
 
     count = build(args.out, _configured(TinyConfig, args))
-    print(f"{args.out}: random Qwen2.5-VL, {count:,} parameters")
+    print(f"{args.out}: random {args.architecture}, {count:,} parameters")
     return 0
 
 
@@ -189,7 +189,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "plugin": ("print the path that --external_plugins takes from ms-swift 4.5.3 on", _plugin_options),
     "settings": ("list the STVG_* settings with their values here, and check them", _settings_options),
     "synth": ("render a synthetic dataset of moving shapes", _synth_options),
-    "tiny": ("write a random Qwen2.5-VL of about a million parameters", _tiny_options),
+    "tiny": ("write a random Qwen-VL of about a million parameters", _tiny_options),
     "check": ("look at a dataset as training will, and at what the rewards pay for right and wrong", _check_options),
     "score": ("metrics of predictions under the protocols of published tables", _score_options),
     "show": ("a page that shows what a model did, or what a dataset holds", _show_options),

@@ -274,28 +274,38 @@ def truth_on_grid(
 
 @dataclass(frozen=True, slots=True)
 class VideoRequest:
-    """What the template needs of a row: which frames, at which size, at which rate, for which coordinates."""
+    """What the template needs of a row: which frames, at which size, at which rate, for which coordinates, and when.
+
+    `times_s` holds, for each frame, its true time in seconds from the clip's start.
+    """
 
     frames: tuple[int, ...]
     size_wh: tuple[int, int]
     fps: float
     coords: str
+    times_s: tuple[float, ...]
 
     @classmethod
     def of(cls, contract: Contract) -> VideoRequest:
         """The request that fits a contract."""
-        line = contract.timeline
-        return cls(tuple(line.frames.tolist()), contract.size_wh, line.fps, contract.format.coords)
+        return cls.on(contract.timeline, contract.size_wh, contract.format.coords)
+
+    @classmethod
+    def on(cls, line: Timeline, size_wh: tuple[int, int], coords: str) -> VideoRequest:
+        """The request for the samples of a timeline."""
+        times_s = tuple(round(t, 4) for t in line.times_s.tolist())
+        return cls(tuple(line.frames.tolist()), size_wh, line.fps, coords, times_s)
 
     def to_json(self) -> str:
         """One line of JSON; `from_json` reads it back."""
-        return _dumps({"frames": self.frames, "size_wh": self.size_wh, "fps": self.fps, "coords": self.coords})
+        return _dumps(self)
 
     @classmethod
     def from_json(cls, text: str) -> VideoRequest:
         """Read what `to_json` wrote."""
         data = json.loads(text)
-        return cls(tuple(data["frames"]), _pair(data["size_wh"]), float(data["fps"]), data["coords"])
+        times_s = tuple(map(float, data["times_s"]))
+        return cls(tuple(data["frames"]), _pair(data["size_wh"]), float(data["fps"]), data["coords"], times_s)
 
 
 def _target(contract: Contract) -> Answer:

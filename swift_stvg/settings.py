@@ -82,7 +82,12 @@ class Backbone:
     side_multiple: int
 
 
-BACKBONES = {"stvg_qwen2_5_vl": Backbone("pixel", 28)}
+BACKBONES = {
+    "stvg_qwen2_vl": Backbone("norm1000", 28),
+    "stvg_qwen2_5_vl": Backbone("pixel", 28),
+    "stvg_qwen3_vl": Backbone("norm1000", 32),
+    "stvg_qwen3_5": Backbone("norm1000", 32),
+}
 """By template."""
 
 
@@ -121,14 +126,18 @@ class Settings:
     fps: float = _setting(2.0, _number(0.01, 120.0), "frames sampled per second of video")
     max_side: int = _setting(336, _integer(4, 8192), "longer side of a frame at most, in pixels; never enlarged")
     side_multiple: int = _setting(
-        28, _integer(1, 512), "sides of a frame are multiples of this: 28 for Qwen2-VL and Qwen2.5-VL, 32 for Qwen3-VL"
+        28,
+        _integer(1, 512),
+        "sides of a frame are multiples of this: 28 for Qwen2-VL and Qwen2.5-VL, 32 for Qwen3-VL and Qwen3.5",
     )
     max_frames: int = _setting(
         128, _integer(1, 4096), "most frames sampled from a clip; a longer clip is sampled evenly and more sparsely"
     )
     index_unit: str = _setting("frame", _one_of(*UNITS), "what an index in an answer counts: sampled frames or seconds")
     coords: str = _setting(
-        "pixel", _one_of(*COORDS), "coordinates in the text: pixel for Qwen2.5-VL, norm1000 for Qwen2-VL and Qwen3-VL"
+        "pixel",
+        _one_of(*COORDS),
+        "coordinates in the text: pixel for Qwen2.5-VL, norm1000 for Qwen2-VL, Qwen3-VL and Qwen3.5",
     )
     think: bool = _setting(True, _boolean, "whether answers hold think boxes before the final ones")
     think_jitter: float = _setting(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,21 +42,88 @@ INITIALIZER_RANGE = 0.06
 
 
 @dataclass(frozen=True, slots=True)
+class _Architecture:
+    """What a backbone is made of: names in transformers, side of a patch in pixels, and its own configuration.
+
+    `text` and `vision` hold what differs from `_text_config` and `_vision_config`, as functions of the size.
+    """
+
+    name: str
+    video_processor: str
+    patch: int
+    text: Callable[[TinyConfig], dict[str, Any]]
+    vision: Callable[[TinyConfig], dict[str, Any]]
+    processor: str = ""
+
+
+def _sections(*sections: int, **more: Any) -> dict[str, Any]:
+    rope = {"rope_type": "default", "mrope_section": list(sections), "rope_theta": 10000.0}
+    return {"rope_parameters": rope | more}
+
+
+_LATER_VISION = {"num_position_embeddings": 2304}  # 48 x 48, interpolated
+_ARCHITECTURES = {
+    "qwen2_vl": _Architecture(
+        "Qwen2VL",
+        "Qwen2VLVideoProcessor",
+        14,
+        lambda config: _sections(4, 6, 6),
+        lambda config: {"embed_dim": config.vision_hidden, "mlp_ratio": 2, "hidden_size": config.hidden},
+    ),
+    "qwen2_5_vl": _Architecture(
+        "Qwen2_5_VL",
+        "Qwen2VLVideoProcessor",
+        14,
+        lambda config: _sections(4, 6, 6),
+        lambda config: {"fullatt_block_indexes": [config.vision_depth - 1], "tokens_per_second": 2},
+    ),
+    "qwen3_vl": _Architecture(
+        "Qwen3VL",
+        "Qwen3VLVideoProcessor",
+        16,
+        lambda config: _sections(6, 5, 5, mrope_interleaved=True) | {"head_dim": 32},
+        lambda config: _LATER_VISION | {"deepstack_visual_indexes": [0]},
+    ),
+    "qwen3_5": _Architecture(
+        "Qwen3_5",
+        "Qwen3VLVideoProcessor",
+        16,
+        lambda config: (
+            _sections(2, 1, 1, mrope_interleaved=True, partial_rotary_factor=0.25)
+            | {"head_dim": 32, "layer_types": _mixed_layers(config.layers)}
+            | {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+            | {"linear_key_head_dim": 32, "linear_value_head_dim": 32}
+        ),
+        lambda config: _LATER_VISION,
+        "Qwen3VL",
+    ),
+}
+ARCHITECTURES = tuple(_ARCHITECTURES)
+
+
+def _mixed_layers(count: int) -> list[str]:
+    """Linear attention, but for the last layer, so that few layers have both."""
+    return ["linear_attention"] * (count - 1) + ["full_attention"]
+
+
+@dataclass(frozen=True, slots=True)
 class TinyConfig:
     """Size of a tiny model.
 
     Attributes:
+        architecture: one of `ARCHITECTURES`, the names of transformers and ms-swift.
         hidden: width of the language model, a multiple of 32.
         layers: layers of the language model.
         vision_hidden: width of the vision tower, a multiple of 32.
         vision_depth: layers of the vision tower.
-        spatial_merge: patches of 14 pixels that one visual token spans on each side; frame sides must be multiples of
-            14 times this.
+        spatial_merge: patches that one visual token spans on each side; frame sides must be multiples of this times 14
+            pixels, or 16 from Qwen3-VL on.
         max_coordinate: largest coordinate that is a single token.
         max_index: largest index that is a single token.
         seed: of the random weights.
     """
 
+    architecture: str = "qwen2_5_vl"
     hidden: int = 128
     layers: int = 3
     vision_hidden: int = 32
@@ -68,21 +135,24 @@ class TinyConfig:
 
 
 def build(out: Path, config: TinyConfig | None = None) -> int:
-    """Write a random Qwen2.5-VL with tokenizer and processor to the new folder `out`; returns its parameter count.
+    """Write a random model with tokenizer and processor to the new folder `out`; returns its parameter count.
 
     Raises:
-        StvgError: `out` exists and is not empty.
+        StvgError: there is no such architecture, or `out` exists and is not empty.
     """
     import torch
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+    import transformers
 
     config = config or TinyConfig()
+    if config.architecture not in _ARCHITECTURES:
+        raise StvgError(f"no architecture {config.architecture!r}; there are {', '.join(ARCHITECTURES)}")
     if out.exists() and any(out.iterdir()):
         raise StvgError(f"{out} exists and is not empty: choose another folder or delete it")
+    kind = _ARCHITECTURES[config.architecture]
     tokenizer = _tokenizer(config)
     ids = tokenizer.convert_tokens_to_ids
     heads = max(1, config.hidden // 32)
-    model_config = Qwen2_5_VLConfig(
+    model_config = getattr(transformers, f"{kind.name}Config")(
         text_config={
             "vocab_size": len(tokenizer),
             "hidden_size": config.hidden,
@@ -91,12 +161,12 @@ def build(out: Path, config: TinyConfig | None = None) -> int:
             "num_attention_heads": heads,
             "num_key_value_heads": max(1, heads // 2),
             "max_position_embeddings": 32768,
-            "rope_parameters": {"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 10000.0},
             "tie_word_embeddings": True,
             "initializer_range": INITIALIZER_RANGE,
             "bos_token_id": None,
             "eos_token_id": ids("<|im_end|>"),
             "pad_token_id": ids("<|endoftext|>"),
+            **kind.text(config),
         },
         vision_config={
             "depth": config.vision_depth,
@@ -105,9 +175,8 @@ def build(out: Path, config: TinyConfig | None = None) -> int:
             "num_heads": config.vision_hidden // 16,
             "out_hidden_size": config.hidden,
             "spatial_merge_size": config.spatial_merge,
-            "fullatt_block_indexes": [config.vision_depth - 1],
-            "tokens_per_second": 2,
             "initializer_range": INITIALIZER_RANGE,
+            **kind.vision(config),
         },
         tie_word_embeddings=True,
         image_token_id=ids("<|image_pad|>"),
@@ -117,7 +186,7 @@ def build(out: Path, config: TinyConfig | None = None) -> int:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model: Any = Qwen2_5_VLForConditionalGeneration(model_config)
+        model: Any = getattr(transformers, f"{kind.name}ForConditionalGeneration")(model_config)
     model.generation_config.eos_token_id = ids("<|im_end|>")
     model.generation_config.pad_token_id = ids("<|endoftext|>")
 
@@ -125,7 +194,7 @@ def build(out: Path, config: TinyConfig | None = None) -> int:
     unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
     try:
         model.save_pretrained(unfinished)
-        _processor(tokenizer, config.spatial_merge).save_pretrained(unfinished)
+        _processor(tokenizer, kind, config.spatial_merge).save_pretrained(unfinished)
         if out.exists():
             out.rmdir()
         os.replace(unfinished, out)
@@ -134,13 +203,13 @@ def build(out: Path, config: TinyConfig | None = None) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _processor(tokenizer: Any, spatial_merge: int) -> Any:
-    from transformers import Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
+def _processor(tokenizer: Any, kind: _Architecture, spatial_merge: int) -> Any:
+    import transformers
 
-    size = {"patch_size": 14, "temporal_patch_size": 2, "merge_size": spatial_merge}
-    return Qwen2_5_VLProcessor(
-        image_processor=Qwen2VLImageProcessor(**size),
-        video_processor=Qwen2VLVideoProcessor(**size),
+    size = {"patch_size": kind.patch, "temporal_patch_size": 2, "merge_size": spatial_merge}
+    return getattr(transformers, f"{kind.processor or kind.name}Processor")(
+        image_processor=transformers.Qwen2VLImageProcessor(**size),
+        video_processor=getattr(transformers, kind.video_processor)(**size),
         tokenizer=tokenizer,
         chat_template=_CHAT_TEMPLATE,
     )

@@ -8,9 +8,8 @@ import json
 import os
 
 import swift_stvg.frames
-from swift_stvg.adapters.templates import StvgQwen2_5VLTemplate
+from swift_stvg.adapters.templates import StvgTemplate
 
-_encode = StvgQwen2_5VLTemplate._encode
 _decode = swift_stvg.frames.decode
 
 
@@ -25,7 +24,7 @@ def _digest(tensor):
 
 
 def _recording_encode(self, inputs):
-    encoded = _encode(self, inputs)
+    encoded = super(StvgTemplate, self)._encode(inputs)
     if "pixel_values_videos" not in encoded:  # GRPO encodes prompts once more without media, to log their text
         return encoded
     labels = encoded.get("labels")
@@ -38,7 +37,7 @@ def _recording_encode(self, inputs):
         "prompt": prompt[:end],
         "pixels": _digest(encoded["pixel_values_videos"]),
         "grid": encoded["video_grid_thw"].tolist(),
-        "seconds": [float(s) for s in encoded["second_per_grid_ts"]],
+        "seconds": [float(s) for s in encoded.get("second_per_grid_ts", [])],
         "sentence": inputs.messages[0]["content"],
     }
     with open(os.environ["RECORD_TO"], "a") as file:
@@ -46,5 +45,5 @@ def _recording_encode(self, inputs):
     return encoded
 
 
-StvgQwen2_5VLTemplate._encode = _recording_encode
+StvgTemplate._encode = _recording_encode
 swift_stvg.frames.decode = _recording_decode

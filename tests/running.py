@@ -52,8 +52,20 @@ def swift(
     if record is not None:
         words.append(str(RECORDER))
         env = env | {"RECORD_TO": str(record)}
-    for name, value in options.items():
-        words += [f"--{name}", *value.split()]
+    return run([*words, *as_words(options)], folder, env)
+
+
+def as_words(options: dict[str, str]) -> list[str]:
+    """Options as a command line has them; a value may be several words."""
+    return [word for name, value in options.items() for word in (f"--{name}", *value.split())]
+
+
+def run(words: list[str], folder: Path, env: dict[str, str]) -> str:
+    """Run a command that imports ms-swift, without settings from outside, and return what it printed.
+
+    Raises:
+        SwiftFailed: it ended with an error.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
     done = subprocess.run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def video(tmp_path: Path) -> Path:
     return write_video(tmp_path / "clip.mp4", [k / 10 for k in range(30)])
 
 
-REQUEST = VideoRequest((0, 5, 10), (56, 28), 2.0, "pixel")
+REQUEST = VideoRequest((0, 5, 10), (56, 28), 2.0, "pixel", (0.0, 0.5, 1.0))
 
 
 def cached(folder: Path, video: Path, request: VideoRequest = REQUEST) -> Path:
@@ -51,7 +52,7 @@ def test_pixels_are_close_to_the_videos(tmp_path: Path, difficulty: str) -> None
 
 def test_pixels_of_real_video_are_close(tmp_path: Path, stvg_test_data: Path) -> None:
     clip = stvg_test_data / "vidor/videos/5587257558.mp4"
-    request = VideoRequest(tuple(range(0, 540, 15)), (336, 196), 2.0, "pixel")
+    request = VideoRequest(tuple(range(0, 540, 15)), (336, 196), 2.0, "pixel", tuple(k / 2 for k in range(36)))
     check_pixels(tmp_path, {"videos": [str(clip)], "chat_template_kwargs": {VIDEO_KEY: request.to_json()}})
 
 
@@ -74,8 +75,8 @@ def test_a_cached_clip_is_not_decoded(tmp_path: Path, video: Path, monkeypatch: 
 
 
 OTHERS = [
-    (VideoRequest((0, 5, 11), (56, 28), 2.0, "pixel"), "other frames"),
-    (VideoRequest((0, 5, 10), (28, 28), 2.0, "pixel"), "another size"),
+    (replace(REQUEST, frames=(0, 5, 11)), "other frames"),
+    (replace(REQUEST, size_wh=(28, 28)), "another size"),
 ]
 
 

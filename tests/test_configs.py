@@ -164,7 +164,14 @@ def without_gpu(folder: Path, **more: str) -> Path:
 
 
 @pytest.mark.swift
-@pytest.mark.parametrize("name", [name for name in TRAININGS if name not in ("rollout_server", "two_nodes")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in TRAININGS  # test_backbones.py runs the other templates
+        if name not in ("rollout_server", "two_nodes") and "--template" not in RUNS[name].get("args", "")
+    ],
+)
 def test_two_steps_with_a_tiny_model(
     name: str, workspace: Path, tiny: Path, cold_start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +206,7 @@ def test_the_runner_prints_and_resumes(tmp_path: Path) -> None:
         assert f"--oracle {RUNS[name]['test']}" in data
         assert f"out/{RUNS[name]['trained_as']}/train" in train
         assert f"--val_dataset {RUNS[name]['test']}" in answers
+        assert f"--template {merged(RUNS[name])['template'][0]} " in answers
         assert f"--out out/{name}/report.txt" in report
     for number in (5, 20, 100):
         (tmp_path / f"train/checkpoint-{number}").mkdir(parents=True)

@@ -29,7 +29,7 @@ def load(root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     from swift.dataset import load_dataset
 
     monkeypatch.setenv("STVG_DATA_ROOT", str(root))
-    monkeypatch.setattr("swift_stvg.adapters.templates.StvgQwen2_5VLTemplate.in_use", None)
+    monkeypatch.setattr("swift_stvg.adapters.templates.StvgTemplate.in_use", None)
     return load_dataset
 
 

@@ -68,7 +68,8 @@ print(json.dumps({
 def test_everything_is_registered_and_twice_does_no_harm(tmp_path: Path) -> None:
     registered = json.loads(fresh(REGISTERED, tmp_path).splitlines()[0])
     assert registered["datasets"] == ["hcstvg_v1", "hcstvg_v2", "stvg_jsonl", "stvg_synthetic", "vidstg"]
-    assert registered["templates"] == sorted(BACKBONES) == ["stvg_qwen2_5_vl"]
+    templates = ["stvg_qwen2_5_vl", "stvg_qwen2_vl", "stvg_qwen3_5", "stvg_qwen3_vl"]
+    assert registered["templates"] == sorted(BACKBONES) == templates
     names = "consistency format spatial spatial_giou spatial_l1 temporal think tiou viou viou@0.3 viou@0.5"
     assert registered["rewards"] == [f"stvg_{name}" for name in names.split()]
     assert registered["classes"] == ["StvgFormat", "StvgSpatialL1", "vIoU@0.3"]

@@ -95,7 +95,8 @@ def test_the_template_is_told_what_to_decode_and_nothing_of_the_truth() -> None:
     request = VideoRequest.from_json(told)
     assert request.frames == tuple(range(10, 70, 5))
     assert (request.size_wh, request.fps, request.coords) == ((196, 112), 2.0, "pixel")
-    assert set(json.loads(told)) == {"frames", "size_wh", "fps", "coords"}
+    assert request.times_s == tuple(k / 2 for k in range(12))
+    assert set(json.loads(told)) == {"frames", "size_wh", "fps", "coords", "times_s"}
 
 
 def test_a_missing_tail_is_not_stretched() -> None:

@@ -417,7 +417,7 @@ def test_wrong_coordinates_are_refused_with_an_explanation(workspace: Path, env:
         "dataset": "stvg_synthetic:test",
         "output_dir": str(workspace / "refused"),
     }
-    with pytest.raises(SwiftFailed, match=r"TemplateMismatch: rows ask for norm1000.*set STVG_COORDS=pixel[^\n]*\s*$"):
+    with pytest.raises(SwiftFailed, match=r"TemplateMismatch: rows have norm1000.*set STVG_COORDS=pixel[^\n]*\s*$"):
         swift(command, options, workspace / "elsewhere", env | {"STVG_COORDS": "norm1000"})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -19,26 +20,45 @@ from swift_stvg.errors import TemplateMismatch, VideoError
 from swift_stvg.records import Sample
 from swift_stvg.rows import make_row
 from swift_stvg.settings import Settings
-from swift_stvg.tiny import build
+from swift_stvg.tiny import TinyConfig, build
 from swift_stvg.video import probe
 from tests.videos import write_video
 
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
 
 
+FITTING: dict[str, dict[str, Any]] = {
+    "qwen2_vl": {"coords": "norm1000", "side_multiple": 28},
+    "qwen2_5_vl": {},
+    "qwen3_vl": {"coords": "norm1000", "side_multiple": 32},
+    "qwen3_5": {"coords": "norm1000", "side_multiple": 32},
+}
+"""The settings that each backbone needs."""
+
+
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of each backbone, over a tiny model."""
     import swift_stvg
 
     swift_stvg.register()
-    from swift.model import get_processor
+    from swift.model import get_model_processor
     from swift.template import get_template
 
-    folder = tmp_path_factory.mktemp("template") / "tiny"
-    build(folder)
-    template = get_template(get_processor(str(folder), model_type="qwen2_5_vl"), template_type="stvg_qwen2_5_vl")
-    template.set_mode("train")
-    return template
+    made = {}
+    for name in FITTING:
+        folder = tmp_path_factory.mktemp("template") / name
+        build(folder, TinyConfig(architecture=name))
+        model, processor = get_model_processor(str(folder), model_type=name, return_dummy_model=True)  # no weights
+        made[name] = get_template(processor, template_type=f"stvg_{name}")
+        made[name].model = model
+        made[name].set_mode("train")
+    return made
+
+
+@pytest.fixture(scope="session")
+def template(templates: dict[str, Any]) -> Any:
+    return templates["qwen2_5_vl"]
 
 
 def row(path: Path, **settings: Any) -> dict[str, Any]:
@@ -69,34 +89,141 @@ def encode(template: Any, row: dict[str, Any]) -> dict[str, Any]:
     return encoded
 
 
-def test_pixels_are_those_of_the_timelines_frames(template: Any, video: Path) -> None:
-    """Decoded with PyAV, resized with Pillow and laid out by transformers' own processor: the same within rounding."""
-    encoded = encode(template, row(video))
+def by_transformers(template: Any, video: Path, asked: list[dict[str, Any]]) -> Any:
+    """What transformers' own processor makes of the prompt and of frames that PyAV decoded and Pillow resized."""
     wanted = [round(25 * 0.5 * k - 1e-6) for k in range(10)]  # 4.52 s: 10 samples
     with av.open(str(video)) as container:
         frames = [frame.to_image() for i, frame in enumerate(container.decode(video=0)) if i in wanted]
-    resized = np.stack([np.asarray(f.resize((336, 196), Image.Resampling.BICUBIC)) for f in frames])
-    expected = template.processor.video_processor(
-        videos=[torch.from_numpy(resized).permute(0, 3, 1, 2)], do_resize=False, return_tensors="pt"
+    side = template.processor.video_processor.patch_size * 2
+    size_wh = (336 // side * side, round(189 / side) * side)
+    resized = np.stack([np.asarray(f.resize(size_wh, Image.Resampling.BICUBIC)) for f in frames])
+    system, user = (message["content"] for message in asked[:2])
+    content = [{"type": "video"}, {"type": "text", "text": user.removeprefix("<video>")}]
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": content}]
+    return template.processor(
+        text=[template.processor.apply_chat_template(messages, add_generation_prompt=True)],
+        videos=[torch.from_numpy(resized).permute(0, 3, 1, 2)],
+        # the rate of the samples, from which Qwen2.5-VL takes it; Qwen3-VL dates frames by their numbers in the file
+        video_metadata=[{"fps": 25.0, "frames_indices": wanted, "total_num_frames": 125, "duration": 5.0}],
+        do_resize=False,
+        do_sample_frames=False,
+        return_tensors="pt",
     )
-    assert encoded["video_grid_thw"].tolist() == expected["video_grid_thw"].tolist() == [[5, 14, 24]]
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_the_model_receives_what_transformers_gives_it(templates: dict[str, Any], video: Path, name: str) -> None:
+    """The same grid, pixels within rounding, tokens, times, and positions."""
+    template, made = templates[name], row(video, **FITTING[name])
+    expected = by_transformers(template, video, made["messages"])
+    encoded = encode(template, made)
+    assert encoded["video_grid_thw"].tolist() == expected["video_grid_thw"].tolist()
+    assert encoded["video_grid_thw"].tolist() == ([[5, 14, 24]] if "2" in name else [[5, 12, 20]])
     difference = (encoded["pixel_values_videos"] - expected["pixel_values_videos"]).abs()
     assert difference.mean() < 0.02
     assert difference.max() < 0.25  # of values that span 4: decord and PyAV round YUV to RGB differently
-    assert encoded["second_per_grid_ts"] == [1.0]
+    prompt = expected["input_ids"][0].tolist()
+    assert encoded["input_ids"][: len(prompt)] == prompt
+    assert encoded.get("second_per_grid_ts") == ([1.0] if name == "qwen2_5_vl" else None)
+
+    times = {"second_per_grid_ts": expected["second_per_grid_ts"]} if name == "qwen2_5_vl" else {}
+    positions, _ = template.model.model.get_rope_index(
+        expected["input_ids"],
+        mm_token_type_ids=expected["mm_token_type_ids"],
+        video_grid_thw=expected["video_grid_thw"],
+        attention_mask=expected["attention_mask"],
+        **times,
+    )
+    collated = template.data_collator([deepcopy(encoded)])
+    assert torch.equal(collated["position_ids"][..., : len(prompt)], positions)
 
 
-def test_tokens(template: Any, video: Path) -> None:
-    made = row(video)
+@pytest.mark.parametrize("name", FITTING)
+def test_prompt_and_answer(templates: dict[str, Any], video: Path, name: str) -> None:
+    """The model learns the answer and nothing else, and is asked with the tokens that come before it in training."""
+    template, made = templates[name], row(video, **FITTING[name])
     encoded = encode(template, made)
-    tokenizer = template.tokenizer
-    ids = encoded["input_ids"]
-    assert ids.count(tokenizer.convert_tokens_to_ids("<|video_pad|>")) == 5 * (14 // 2) * (24 // 2)
-    answer = tokenizer.decode([i for i, label in zip(ids, encoded["labels"], strict=True) if label != -100])
-    assert answer.removesuffix("\n").removesuffix("<|im_end|>") == made["messages"][-1]["content"]
-    text = tokenizer.decode(ids)
-    assert "(frames 0 - 9, 2 per second, 336 x 196 pixels)\nit moves<|im_end|>" in text
-    assert text.startswith("<|im_start|>system\nYou are given a video and a sentence.")
+    learned = [i for i, label in zip(encoded["input_ids"], encoded["labels"], strict=True) if label != -100]
+    answer = made["messages"][-1]["content"]
+    end = learned.index(template.tokenizer.eos_token_id)
+    assert template.tokenizer.decode(learned[end:]) in ("<|im_end|>", "<|im_end|>\n")
+    template.set_mode("transformers")
+    try:
+        asked = encode(template, made | {"messages": made["messages"][:-1]})["input_ids"]
+    finally:
+        template.set_mode("train")
+    assert asked == encoded["input_ids"][: len(asked)]
+    assert encoded["input_ids"][len(asked) : len(asked) + len(learned)] == learned
+    assert template.decode_generate_ids(learned[: end + 1]) == answer
+    assert re.findall(r"\[.*?\]", answer)[0] == (
+        "[52, 27, 158, 109]" if name == "qwen2_5_vl" else "[156, 139, 469, 556]"
+    )
+    facts = ", 336 x 196 pixels" if name == "qwen2_5_vl" else ""
+    assert f"(frames 0 - 9, 2 per second{facts})" in template.tokenizer.decode(asked)
+
+
+@pytest.mark.parametrize("name", ["qwen3_vl", "qwen3_5"])
+def test_times_in_the_text_are_the_true_ones(templates: dict[str, Any], tmp_path: Path, name: str) -> None:
+    """Of a file whose frames come at 25 and then at 4 per second, and of an odd number of them."""
+    times_s = np.concatenate([np.arange(50) / 25, 2 + np.arange(13) / 4])
+    path = write_video(tmp_path / "varying.mp4", times_s, size_wh=(640, 360))
+    made = row(path, fps=1.6, **FITTING[name])
+    sampled = np.array(json.loads(made["stvg"])["times_s"])
+    assert len(sampled) % 2 == 1
+    assert np.ptp(np.diff(sampled)) > 0.1, "the true times are not evenly spaced"
+    firsts, lasts = sampled[::2], np.append(sampled[1::2], sampled[-1])
+    text = templates[name].tokenizer.decode(encode(templates[name], made)["input_ids"])
+    assert re.findall(r"<([0-9.]+) seconds>", text) == [f"{t:.1f}" for t in (firsts + lasts) / 2]
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_vllm_is_handed_what_gives_the_same(templates: dict[str, Any], video: Path, name: str) -> None:
+    """Through transformers' processor, which vLLM calls, as training; test_vllm.py does it with vLLM."""
+    template = templates[name]
+    made = row(video, fps=1.7, **FITTING[name])
+    asked = {"messages": made["messages"][:-1]} | {key: made[key] for key in ("videos", "chat_template_kwargs")}
+    encoded = {}
+    try:
+        for mode in ("transformers", "vllm"):
+            template.set_mode(mode)
+            encoded[mode] = template.encode(asked)
+    finally:
+        template.set_mode("train")
+    expected, given = encoded["transformers"], encoded["vllm"]
+    ((frames, metadata),) = given["videos"]
+    seen = template.processor(
+        text=[template.tokenizer.decode(given["input_ids"])],
+        videos=[frames],
+        video_metadata=[metadata],
+        return_tensors="pt",
+        **given["mm_processor_kwargs"],
+    )
+    assert seen["input_ids"][0].tolist() == expected["input_ids"]
+    for key in ("pixel_values_videos", "video_grid_thw"):
+        assert torch.equal(seen[key], expected[key])
+    seconds = [float(s) for s in seen.get("second_per_grid_ts", [])]
+    assert seconds == pytest.approx(expected.get("second_per_grid_ts", []))
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_rows_in_one_sequence_keep_their_positions(templates: dict[str, Any], video: Path, name: str) -> None:
+    """Without padding (padding_free, packing), which only FlashAttention computes: what it is given."""
+    template = templates[name]
+    rows = [row(video, max_side=side, **FITTING[name]) for side in (140, 70)]
+    rows = [{key: made[key] for key in ("messages", "videos", "chat_template_kwargs")} for made in rows]
+    encoded = [template.encode(made, return_length=True) for made in rows]
+    alone = [template.data_collator([template.encode(made)]) for made in rows]
+    template.padding_free = True
+    try:
+        packed = template.data_collator(encoded)
+    finally:
+        template.padding_free = False
+    for key in ("input_ids", "labels", "position_ids", "text_position_ids"):
+        assert torch.equal(packed[key], torch.cat([one[key] for one in alone], dim=-1)), key
+    for key in ("pixel_values_videos", "video_grid_thw"):
+        assert torch.equal(packed[key], torch.cat([one[key] for one in alone])), key
+    ends = np.cumsum([0, *(one["input_ids"].shape[1] for one in alone)])
+    assert packed["cu_seq_lens_q"].tolist() == ends.tolist()
 
 
 def test_odd_numbers_of_frames(template: Any, tmp_path: Path) -> None:
@@ -125,16 +252,18 @@ def test_a_run_with_another_template_is_warned(
     from swift_stvg.adapters import templates
 
     monkeypatch.setattr(templates.logger, "propagate", True)
+    monkeypatch.setattr(templates.StvgTemplate, "in_use", template)
     templates.check_settings(Settings())
     assert not caplog.records
-    monkeypatch.setattr(templates.StvgQwen2_5VLTemplate, "in_use", None)
+    monkeypatch.setattr(templates.StvgTemplate, "in_use", None)
     templates.check_settings(Settings())
-    assert "Pass --template stvg_qwen2_5_vl" in caplog.text
+    assert "Pass --template stvg_qwen2_vl or stvg_qwen2_5_vl or" in caplog.text
 
 
 def test_rows_for_another_backbone_are_refused(template: Any, video: Path) -> None:
     with pytest.raises(
-        TemplateMismatch, match=r"rows ask for norm1000 coordinates, but stvg_qwen2_5_vl .* STVG_COORDS=pixel"
+        TemplateMismatch,
+        match=r"norm1000 coordinates, but the backbone of stvg_qwen2_5_vl speaks pixel: set STVG_COORDS=pixel, or",
     ):
         encode(template, row(video, coords="norm1000"))
     with pytest.raises(TemplateMismatch, match=r"sides are 320 and 192 pixels.* STVG_SIDE_MULTIPLE=28"):
@@ -149,21 +278,26 @@ def test_a_vanished_video_is_an_error(template: Any, tmp_path: Path) -> None:
         encode(template, made)
 
 
-def test_a_clip_is_cut_into_patches_once(template: Any, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl"])
+def test_a_clip_is_cut_into_patches_once(
+    templates: dict[str, Any], video: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    template, fitting = templates[name], FITTING[name]
     processor = template.processor.video_processor
+    processor.loader.memory.clear()
     made = []
     whole = type(processor).__mro__[2].preprocess
     monkeypatch.setattr(
         type(processor).__mro__[2], "preprocess", lambda self, *a, **k: made.append(1) or whole(self, *a, **k)
     )
-    rows = [row(video, max_side=112) for _ in range(3)]
+    rows = [row(video, max_side=112, **fitting) for _ in range(3)]
     first = template.encode(rows[0])["pixel_values_videos"]
     kept = first.clone()
     with torch.inference_mode():
         first.zero_()  # what a caller does with it is its own affair
     assert all(torch.equal(template.encode(other)["pixel_values_videos"], kept) for other in rows[1:])
     assert len(made) == 1
-    template.encode(row(video, max_side=84))
+    template.encode(row(video, max_side=84, **fitting))
     assert len(made) == 2, "another size is another clip"
 
 

@@ -58,14 +58,16 @@ def train_command(run: Mapping[str, Any], output: Path, more: list[str]) -> list
 def answer_command(run: Mapping[str, Any], trained: Path, answers: Path) -> list[str]:
     """The answers of the last checkpoint in `trained` to the test split."""
     last = last_checkpoint(trained) or trained / "checkpoint-LAST"
-    length = recipe(run).get("max_completion_length", 2048)
+    recipes = {"max_completion_length": 2048} | recipe(run)
     words = shlex.split(run.get("args", ""))
-    if "--max_completion_length" in words:
-        length = words[words.index("--max_completion_length") + 1]
+    length, template = (
+        str(words[words.index(f"--{name}") + 1] if f"--{name}" in words else recipes[name])
+        for name in ("max_completion_length", "template")
+    )
     model = ["--adapters" if "--tuner_type lora" in run.get("args", "") else "--model", str(last)]
     return [
         *["swift", "infer", str(CONFIGS / "infer.yaml"), *model, "--val_dataset", run["test"]],
-        *["--max_new_tokens", str(length), "--result_path", str(answers)],
+        *["--template", template, "--max_new_tokens", length, "--result_path", str(answers)],
     ]
 
 

@@ -62,7 +62,7 @@ def prepare(model: str, template: str | None, model_type: str | None) -> Any:
         made = get_template(get_processor(model, model_type=model_type), template_type=template)
     except (ValueError, OSError) as error:
         raise DataError(f"no processor and template of {model}: {error}") from None
-    if not isinstance(made, templates.StvgQwen2_5VLTemplate):
+    if not isinstance(made, templates.StvgTemplate):
         raise DataError(
             f"{made.template_meta.template_type} is no template of swift_stvg: give --template "
             + " or ".join(templates.TEMPLATES)

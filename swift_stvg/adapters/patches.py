@@ -16,15 +16,14 @@ class _Remembering:
 
     loader: FrameLoader  # of the class, since attributes of a processor are saved with it
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, videos: Any, **kwargs: Any) -> Any:
         process: Any = super().__call__  # type: ignore[misc]
-        videos = kwargs.get("videos")
         keys = tuple(getattr(video, KEY, None) for video in videos) if isinstance(videos, list) else (None,)
-        if args or None in keys:
-            return process(*args, **kwargs)
-        how = repr(sorted((name, value) for name, value in kwargs.items() if name != "videos"))
+        if None in keys:
+            return process(videos, **kwargs)
+        how = repr(sorted(kwargs.items()))
         me = repr(self.to_dict())  # type: ignore[attr-defined]
-        return self.loader.memory.get((me, keys, how), lambda: process(**kwargs))
+        return self.loader.memory.get((me, keys, how), lambda: process(videos, **kwargs))
 
     def __reduce__(self) -> Any:
         return _restore, (type(self).__mro__[2], vars(self))  # as it was, where there may be no plugin

@@ -15,17 +15,32 @@ from swift_stvg.rows import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import BACKBONES, Settings
 
 logger = get_logger()
-_Qwen2_5VL: Any = TEMPLATE_MAPPING["qwen2_5_vl"].template_cls
 FRAMES = FrameLoader(Settings())
 """Where templates get their frames; `register` makes it fit the settings."""
+CLOCK = 10_000
+"""Ticks per second in which frames are dated: rows give times to four digits."""
 
 
-class StvgQwen2_5VLTemplate(_Qwen2_5VL):  # type: ignore[misc]
-    """Qwen2.5-VL: pixel coordinates, frames in pairs, the interval between them in the position encoding."""
+class StvgTemplate:
+    """What all backbones share; goes before the stock template's class.
 
-    coords = BACKBONES["stvg_qwen2_5_vl"].coords
-    in_use: ClassVar[StvgQwen2_5VLTemplate | None] = None
+    Attributes:
+        coords: the coordinate convention that the backbone speaks.
+        tag: what the stock template puts tokens for, as text or ids; `vllm_tag` what vLLM does.
+        placeholders: the tokens that stand for the pixels of an image and of a video.
+    """
+
+    coords: ClassVar[str]
+    tag: ClassVar[Any] = "<|vision_start|><|video_pad|><|vision_end|>"
+    vllm_tag: ClassVar[str] = "<|vision_start|><|video_pad|><|vision_end|>"
+    placeholders: ClassVar[tuple[str, str]] = ("<|image_pad|>", "<|video_pad|>")
+    in_use: ClassVar[StvgTemplate | None] = None
     """The template that was given a processor last: ms-swift makes it before it loads datasets."""
+    processor: Any
+    tokenizer: Any
+    template_meta: Any
+    mode: str
+    set_mode: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -34,31 +49,53 @@ class StvgQwen2_5VLTemplate(_Qwen2_5VL):  # type: ignore[misc]
 
     def init_processor(self, processor: Any) -> None:
         """Take the media token ids from the tokenizer, so that other vocabularies work too."""
-        super().init_processor(processor)
+        super().init_processor(processor)  # type: ignore[misc]
         if processor is not None:
-            self.image_token_id = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
-            self.video_token_id = self.tokenizer.convert_tokens_to_ids("<|video_pad|>")
+            self.image_token_id, self.video_token_id = self.tokenizer.convert_tokens_to_ids(list(self.placeholders))
             remember(processor.video_processor, FRAMES)
-            StvgQwen2_5VLTemplate.in_use = self
+            StvgTemplate.in_use = self
 
     def replace_tag(self, media_type: str, index: int, inputs: Any) -> list[Any]:
         """Load the frames that the row names; anything else is the stock template's."""
         request_json = (inputs.chat_template_kwargs or {}).get(VIDEO_KEY)
         if media_type != "video" or request_json is None:
-            tokens: list[Any] = super().replace_tag(media_type, index, inputs)
+            tokens: list[Any] = super().replace_tag(media_type, index, inputs)  # type: ignore[misc]
             return tokens
         request = VideoRequest.from_json(request_json)
         self.require(request.coords, request.size_wh)
-        inputs.videos[index] = FRAMES.load(inputs.videos[index], request)
-        inputs.mm_processor_kwargs.setdefault("fps", []).append(request.fps)
-        if self.mode == "vllm":
-            inputs.mm_processor_kwargs["do_resize"] = False
-        return ["<|vision_start|><|video_pad|><|vision_end|>"]
+        frames = FRAMES.load(inputs.videos[index], request)
+        if self.mode == "vllm":  # its own processor cuts the frames, and learns from their metadata when they were
+            inputs.videos[index] = (frames, self.metadata(request))
+            inputs.mm_processor_kwargs.update(do_resize=False, do_sample_frames=False)
+            return [self.vllm_tag]
+        inputs.videos[index] = frames
+        self.tell_time(request, inputs.mm_processor_kwargs)
+        return [self.tag]
+
+    @property
+    def side_multiple(self) -> int:
+        """What the sides of frames must be multiples of, in pixels, so that the processor need not resize them."""
+        processor = self.processor.video_processor
+        multiple: int = processor.patch_size * processor.merge_size
+        return multiple
+
+    def metadata(self, request: VideoRequest) -> dict[str, Any]:
+        """What transformers' processors call a video's metadata: here, frames at the row's nominal rate."""
+        count = len(request.frames)
+        return {"fps": request.fps, "frames_indices": list(range(count)), "total_num_frames": count}
+
+    def tell_time(self, request: VideoRequest, kwargs: dict[str, Any]) -> None:
+        """Say when the frames were, in the form that the stock template takes; nothing by default."""
 
     def prepare_generate_kwargs(self, generate_kwargs: dict[str, Any], *, model: Any = None) -> dict[str, Any]:
         """Keep the model from writing the tokens that stand for pixels: an answer with one cannot be encoded again."""
-        kwargs: dict[str, Any] = super().prepare_generate_kwargs(generate_kwargs, model=model)
+        kwargs: dict[str, Any] = super().prepare_generate_kwargs(generate_kwargs, model=model)  # type: ignore[misc]
         return {**kwargs, "suppress_tokens": [self.image_token_id, self.video_token_id]}
+
+    def prepare_engine_kwargs(self) -> dict[str, Any]:
+        """The same for vLLM, whose requests as ms-swift makes them cannot say it."""
+        kwargs: dict[str, Any] = super().prepare_engine_kwargs()  # type: ignore[misc]
+        return {**kwargs, "logits_processors": ["swift_stvg.nopixels:NoPixels"]} if self.mode == "vllm" else kwargs
 
     def require(self, coords: str, sides: tuple[int, ...]) -> None:
         """Refuse rows that were made for another backbone.
@@ -70,19 +107,66 @@ class StvgQwen2_5VLTemplate(_Qwen2_5VL):  # type: ignore[misc]
         Raises:
             TemplateMismatch: the backbone speaks another convention, or its patches do not divide the sides.
         """
+        faults, settings = [], []
         if coords != self.coords:
-            raise TemplateMismatch(
-                f"rows ask for {coords} coordinates, but {self.template_meta.template_type} is for a backbone that "
-                f"speaks {self.coords}: set STVG_COORDS={self.coords}, or use the template of the backbone that the "
-                "rows were made for"
+            faults.append(
+                f"{coords} coordinates, but the backbone of {self.template_meta.template_type} speaks {self.coords}"
             )
-        processor = self.processor.image_processor
-        multiple = processor.patch_size * processor.merge_size
+            settings.append(f"STVG_COORDS={self.coords}")
+        multiple = self.side_multiple
         if any(side % multiple for side in sides):
-            raise TemplateMismatch(
-                f"rows have frames whose sides are {' and '.join(map(str, sides))} pixels or multiples, but this model "
-                f"takes multiples of {multiple}: set STVG_SIDE_MULTIPLE={multiple}"
+            faults.append(
+                f"frames whose sides are {' and '.join(map(str, sides))} pixels or multiples, but this model takes "
+                f"multiples of {multiple}"
             )
+            settings.append(f"STVG_SIDE_MULTIPLE={multiple}")
+        if faults:
+            raise TemplateMismatch(
+                f"rows have {'; and '.join(faults)}: set {' '.join(settings)}, or use the template of the backbone "
+                "that the rows were made for"
+            )
+
+
+def stock_class(name: str) -> Any:
+    """The class of ms-swift's template of that name."""
+    return TEMPLATE_MAPPING[name].template_cls
+
+
+class StvgQwen2VLTemplate(StvgTemplate, stock_class("qwen2_vl")):  # type: ignore[misc]
+    """Qwen2-VL: thousandths, frames in pairs, told nothing of the time between them."""
+
+    coords = BACKBONES["stvg_qwen2_vl"].coords
+
+
+class StvgQwen2_5VLTemplate(StvgTemplate, stock_class("qwen2_5_vl")):  # type: ignore[misc]
+    """Qwen2.5-VL: pixel coordinates, frames in pairs, the interval between them in the position encoding."""
+
+    coords = BACKBONES["stvg_qwen2_5_vl"].coords
+
+    def tell_time(self, request: VideoRequest, kwargs: dict[str, Any]) -> None:
+        """The nominal rate, from which come the seconds of a pair of frames."""
+        kwargs.setdefault("fps", []).append(request.fps)
+
+
+class StvgQwen3VLTemplate(StvgTemplate, stock_class("qwen3_vl")):  # type: ignore[misc]
+    """Qwen3-VL: thousandths, each pair of frames after the mean of its two times, written as text."""
+
+    coords = BACKBONES["stvg_qwen3_vl"].coords
+    tag = "<|video_pad|>"
+
+    def metadata(self, request: VideoRequest) -> dict[str, Any]:
+        """The true times, as frame numbers of a video fine enough to tell them apart."""
+        ticks = [round(t * CLOCK) for t in request.times_s]
+        return {"fps": float(CLOCK), "frames_indices": ticks, "total_num_frames": ticks[-1] + 1}
+
+    def tell_time(self, request: VideoRequest, kwargs: dict[str, Any]) -> None:
+        """The metadata, from which the processor writes the times."""
+        kwargs.setdefault("video_metadata", []).append(self.metadata(request))
+        kwargs["do_sample_frames"] = False
+
+
+class StvgQwen3_5Template(StvgQwen3VLTemplate, stock_class("qwen3_5")):  # type: ignore[misc]
+    """Qwen3.5: as Qwen3-VL."""
 
 
 def check_settings(settings: Settings) -> None:
@@ -91,26 +175,40 @@ def check_settings(settings: Settings) -> None:
     Without it SFT would retry other rows, which fail alike, and end with a message that hides the reason.
 
     Raises:
-        TemplateMismatch: as `StvgQwen2_5VLTemplate.require`.
+        TemplateMismatch: as `StvgTemplate.require`.
     """
-    if StvgQwen2_5VLTemplate.in_use is None:
+    if StvgTemplate.in_use is None:
         logger.warning(
             "no template of swift_stvg is in use: other templates choose and size video frames in their own way, which "
             f"the rows' answers do not fit. Pass --template {' or '.join(TEMPLATES)}"
         )
     else:
-        StvgQwen2_5VLTemplate.in_use.require(settings.coords, (settings.side_multiple,))
+        StvgTemplate.in_use.require(settings.coords, (settings.side_multiple,))
 
 
-TEMPLATES = {"stvg_qwen2_5_vl": ("qwen2_5_vl", StvgQwen2_5VLTemplate)}
+TEMPLATES: dict[str, tuple[str, type[StvgTemplate]]] = {
+    "stvg_qwen2_vl": ("qwen2_vl", StvgQwen2VLTemplate),
+    "stvg_qwen2_5_vl": ("qwen2_5_vl", StvgQwen2_5VLTemplate),
+    "stvg_qwen3_vl": ("qwen3_vl", StvgQwen3VLTemplate),
+    "stvg_qwen3_5": ("qwen3_5", StvgQwen3_5Template),
+}
+"""By name, the stock template and ours."""
+
+
+def add(name: str, stock: str, template: type[StvgTemplate]) -> None:
+    """Register a template by its name, in all else like the stock one; safe to repeat."""
+    meta = deepcopy(TEMPLATE_MAPPING[stock])
+    meta.template_type = name
+    meta.template_cls = template
+    # what keeps a model from thinking in prose belongs to the prompt: ms-swift would count it as part of the answer
+    meta.prompt = [*meta.prompt[:-1], meta.prompt[-1] + meta.non_thinking_prefix]
+    meta.is_thinking, meta.thinking_prefix, meta.non_thinking_prefix = False, "", ""
+    register_template(meta, exist_ok=True)
 
 
 def register() -> None:
-    """Register every template by its name; safe to repeat."""
+    """Register every template of this package; safe to repeat."""
     global FRAMES
     FRAMES = FrameLoader(Settings.from_env())
     for name, (stock, template) in TEMPLATES.items():
-        meta = deepcopy(TEMPLATE_MAPPING[stock])
-        meta.template_type = name
-        meta.template_cls = template
-        register_template(meta, exist_ok=True)
+        add(name, stock, template)

@@ -42,7 +42,7 @@ def request_of(path: Path) -> VideoRequest:
     settings, info = Settings(), probe(path)
     line = Timeline.sample(info.frame_times_s, info.end_s, fps=settings.fps, max_frames=settings.max_frames)
     size_wh = frame_size(info.size_wh, settings.max_side, settings.side_multiple)
-    return VideoRequest(tuple(line.frames.tolist()), size_wh, line.fps, settings.coords)
+    return VideoRequest.on(line, size_wh, settings.coords)
 
 
 def _decoders(clip: Clip, path: Path, frames: IntArray, scale: Scale) -> Iterator[Result]:

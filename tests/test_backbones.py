@@ -1,0 +1,152 @@
+"""Each further backbone learns, is rewarded, answers and is scored: ms-swift's commands, all in one process."""
+
+from __future__ import annotations
+
+import json
+import math
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+from swift_stvg import register
+from swift_stvg.cli import main
+from swift_stvg.errors import TemplateMismatch
+from swift_stvg.rows import Contract
+from swift_stvg.tiny import TinyConfig, build
+from tests.running import TRAIN, as_words, json_lines, logged, run
+from tests.test_template import row
+from tests.videos import picture, write_video
+
+pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch warns
+
+ROOT = Path(__file__).parent.parent
+BACKBONES = {"qwen2_vl": (56, "false"), "qwen3_vl": (64, "true"), "qwen3_5": (64, "true"), "internvl": (56, "true")}
+"""Side of a frame, and whether SFT freezes the vision tower."""
+STEPS = """
+import json, sys
+from swift.pipelines import infer_main, rlhf_main, sft_main
+
+for command, words in json.load(open(sys.argv[1])):
+    {"sft": sft_main, "rlhf": rlhf_main, "infer": infer_main}[command](words)
+"""
+GRPO = {
+    "rlhf_type": "grpo",
+    "reward_funcs": "stvg_format stvg_spatial",
+    "num_generations": "2",
+    "per_device_train_batch_size": "2",
+    "max_steps": "1",
+    "max_completion_length": "8",
+    "save_strategy": "no",
+}
+LORA = {"tuner_type": "lora", "target_modules": "all-linear", "freeze_vit": "true", "freeze_aligner": "true"}
+
+
+def build_internvl(out: Path) -> None:
+    """A random InternVL, for the example that adds it."""
+    from transformers import (
+        GotOcr2ImageProcessor,
+        InternVLConfig,
+        InternVLForConditionalGeneration,
+        InternVLProcessor,
+        InternVLVideoProcessor,
+        PreTrainedTokenizerFast,
+    )
+
+    build(out, TinyConfig(max_coordinate=1000))
+    tokens = {"start_image_token": "<img>", "end_image_token": "</img>"}
+    tokens |= {"context_image_token": "<IMG_CONTEXT>", "video_token": "<video>"}
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(out, extra_special_tokens=tokens)
+    size = {"height": 56, "width": 56}
+    images, videos = GotOcr2ImageProcessor(size=size), InternVLVideoProcessor(size=size)
+    InternVLProcessor(images, tokenizer, videos, image_seq_length=4).save_pretrained(out)
+    layers = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
+    model = InternVLForConditionalGeneration(
+        InternVLConfig(
+            text_config={
+                **layers,
+                **ends,
+                "model_type": "qwen2",
+                "vocab_size": len(tokenizer),
+                "num_key_value_heads": 1,
+            },
+            vision_config={**layers, "image_size": [56, 56], "patch_size": [14, 14]},
+            image_token_id=tokenizer.context_image_token_id,
+            image_seq_length=4,
+            tie_word_embeddings=False,
+        )
+    )
+    model.generation_config.update(**ends)
+    model.save_pretrained(out)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """SFT, GRPO of everything, GRPO of LoRA beside a frozen vision tower, all with gradient checkpointing; answers."""
+    side, freeze_vit = BACKBONES[name]
+    start, learned = tmp_path / "tiny", tmp_path / "sft/checkpoint-1"
+    plugins = "swift_stvg"
+    if name == "internvl":
+        build_internvl(start)
+        plugins += f" {ROOT / 'examples/add_a_backbone/internvl.py'}"
+    else:
+        build(start, TinyConfig(architecture=name, spatial_merge=4, max_coordinate=1000))
+    model = {"model_type": name, "template": f"stvg_{name}", "external_plugins": plugins, "model": str(learned)}
+    train = TRAIN | model | {"dataset": "stvg_synthetic:train#4", "gradient_checkpointing": "true"}
+    sft = {"model": str(start), "freeze_vit": freeze_vit, "per_device_train_batch_size": "2"}
+    infer = {"torch_dtype": "float32", "val_dataset": "stvg_synthetic:test#2", "max_new_tokens": "8"}
+    steps = [
+        ("sft", train | sft | {"max_steps": "1", "save_steps": "1", "output_dir": str(tmp_path / "sft")}),
+        ("rlhf", train | GRPO | {"output_dir": str(tmp_path / "full")}),
+        ("rlhf", train | GRPO | LORA | {"output_dir": str(tmp_path / "lora")}),
+        ("infer", model | infer | {"temperature": "0", "result_path": str(tmp_path / "answers.jsonl")}),
+    ]
+    (tmp_path / "steps.json").write_text(json.dumps([(command, as_words(options)) for command, options in steps]))
+    settings = {"STVG_MAX_SIDE": str(side), "STVG_SIDE_MULTIPLE": str(side), "STVG_COORDS": "norm1000"}
+    settings |= {"STVG_SYSTEM_PROMPT": "false", "STVG_DATA_ROOT": str(workspace / "data")}
+    run([sys.executable, "-c", STEPS, str(tmp_path / "steps.json")], tmp_path, settings)
+
+    before, after = (load_file(folder / "model.safetensors") for folder in (start, learned))
+    moved = {key for key in before if not before[key].equal(after[key])}
+    tower = {key for key in before if ("visual" in key and "merger" not in key) or "vision_tower" in key}
+    assert moved - tower
+    assert bool(moved & tower) == (freeze_vit == "false")
+    for output in ("full", "lora"):
+        (step,) = logged(tmp_path / output)
+        assert all(map(math.isfinite, step.values()))
+        assert {"rewards/StvgFormat/mean", "rewards/StvgSpatial/mean"} <= set(step)
+    answers = json_lines(tmp_path / "answers.jsonl")
+    assert {Contract.from_json(answer["stvg"]).format.coords for answer in answers} == {"norm1000"}
+    assert main(["score", str(tmp_path / "answers.jsonl"), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ground_truth"]["samples"] == 2
+
+
+def test_the_example_hands_over_squares(tmp_path: Path) -> None:
+    """Frames squeezed once, to what the processor takes as they are, each with its tokens and its number."""
+    register()
+    runpy.run_path(str(ROOT / "examples/add_a_backbone/internvl.py"))
+    from swift.model import get_processor
+    from swift.template import get_template
+
+    build_internvl(tmp_path / "tiny")
+    template = get_template(get_processor(str(tmp_path / "tiny"), model_type="internvl"), template_type="stvg_internvl")
+    template.set_mode("train")
+    video = write_video(tmp_path / "a.mp4", np.arange(75) / 25, size_wh=(112, 64))
+    made = row(video, coords="norm1000", side_multiple=56, max_side=56)
+    encoded = template.encode({key: made[key] for key in ("messages", "videos", "chat_template_kwargs")})
+    squares = [
+        Image.fromarray(picture(k, (112, 64))).resize((56, 56), Image.Resampling.BICUBIC)
+        for k in (0, 12, 25, 37, 50, 62)
+    ]
+    expected = template.processor.video_processor(videos=[np.stack(squares)], return_tensors="pt")
+    difference = (encoded["pixel_values"] - expected["pixel_values_videos"][0]).abs()
+    assert difference.mean() < 0.05  # of values that span 4: the file is compressed
+    text = "".join(f"Frame{k}: <img>{4 * '<IMG_CONTEXT>'}</img>\n" for k in range(1, 7))
+    assert text + "(frames 0 - 5, 2 per second)" in template.tokenizer.decode(encoded["input_ids"])
+    with pytest.raises(TemplateMismatch, match="takes multiples of 56: set STVG_SIDE_MULTIPLE=56"):
+        template.require("norm1000", (28, 28))

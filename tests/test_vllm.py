@@ -1,0 +1,84 @@
+"""vLLM's own processors make of a prompt what training sees; run where vLLM is installed, without a GPU.
+
+Neither vLLM's engine nor a model runs here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.test_template import FITTING, row, templates, video
+
+pytest.importorskip("vllm")
+pytestmark = pytest.mark.filterwarnings("default")
+__all__ = ["templates", "video"]  # fixtures
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_vllm_sees_what_training_sees(templates: dict[str, Any], video: Path, name: str) -> None:
+    """Tokens, grid, times and pixels, of a clip sampled at an odd rate."""
+    from vllm.config import ModelConfig
+    from vllm.multimodal import MULTIMODAL_REGISTRY
+    from vllm.multimodal.processing import ProcessorInputs, TimingContext
+
+    template = templates[name]
+    made = row(video, fps=1.7, **FITTING[name])
+    asked = {"messages": made["messages"][:-1]} | {key: made[key] for key in ("videos", "chat_template_kwargs")}
+    encoded = {}
+    try:
+        for mode in ("transformers", "vllm"):
+            template.set_mode(mode)
+            encoded[mode] = template.encode(asked)
+    finally:
+        template.set_mode("train")
+    expected, given = encoded["transformers"], encoded["vllm"]
+    config = ModelConfig(model=template.model_info.model_dir, dtype="float32", enforce_eager=True)
+    processor = MULTIMODAL_REGISTRY.create_processor(config)
+    media = processor.info.parse_mm_data({"video": given["videos"]})  # as ms-swift's engine hands over pairs
+    inputs = ProcessorInputs(
+        prompt=given["input_ids"], mm_data_items=media, hf_processor_mm_kwargs=given["mm_processor_kwargs"]
+    )
+    seen = processor.apply(inputs, TimingContext(enabled=False))
+    data = seen["mm_kwargs"].get_data()
+    assert list(seen["prompt_token_ids"]) == expected["input_ids"]
+    assert torch.equal(data["video_grid_thw"].reshape(-1, 3), expected["video_grid_thw"])
+    assert data.get("second_per_grid_ts", torch.tensor([])).tolist() == pytest.approx(
+        expected.get("second_per_grid_ts", [])
+    )
+    pixels = data["pixel_values_videos"]
+    if pixels.dtype == torch.uint8:  # vLLM normalises on the device
+        images = template.processor.video_processor
+        mean, std = (torch.tensor(values).reshape(1, 3, 1) for values in (images.image_mean, images.image_std))
+        pixels = ((pixels.reshape(len(pixels), 3, -1) / 255 - mean) / std).reshape(pixels.shape)
+    assert torch.allclose(pixels, expected["pixel_values_videos"], atol=1e-5)
+
+
+def test_no_placeholder_can_be_written(templates: dict[str, Any]) -> None:
+    """Under both of vLLM's model runners, by the name that the template gives to the engine."""
+    from vllm.config import ModelConfig
+    from vllm.v1.sample.logits_processor import _load_logitsprocs_by_fqcns
+    from vllm.v1.worker.gpu.sample.logits_processor.loader import _load_v2_logitsprocs_by_fqcns
+
+    class Config:
+        def __init__(self, folder: str) -> None:
+            self.model_config = ModelConfig(model=folder, dtype="float32", enforce_eager=True)
+
+    template = templates["qwen3_vl"]
+    assert template.prepare_engine_kwargs() == {}
+    template.set_mode("vllm")
+    try:
+        names = template.prepare_engine_kwargs()["logits_processors"]
+    finally:
+        template.set_mode("train")
+    config = Config(template.model_info.model_dir)
+    unwanted = template.tokenizer.convert_tokens_to_ids(["<|image_pad|>", "<|video_pad|>"])
+    for load, more in ((_load_logitsprocs_by_fqcns, ("cpu", False)), (_load_v2_logitsprocs_by_fqcns, (None,))):
+        (kind,) = load(names)
+        processor = kind(config, *more)
+        logits = processor.apply(torch.zeros(3, len(template.tokenizer)))
+        assert logits.isneginf().sum() == 3 * len(unwanted)
+        assert logits[:, unwanted].isneginf().all()
