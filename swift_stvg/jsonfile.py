@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import os
 from collections import Counter
@@ -15,6 +16,8 @@ from uuid import uuid4
 import msgspec
 
 from swift_stvg.errors import DataError
+
+_SEAL = 16
 
 
 class RepeatedKeys(dict[str, Any]):
@@ -115,6 +118,23 @@ def put_whole(path: Path, data: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def seal(data: bytes) -> bytes:
+    """Bytes with a digest before them, by which `unseal` knows that they are whole."""
+    return hashlib.blake2b(data, digest_size=_SEAL).digest() + data
+
+
+def unseal(data: bytes) -> bytes:
+    """What was sealed.
+
+    Raises:
+        ValueError: it is damaged, or was never sealed.
+    """
+    body = data[_SEAL:]
+    if hashlib.blake2b(body, digest_size=_SEAL).digest() != data[:_SEAL]:
+        raise ValueError(f"its {len(data)} bytes are not those that were written")
+    return body
 
 
 def text(value: object) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from swift_stvg.frames import KEY, FrameLoader
+from swift_stvg.frames import FrameLoader, key_of
 
 
 class _Remembering:
@@ -19,7 +19,7 @@ class _Remembering:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         process: Any = super().__call__  # type: ignore[misc]
         videos = kwargs.get("videos")
-        keys = tuple(getattr(video, KEY, None) for video in videos) if isinstance(videos, list) else (None,)
+        keys = tuple(key_of(video) for video in videos) if isinstance(videos, list) else (None,)
         if args or None in keys:
             return process(*args, **kwargs)
         how = repr(sorted((name, value) for name, value in kwargs.items() if name != "videos"))
