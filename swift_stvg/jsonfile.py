@@ -6,6 +6,7 @@ import gc
 import hashlib
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -118,6 +119,14 @@ def put_whole(path: Path, data: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what writers that were killed an hour ago or earlier left of files anywhere below a folder."""
+    for path in folder.rglob(".*.part"):
+        with suppress(OSError):  # another process may do the same
+            if path.stat().st_mtime < time.time() - 3600:
+                path.unlink()
 
 
 def seal(data: bytes) -> bytes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -203,11 +205,16 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     assert main(words) == 0
     assert "4 of 4 clips written" in capsys.readouterr().out, "two sentences about a clip share its frames"
     one, other, *_ = (tmp_path / "cache").rglob("*.frames")
+    for name, age_s in ((".old.part", 7200), (".new.part", 60)):
+        (one.parent / name).touch()
+        os.utime(one.parent / name, (time.time() - age_s,) * 2)
     one.unlink()
     other.write_bytes(other.read_bytes().replace(b"\xff\xda", b"\xff\xdb", 1))
     assert main(words) == 0
     assert "2 of 4 clips written" in capsys.readouterr().out, "what is missing, and what is not whole"
     assert one.is_file()
+    assert not (one.parent / ".old.part").exists(), "left by a writer that was killed"
+    assert (one.parent / ".new.part").exists(), "another process may be writing it"
 
     video = sorted((root / "videos").iterdir())[0]
     data = bytearray(video.read_bytes())

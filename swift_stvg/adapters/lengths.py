@@ -45,7 +45,8 @@ class _BlankFrames(FrameLoader):
 
     def load(self, path: str, request: VideoRequest) -> torch.Tensor:
         width, height = request.size_wh
-        frames = torch.zeros(1, dtype=torch.uint8).expand(len(request.frames), 3, height, width)
+        with torch.inference_mode(False):
+            frames = torch.zeros(1, dtype=torch.uint8).expand(len(request.frames), 3, height, width)
         mark(frames, ("black", frames.shape))
         return frames
 
