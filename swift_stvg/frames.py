@@ -84,7 +84,7 @@ class FrameLoader:
 
 
 def mark(frames: torch.Tensor, key: Hashable) -> None:
-    """Say what frames a tensor holds, for `key_of`; it must not be made in inference mode, where torch counts nothing."""
+    """Say what frames a tensor not made in inference mode, where torch counts no changes, holds; for `key_of`."""
     setattr(frames, KEY, (key, frames._version))
 
 
