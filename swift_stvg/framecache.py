@@ -17,11 +17,10 @@ import numpy as np
 from PIL import Image
 
 from swift_stvg.errors import DataError
-from swift_stvg.jsonfile import put_whole
+from swift_stvg.jsonfile import put_whole, seal, unseal
 from swift_stvg.video import Frames, fingerprint
 
-MAGIC = b"stvg frames 1\n"
-VERSION = 1
+VERSION = 2
 """Raised whenever the same frames would be kept otherwise."""
 QUALITY = 95
 """Of the pictures, with colour at full resolution: see `swift-stvg bench video` for others."""
@@ -59,14 +58,14 @@ class FrameCache:
                 return None
             pictures = [Image.open(io.BytesIO(picture), formats=["JPEG"]) for picture in _pictures(data)]
             return np.stack([np.asarray(picture) for picture in pictures])
-        except (ValueError, TypeError, OSError, RecursionError) as error:
+        except (ValueError, OSError) as error:
             raise DataError(f"{path} is no whole file of cached frames ({error}): delete it") from None
 
     def holds(self, path: Path) -> bool:
-        """Whether a file is there and as long as it says."""
+        """Whether a file is there and whole."""
         try:
             return bool(_pictures(path.read_bytes()))
-        except (ValueError, TypeError, OSError, RecursionError):
+        except (ValueError, OSError):
             return False
 
     def write(self, path: Path, frames: Frames) -> int:
@@ -76,7 +75,7 @@ class FrameCache:
             picture = io.BytesIO()
             Image.fromarray(frame).save(picture, "JPEG", quality=QUALITY, subsampling=0)
             pictures.append(picture.getvalue())
-        data = MAGIC + json.dumps([len(p) for p in pictures]).encode() + b"\n" + b"".join(pictures)
+        data = seal(json.dumps([len(p) for p in pictures]).encode() + b"\n" + b"".join(pictures))
         path.parent.mkdir(parents=True, exist_ok=True)
         put_whole(path, data)
         return len(data)
@@ -86,12 +85,8 @@ def _pictures(data: bytes) -> list[bytes]:
     """The pictures in a file.
 
     Raises:
-        ValueError, TypeError, RecursionError: it is no such file, or not whole.
+        ValueError: it is no such file, or not whole.
     """
-    if not data.startswith(MAGIC):
-        raise ValueError("it does not begin as such files do")
-    start = data.index(b"\n", len(MAGIC)) + 1
-    ends = np.cumsum([start, *json.loads(data[len(MAGIC) : start])]).tolist()
-    if ends[-1] != len(data) or len(ends) < 2:
-        raise ValueError(f"{len(data)} bytes where it says {ends[-1]}")
-    return [data[a:b] for a, b in pairwise(ends)]
+    head, _, body = unseal(data).partition(b"\n")
+    ends = np.cumsum([0, *json.loads(head)]).tolist()
+    return [body[a:b] for a, b in pairwise(ends)]

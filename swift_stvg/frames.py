@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from swift_stvg.framecache import FrameCache
 from swift_stvg.memory import Memory
 from swift_stvg.rows import VideoRequest
 from swift_stvg.settings import Settings
-from swift_stvg.video import read_frames
+from swift_stvg.video import frame_batches
 
 KEY = "stvg_key"
-"""Attribute of a loader's frames that says which they are."""
+"""Attribute of a loader's frames: which they are, and torch's count of changes to them."""
 logger = logging.getLogger(__name__)
 
 
@@ -57,11 +57,15 @@ class FrameLoader:
         Raises:
             VideoError: the file is missing or cannot be decoded.
         """
+        with torch.inference_mode(False):  # tensors made in it do not know whether they were changed
+            return self._remembered(path, request)
+
+    def _remembered(self, path: str, request: VideoRequest) -> torch.Tensor:
         key = (path, request.frames, request.size_wh)
         if get_worker_info() is not None:  # SFT: nobody asks for a clip again before the next epoch
             return self._load(path, request)
         frames: torch.Tensor = self.memory.get(key, lambda: self._load(path, request))
-        setattr(frames, KEY, key)
+        mark(frames, key)
         return frames
 
     def _load(self, path: str, request: VideoRequest) -> torch.Tensor:
@@ -77,6 +81,17 @@ class FrameLoader:
             if cached is not None:
                 return torch.from_numpy(cached).permute(0, 3, 1, 2).contiguous()
         return decode(path, request)
+
+
+def mark(frames: torch.Tensor, key: Hashable) -> None:
+    """Say what frames a tensor not made in inference mode, where torch counts no changes, holds; for `key_of`."""
+    setattr(frames, KEY, (key, frames._version))
+
+
+def key_of(frames: Any) -> Any:
+    """What frames a loader's tensor holds; None if it is not one, or was changed since."""
+    key, version = getattr(frames, KEY, (None, None))
+    return key if key is not None and frames._version == version else None
 
 
 def nbytes(thing: torch.Tensor | Mapping[str, Any]) -> int:
@@ -98,9 +113,14 @@ def decode(path: str, request: VideoRequest) -> torch.Tensor:
     Raises:
         VideoError: the file is missing or cannot be decoded.
     """
-    frames = torch.from_numpy(read_frames(Path(path), np.array(request.frames, dtype=np.int64)))
     width, height = request.size_wh
-    resized: torch.Tensor = transforms.resize(
-        frames.permute(0, 3, 1, 2).contiguous(), [height, width], InterpolationMode.BICUBIC, antialias=True
-    )
-    return resized
+    batches = [  # so that few frames are in memory at their full size
+        transforms.resize(
+            torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous(),
+            [height, width],
+            InterpolationMode.BICUBIC,
+            antialias=True,
+        )
+        for batch in frame_batches(Path(path), np.array(request.frames, dtype=np.int64))
+    ]
+    return torch.cat(batches)

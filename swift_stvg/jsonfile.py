@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +17,8 @@ from uuid import uuid4
 import msgspec
 
 from swift_stvg.errors import DataError
+
+_SEAL = 16
 
 
 class RepeatedKeys(dict[str, Any]):
@@ -115,6 +119,31 @@ def put_whole(path: Path, data: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what writers that were killed an hour ago or earlier left of files anywhere below a folder."""
+    for path in folder.rglob(".*.part"):
+        with suppress(OSError):  # another process may do the same
+            if path.stat().st_mtime < time.time() - 3600:
+                path.unlink()
+
+
+def seal(data: bytes) -> bytes:
+    """Bytes with a digest before them, by which `unseal` knows that they are whole."""
+    return hashlib.blake2b(data, digest_size=_SEAL).digest() + data
+
+
+def unseal(data: bytes) -> bytes:
+    """What was sealed.
+
+    Raises:
+        ValueError: it is damaged, or was never sealed.
+    """
+    body = data[_SEAL:]
+    if hashlib.blake2b(body, digest_size=_SEAL).digest() != data[:_SEAL]:
+        raise ValueError(f"its {len(data)} bytes are not those that were written")
+    return body
 
 
 def text(value: object) -> str:

@@ -201,9 +201,8 @@ def render_bench(report: dict[str, Any], form: str) -> str:
     machine = report["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     preamble = [f"swift_stvg {report['swift_stvg']} on {machine['cpu']}, {machine['cores']} cores; {versions}"]
-    preamble.append(
-        f"medians of {report['rounds']} rounds in turns, of step and load one" + ", small sizes" * report["quick"]
-    )
+    rounds = ", ".join(f"{name} {count}" for name, count in report["rounds"].items())
+    preamble.append(f"medians of rounds in turns: {rounds}" + "; small sizes" * report["quick"])
     header = ["what", "ours", "baseline", "takes", "ratio", "peak MB"]
     rows = [
         [

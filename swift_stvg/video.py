@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ import numpy.typing as npt
 
 from swift_stvg.errors import VideoError
 from swift_stvg.geometry import IntArray
-from swift_stvg.jsonfile import put_whole
+from swift_stvg.jsonfile import put_whole, seal, unseal
 from swift_stvg.records import VideoInfo
 
 Frames = npt.NDArray[np.uint8]
 logger = logging.getLogger(__name__)
 _PARTS, _PART = 16, 1 << 13
 _AT_ONCE = 16
+_KEPT = "times 2"  # changed whenever `probe` finds other things, or they are kept otherwise
 
 
 def probe(path: Path) -> VideoInfo:
@@ -35,7 +36,7 @@ def probe(path: Path) -> VideoInfo:
     """
     reader = _open(path)
     times = np.asarray(reader.get_frame_timestamp(range(len(reader))), dtype=np.float64)  # (N, 2) start, end
-    height, width = _decode(reader, path, lambda: reader[0].shape[:2])
+    height, width = _decode(path, lambda: reader[0].shape[:2])
     return VideoInfo(path, np.maximum.accumulate(times[:, 0]), float(times[-1, 1]), (int(width), int(height)))
 
 
@@ -45,36 +46,38 @@ def read_frames(path: Path, frames: IntArray) -> Frames:
     Raises:
         VideoError: the file is missing, cannot be decoded there, or has fewer frames.
     """
-    reader = _open(path)
-    if frames[-1] >= len(reader):
-        raise VideoError("video shorter than expected", f"frame {frames[-1]} of {len(reader)} in {path}")
-    pixels: Frames = _decode(reader, path, lambda: _get_batch(reader, path, frames))
-    return pixels
+    return np.concatenate(list(frame_batches(path, frames)))
 
 
 def stream_frames(path: Path, frames: IntArray) -> Iterator[Frames]:
-    """The frames numbered `frames` (T,) in turn, each (H, W, 3) RGB, with few of them in memory at a time.
+    """The same in turn, each (H, W, 3), with few of them in memory at a time."""
+    for batch in frame_batches(path, frames):
+        yield from batch
 
-    Raises:
-        VideoError: as `read_frames`.
-    """
+
+def frame_batches(path: Path, frames: IntArray) -> Iterator[Frames]:
+    """The same in parts of at most 16."""
+    from decord import DECORDError
+
     reader = _open(path)
     if frames[-1] >= len(reader):
         raise VideoError("video shorter than expected", f"frame {frames[-1]} of {len(reader)} in {path}")
-    if _decode(reader, path, lambda: reader[0].shape[2]) != 3:
-        yield from _read_rotated(path, frames)
-        return
     for i in range(0, len(frames), _AT_ONCE):
-        part = frames[i : i + _AT_ONCE].tolist()
-        yield from _decode(reader, path, lambda part=part: reader.get_batch(part).asnumpy())
+        try:
+            yield reader.get_batch(frames[i : i + _AT_ONCE].tolist()).asnumpy()
+        except DECORDError as error:
+            if i == 0 and _decode(path, lambda: reader[0].shape[2]) != 3:
+                yield from (frame[None] for frame in _read_rotated(path, frames))
+                return
+            raise _undecodable(path, error) from None
 
 
 def fingerprint(path: Path, more: str = "") -> str:
     """Digest of a video's content, 32 hexadecimal digits: of its length, of parts of it, and of `more`.
 
     The parts are 16 of 8 KiB from its beginning to its end, at equal distances: an edited, re-encoded or completed file
-    has another digest; a copy has the same. A change of less than a sixteenth of the file between two of them that
-    keeps the length is not seen.
+    has another digest; a copy has the same. A change that lies between two of them, up to a fifteenth of the
+    file, and keeps its length is not seen.
 
     Raises:
         VideoError: the file is missing or cannot be read.
@@ -107,34 +110,21 @@ class Probes:
         """As `probe`."""
         if self._folder is None:
             return probe(path)
-        name = fingerprint(path)
+        name = fingerprint(path, _KEPT)
         kept = self._folder / "probes" / name[:2] / f"{name}.times"
         try:
-            numbers = np.frombuffer(kept.read_bytes(), dtype="<f8")
-        except (OSError, ValueError):  # not there, or damaged
-            numbers = np.empty(0)
-        if len(numbers) > 3 and np.isfinite(numbers).all() and (np.diff(numbers[:-3]) >= 0).all():
+            numbers = np.frombuffer(unseal(kept.read_bytes()), dtype="<f8")
             return VideoInfo(path, numbers[:-3], float(numbers[-3]), (int(numbers[-2]), int(numbers[-1])))
-        info = probe(path)
+        except (OSError, ValueError):  # not there, or damaged
+            info = probe(path)
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            put_whole(kept, np.array([*info.frame_times_s, info.end_s, *info.size_wh], dtype="<f8").tobytes())
+            numbers = np.array([*info.frame_times_s, info.end_s, *info.size_wh], dtype="<f8")
+            put_whole(kept, seal(numbers.tobytes()))
         except OSError as error:
             logger.warning("%s cannot be written (%s): videos will be looked at again next time", kept, error.strerror)
             self._folder = None
         return info
-
-
-def _get_batch(reader: Any, path: Path, frames: IntArray) -> Frames:
-    from decord import DECORDError
-
-    try:
-        batch: Frames = reader.get_batch(frames.tolist()).asnumpy()
-    except DECORDError:
-        if reader[0].shape[2] == 3:
-            raise
-        return np.stack(list(_read_rotated(path, frames)))
-    return batch
 
 
 def _open(path: Path) -> Any:
@@ -155,13 +145,17 @@ def _require_file(path: Path) -> None:
         raise VideoError("video missing", f"no file {str(path)!r:.300}")
 
 
-def _decode(reader: Any, path: Path, decode: Any) -> Any:
+def _decode(path: Path, decode: Callable[[], Any]) -> Any:
     from decord import DECORDError
 
     try:
         return decode()
     except DECORDError as error:
-        raise VideoError("video unreadable", f"{path} cannot be decoded: {_last_line(error)}") from None
+        raise _undecodable(path, error) from None
+
+
+def _undecodable(path: Path, error: Exception) -> VideoError:
+    return VideoError("video unreadable", f"{path} cannot be decoded: {_last_line(error)}")
 
 
 def _read_rotated(path: Path, frames: IntArray) -> Iterator[Frames]:

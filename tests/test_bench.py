@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,7 @@ def measured(tmp_path: Path, *words: str) -> list[dict[str, Any]]:
     out = tmp_path / "bench.json"
     assert main(["bench", *words, "--out", str(out)]) == 0
     report = json.loads(out.read_text())
-    assert {"machine", "versions", "rounds", "quick", "results"} <= set(report)
+    assert {"machine", "versions", "settings", "rounds", "quick", "results"} <= set(report)
     results: list[dict[str, Any]] = report["results"]
     for result in results:
         assert result["ours"] > 0
@@ -109,3 +110,25 @@ def test_memory_of_a_process_is_its_own() -> None:
     assert printed["a"] == "made\n"
     with pytest.raises(StvgError, match=r"ended with status 1: .*no such thing"):
         processes({"b": [sys.executable, "-S", "-c", "raise SystemExit('no such thing')"]}, 1, {})
+
+
+def test_what_was_measured_is_shown_when_something_fails_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the caller's settings do not change what is measured."""
+    monkeypatch.setenv("STVG_FRAME_MEMORY", "0")
+
+    def fail(*_: Any) -> None:
+        assert "STVG_FRAME_MEMORY" not in os.environ
+        raise ImportError("no ms-swift here")
+
+    monkeypatch.setattr(step, "measure", fail)
+    with pytest.raises(ImportError):
+        main(["bench", "rewards", "step", "--rounds", "1", "--out", str(tmp_path / "bench.json")])
+    assert "the same, per box" in capsys.readouterr().out
+    report = json.loads((tmp_path / "bench.json").read_text())
+    assert report["rounds"] == {"rewards": 1, "step": 1}
+    assert len(report["results"]) == 2
+    assert os.environ["STVG_FRAME_MEMORY"] == "0"
+    assert main(["bench", "rewards", "--out", str(tmp_path / "none/bench.json")]) == 1
+    assert "there is no folder" in capsys.readouterr().err

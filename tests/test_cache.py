@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from swift_stvg.bench.clips import FILM, encode
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError, SettingsError, VideoError
 from swift_stvg.framecache import FrameCache
-from swift_stvg.frames import FrameLoader, decode
+from swift_stvg.frames import FrameLoader, decode, key_of
 from swift_stvg.rows import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
 from swift_stvg.synth import SynthConfig, generate
-from swift_stvg.video import fingerprint
+from swift_stvg.video import fingerprint, frame_batches
 from tests.videos import write_video
 
 
@@ -43,7 +47,7 @@ def loader(folder: Path | None, memory: int = 0) -> FrameLoader:
 
 @pytest.mark.parametrize("difficulty", ["easy", "normal", "hard"])
 def test_pixels_are_close_to_the_videos(tmp_path: Path, difficulty: str) -> None:
-    """The README's bound, on sharp edges as on film: 1.5 levels of 255 in the mean, 8 for 99 percent of them."""
+    """The README's bound, on sharp edges as on film: 2 levels of 255 in the mean, 8 for 99 percent of them."""
     root = tmp_path / "stvg_synthetic"
     generate(root, {"test": 3}, SynthConfig(difficulty=difficulty, size_wh=(320, 240), duration_s=3), workers=1)
     for row in load_rows("stvg_synthetic", "test", Settings(data_root=str(tmp_path)))[0]:
@@ -56,6 +60,12 @@ def test_pixels_of_real_video_are_close(tmp_path: Path, stvg_test_data: Path) ->
     check_pixels(tmp_path, {"videos": [str(clip)], "chat_template_kwargs": {VIDEO_KEY: request.to_json()}})
 
 
+def test_pixels_of_a_noisy_film_are_close(tmp_path: Path) -> None:
+    film = encode(FILM, tmp_path, seconds=2)
+    request = VideoRequest(tuple(range(0, 48, 12)), (336, 196), 2.0, "pixel", tuple(k / 2 for k in range(4)))
+    check_pixels(tmp_path, {"videos": [str(film)], "chat_template_kwargs": {VIDEO_KEY: request.to_json()}})
+
+
 def check_pixels(folder: Path, row: dict) -> None:
     request = VideoRequest.from_json(row["chat_template_kwargs"][VIDEO_KEY])
     path = Path(row["videos"][0])
@@ -64,7 +74,7 @@ def check_pixels(folder: Path, row: dict) -> None:
     assert found.shape == true.shape
     assert found.dtype == torch.uint8
     error = (found.int() - true.int()).abs().float()
-    assert error.mean() < 1.5
+    assert error.mean() < 2
     assert torch.quantile(error.flatten()[:: max(1, error.numel() // 10**6)], 0.99) <= 8
 
 
@@ -105,9 +115,7 @@ DAMAGE = [
     (lambda data: data[:20], "cut off in the header"),
     (lambda data: b"something else\n" + data, "another kind of file"),
     (lambda data: data[: len(data) // 2] + b"\0" * (len(data) - len(data) // 2), "zeros at the end"),
-    (lambda data: data.replace(b"[", b"[-5, ", 1), "a negative length"),
-    (lambda data: b"stvg frames 1\n[]\n", "no frame"),
-    (lambda data: b'stvg frames 1\n{"a": 1}\n', "no list"),
+    (lambda data: data[:-40] + bytes([data[-40] ^ 1]) + data[-39:], "one bit, which no JPEG decoder sees"),
 ]
 
 
@@ -172,24 +180,48 @@ def test_frames_are_remembered(video: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert frames.load(str(video), REQUEST).sum() == 0
 
 
+def test_frames_that_were_changed_are_not_taken_for_the_clips(video: Path) -> None:
+    frames = loader(None, memory=1)
+    with torch.inference_mode():
+        loaded = frames.load(str(video), REQUEST)
+        assert key_of(loaded) is not None
+        loaded.fill_(7)
+    assert key_of(loaded) is None
+    assert key_of(torch.zeros(1)) is None
+
+
+def test_few_frames_are_in_memory_at_their_full_size(tmp_path: Path) -> None:
+    sizes = []
+    video = write_video(tmp_path / "long.mp4", [k / 10 for k in range(50)])
+    for batch in frame_batches(video, np.arange(50)):
+        sizes.append(len(batch))
+    assert sizes == [16, 16, 16, 2]
+
+
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "stvg_synthetic"
-    generate(root, {"train": 4}, SynthConfig(duration_s=3, sentences_per_clip=2), workers=1)
+    generate(root, {"train": 4}, SynthConfig(duration_s=20, sentences_per_clip=2), workers=1)
     monkeypatch.setenv("STVG_DATA_ROOT", str(tmp_path))
     words = ["cache", "stvg_synthetic:train", str(tmp_path / "cache")]
     assert main(words) == 0
     assert "4 of 4 clips written" in capsys.readouterr().out, "two sentences about a clip share its frames"
     one, other, *_ = (tmp_path / "cache").rglob("*.frames")
+    for name, age_s in ((".old.part", 7200), (".new.part", 60)):
+        (one.parent / name).touch()
+        os.utime(one.parent / name, (time.time() - age_s,) * 2)
     one.unlink()
-    other.write_bytes(other.read_bytes()[:-1])
+    other.write_bytes(other.read_bytes().replace(b"\xff\xda", b"\xff\xdb", 1))
     assert main(words) == 0
     assert "2 of 4 clips written" in capsys.readouterr().out, "what is missing, and what is not whole"
     assert one.is_file()
+    assert not (one.parent / ".old.part").exists(), "left by a writer that was killed"
+    assert (one.parent / ".new.part").exists(), "another process may be writing it"
 
     video = sorted((root / "videos").iterdir())[0]
     data = bytearray(video.read_bytes())
-    after_the_first_frame = data.index(b"mdat") + 2500
-    data[after_the_first_frame : data.index(b"moov") - 4] = bytes(data.index(b"moov") - 4 - after_the_first_frame)
+    start, end = data.index(b"mdat"), data.index(b"moov") - 4
+    start += 2 * (end - start) // 3  # far beyond the first frame, which loading decodes
+    data[start:end] = bytes(end - start)
     video.write_bytes(data)
     assert main(words) == 1
     out = capsys.readouterr().out

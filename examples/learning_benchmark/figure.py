@@ -19,7 +19,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
         if question["pairs"]:
             lines += [(question["ask"], None), *question["pairs"].items()]
     figure = plt.figure(figsize=(13, 0.3 * len(lines) + 1.5), layout="constrained")
-    grid = figure.add_gridspec(2, 3, width_ratios=(1.2, 1.2, 1.1))
+    grid = figure.add_gridspec(2, 3, width_ratios=(1.1, 1.1, 1.3))
     first = figure.add_subplot(grid[:, 0])
     second = figure.add_subplot(grid[:, 1], sharey=first)
     for axis, metric in ((first, "m_tIoU"), (second, "m_vIoU")):
@@ -52,14 +52,15 @@ def _forest(axis: Any, lines: list[tuple[str, dict[str, Any] | None]], metric: s
 
 
 def _headroom(axis: Any, points: list[dict[str, Any]]) -> None:
-    for name, marker in zip(dict.fromkeys(point["cell"] for point in points), cycle("osD^vP*X<>dph8")):
-        mine = [point for point in points if point["cell"] == name]
+    for name, marker in zip(dict.fromkeys(point["start"] for point in points), cycle("osD^vP*X")):
+        mine = [point for point in points if point["start"] == name]
         shares = [100 * point["better"][0] for point in mine]
-        axis.plot(shares, [100 * point["gain"][0] for point in mine], marker, label=name, markersize=5)
+        axis.plot(shares, [100 * point["gain"][0] for point in mine], marker, label=f"from {name}", markersize=5)
     axis.axhline(0, color=FAINT)
-    axis.set_xlabel("samples better than greedy before GRPO, percent")
+    axis.set_xlabel("samples that beat greedy before GRPO, percent", fontsize=9)
     axis.set_ylabel("gain of m_vIoU, points")
-    axis.legend(fontsize=6, ncols=2)
+    axis.set_xlim(left=0)
+    axis.legend(fontsize=7, frameon=False, loc="center left")
     axis.spines[["top", "right"]].set_visible(False)
 
 
@@ -71,7 +72,7 @@ def _areas(axis: Any, areas: dict[str, dict[str, list[float]]]) -> None:
         x = np.array([labels.index(label) for label in areas[name]]) + 0.15 * (k - len(names) / 2)
         axis.errorbar(x, means[:, 0], (means[:, 0] - means[:, 1], means[:, 2] - means[:, 0]), fmt="o", label=name, ms=4)
     axis.axhline(0, color=FAINT)
-    axis.set_xticks(range(len(labels)), labels)
+    axis.set_xticks(range(len(labels)), [label.replace(" to ", "\n") for label in labels], fontsize=8)
     axis.set_xlabel("box area over frame area")
     axis.set_ylabel("vIoU, final - think, points")
     axis.legend(fontsize=7)

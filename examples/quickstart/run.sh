@@ -22,3 +22,4 @@ for name in start more grpo; do
 done
 echo "== held-out clips: after SFT (start), as much more SFT (more), GRPO (grpo)"
 swift-stvg score "$out/start.jsonl" "$out/more.jsonl" "$out/grpo.jsonl"
+swift-stvg show "$out/grpo.jsonl" --logging "$out/1/grpo/logging.jsonl" --out "$out/page"

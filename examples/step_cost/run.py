@@ -89,7 +89,7 @@ def make_rows(folder: Path, clips: int, seconds: int) -> dict[str, Path]:
     film = encode(FILM, folder, seconds)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TEMPLATES}
     for k in range(clips):
-        clip = folder / f"clip_{k}.mp4"
+        clip = folder / f"clip_{seconds}s_{k}.mp4"
         if not clip.exists():
             os.link(film, clip)
         for name, row in rows_of(clip).items():

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from swift_stvg.adapters import templates
 from swift_stvg.adapters.patches import remember
 from swift_stvg.errors import DataError
-from swift_stvg.frames import KEY, FrameLoader, nbytes
+from swift_stvg.frames import FrameLoader, mark, nbytes
 from swift_stvg.geometry import IntArray
 from swift_stvg.memory import Memory
 from swift_stvg.rows import VideoRequest
@@ -45,8 +45,9 @@ class _BlankFrames(FrameLoader):
 
     def load(self, path: str, request: VideoRequest) -> torch.Tensor:
         width, height = request.size_wh
-        frames = torch.zeros(1, dtype=torch.uint8).expand(len(request.frames), 3, height, width)
-        setattr(frames, KEY, ("black", frames.shape))
+        with torch.inference_mode(False):
+            frames = torch.zeros(1, dtype=torch.uint8).expand(len(request.frames), 3, height, width)
+        mark(frames, ("black", frames.shape))
         return frames
 
 

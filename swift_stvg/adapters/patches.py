@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from swift_stvg.frames import KEY, FrameLoader
+from swift_stvg.frames import FrameLoader, key_of
 
 
 class _Remembering:
@@ -18,7 +18,7 @@ class _Remembering:
 
     def __call__(self, videos: Any, **kwargs: Any) -> Any:
         process: Any = super().__call__  # type: ignore[misc]
-        keys = tuple(getattr(video, KEY, None) for video in videos) if isinstance(videos, list) else (None,)
+        keys = tuple(key_of(video) for video in videos) if isinstance(videos, list) else (None,)
         if None in keys:
             return process(videos, **kwargs)
         how = repr(sorted(kwargs.items()))

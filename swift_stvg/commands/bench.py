@@ -9,6 +9,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module, metadata
 from pathlib import Path
@@ -16,8 +17,10 @@ from typing import Any
 
 from swift_stvg import __version__
 from swift_stvg.bench.measure import Result, Scale
-from swift_stvg.errors import DataError, StvgError
+from swift_stvg.commands import check_writable
+from swift_stvg.errors import DataError
 from swift_stvg.jsonfile import write_whole
+from swift_stvg.settings import PREFIX, Settings
 from swift_stvg.tables import FORMATS, render_bench
 
 ROUNDS = 5
@@ -29,7 +32,12 @@ BENCHMARKS = {
     "load": "VidSTG's annotations to rows",
 }
 """Name of each module in `swift_stvg.bench` with a function `measure`, and what it measures."""
-PACKAGES = ("ms-swift", "torch", "transformers", "decord", "av", "torchcodec", "numpy")
+ONCE = ("step", "load")
+"""Those of which one measurement takes minutes; it is taken once, after one that fills caches."""
+PACKAGES = (
+    *("ms-swift", "torch", "torchvision", "transformers", "qwen-vl-utils", "decord", "av", "torchcodec", "pillow"),
+    *("msgspec", "numpy"),
+)
 
 
 def add_options(bench: argparse.ArgumentParser) -> None:
@@ -49,30 +57,38 @@ def run(args: argparse.Namespace) -> int:
     rounds = args.rounds if args.rounds is not None else 1 if args.quick else ROUNDS
     if unknown or rounds < 1:
         raise DataError(f"the benchmarks are: {', '.join(BENCHMARKS)}, with at least one round; got {args.what}")
+    check_writable(args.out)
     scale = Scale(rounds, args.quick)
     results: list[Result] = []
-    failure: StvgError | None = None
-    for name in args.what or BENCHMARKS:
-        print(f"measuring {BENCHMARKS[name]}", file=sys.stderr)
-        measure: Callable[[Path, Scale], Iterator[Result]] = import_module(f"swift_stvg.bench.{name}").measure
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                results.extend(measure(Path(folder), scale))
-        except StvgError as error:  # what was measured before it is shown first
-            failure = error
-            break
-    report = {
-        **machine(),
-        "rounds": rounds,
-        "quick": args.quick,
-        "results": [asdict(result) | {"ratio": result.ratio} for result in results],
-    }
-    if args.out:
-        write_whole(args.out, json.dumps(report, indent=1) + "\n")
-    print(render_bench(report, args.format), end="")
-    if failure is not None:
-        raise failure
+    try:
+        with _default_settings():
+            for name in args.what or BENCHMARKS:
+                print(f"measuring {BENCHMARKS[name]}", file=sys.stderr)
+                measure: Callable[[Path, Scale], Iterator[Result]] = import_module(f"swift_stvg.bench.{name}").measure
+                with tempfile.TemporaryDirectory() as folder:
+                    results.extend(measure(Path(folder), scale))
+    finally:  # what was measured is not lost by what fails later
+        report = {
+            **machine(),
+            "settings": Settings().to_texts(),
+            "rounds": {name: 1 if name in ONCE else rounds for name in args.what or BENCHMARKS},
+            "quick": args.quick,
+            "results": [asdict(result) | {"ratio": result.ratio} for result in results],
+        }
+        print(render_bench(report, args.format), end="")
+        if args.out:
+            write_whole(args.out, json.dumps(report, indent=1) + "\n")
     return 0
+
+
+@contextmanager
+def _default_settings() -> Iterator[None]:
+    """Without the caller's STVG_* settings: figures are those of the defaults."""
+    mine = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(PREFIX)}
+    try:
+        yield
+    finally:
+        os.environ.update(mine)
 
 
 def machine() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from swift_stvg.commands.clips import Clip, add_workers, check_workers, clip_of, each_clip
 from swift_stvg.errors import DataError, VideoError
 from swift_stvg.framecache import FrameCache
+from swift_stvg.jsonfile import remove_leftovers
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
 
@@ -30,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{args.out} cannot be used as a folder: {error.strerror}") from None
+    remove_leftovers(args.out)
     clips: dict[Clip, None] = {}
     for dataset in args.datasets:
         name, _, split = dataset.partition(":")

@@ -24,7 +24,7 @@ from swift_stvg.selftest import EXACT, landscape
 from swift_stvg.settings import BACKBONES, Settings
 from swift_stvg.sources import LoadReport, load_samples, make_rows, parse_dataset
 from swift_stvg.tables import render_check
-from swift_stvg.video import read_frames
+from swift_stvg.video import frame_batches
 
 MISSING = "video missing"
 ANSWER = "exact answer, tokens"
@@ -252,7 +252,8 @@ class _Check:
 def _failure(clip: Clip) -> str | None:
     """Why the sampled frames of a clip cannot be decoded; None if they can."""
     try:
-        read_frames(Path(clip[0]), np.array(clip[1].frames, dtype=np.int64))
+        for _ in frame_batches(Path(clip[0]), np.array(clip[1].frames, dtype=np.int64)):
+            pass
     except VideoError as error:
         return str(error)
     return None
