@@ -163,13 +163,16 @@ def _read_rotated(path: Path, frames: IntArray) -> Iterator[Frames]:
 
     wanted = set(frames.tolist())
     found = 0
-    with av.open(str(path)) as container:
-        for number, frame in enumerate(container.decode(video=0)):
-            if number in wanted:
-                found += 1
-                yield np.rot90(frame.to_ndarray(format="rgb24"), k=frame.rotation // 90)
-            if number == frames[-1]:
-                break
+    try:
+        with av.open(str(path)) as container:
+            for number, frame in enumerate(container.decode(video=0)):
+                if number in wanted:
+                    found += 1
+                    yield np.rot90(frame.to_ndarray(format="rgb24"), k=frame.rotation // 90)
+                if number == frames[-1]:
+                    break
+    except av.error.FFmpegError as error:
+        raise _undecodable(path, error) from None
     if found != len(frames):
         raise VideoError("video shorter than expected", f"{found} of {len(frames)} wanted frames in {path}")
 

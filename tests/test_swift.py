@@ -360,7 +360,7 @@ def test_a_preview_that_fails_ends_no_training(workspace: Path, env: dict[str, s
     assert len(logged(output)) == 1
 
 
-@pytest.mark.skipif(find_spec("swanlab") is None, reason="swanlab is not installed")
+@pytest.mark.skipif(find_spec("swanlab") is None, reason="swanlab is not installed: it needs protobuf < 7")
 def test_preview_in_swanlab(workspace: Path, env: dict[str, str], tmp_path: Path) -> None:
     """In SwanLab's local mode, which needs no account."""
     options = GRPO | {"model": str(workspace / "tiny"), "dataset": "stvg_synthetic:test", "max_steps": "1"}

@@ -111,3 +111,14 @@ def test_a_pipe_is_no_video(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     with pytest.raises(VideoError, match="no file"):
         Probes(tmp_path / "kept").get(tmp_path / "pipe.mp4")
+
+
+def test_a_damaged_video_that_is_turned_is_an_error(tmp_path: Path) -> None:
+    """These are read by another library, with errors of its own."""
+    path = write_video(tmp_path / "turned.mp4", np.arange(1500) / 25, turned=90)
+    data = bytearray(path.read_bytes())
+    start, end = (len(data) * share // 100 for share in (60, 75))
+    data[start:end] = bytes(range(256)) * ((end - start) // 256) + bytes((end - start) % 256)
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match=r"turned\.mp4"):
+        read_frames(path, np.arange(0, 1500, 30))

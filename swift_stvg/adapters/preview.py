@@ -124,7 +124,11 @@ class StvgPreview(TrainerCallback):  # type: ignore[misc]
             logger.warning("stvg_preview shows nothing: --report_to names neither tensorboard nor swanlab")
 
     def _note(self, name: str, values: FloatArray, batch: Batch, rows: Sequence[dict[str, Any]]) -> None:
-        """Remember what was judged; all rewards of a step tell of the same answers."""
+        """Remember what was judged; this runs within the rewards, which must not fail for its sake."""
+        self._attempt(name, lambda: self._remember(name, values, batch, rows))
+
+    def _remember(self, name: str, values: FloatArray, batch: Batch, rows: Sequence[dict[str, Any]]) -> None:
+        """All rewards of a step tell of the same answers."""
         mode = TRAIN if self.trainer.model.training else EVAL
         self._values[mode][name] += values.tolist()
         self._leader = self._leader or name

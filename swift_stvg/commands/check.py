@@ -72,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"--rows must be at least 1, got {args.rows}")
     if args.videos and args.annotations_only:
         raise DataError("--videos decodes what --annotations_only leaves closed: give one of them")
+    if not 0 <= args.max_dropped <= 1:
+        raise DataError(f"--max_dropped must be a share from 0 to 1, got {args.max_dropped}")
     if args.max_length is not None and not args.model:
         raise DataError("--max_length counts pixels too, which needs --model")
     check = _Check(args, Settings.from_env())
@@ -186,7 +188,7 @@ class _Check:
         annotations = len(samples) + report.n_dropped
         rows = make_rows(samples, self._settings, report, nominal=self._args.annotations_only)
         dropped = f"{report.name}: {report.n_dropped} of {annotations} annotations are dropped"
-        if not rows and MISSING in report.dropped:
+        if samples and report.dropped.get(MISSING, (0, ""))[0] == len(samples):
             self.errors.append(f"{report.name}: no video is there")
             self.not_checked.append(f"videos of {report.name}; what is said of its rows believes the annotations")
             rows = make_rows(samples, self._settings, LoadReport(report.name), nominal=True)
@@ -201,7 +203,8 @@ class _Check:
         limit = self._args.max_completion_length
         if template is None:
             known, errors = bounds_of_tokens(contracts, limit)
-            self.not_checked.append(f"token lengths; give --model. {known}")
+            advice = "mend the settings first" if self._args.model else "give --model"
+            self.not_checked.append(f"token lengths; {advice}. {known}")
             self.errors += errors
             return {}
         from swift_stvg.adapters.lengths import measure

@@ -18,9 +18,9 @@ Clip: TypeAlias = tuple[str, VideoRequest]
 T = TypeVar("T")
 
 
-def add_workers(parser: argparse.ArgumentParser) -> None:
+def add_workers(parser: argparse.ArgumentParser, what: str = "threads") -> None:
     """Add the option that says how many at a time."""
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads (default: as cores)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help=f"{what} (default: as cores)")
 
 
 def check_workers(workers: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import numpy as np
 
 from swift_stvg import __version__
 from swift_stvg.commands import names_of, read_dataset
+from swift_stvg.commands.clips import add_workers, check_workers
 from swift_stvg.errors import DataError, VideoError
 from swift_stvg.jsonfile import write_whole
 from swift_stvg.results import Answers
@@ -54,7 +54,7 @@ def add_options(show: argparse.ArgumentParser) -> None:
         f"(default: {OF_EACH}); of a dataset {KINDS} times as many",
     )
     add("--also", nargs="+", choices=sorted(EXTRAS), default=[], help="draw GIFs and contact sheets too")
-    add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: as cores)")
+    add_workers(show, "processes")
     show.set_defaults(run=run)
 
 
@@ -62,8 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Make the page."""
     if args.result is None and not args.dataset:
         raise DataError("give a result file of `swift infer`, or --dataset NAME:SUBSET, or both")
-    if args.workers < 1:
-        raise DataError(f"--workers must be at least 1, got {args.workers}")
+    check_workers(args.workers)
     if args.result is None and args.protocol:
         raise DataError("--protocol needs a result file")
     settings = Settings.from_env()

@@ -137,8 +137,12 @@ def of_dataset(
     )
     if len(categories) > 1:
         shown = list(reversed(categories[:15]))
-        names = [_plain(name) for name, _ in shown]
-        yield chart("Objects", lambda a: a.barh(names, [count for _, count in shown], color=TRUTH), COUNT)
+
+        def bars(axis: Any) -> None:
+            axis.barh(range(len(shown)), [count for _, count in shown], color=TRUTH)
+            axis.set_yticks(range(len(shown)), [_plain(name) for name, _ in shown])  # names cut short may be equal
+
+        yield chart("Objects", bars, COUNT)
 
 
 def of_training(curves: Curves) -> Iterator[Chart]:
