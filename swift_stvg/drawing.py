@@ -29,7 +29,7 @@ from swift_stvg.jsonfile import put_whole
 from swift_stvg.rows import Contract
 from swift_stvg.video import Frames, probe, stream_frames
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same overlay would be drawn otherwise."""
 FORMATS = (".mp4", ".gif", ".jpg", ".png")
 MOST_FRAMES = 180
@@ -100,14 +100,13 @@ class Track:
         left = max(right - 1, 0)
         right = min(right, len(self.times_s) - 1)
         nearest = left if abs(time_s - self.times_s[left]) <= abs(self.times_s[right] - time_s) else right
-        given = abs(self.times_s[nearest] - time_s) <= tolerance_s
-        if given:
+        given = bool(abs(self.times_s[nearest] - time_s) <= tolerance_s)
+        gap = self.times_s[right] - self.times_s[left]
+        share = np.clip((time_s - self.times_s[left]) / gap, 0.0, 1.0) if gap > 0 else 0.0
+        box = self.boxes_xyxy[left] + share * (self.boxes_xyxy[right] - self.boxes_xyxy[left])
+        if np.isnan(box).any() and given:  # beside a gap: there is nothing to interpolate with
             box = self.boxes_xyxy[nearest]
-        else:
-            gap = self.times_s[right] - self.times_s[left]
-            share = np.clip((time_s - self.times_s[left]) / gap, 0.0, 1.0) if gap > 0 else 0.0
-            box = self.boxes_xyxy[left] + share * (self.boxes_xyxy[right] - self.boxes_xyxy[left])
-        return None if np.isnan(box).any() else (box, bool(given))
+        return None if np.isnan(box).any() else (box, given)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -89,6 +89,7 @@ def test_boxes_between_are_interpolated() -> None:
     assert not found[1]
     assert track.at(1.24, 0.25) is not None, "near enough to 1.0"
     assert track.at(1.24, 0.25)[1]  # type: ignore[index]
+    assert track.at(1.1, 0.25)[0] == pytest.approx([0.04, 0, 0.14, 0.1]), "it moves while it is thick"  # type: ignore[index]
     ends = [track.at(time_s, 0.01) for time_s in (0.8, 2.7)]
     assert [end[0][0] for end in ends if end] == [0.0, 0.6], "the nearest box beyond the first and the last"
 

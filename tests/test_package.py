@@ -126,6 +126,26 @@ def test_rows_of_other_datasets_are_left_out(tmp_path: Path) -> None:
     assert "MIXED [None, 0.0] [None]" in printed
 
 
+WATCHED = """
+import swift
+import swift_stvg
+from types import SimpleNamespace
+from swift.rewards import orms
+from swift_stvg.adapters.judged import WATCHERS
+from swift_stvg.adapters.preview import StvgPreview
+told = []
+WATCHERS.append(lambda name, values, batch, rows: told.append((name, values.tolist(), rows)))
+preview = StvgPreview(None, SimpleNamespace(model=None))  # asked whether it trains, this model raises
+WATCHERS.append(preview._note)
+print("WATCHED", orms["stvg_format"]()(completions=["x"], stvg=[{contract!r}], videos=[["v"]]), told, preview.failed)
+"""
+
+
+def test_a_preview_that_raises_takes_nothing_from_the_rewards(tmp_path: Path) -> None:
+    printed = fresh(WATCHED.replace("{contract!r}", repr(contract().to_json())), tmp_path)
+    assert "WATCHED [0.0] [('StvgFormat', [0.0], [{'completion': 'x', 'videos': ['v']}])] 1" in printed
+
+
 def test_a_wrong_setting_stops_the_plugin(tmp_path: Path) -> None:
     code = """
 import swift

@@ -218,11 +218,12 @@ def test_a_dataset_whose_videos_are_missing(
 def test_another_folder_is_left_alone(result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/index.html").write_text("mine")
+    (tmp_path / "mine/show.json").write_text('{"what": "mine"}')
     (tmp_path / "file").write_text("mine")
     for name in ("mine", "file", "mine/index.html"):
         assert show(result, "--out", name) == 1
         assert "holds something that is not a page of swift-stvg show" in capsys.readouterr().err
-    assert content(tmp_path / "mine") == {"index.html": b"mine"}
+    assert content(tmp_path / "mine") == {"index.html": b"mine", "show.json": b'{"what": "mine"}'}
     (tmp_path / "empty").mkdir()
     assert show(result, "--out", "empty", "--overlays", "0") == 0
     (tmp_path / "empty/notes.txt").write_text("mine")

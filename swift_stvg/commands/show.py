@@ -29,8 +29,8 @@ from swift_stvg.show.training import read_curves
 from swift_stvg.sources import probe_all
 from swift_stvg.tables import preamble, score_table
 
-MARK = "show.json"
-"""File that says that a folder is ours to replace."""
+MARK, WHAT = "show.json", "a page of swift-stvg show"
+"""File that says that a folder is ours to replace, and how it says so."""
 OF_EACH = 12
 KINDS = 4
 """Of a dataset as many clips are drawn as of the best, worst, most improved and most damaged answers together."""
@@ -200,10 +200,18 @@ def _draw(
 
 def _check(out: Path) -> None:
     """Refuse a folder that holds something else than an earlier page."""
-    if (out / MARK).is_file() or not out.exists():
+    if not out.exists() or _is_ours(out / MARK):
         return
     if not out.is_dir() or any(out.iterdir()):
-        raise DataError(f"{out} holds something that is not a page of swift-stvg show: choose another folder")
+        raise DataError(f"{out} holds something that is not {WHAT}: choose another folder")
+
+
+def _is_ours(mark: Path) -> bool:
+    try:
+        data = json.loads(mark.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and data.get("what") == WHAT
 
 
 def _claim(out: Path) -> Path:
@@ -211,7 +219,7 @@ def _claim(out: Path) -> Path:
     media = out / FOLDER
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_whole(out / MARK, json.dumps({"swift_stvg": __version__, "what": "a page of swift-stvg show"}) + "\n")
+        write_whole(out / MARK, json.dumps({"swift_stvg": __version__, "what": WHAT}) + "\n")
         media.mkdir(exist_ok=True)
     except OSError as error:
         raise DataError(f"{out} cannot be used as a folder: {error.strerror}") from None
