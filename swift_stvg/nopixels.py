@@ -7,14 +7,15 @@ from typing import Any
 from vllm.v1.sample.logits_processor import LogitsProcessor
 from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as RunnerV2LogitsProcessor
 
+UNWANTED = "swift_stvg_unwanted"
+"""Where the template puts the tokens' ids in vLLM's `additional_config`."""
+
 
 class NoPixels(LogitsProcessor, RunnerV2LogitsProcessor):  # type: ignore[misc]
     """Makes an image's and a video's placeholder impossible to write, under either of vLLM's model runners."""
 
     def __init__(self, vllm_config: Any, *_: Any) -> None:
-        config = vllm_config.model_config.hf_config
-        names = ("image_token_id", "video_token_id")  # some models have one for both
-        self.unwanted = [getattr(config, name) for name in names if hasattr(config, name)]
+        self.unwanted: list[int] = vllm_config.additional_config[UNWANTED]
 
     def apply(self, logits: Any, *_: Any) -> Any:
         """Logits (K, vocabulary), changed in place."""

@@ -51,7 +51,14 @@ class StvgTemplate:
         """Take the media token ids from the tokenizer, so that other vocabularies work too."""
         super().init_processor(processor)  # type: ignore[misc]
         if processor is not None:
-            self.image_token_id, self.video_token_id = self.tokenizer.convert_tokens_to_ids(list(self.placeholders))
+            known = self.tokenizer.get_vocab()
+            missing = [token for token in self.placeholders if token not in known]
+            if missing:
+                raise TemplateMismatch(
+                    f"the tokenizer has no {' and no '.join(missing)}, which {type(self).__name__} puts pixels for: "
+                    "the template is not this model's"
+                )
+            self.image_token_id, self.video_token_id = (known[token] for token in self.placeholders)
             remember(processor.video_processor, FRAMES)
             StvgTemplate.in_use = self
 
@@ -90,12 +97,16 @@ class StvgTemplate:
     def prepare_generate_kwargs(self, generate_kwargs: dict[str, Any], *, model: Any = None) -> dict[str, Any]:
         """Keep the model from writing the tokens that stand for pixels: an answer with one cannot be encoded again."""
         kwargs: dict[str, Any] = super().prepare_generate_kwargs(generate_kwargs, model=model)  # type: ignore[misc]
-        return {**kwargs, "suppress_tokens": [self.image_token_id, self.video_token_id]}
+        kwargs["generation_config"].suppress_tokens = [self.image_token_id, self.video_token_id]
+        return kwargs
 
     def prepare_engine_kwargs(self) -> dict[str, Any]:
-        """The same for vLLM, whose requests as ms-swift makes them cannot say it."""
+        """The same for vLLM, whose requests as ms-swift makes them cannot say it; `nopixels` reads the ids."""
         kwargs: dict[str, Any] = super().prepare_engine_kwargs()  # type: ignore[misc]
-        return {**kwargs, "logits_processors": ["swift_stvg.nopixels:NoPixels"]} if self.mode == "vllm" else kwargs
+        if self.mode == "vllm":
+            kwargs["logits_processors"] = ["swift_stvg.nopixels:NoPixels"]
+            kwargs["additional_config"] = {"swift_stvg_unwanted": [self.image_token_id, self.video_token_id]}
+        return kwargs
 
     def require(self, coords: str, sides: tuple[int, ...]) -> None:
         """Refuse rows that were made for another backbone.
