@@ -126,13 +126,9 @@ def test_the_model_receives_what_transformers_gives_it(templates: dict[str, Any]
     assert encoded["input_ids"][: len(prompt)] == prompt
     assert encoded.get("second_per_grid_ts") == ([1.0] if name == "qwen2_5_vl" else None)
 
-    times = {"second_per_grid_ts": expected["second_per_grid_ts"]} if name == "qwen2_5_vl" else {}
+    facts = ["attention_mask", "video_grid_thw", "mm_token_type_ids", "second_per_grid_ts"]  # as far as there are
     positions, _ = template.model.model.get_rope_index(
-        expected["input_ids"],
-        mm_token_type_ids=expected["mm_token_type_ids"],
-        video_grid_thw=expected["video_grid_thw"],
-        attention_mask=expected["attention_mask"],
-        **times,
+        expected["input_ids"], **{key: expected[key] for key in facts if key in expected}
     )
     collated = template.data_collator([deepcopy(encoded)])
     assert torch.equal(collated["position_ids"][..., : len(prompt)], positions)
