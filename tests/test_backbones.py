@@ -157,6 +157,39 @@ def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, caps
     assert json.loads(capsys.readouterr().out)["ground_truth"]["samples"] == 2
 
 
+ANY_ATTENTION = """
+import sys
+from swift.arguments import SftArguments
+
+def check(self):
+    self.padding_free = self.padding_free or self.packing
+
+SftArguments._check_padding_free = check
+"""
+"""A plugin that takes the check for FlashAttention out, which needs a GPU."""
+
+
+def test_rows_without_padding(workspace: Path, env: dict[str, str], tmp_path: Path) -> None:
+    """Packed for SFT, and one after the other in GRPO: all that ms-swift does with them but for FlashAttention.
+
+    In its place comes torch's attention, which here looks from one row into the other; see test_template.py.
+    """
+    (tmp_path / "unequal.py").write_text(UNEQUAL)
+    common = TRAIN | {"model": str(workspace / "tiny"), "external_plugins": f"{PLUGIN} {tmp_path / 'unequal.py'}"}
+    common |= {"dataset": "stvg_synthetic:train#6", "max_length": "512", "max_steps": "1"}
+    packed = {"packing": "true", "per_device_train_batch_size": "1", "save_strategy": "no"}
+    steps = [
+        ("sft", common | packed | {"output_dir": str(tmp_path / "sft")}),
+        ("rlhf", common | GRPO | {"padding_free": "true", "output_dir": str(tmp_path / "grpo")}),
+    ]
+    (tmp_path / "steps.json").write_text(json.dumps([(command, as_words(options)) for command, options in steps]))
+    printed = run([sys.executable, "-c", ANY_ATTENTION + STEPS, str(tmp_path / "steps.json")], tmp_path, env)
+    assert "Packing:" in printed
+    for output in ("sft", "grpo"):
+        (step,) = logged(tmp_path / output)
+        assert math.isfinite(step["loss"])
+
+
 def test_the_example_hands_over_squares(tmp_path: Path) -> None:
     """Frames squeezed once, to what the processor takes as they are, each with its tokens and its number."""
     register()

@@ -1,29 +1,33 @@
 #!/usr/bin/env bash
-# With other versions than those installed: the tests of the templates, and every backbone from training to a score.
+# With other versions than those installed: the templates' tests, and every backbone from training to a score.
 #
-#     VENV=.venv bash tests/versions.sh            each line of README's table below
-#     VENV=.venv bash tests/versions.sh 4.6.0      the lines that hold this
+#     VENV=.venv bash tests/versions.sh            all lines below
+#     VENV=.venv bash tests/versions.sh 4.6.0      those that hold this
 #
-# A line's packages go, without their dependencies, into a folder of their own that comes before the environment's.
+# A line's packages go, without what they depend on, into a folder of .overlays that comes before the environment's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-venv=$(realpath "${VENV:-.venv}")
-overlays=$(mkdir -p "${OVERLAYS:-.overlays}" && realpath "${OVERLAYS:-.overlays}")
-old_hub="tokenizers==0.22.2 huggingface_hub==0.36.2" # for transformers 4
+python=$(realpath -s "${VENV:-.venv}")/bin/python
 combinations=(
     "ms-swift==4.5.0"
+    "transformers==5.2.0 tokenizers==0.22.2"
     "ms-swift==4.6.0"
-    "transformers==4.57.6 $old_hub"
+    "ms-swift==4.6.0 transformers==5.19.0"
 )
 failed=()
 for packages in "${combinations[@]}"; do
     [[ $packages == *"${1:-}"* ]] || continue
-    folder="$overlays/${packages// /_}"
-    if [ ! -d "$folder" ]; then
-        "$venv/bin/python" -m pip install --quiet --no-deps --target "$folder.part" ${packages}
-        mv "$folder.part" "$folder"
+    overlay=.overlays/${packages// /_}
+    if [ ! -d "$overlay" ]; then
+        rm -rf "$overlay.part"
+        # shellcheck disable=SC2086 # one word a package
+        "$python" -m pip install --quiet --no-deps --target "$overlay.part" $packages
+        mv "$overlay.part" "$overlay"
     fi
-    echo "=== $packages"
-    PYTHONPATH="$folder" "$venv/bin/python" -m pytest -q tests/test_template.py tests/test_backbones.py || failed+=("$packages")
+    echo "$packages"
+    PYTHONPATH=$(realpath "$overlay") "$python" -m pytest tests/test_template.py tests/test_backbones.py || failed+=("$packages")
 done
-[ ${#failed[@]} = 0 ] || { printf 'failed: %s\n' "${failed[@]}"; exit 1; }
+if [ ${#failed[@]} -gt 0 ]; then
+    printf 'failed: %s\n' "${failed[@]}"
+    exit 1
+fi
