@@ -17,7 +17,7 @@ def register() -> None:
 
     Raises:
         SettingsError: an STVG_* setting is unknown or impossible.
-        ImportError: ms-swift is not installed.
+        ImportError: ms-swift is not installed, or it or transformers is too old.
     """
     from swift_stvg import adapters
 

@@ -5,7 +5,8 @@ StvgError
 ├── DataError         a dataset as a whole cannot be read, or `--strict true` met a bad row
 │   └── RowError      one annotation cannot become a row
 ├── VideoError        a video is missing, unreadable or unlike its annotation
-└── TemplateMismatch  a row was made for another backbone than the template's
+├── TemplateMismatch  a row was made for another backbone than the template's
+└── VersionError      the installed ms-swift or transformers is too old
 """
 
 from __future__ import annotations
@@ -50,3 +51,7 @@ class VideoError(_Counted, OSError):
 
 class TemplateMismatch(StvgError, ValueError):
     """A row does not fit the template that is asked to encode it."""
+
+
+class VersionError(StvgError, ImportError):
+    """A package that this one builds on is too old."""

@@ -25,8 +25,15 @@ from tests.videos import picture, write_video
 pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch warns
 
 ROOT = Path(__file__).parent.parent
-BACKBONES = {"qwen2_vl": (56, "false"), "qwen3_vl": (64, "true"), "qwen3_5": (64, "true"), "internvl": (56, "true")}
-"""Side of a frame, and whether SFT freezes the vision tower."""
+PLUGIN = ROOT / "swift_stvg/plugin.py"  # a path, which every version of ms-swift takes
+BACKBONES = {
+    "qwen2_5_vl": (56, "true"),
+    "qwen2_vl": (56, "false"),
+    "qwen3_vl": (64, "true"),
+    "qwen3_5": (64, "true"),
+    "internvl": (56, "true"),
+}
+"""Side of a frame, and whether SFT freezes the vision tower; GRPO does it the other way round."""
 STEPS = """
 import json, sys
 from swift.pipelines import infer_main, rlhf_main, sft_main
@@ -34,15 +41,28 @@ from swift.pipelines import infer_main, rlhf_main, sft_main
 for command, words in json.load(open(sys.argv[1])):
     {"sft": sft_main, "rlhf": rlhf_main, "infer": infer_main}[command](words)
 """
+UNEQUAL = """
+from swift.rewards import ORM, orms
+
+
+class Unequal(ORM):
+    def __call__(self, completions, **kwargs):
+        return [float(sum(map(ord, text))) for text in completions]
+
+
+orms["unequal"] = Unequal
+"""
+"""A reward by which any two answers differ, so that even a model that knows nothing learns something."""
 GRPO = {
     "rlhf_type": "grpo",
-    "reward_funcs": "stvg_format stvg_spatial",
+    "reward_funcs": "unequal stvg_format stvg_spatial",
     "num_generations": "2",
     "per_device_train_batch_size": "2",
     "max_steps": "1",
+    "save_steps": "1",
     "max_completion_length": "8",
-    "save_strategy": "no",
 }
+OTHER = {"true": "false", "false": "true"}
 LORA = {"tuner_type": "lora", "target_modules": "all-linear", "freeze_vit": "true", "freeze_aligner": "true"}
 
 
@@ -85,12 +105,19 @@ def build_internvl(out: Path) -> None:
     model.save_pretrained(out)
 
 
+def in_tower(key: str) -> bool:
+    """Whether a weight of that name belongs to the vision tower; its merger does not."""
+    return ("visual" in key and "merger" not in key) or "vision_tower" in key
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """SFT, GRPO of everything, GRPO of LoRA beside a frozen vision tower, all with gradient checkpointing; answers."""
+    """SFT and full GRPO, one of them with the vision tower, GRPO of LoRA, all with gradient checkpointing; answers."""
     side, freeze_vit = BACKBONES[name]
+    coords = "pixel" if name == "qwen2_5_vl" else "norm1000"
     start, learned = tmp_path / "tiny", tmp_path / "sft/checkpoint-1"
-    plugins = "swift_stvg"
+    (tmp_path / "unequal.py").write_text(UNEQUAL)
+    plugins = f"{PLUGIN} {tmp_path / 'unequal.py'}"
     if name == "internvl":
         build_internvl(start)
         plugins += f" {ROOT / 'examples/add_a_backbone/internvl.py'}"
@@ -102,28 +129,65 @@ def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, caps
     infer = {"torch_dtype": "float32", "val_dataset": "stvg_synthetic:test#2", "max_new_tokens": "8"}
     steps = [
         ("sft", train | sft | {"max_steps": "1", "save_steps": "1", "output_dir": str(tmp_path / "sft")}),
-        ("rlhf", train | GRPO | {"output_dir": str(tmp_path / "full")}),
+        ("rlhf", train | GRPO | {"output_dir": str(tmp_path / "full"), "freeze_vit": OTHER[freeze_vit]}),
         ("rlhf", train | GRPO | LORA | {"output_dir": str(tmp_path / "lora")}),
         ("infer", model | infer | {"temperature": "0", "result_path": str(tmp_path / "answers.jsonl")}),
     ]
     (tmp_path / "steps.json").write_text(json.dumps([(command, as_words(options)) for command, options in steps]))
-    settings = {"STVG_MAX_SIDE": str(side), "STVG_SIDE_MULTIPLE": str(side), "STVG_COORDS": "norm1000"}
+    settings = {"STVG_MAX_SIDE": str(side), "STVG_SIDE_MULTIPLE": str(side), "STVG_COORDS": coords}
     settings |= {"STVG_SYSTEM_PROMPT": "false", "STVG_DATA_ROOT": str(workspace / "data")}
     run([sys.executable, "-c", STEPS, str(tmp_path / "steps.json")], tmp_path, settings)
 
-    before, after = (load_file(folder / "model.safetensors") for folder in (start, learned))
-    moved = {key for key in before if not before[key].equal(after[key])}
-    tower = {key for key in before if ("visual" in key and "merger" not in key) or "vision_tower" in key}
-    assert moved - tower
-    assert bool(moved & tower) == (freeze_vit == "false")
+    weights = {folder: load_file(folder / "model.safetensors") for folder in (start, learned)}
+    weights[tmp_path / "full"] = load_file(tmp_path / "full/checkpoint-1/model.safetensors")
+    for before, after, frozen in ((start, learned, freeze_vit), (learned, tmp_path / "full", OTHER[freeze_vit])):
+        moved = {key for key, value in weights[before].items() if not value.equal(weights[after][key])}
+        assert {key for key in moved if not in_tower(key)}
+        assert any(map(in_tower, moved)) == (frozen == "false")
     for output in ("full", "lora"):
         (step,) = logged(tmp_path / output)
         assert all(map(math.isfinite, step.values()))
         assert {"rewards/StvgFormat/mean", "rewards/StvgSpatial/mean"} <= set(step)
+    lora = load_file(tmp_path / "lora/checkpoint-1/adapter_model.safetensors")
+    assert not any(map(in_tower, lora))
+    assert any(value.any() for key, value in lora.items() if "lora_B" in key), "which is zero before the first step"
     answers = json_lines(tmp_path / "answers.jsonl")
-    assert {Contract.from_json(answer["stvg"]).format.coords for answer in answers} == {"norm1000"}
+    assert {Contract.from_json(answer["stvg"]).format.coords for answer in answers} == {coords}
     assert main(["score", str(tmp_path / "answers.jsonl"), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["ground_truth"]["samples"] == 2
+
+
+ANY_ATTENTION = """
+import sys
+from swift.arguments import SftArguments
+
+def check(self):
+    self.padding_free = self.padding_free or self.packing
+
+SftArguments._check_padding_free = check
+"""
+"""A plugin that takes the check for FlashAttention out, which needs a GPU."""
+
+
+def test_rows_without_padding(workspace: Path, env: dict[str, str], tmp_path: Path) -> None:
+    """Packed for SFT, and one after the other in GRPO: all that ms-swift does with them but for FlashAttention.
+
+    In its place comes torch's attention, which here looks from one row into the other; see test_template.py.
+    """
+    (tmp_path / "unequal.py").write_text(UNEQUAL)
+    common = TRAIN | {"model": str(workspace / "tiny"), "external_plugins": f"{PLUGIN} {tmp_path / 'unequal.py'}"}
+    common |= {"dataset": "stvg_synthetic:train#6", "max_length": "512", "max_steps": "1"}
+    packed = {"packing": "true", "per_device_train_batch_size": "1", "save_strategy": "no"}
+    steps = [
+        ("sft", common | packed | {"output_dir": str(tmp_path / "sft")}),
+        ("rlhf", common | GRPO | {"padding_free": "true", "output_dir": str(tmp_path / "grpo")}),
+    ]
+    (tmp_path / "steps.json").write_text(json.dumps([(command, as_words(options)) for command, options in steps]))
+    printed = run([sys.executable, "-c", ANY_ATTENTION + STEPS, str(tmp_path / "steps.json")], tmp_path, env)
+    assert "Packing:" in printed
+    for output in ("sft", "grpo"):
+        (step,) = logged(tmp_path / output)
+        assert math.isfinite(step["loss"])
 
 
 def test_the_example_hands_over_squares(tmp_path: Path) -> None:

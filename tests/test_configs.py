@@ -35,7 +35,7 @@ def load_runner() -> ModuleType:
 runner = load_runner()
 RUNS: dict[str, dict[str, Any]] = runner.runs()
 TRAININGS = sorted({run["trained_as"] for run in RUNS.values()})
-NEEDS_GPU = ("deepspeed", "attn_impl", "use_vllm", "vllm_mode", "sleep_level")
+NEEDS_GPU = ("deepspeed", "attn_impl", "padding_free", "packing", "use_vllm", "vllm_mode", "sleep_level")
 ON_CPU = {
     "model_type": "qwen2_5_vl",
     "dataset": "stvg_synthetic:train",
@@ -168,8 +168,9 @@ def without_gpu(folder: Path, **more: str) -> Path:
     "name",
     [
         name
-        for name in TRAININGS  # test_backbones.py runs the other templates
-        if name not in ("rollout_server", "two_nodes") and "--template" not in RUNS[name].get("args", "")
+        for name in TRAININGS  # test_backbones.py runs the other templates, and rows without padding
+        if name not in ("rollout_server", "two_nodes", "padding_free", "packed_sft")
+        and "--template" not in RUNS[name].get("args", "")
     ],
 )
 def test_two_steps_with_a_tiny_model(

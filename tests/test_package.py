@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from swift_stvg.cli import main
+from swift_stvg.errors import VersionError
 from swift_stvg.settings import BACKBONES
 from tests.helpers import answer, boxes, contract
 
@@ -162,3 +164,42 @@ def test_plugin_path(capsys: pytest.CaptureFixture[str]) -> None:
     path = Path(capsys.readouterr().out.strip())
     assert path.is_absolute()
     assert "swift_stvg.register()" in path.read_text()
+
+
+VERSIONS = """
+import swift
+import transformers
+{module}.__version__ = "{version}"
+try:
+    import swift_stvg
+    swift_stvg.register()
+except ImportError as error:
+    print("STOPPED", error)
+else:
+    from swift.rewards import orms
+    print("REGISTERED", "stvg_think" in orms)
+"""
+
+
+def test_too_old_a_version_stops_the_plugin(tmp_path: Path) -> None:
+    printed = fresh(VERSIONS.format(module="transformers", version="4.57.6"), tmp_path)
+    assert re.search(r"STOPPED transformers 4.57.6 is too old for swift_stvg, which works with 5[\d.]+ to 5", printed)
+
+
+def test_too_new_a_version_is_warned_of_once(tmp_path: Path) -> None:
+    printed = fresh(VERSIONS.format(module="swift", version="99.0"), tmp_path)
+    assert printed.count("ms-swift 99.0 is newer than what swift_stvg was run with") == 1
+    assert "REGISTERED True" in printed
+
+
+@pytest.mark.filterwarnings("default")  # importing ms-swift warns
+def test_the_oldest_versions_are_those_of_the_package() -> None:
+    from swift_stvg.adapters.versions import TESTED, check
+
+    wanted = (Path(__file__).parent.parent / "pyproject.toml").read_text()
+    for package, (oldest, newest) in TESTED.items():
+        assert f'"{package}>={oldest},' in wanted
+        check({package: oldest})
+        check({package: newest})
+        with pytest.raises(VersionError, match=f"{package} 0.9 is too old"):
+            check({package: "0.9"})

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import Qwen2VLVideoProcessor
+from transformers import AutoModelForImageTextToText, Qwen2VLVideoProcessor
 
 from swift_stvg.errors import TemplateMismatch, VideoError
 from swift_stvg.records import Sample
@@ -126,13 +126,9 @@ def test_the_model_receives_what_transformers_gives_it(templates: dict[str, Any]
     assert encoded["input_ids"][: len(prompt)] == prompt
     assert encoded.get("second_per_grid_ts") == ([1.0] if name == "qwen2_5_vl" else None)
 
-    times = {"second_per_grid_ts": expected["second_per_grid_ts"]} if name == "qwen2_5_vl" else {}
+    facts = ["attention_mask", "video_grid_thw", "mm_token_type_ids", "second_per_grid_ts"]  # as far as there are
     positions, _ = template.model.model.get_rope_index(
-        expected["input_ids"],
-        mm_token_type_ids=expected["mm_token_type_ids"],
-        video_grid_thw=expected["video_grid_thw"],
-        attention_mask=expected["attention_mask"],
-        **times,
+        expected["input_ids"], **{key: expected[key] for key in facts if key in expected}
     )
     collated = template.data_collator([deepcopy(encoded)])
     assert torch.equal(collated["position_ids"][..., : len(prompt)], positions)
@@ -207,7 +203,7 @@ def test_vllm_is_handed_what_gives_the_same(templates: dict[str, Any], video: Pa
 
 @pytest.mark.parametrize("name", FITTING)
 def test_rows_in_one_sequence_keep_their_positions(templates: dict[str, Any], video: Path, name: str) -> None:
-    """Without padding (padding_free, packing), which only FlashAttention computes: what it is given."""
+    """Without padding (padding_free, packing), which ms-swift does with FlashAttention only: what that is given."""
     template = templates[name]
     rows = [row(video, max_side=side, **FITTING[name]) for side in (140, 70)]
     rows = [{key: made[key] for key in ("messages", "videos", "chat_template_kwargs")} for made in rows]
@@ -215,15 +211,36 @@ def test_rows_in_one_sequence_keep_their_positions(templates: dict[str, Any], vi
     alone = [template.data_collator([template.encode(made)]) for made in rows]
     template.padding_free = True
     try:
-        packed = template.data_collator(encoded)
+        packed = template.data_collator(deepcopy(encoded))
+        template.use_megatron = True
+        in_megatron = template.data_collator(encoded)
     finally:
-        template.padding_free = False
+        template.padding_free = template.use_megatron = False
+    assert in_megatron.pop("seq_lens") == [len(one["input_ids"][0]) for one in alone]
+    assert set(in_megatron) == set(packed)
+    assert all(torch.equal(torch.as_tensor(in_megatron[key]), torch.as_tensor(packed[key])) for key in packed)
     for key in ("input_ids", "labels", "position_ids", "text_position_ids"):
         assert torch.equal(packed[key], torch.cat([one[key] for one in alone], dim=-1)), key
     for key in ("pixel_values_videos", "video_grid_thw"):
         assert torch.equal(packed[key], torch.cat([one[key] for one in alone])), key
     ends = np.cumsum([0, *(one["input_ids"].shape[1] for one in alone)])
     assert packed["cu_seq_lens_q"].tolist() == ends.tolist()
+
+    if name == "qwen3_5":  # whose linear attention tells rows apart only on a GPU
+        return
+    model = AutoModelForImageTextToText.from_pretrained(template.model_info.model_dir)
+
+    def logits(batch: dict[str, Any]) -> torch.Tensor:
+        """With torch's attention, which also tells rows apart where it is given the positions in the text."""
+        positions = torch.cat([batch["text_position_ids"][None], batch["position_ids"]])
+        given = {key: batch[key] for key in ("input_ids", "pixel_values_videos", "video_grid_thw")}
+        with torch.no_grad():
+            made: torch.Tensor = model(**given, position_ids=positions, use_cache=False).logits
+        return made
+
+    assert torch.allclose(logits(packed), torch.cat([logits(one) for one in alone], dim=1), atol=1e-4)
+    shifted = packed | {"text_position_ids": torch.arange(ends[-1])[None]}
+    assert not torch.allclose(logits(shifted), logits(packed), atol=1e-2), "as one row"
 
 
 def test_odd_numbers_of_frames(template: Any, tmp_path: Path) -> None:
