@@ -25,7 +25,8 @@ def _digest(tensor):
 
 def _recording_encode(self, inputs):
     encoded = super(StvgTemplate, self)._encode(inputs)
-    if "pixel_values_videos" not in encoded:  # GRPO encodes prompts once more without media, to log their text
+    pixels = encoded.get("pixel_values_videos", encoded.get("pixel_values"))
+    if pixels is None:  # GRPO encodes prompts once more without media, to log their text
         return encoded
     labels = encoded.get("labels")
     ids = encoded["input_ids"]
@@ -35,8 +36,8 @@ def _recording_encode(self, inputs):
     record = {
         "mode": self.mode,
         "prompt": prompt[:end],
-        "pixels": _digest(encoded["pixel_values_videos"]),
-        "grid": encoded["video_grid_thw"].tolist(),
+        "pixels": _digest(pixels),
+        "grid": encoded["video_grid_thw"].tolist() if "video_grid_thw" in encoded else None,
         "seconds": [float(s) for s in encoded.get("second_per_grid_ts", [])],
         "sentence": inputs.messages[0]["content"],
     }

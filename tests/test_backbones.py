@@ -18,7 +18,7 @@ from swift_stvg.cli import main
 from swift_stvg.errors import TemplateMismatch
 from swift_stvg.rows import Contract
 from swift_stvg.tiny import TinyConfig, build
-from tests.running import TRAIN, as_words, json_lines, logged, run
+from tests.running import RECORDER, TRAIN, as_words, json_lines, logged, run
 from tests.test_template import row
 from tests.videos import picture, write_video
 
@@ -82,7 +82,7 @@ def build_internvl(out: Path) -> None:
     tokens |= {"context_image_token": "<IMG_CONTEXT>", "video_token": "<video>"}
     tokenizer = PreTrainedTokenizerFast.from_pretrained(out, extra_special_tokens=tokens)
     size = {"height": 56, "width": 56}
-    images, videos = GotOcr2ImageProcessor(size=size), InternVLVideoProcessor(size=size)
+    images, videos = GotOcr2ImageProcessor(size=size), InternVLVideoProcessor(size=size, do_sample_frames=True)
     InternVLProcessor(images, tokenizer, videos, image_seq_length=4).save_pretrained(out)
     layers = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
@@ -112,21 +112,24 @@ def in_tower(key: str) -> bool:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """SFT and full GRPO, one of them with the vision tower, GRPO of LoRA, all with gradient checkpointing; answers."""
+    """SFT and full GRPO, one of them with the vision tower, GRPO of LoRA, all with gradient checkpointing; answers.
+
+    All about the same eight rows, of which each gives the same tokens and pixels wherever it is encoded.
+    """
     side, freeze_vit = BACKBONES[name]
     coords = "pixel" if name == "qwen2_5_vl" else "norm1000"
     start, learned = tmp_path / "tiny", tmp_path / "sft/checkpoint-1"
     (tmp_path / "unequal.py").write_text(UNEQUAL)
-    plugins = f"{PLUGIN} {tmp_path / 'unequal.py'}"
+    plugins = f"{PLUGIN} {tmp_path / 'unequal.py'} {RECORDER}"
     if name == "internvl":
         build_internvl(start)
         plugins += f" {ROOT / 'examples/add_a_backbone/internvl.py'}"
     else:
         build(start, TinyConfig(architecture=name, spatial_merge=4, max_coordinate=1000))
     model = {"model_type": name, "template": f"stvg_{name}", "external_plugins": plugins, "model": str(learned)}
-    train = TRAIN | model | {"dataset": "stvg_synthetic:train#4", "gradient_checkpointing": "true"}
+    train = TRAIN | model | {"dataset": "stvg_synthetic:test", "gradient_checkpointing": "true"}
     sft = {"model": str(start), "freeze_vit": freeze_vit, "per_device_train_batch_size": "2"}
-    infer = {"torch_dtype": "float32", "val_dataset": "stvg_synthetic:test#2", "max_new_tokens": "8"}
+    infer = {"torch_dtype": "float32", "val_dataset": "stvg_synthetic:test", "max_new_tokens": "8"}
     steps = [
         ("sft", train | sft | {"max_steps": "1", "save_steps": "1", "output_dir": str(tmp_path / "sft")}),
         ("rlhf", train | GRPO | {"output_dir": str(tmp_path / "full"), "freeze_vit": OTHER[freeze_vit]}),
@@ -136,7 +139,11 @@ def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, caps
     (tmp_path / "steps.json").write_text(json.dumps([(command, as_words(options)) for command, options in steps]))
     settings = {"STVG_MAX_SIDE": str(side), "STVG_SIDE_MULTIPLE": str(side), "STVG_COORDS": coords}
     settings |= {"STVG_SYSTEM_PROMPT": "false", "STVG_DATA_ROOT": str(workspace / "data")}
+    settings |= {"RECORD_TO": str(tmp_path / "record.jsonl"), "STVG_FRAME_MEMORY": "0"}
     run([sys.executable, "-c", STEPS, str(tmp_path / "steps.json")], tmp_path, settings)
+    records = json_lines(tmp_path / "record.jsonl")
+    assert {record["mode"] for record in records} == {"train", "transformers"}
+    assert len({json.dumps([record[key] for key in ("prompt", "pixels", "grid", "seconds")]) for record in records}) == 8
 
     weights = {folder: load_file(folder / "model.safetensors") for folder in (start, learned)}
     weights[tmp_path / "full"] = load_file(tmp_path / "full/checkpoint-1/model.safetensors")
@@ -154,7 +161,7 @@ def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, caps
     answers = json_lines(tmp_path / "answers.jsonl")
     assert {Contract.from_json(answer["stvg"]).format.coords for answer in answers} == {coords}
     assert main(["score", str(tmp_path / "answers.jsonl"), "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["ground_truth"]["samples"] == 2
+    assert json.loads(capsys.readouterr().out)["ground_truth"]["samples"] == 8
 
 
 ANY_ATTENTION = """
@@ -212,5 +219,9 @@ def test_the_example_hands_over_squares(tmp_path: Path) -> None:
     assert difference.mean() < 0.05  # of values that span 4: the file is compressed
     text = "".join(f"Frame{k}: <img>{4 * '<IMG_CONTEXT>'}</img>\n" for k in range(1, 7))
     assert text + "(frames 0 - 5, 2 per second)" in template.tokenizer.decode(encoded["input_ids"])
+    pixels = template.tokenizer.convert_tokens_to_ids(["<IMG_CONTEXT>", "<video>"])
+    template.set_mode("vllm")
+    assert template.prepare_engine_kwargs()["additional_config"] == {"swift_stvg_unwanted": pixels}
+    assert [template.image_token_id, template.video_token_id] == pixels
     with pytest.raises(TemplateMismatch, match="takes multiples of 56: set STVG_SIDE_MULTIPLE=56"):
         template.require("norm1000", (28, 28))

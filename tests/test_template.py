@@ -151,6 +151,8 @@ def test_prompt_and_answer(templates: dict[str, Any], video: Path, name: str) ->
     assert asked == encoded["input_ids"][: len(asked)]
     assert encoded["input_ids"][len(asked) : len(asked) + len(learned)] == learned
     assert template.decode_generate_ids(learned[: end + 1]) == answer
+    thoughtless = "<think>\n\n</think>\n\n" if name == "qwen3_5" else ""
+    assert template.tokenizer.decode(asked).endswith(f"<|im_end|>\n<|im_start|>assistant\n{thoughtless}")
     assert re.findall(r"\[.*?\]", answer)[0] == (
         "[52, 27, 158, 109]" if name == "qwen2_5_vl" else "[156, 139, 469, 556]"
     )
@@ -178,14 +180,19 @@ def test_vllm_is_handed_what_gives_the_same(templates: dict[str, Any], video: Pa
     template = templates[name]
     made = row(video, fps=1.7, **FITTING[name])
     asked = {"messages": made["messages"][:-1]} | {key: made[key] for key in ("videos", "chat_template_kwargs")}
-    encoded = {}
+    encoded, engine = {}, {}
     try:
         for mode in ("transformers", "vllm"):
             template.set_mode(mode)
             encoded[mode] = template.encode(asked)
+            engine[mode] = template.prepare_engine_kwargs()
     finally:
         template.set_mode("train")
     expected, given = encoded["transformers"], encoded["vllm"]
+    pixels = template.tokenizer.convert_tokens_to_ids(["<|image_pad|>", "<|video_pad|>"])
+    assert engine["transformers"] == {}
+    assert engine["vllm"]["additional_config"] == {"swift_stvg_unwanted": pixels}, "read by swift_stvg.nopixels"
+    assert engine["vllm"]["logits_processors"] == ["swift_stvg.nopixels:NoPixels"]
     ((frames, metadata),) = given["videos"]
     seen = template.processor(
         text=[template.tokenizer.decode(given["input_ids"])],
