@@ -143,7 +143,8 @@ def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, caps
     run([sys.executable, "-c", STEPS, str(tmp_path / "steps.json")], tmp_path, settings)
     records = json_lines(tmp_path / "record.jsonl")
     assert {record["mode"] for record in records} == {"train", "transformers"}
-    assert len({json.dumps([record[key] for key in ("prompt", "pixels", "grid", "seconds")]) for record in records}) == 8
+    keys = ("prompt", "pixels", "grid", "seconds")
+    assert len({json.dumps([record[key] for key in keys]) for record in records}) == 8
 
     weights = {folder: load_file(folder / "model.safetensors") for folder in (start, learned)}
     weights[tmp_path / "full"] = load_file(tmp_path / "full/checkpoint-1/model.safetensors")
