@@ -5,7 +5,8 @@ StvgError
 ├── DataError         a dataset as a whole cannot be read, or `--strict true` met a bad row
 │   └── RowError      one annotation cannot become a row
 ├── VideoError        a video is missing, unreadable or unlike its annotation
-└── TemplateMismatch  a row was made for another backbone than the template's
+├── TemplateMismatch  a row was made for another backbone than the template's
+└── EndpointError     a server that is asked for answers cannot be reached, refuses, or gives none
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ class RowError(_Counted, DataError):
 
 class VideoError(_Counted, OSError):
     """A video is missing or cannot be decoded."""
+
+
+class EndpointError(StvgError, OSError):
+    """A server gives no answers."""
 
 
 class TemplateMismatch(StvgError, ValueError):

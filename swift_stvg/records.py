@@ -48,6 +48,7 @@ class Truth:
         clip_frames: annotated frames [first, end) that the question is about; the whole file if None.
         one_based: whether the file counts frames from 1 and ends the event with its last frame, as HC-STVG does; here
             all numbers are as above, but public evaluators differ over it.
+        time_only: whether nobody drew boxes, as for temporal grounding; then K is 0.
     """
 
     annotated_frames: int
@@ -58,6 +59,7 @@ class Truth:
     tube_xyxy: FloatArray
     clip_frames: tuple[int, int] | None = None
     one_based: bool = False
+    time_only: bool = False
 
     @property
     def clip(self) -> tuple[int, int]:
@@ -129,7 +131,7 @@ class Sample(Truth):
             return "clip ends before it begins", self.clip_frames
         if first >= high or end <= low:
             return "event outside the clip", f"event {self.span_frames}, clip {self.clip}"
-        if len(self.tube_frames) == 0:
+        if len(self.tube_frames) == 0 and not self.time_only:
             return "no usable box", "none annotated in the event"
         if not (np.abs(self.tube_xyxy) <= LARGEST).all():  # NaN is not
             return "coordinates that are no pixels", f"a box of NaN or beyond {LARGEST:g}"

@@ -67,7 +67,8 @@ class Contract(Question):
         id, dataset, split, query, category: as in `Sample`.
         annotated: (size,) annotated frame number of the frame that each index points at.
         span: closed span of grid indices during which the event is annotated.
-        index: (M,) indices of the span that have an annotated box, increasing; gaps are left out.
+        index: (M,) indices of the span that have an annotated box, increasing; gaps are left out. None where the format
+            has no boxes.
         boxes_xyxy: (M, 4) whole numbers in the coordinates of the text (pixels of `size_wh`, or thousandths).
     """
 
@@ -84,6 +85,8 @@ class Contract(Question):
     @property
     def answer(self) -> Answer:
         """The exact answer, which earns the full reward; an index in an annotation gap repeats the nearest box."""
+        if not self.format.boxes:
+            return Answer(self.span, None, None)
         wanted = np.arange(self.span[0], self.span[1] + 1, dtype=np.int64)
         nearest = np.abs(self.index[None, :] - wanted[:, None]).argmin(axis=1)  # (W, M) -> (W,)
         boxes = BoxList(wanted, self.boxes_xyxy[nearest])
@@ -147,7 +150,7 @@ class Contract(Question):
         if not 0 <= first <= last < line.size:
             return f"the event at {self.span} of {line.size} indices"
         inside = (self.index >= first) & (self.index <= last)
-        if not (len(self.index) > 0 and inside.all() and (np.diff(self.index) > 0).all()):
+        if (len(self.index) > 0) != self.format.boxes or not (inside.all() and (np.diff(self.index) > 0).all()):
             return "boxes that are not in order within the event"
         if not (self.boxes_xyxy[:, :2] < self.boxes_xyxy[:, 2:]).all():
             return "boxes without an area"
@@ -236,7 +239,7 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
         )
     question = make_question(video, settings, clip)
     shown = numbers[question.timeline.index_frames]  # (size,) annotated frame of each index
-    span, index, boxes_xyxy = truth_on_grid(sample, shown, question.scale_wh)
+    span, index, boxes_xyxy = truth_on_grid(sample, shown, question)
     return Contract(
         id=sample.id,
         dataset=sample.dataset,
@@ -255,18 +258,19 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
 
 
 def truth_on_grid(
-    sample: Sample, annotated: IntArray, scale_wh: tuple[int, int]
+    sample: Sample, annotated: IntArray, question: Question
 ) -> tuple[tuple[int, int], IntArray, FloatArray]:
     """The ground truth of a sample as an answer can say it.
 
     Args:
         sample: the annotation.
         annotated: (size,) annotated frame that each index points at.
-        scale_wh: extent of the text's coordinates.
+        question: what is asked: for boxes or not, in which coordinates.
 
     Returns:
         The closed span of the indices inside the event, or the nearest one of an event between two; the indices (M,) in
-        it that have a box, of an event between two the nearest box; and the boxes (M, 4), whole numbers.
+        it that have a box, of an event between two the nearest box; and the boxes (M, 4), whole numbers. M is 0 where
+        no boxes are asked for.
 
     Raises:
         RowError: no box can be learned from, or none lies on an index.
@@ -276,10 +280,14 @@ def truth_on_grid(
     between = len(inside) == 0
     if between:
         inside = np.array([np.abs(annotated - np.clip(annotated, first, end - 1)).argmin()])
+    span = (int(inside[0]), int(inside[-1]))
+    if not question.format.boxes:
+        return span, np.empty(0, dtype=np.int64), np.empty((0, 4))
     frames, boxes_xyxy = sample.usable_tube()
     if len(frames) == 0:
+        why = "set STVG_BOXES=false to ask for the time alone, " if sample.time_only else ""
         raise RowError(
-            "no usable box", f"none of {len(sample.tube_frames)} has an area inside the frame, row {sample.id}"
+            "no usable box", f"none of {len(sample.tube_frames)} has an area inside the frame, {why}row {sample.id}"
         )
     position = np.abs(frames[None, :] - annotated[inside][:, None]).argmin(axis=1)  # (I, K) -> (I,)
     has_box = (frames[position] == annotated[inside]) | between
@@ -289,8 +297,8 @@ def truth_on_grid(
             f"{len(frames)} boxes in frames [{first}, {end}), none among the sampled {annotated[inside].tolist()}, "
             f"row {sample.id}",
         )
-    boxes_on_grid = _on_text_grid(boxes_xyxy[position[has_box]], sample.size_wh, scale_wh)
-    return (int(inside[0]), int(inside[-1])), inside[has_box], boxes_on_grid
+    boxes_on_grid = _on_text_grid(boxes_xyxy[position[has_box]], sample.size_wh, question.scale_wh)
+    return span, inside[has_box], boxes_on_grid
 
 
 @dataclass(frozen=True, slots=True)
