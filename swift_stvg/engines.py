@@ -106,13 +106,19 @@ def _infer_arguments(model: str, words: list[str]) -> Any:
 
     from swift_stvg.adapters.templates import StvgTemplate
 
+    ours = {name for name, meta in TEMPLATE_MAPPING.items() if issubclass(meta.template_cls, StvgTemplate)}
     try:
-        args, unknown = parse_args(InferArguments, words)
+        try:
+            args, unknown = parse_args(InferArguments, words)
+        except ValueError:  # several stock templates fit the model
+            fitting = f"stvg_{_model_type(model, words)}"
+            if "--template" in words or fitting not in ours:
+                raise
+            args, unknown = parse_args(InferArguments, [*words, "--template", fitting])
     except (ValueError, AssertionError) as error:
         raise DataError(f"ms-swift cannot take {model}: {error!s:.500}") from None
     if unknown:
         raise DataError(f"neither swift-stvg nor ms-swift knows these options: {' '.join(unknown)}")
-    ours = {name for name, meta in TEMPLATE_MAPPING.items() if issubclass(meta.template_cls, StvgTemplate)}
     if args.template not in ours:
         fitting = f"stvg_{args.model_type}"
         if "--template" in words or fitting not in ours:
@@ -123,6 +129,14 @@ def _infer_arguments(model: str, words: list[str]) -> Any:
             )
         args.template, args.template_meta = fitting, TEMPLATE_MAPPING[fitting]
     return args
+
+
+def _model_type(model: str, words: list[str]) -> str:
+    from swift.model import get_model_info_meta
+
+    given = words[words.index("--model_type") + 1] if "--model_type" in words[:-1] else None
+    found: str = get_model_info_meta(model, model_type=given)[0].model_type
+    return found
 
 
 def _reply(response: Any) -> Reply:

@@ -162,7 +162,7 @@ def _read_picture(path: Path) -> Frames:
     _require_file(path)
     try:
         with Image.open(path) as picture:
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG
         raise _undecodable(path, error) from None
 
