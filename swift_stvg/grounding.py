@@ -1,8 +1,10 @@
 """From a video and sentences to records: when, a box for each frame, and what was wrong with the answer.
 
-engine = SwiftEngine("CHECKPOINT")                       # or Endpoint("http://127.0.0.1:8000/v1")
-for found in ground(Path("clip.mp4"), ["the man in red sits down"], engine):
-    found.record["span_s"], found.record["boxes"]
+    engine = SwiftEngine("CHECKPOINT")                       # or Endpoint("http://127.0.0.1:8000/v1")
+    for found in ground(Path("clip.mp4"), ["the man in red sits down"], engine):
+        found.record["span_s"], found.record["boxes"]
+
+A record can be written as JSON; what it holds is said at `make_record`.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def test_rows_about_the_time_alone(charades: Path, tmp_path: Path, capsys: pytes
 
 
 def test_rows_about_the_time_alone_are_no_rows_with_boxes(charades: Path) -> None:
-    with pytest.raises(ValueError, match="no usable box: none of 0 .*set STVG_BOXES=false"):
+    with pytest.raises(ValueError, match=r"2 x no usable box, e.g. none .*set STVG_BOXES=false"):
         rows_of(charades)
 
 
@@ -133,9 +133,9 @@ def test_pictures_are_clips_of_one_frame(referring: Path) -> None:
     (first, second) = rows_of(referring, max_side=56, side_multiple=28)
     contract = Contract.from_json(first["stvg"])
     assert contract.timeline.frames.tolist() == [0]
-    assert (contract.span, contract.size_wh) == ((0, 0), (56, 28))
+    assert (contract.span, contract.size_wh) == ((0, 0), (56, 56))
     text = first["messages"][-1]["content"]
-    boxes = "0. [0, 7, 18, 28]"  # from 64 x 48 pixels
+    boxes = "0. [0, 14, 18, 56]"  # from 64 x 48 pixels
     assert text == f"<time> 0 - 0 </time> <think_bbox> {boxes} </think_bbox> <pred_bbox> {boxes} </pred_bbox>"
     batch = Batch([text, second["messages"][-1]["content"]], [contract] * 2)
     assert REWARDS["stvg_spatial"](batch)[0] == 2 > REWARDS["stvg_spatial"](batch)[1]
