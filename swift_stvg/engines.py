@@ -6,7 +6,7 @@ import base64
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -199,6 +199,7 @@ class Endpoint:
         )
         self._body = {"temperature": 0, "max_tokens": 2048} | (body or {})
         self._model = model or self._only_model()
+        self._frames = _frame_loader()
 
     def answer(self, rows: Sequence[Row]) -> list[Reply]:
         """As `Engine.answer`."""
@@ -223,7 +224,7 @@ class Endpoint:
     def _request(self, row: Row) -> dict[str, Any]:
         request = {"model": self._model, "messages": row["messages"]} | self._body
         if self._send == "images":
-            request["messages"] = with_images(row)
+            request["messages"] = with_images(row, self._frames)
         else:
             if any(is_picture(Path(video)) for video in row["videos"]):
                 raise VideoError("video unreadable", f"{row['videos'][0]} is a picture, which goes as images only")
@@ -267,14 +268,18 @@ def _read_completion(answer: Any) -> Reply:
     return Reply(content) if isinstance(content, str) else Reply("", f"an answer without text: {answer!r:.300}")
 
 
-def with_images(row: Row) -> list[dict[str, Any]]:
+def with_images(row: Row, frame_loader: Any) -> list[dict[str, Any]]:
     """A row's messages with the sampled frames as pictures in the place of the video, each after when it was.
+
+    Args:
+        row: what to send.
+        frame_loader: a `frames.FrameLoader`.
 
     Raises:
         VideoError: they cannot be decoded.
     """
     request = VideoRequest.from_json(row["chat_template_kwargs"][VIDEO_KEY])
-    frames = _loader().load(row["videos"][0], request).permute(0, 2, 3, 1).numpy()  # (T, H, W, 3)
+    frames = frame_loader.load(row["videos"][0], request).permute(0, 2, 3, 1).numpy()  # (T, H, W, 3)
     parts: list[dict[str, Any]] = []
     for number, (frame, time_s) in enumerate(zip(frames, request.times_s, strict=True)):
         data = base64.b64encode(to_jpeg(frame)).decode()
@@ -291,10 +296,10 @@ def with_images(row: Row) -> list[dict[str, Any]]:
     return messages
 
 
-def _loader() -> Any:
+def _frame_loader() -> Any:
     from swift_stvg.frames import FrameLoader
 
-    return FrameLoader(replace(Settings.from_env(), frame_memory=0))
+    return FrameLoader(Settings.from_env())
 
 
 def _bytes(path: Path) -> bytes:

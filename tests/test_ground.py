@@ -409,6 +409,11 @@ def test_a_dataset_is_answered_kept_and_scored(
     report = json.loads(capsys.readouterr().out)
     assert report["tables"][0]["rows"][0]["metrics"]["m_vIoU"][0] == pytest.approx(1, abs=1e-6)
     assert report["ground_truth"]["samples"] == len(rows)
+    foreign = json.dumps({"response": "", "stvg": rows[0]["stvg"]}) + "\n"
+    out.write_text(foreign)
+    assert main([*words, "--endpoint", "http://127.0.0.1:1/v1"]) == 1
+    assert "line 1 of" in capsys.readouterr().err
+    assert out.read_text() == foreign, "a result of something else is not lost"
 
 
 @pytest.mark.swift
@@ -427,6 +432,12 @@ def test_a_model_answers_as_it_does_in_swift_infer(
         (found,) = ground(Path(row["videos"][0]), [sentence], engine)
         assert found.record["response"] == reply.text
         assert found.record["messages"] == row["messages"][:-1]
+    for options in (("--template", "qwen2_5_vl"), ("--nonsense", "1")):
+        with pytest.raises(DataError, match=r"none of swift_stvg|knows these options: --nonsense"):
+            SwiftEngine(str(cold_start), *options)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="ms-swift cannot take"):
+        SwiftEngine(str(tmp_path / "empty"))
     damaged = {**prompts[0], "videos": [str(tmp_path / "gone.mp4")]}
     replies = engine.answer([damaged, prompts[1]])
     assert replies[1] == expected[1], "one video that is gone is one answer less"

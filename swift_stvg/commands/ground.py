@@ -15,8 +15,20 @@ from swift_stvg.commands import check_writable
 from swift_stvg.drawing import render
 from swift_stvg.engines import SEND, Endpoint, Engine, SwiftEngine
 from swift_stvg.errors import DataError
-from swift_stvg.grounding import EVERY_FRAME, OK, Grounded, Search, judge, replies, to_coco, to_mot, to_tubes
-from swift_stvg.jsonfile import MALFORMED, write_whole
+from swift_stvg.grounding import (
+    EVERY_FRAME,
+    NO_ANSWER,
+    OK,
+    STATUSES,
+    Grounded,
+    Search,
+    judge,
+    replies,
+    to_coco,
+    to_mot,
+    to_tubes,
+)
+from swift_stvg.jsonfile import MALFORMED, text, write_whole
 from swift_stvg.rows import Contract
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows, parse_dataset
@@ -142,17 +154,26 @@ def _answer_dataset(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _kept(path: Path) -> dict[str, str]:
-    """Lines of an earlier run, by their row's contract, without those that the model could not be asked."""
+    """Lines of an earlier run by their row's contract, without those that the model could not be asked about.
+
+    Raises:
+        DataError: the file holds something else, which must not be lost.
+    """
     found: dict[str, str] = {}
-    if not path.exists():
-        return found
-    for line in path.read_text(encoding="utf-8").splitlines():
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    for number, line in enumerate(lines, 1):
         try:
             data = json.loads(line)
-            if data["status"] != "no answer":
-                found[data["stvg"]] = line
-        except MALFORMED:  # cut off
-            continue
+            if data["status"] not in STATUSES:
+                raise ValueError(f"status {data['status']!r:.40}")
+            if data["status"] != NO_ANSWER:
+                found[text(data["stvg"])] = line
+        except MALFORMED as error:
+            if number < len(lines):  # the last one may be cut off
+                raise DataError(f"line {number} of {path} is none that ground wrote: {error!r:.200}") from None
     return found
 
 
