@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from swift_stvg import __version__
-from swift_stvg.answers import Answer
+from swift_stvg.answers import Answer, BoxList
 from swift_stvg.asking import check_sentence, clip_frames
 from swift_stvg.drawing import Overlay, Track
 from swift_stvg.engines import Engine, Reply, Row
@@ -89,7 +89,7 @@ class Search:
         for i, reply in enumerate(replies(self.rows, engine)):
             sentence, name = self.sentences[i], self.info.path.name + (f"#{i + 1}" if i else "")
             record = {"id": name} | make_record(self.question, self.info, self.rows[i], sentence, reply, rate)
-            found.append(Grounded(record, Overlay.of(self.question, sentence, reply.text)))
+            found.append(Grounded(record, _overlay(self.question, sentence, reply.text)))
         return found
 
 
@@ -193,6 +193,14 @@ def judge(question: Question, answer: Answer, reply: Reply) -> tuple[str, str]:
     if reply.failure is not None:
         return NO_ANSWER, reply.failure
     return answer.fault(question.timeline.size, question.scale_wh) or (OK, "")
+
+
+def _overlay(question: Question, sentence: str, text: str) -> Overlay:
+    """What is drawn of an answer: of one without boxes, its span."""
+    answer = question.format.parse(text)
+    if not question.format.boxes:
+        answer = replace(answer, pred=BoxList(np.empty(0, dtype=np.int64), np.empty((0, 4))))
+    return Overlay.of(question, sentence, answer)
 
 
 def _moments(times_s: FloatArray, inside: IntArray, given: IntArray, rate: float | None) -> tuple[IntArray, FloatArray]:

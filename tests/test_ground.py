@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import pytest
 from PIL import Image
 
 from swift_stvg.cli import main
-from swift_stvg.drawing import shown_size
+from swift_stvg.drawing import render, shown_size
 from swift_stvg.engines import Endpoint, Reply
 from swift_stvg.errors import DataError, EndpointError, RowError, StvgError, VideoError
 from swift_stvg.grounding import EVERY_FRAME, Grounded, ground, to_coco, to_mot, to_tubes
@@ -162,6 +163,17 @@ def test_plain_lines_of_seconds(clip: Path) -> None:
     ]
     assert found.record["boxes"][0]["think_xyxy"] is None
     assert "lines of whole numbers" in asked[0]["messages"][0]["content"]
+
+
+def test_the_time_alone(clip: Path, tmp_path: Path) -> None:
+    found = answered(clip, "<time> 1 - 2 </time>", replace(HERE, boxes=False))
+    assert (found.record["status"], found.record["boxes"]) == ("ok", [])
+    assert found.record["span_s"] == pytest.approx([0.24, 1.24])
+    (track,) = found.overlay.tracks
+    assert track.span_s == pytest.approx((0.24, 1.24))
+    render(found.overlay, clip, tmp_path / "drawn.png")
+    with Image.open(tmp_path / "drawn.png") as drawn:
+        assert drawn.size[0] > 300
 
 
 def test_servers_are_sent_the_frames_of_the_timeline(clip: Path) -> None:
