@@ -187,7 +187,7 @@ class Endpoint:
             raise DataError(
                 f"an endpoint is a URL like http://127.0.0.1:8000/v1 and takes {' or '.join(SEND)}: {url!r}"
             )
-        if timeout_s <= 0 or retries < 0 or at_once < 1:
+        if not timeout_s > 0 or retries < 0 or at_once < 1:
             raise DataError("the timeout and the number of requests must be above 0, retries at least 0")
         self.at_once = at_once
         self._url, self._send, self._timeout_s = url, send, timeout_s
