@@ -2,6 +2,8 @@
 
     <time> 5 - 6 </time> <think_bbox> 5. [271, 30, 395, 212], 6. [267, 24, 393, 216] </think_bbox> <pred_bbox> ...
 
+or, for models that were never trained to write that, lines of numbers: first, last; then index, x1, y1, x2, y2.
+
 Source: arXiv 2511.21375, Eq. 1-2 and Fig. 2. This is the only module with regular expressions over model output; each
 is linear in the length of its input, because every repetition is bounded or has only one way to continue.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,7 @@ from swift_stvg.geometry import FloatArray, IntArray
 
 UNITS = ("frame", "second")
 COORDS = ("pixel", "norm1000")
+STYLES = ("tags", "csv")
 FAR_OUTSIDE = 10
 """A coordinate beyond so many times the longer side of the picture is no guess at a place in it."""
 
@@ -35,6 +39,11 @@ _REAL = r"[0-9]{1,7}(?:\.[0-9]{1,7})?"
 _LENIENT_TIME = re.compile(rf"(?<![0-9.\-])({_REAL}){_GAP}s?{_GAP}(?:-|–|—|,|to){_GAP}({_REAL})(?![0-9])")
 _LENIENT_ENTRY = re.compile(rf"(?<![0-9])({_INT}){_GAP}[.:]{_GAP}\[([^\[\]]{{0,120}})\]")
 _COORDINATE = re.compile(rf"{_GAP}([+-]?[0-9]{{1,15}}(?:\.[0-9]{{1,15}})?){_GAP}")
+
+_STRICT_ROW = re.compile(rf"{_INT}(?:{_GAP},{_GAP}{_INT}){{4}}")
+_STRICT_FIRST_ROW = re.compile(rf"({_INT}){_GAP},{_GAP}({_INT})")
+_CELL = re.compile(rf"{_GAP}({_REAL}){_GAP}s?{_GAP}")
+_LONGEST_ROW = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +99,7 @@ class Answer:
         span: closed span of indices as written (it may run backwards), or None.
         think: the intermediate boxes, or None.
         pred: the final boxes, or None.
-        failures: why a part is None, by part: "time", "think_bbox", "pred_bbox".
+        failures: why a part that was asked for is None, by part: "time", "think_bbox", "pred_bbox".
     """
 
     span: tuple[int, int] | None
@@ -99,7 +108,7 @@ class Answer:
     failures: Mapping[str, str] = field(default_factory=dict)
 
     def fault(self, size: int, scale_wh: tuple[int, int]) -> tuple[str, str] | None:
-        """Why the span and the final boxes make no tube; None if they do.
+        """Why the span and the final boxes, if any were asked for, make no tube; None if they do.
 
         Args:
             size: number of indices of the grid.
@@ -109,7 +118,7 @@ class Answer:
             "unparsable" (a part cannot be read) or "inconsistent" (the boxes are not exactly one for each index of the
             span, in order; the span leaves the grid; a coordinate is far outside the picture), and what was seen.
         """
-        if self.span is None or self.pred is None:
+        if self.span is None or "pred_bbox" in self.failures:
             return "unparsable", "; ".join(
                 self.failures[part] for part in ("time", "pred_bbox") if part in self.failures
             )
@@ -118,6 +127,8 @@ class Answer:
             return "inconsistent", f"the span {first} - {last} runs backwards"
         if last >= size:
             return "inconsistent", f"the span {first} - {last} goes beyond the last index, {size - 1}"
+        if self.pred is None:
+            return None
         if not self.pred.covers(self.span):
             return "inconsistent", self.pred.misfit(self.span)
         if np.abs(self.pred.boxes_xyxy).max() > FAR_OUTSIDE * max(scale_wh):
@@ -135,20 +146,28 @@ class AnswerFormat:
         think: whether an intermediate box list precedes the final one.
         unit: what an index counts, "frame" (sampled frames) or "second".
         coords: "pixel" of the frame as the model receives it, or "norm1000", thousandths of its width and height.
+        boxes: whether there is a final box list, or the span alone.
+        style: "tags", the paper's, or "csv", lines of numbers.
 
     Raises:
-        ValueError: for another unit or convention.
+        ValueError: for another unit, convention or style, or think boxes where they cannot be.
     """
 
     think: bool = True
     unit: str = "frame"
     coords: str = "pixel"
+    boxes: bool = True
+    style: str = "tags"
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             raise ValueError(f"unit must be one of {UNITS}, got {self.unit!r}")
         if self.coords not in COORDS:
             raise ValueError(f"coords must be one of {COORDS}, got {self.coords!r}")
+        if self.style not in STYLES:
+            raise ValueError(f"style must be one of {STYLES}, got {self.style!r}")
+        if self.think and not (self.boxes and self.style == "tags"):
+            raise ValueError("think boxes come before final ones, between tags")
 
     def scale_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:
         """Extent of the text's coordinates: what 1.0 of a frame's width and height is written as."""
@@ -157,22 +176,43 @@ class AnswerFormat:
     def instruction(self) -> str:
         """The task instruction for the system prompt."""
         index = "frame number" if self.unit == "frame" else "second"
-        unit = "pixels of the frames" if self.coords == "pixel" else "thousandths of the frame's width and height"
-        boxes = f"<pred_bbox> {self._example(0)} </pred_bbox>"
-        refine = ""
+        task = "You are given a video and a sentence. Find when the described event happens"
+        if self.boxes:
+            task += " and where the described object is during it"
+        if self.style == "csv":
+            return f"{task}. {self._csv_form(index)}"
+        example = ["<time> 5 - 6 </time>"]
+        rules = f"<time> holds the first and the last {index} of the event, both included."
+        if self.boxes:
+            example += [f"<think_bbox> {self._example(3)} </think_bbox>"] * self.think
+            example += [f"<pred_bbox> {self._example(0)} </pred_bbox>"]
+            rules += (
+                f" A box list holds one box for every {index} from the first to the last, as number and"
+                f" [x1, y1, x2, y2]: left, top, right and bottom as whole numbers in {self._extent}."
+            )
         if self.think:
-            boxes = f"<think_bbox> {self._example(3)} </think_bbox> {boxes}"
-            refine = (
+            rules += (
                 " First write your first guess of the boxes in <think_bbox>, then look again and write the corrected"
                 " boxes in <pred_bbox>."
             )
-        return (
-            "You are given a video and a sentence. Find when the described event happens and where the described"
-            f" object is during it. Answer in exactly this form: <time> 5 - 6 </time> {boxes}\n"
-            f"<time> holds the first and the last {index} of the event, both included. A box list holds one box for"
-            f" every {index} from the first to the last, as number and [x1, y1, x2, y2]: left, top, right and bottom"
-            f" as whole numbers in {unit}.{refine} Write nothing else."
+        return f"{task}. Answer in exactly this form: {' '.join(example)}\n{rules} Write nothing else."
+
+    def _csv_form(self, index: str) -> str:
+        form = (
+            f"Answer with lines of whole numbers and commas only. The first line is the first and the last {index} of"
+            " the event, both included."
         )
+        if not self.boxes:
+            return f"{form} There is no other line. For example:\n5,6"
+        return (
+            f"{form} Then comes one line for every {index} from the first to the last: the {index}, and left, top,"
+            f" right and bottom of the object's box in {self._extent}. No header, no units, no other text. For"
+            " example:\n5,6\n5,120,40,180,160\n6,124,40,184,160"
+        )
+
+    @property
+    def _extent(self) -> str:
+        return "pixels of the frames" if self.coords == "pixel" else "thousandths of the frame's width and height"
 
     @staticmethod
     def _example(shift: int) -> str:
@@ -185,12 +225,17 @@ class AnswerFormat:
         Raises:
             ValueError: a part is missing, or a box is not made of whole numbers from 0.
         """
-        if answer.span is None or answer.pred is None or (self.think and answer.think is None):
+        lists = {"think_bbox": answer.think} if self.think else {}
+        lists |= {"pred_bbox": answer.pred} if self.boxes else {}
+        boxes = {tag: _whole_boxes(part) for tag, part in lists.items() if part is not None}
+        if answer.span is None or len(boxes) < len(lists):
             raise ValueError(f"only a complete answer can be rendered, missing: {dict(answer.failures) or 'a part'}")
-        parts = [f"<time> {answer.span[0]} - {answer.span[1]} </time>"]
-        if self.think and answer.think is not None:
-            parts.append(f"<think_bbox> {_render_list(answer.think)} </think_bbox>")
-        parts.append(f"<pred_bbox> {_render_list(answer.pred)} </pred_bbox>")
+        first, last = answer.span
+        if self.style == "csv":
+            rows = [(first, last), *(row for part in boxes.values() for row in part)]
+            return "\n".join(",".join(map(str, row)) for row in rows)
+        parts = [f"<time> {first} - {last} </time>"]
+        parts += [f"<{tag}> {', '.join(f'{i}. {box}' for i, *box in part)} </{tag}>" for tag, part in boxes.items()]
         return " ".join(parts)
 
     def is_valid(self, text: str) -> bool:
@@ -210,22 +255,26 @@ class AnswerFormat:
         if strict is not None:
             span, parts = strict
             lists = _numbers(parts)
-            return Answer(span, lists[0] if self.think else None, lists[-1]), True
+            return Answer(span, lists[0] if self.think else None, lists[-1] if self.boxes else None), True
 
         failures: dict[str, str] = {}
+        if self.style == "csv":
+            return self._lenient_rows(text, failures), False
         time = _lenient_span(_section(text, "time", failures), failures)
         think = _lenient_list(_section(text, "think_bbox", failures), "think_bbox", failures) if self.think else None
-        pred = _lenient_list(_section(text, "pred_bbox", failures), "pred_bbox", failures)
+        pred = _lenient_list(_section(text, "pred_bbox", failures), "pred_bbox", failures) if self.boxes else None
         return Answer(time, think, pred, failures), False
 
     def _strict_parts(self, text: str) -> tuple[tuple[int, int], list[str]] | None:
         text = text.strip(_SPACE)
+        if self.style == "csv":
+            return self._strict_rows(text)
         head = _STRICT_TIME.match(text)
         if head is None:
             return None
         position = head.end()
         lists = []
-        for tag in ("think_bbox", "pred_bbox") if self.think else ("pred_bbox",):
+        for tag in ("think_bbox",) * self.think + ("pred_bbox",) * self.boxes:
             opening, closing = f"<{tag}>", f"</{tag}>"
             end = text.find(closing, position)
             if end < 0 or not text.startswith(opening, position):
@@ -240,23 +289,57 @@ class AnswerFormat:
             return None
         return (int(head[1]), int(head[2])), lists
 
+    def _strict_rows(self, text: str) -> tuple[tuple[int, int], list[str]] | None:
+        first, *rows = text.replace("\r\n", "\n").split("\n")
+        head = _STRICT_FIRST_ROW.fullmatch(first)
+        if head is None or bool(rows) != self.boxes or not all(map(_STRICT_ROW.fullmatch, rows)):
+            return None
+        return (int(head[1]), int(head[2])), [" ".join(rows)] * self.boxes
 
-def _render_list(boxes: BoxList) -> str:
+    def _lenient_rows(self, text: str, failures: dict[str, str]) -> Answer:
+        """Of lines with two numbers the first is the span, lines with five are boxes; others are passed over."""
+        span: tuple[int, int] | None = None
+        index: list[int] = []
+        boxes: list[list[float]] = []
+        for line in text.splitlines():
+            cells = line.strip(_SPACE + "[]()").split(",") if len(line) <= _LONGEST_ROW else []
+            found = [_CELL.fullmatch(cell) for cell in cells[: 2 if len(cells) == 2 else 1]]
+            numbers = [int(float(cell[1]) + 0.5) for cell in found if cell is not None]
+            if len(cells) == len(numbers) == 2:
+                span = span or (numbers[0], numbers[1])
+            elif len(cells) == 5 and numbers:
+                read = [_COORDINATE.fullmatch(cell) for cell in cells[1:]]
+                index.append(numbers[0])
+                boxes.append([np.nan if number is None else float(number[1]) for number in read])
+        if span is None:
+            failures["time"] = f"no line of two numbers: {text[:40]!r}"
+        if not self.boxes:
+            return Answer(span, None, None, failures)
+        table = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+        table[np.isnan(table).any(axis=1)] = np.nan
+        if np.isnan(table).all():
+            failures["pred_bbox"] = f"no line of five numbers: {text[:40]!r}"
+            return Answer(span, None, None, failures)
+        return Answer(span, None, BoxList(np.array(index, dtype=np.int64), table), failures)
+
+
+def _whole_boxes(boxes: BoxList) -> list[list[int]]:
+    """Index, x1, y1, x2, y2 of each box of a list that can be written."""
     rounded = boxes.boxes_xyxy.astype(np.int64)
     if not np.array_equal(rounded, boxes.boxes_xyxy) or (rounded < 0).any():
         raise ValueError(f"boxes_xyxy must hold whole numbers from 0, got {boxes.boxes_xyxy.tolist()}")
-    return ", ".join(
-        f"{i}. [{b[0]}, {b[1]}, {b[2]}, {b[3]}]" for i, b in zip(boxes.index.tolist(), rounded.tolist(), strict=True)
-    )
+    table: list[list[int]] = np.column_stack([boxes.index, rounded]).tolist()
+    return table
 
 
 def _numbers(parts: list[str]) -> list[BoxList]:
     """Numbers of lists that passed the strict check."""
     lists, start = [], 0
-    table = np.fromiter(map(int, " ".join(parts).translate(_SEPARATORS).split()), np.int64).reshape(-1, 5)
+    words = [part.translate(_SEPARATORS).split() for part in parts]
+    table = np.fromiter(map(int, chain.from_iterable(words)), np.int64).reshape(-1, 5)
     boxes_xyxy = table[:, 1:].astype(np.float64)
-    for part in parts:
-        end = start + part.count("[")
+    for part in words:
+        end = start + len(part) // 5
         lists.append(BoxList(table[start:end, 0], boxes_xyxy[start:end]))
         start = end
     return lists

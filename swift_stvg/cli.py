@@ -101,6 +101,12 @@ def _headroom_options(headroom: argparse.ArgumentParser) -> None:
     add_options(headroom)
 
 
+def _ground_options(ground: argparse.ArgumentParser) -> None:
+    from swift_stvg.commands.ground import add_options
+
+    add_options(ground)
+
+
 def _cache_options(cache: argparse.ArgumentParser) -> None:
     from swift_stvg.commands.cache import add_options
 
@@ -194,6 +200,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "score": ("metrics of predictions under the protocols of published tables", _score_options),
     "show": ("a page that shows what a model did, or what a dataset holds", _show_options),
     "cache": ("sample, resize and keep the frames of a dataset on disk, for STVG_FRAME_CACHE", _cache_options),
+    "ground": ("when and where in a video the thing is that a sentence describes", _ground_options),
     "headroom": ("what GRPO could gain from a model: its sampled answers beside its greedy ones", _headroom_options),
     "bench": ("what things cost on this machine, against a baseline measured in the same run", _bench_options),
 }

@@ -6,7 +6,8 @@ StvgError
 │   └── RowError      one annotation cannot become a row
 ├── VideoError        a video is missing, unreadable or unlike its annotation
 ├── TemplateMismatch  a row was made for another backbone than the template's
-└── VersionError      the installed ms-swift or transformers is too old
+├── VersionError      the installed ms-swift or transformers is too old
+└── EndpointError     a server that is asked for answers cannot be reached, refuses, or gives none
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ class RowError(_Counted, DataError):
 
 class VideoError(_Counted, OSError):
     """A video is missing or cannot be decoded."""
+
+
+class EndpointError(StvgError, OSError):
+    """A server gives no answers."""
 
 
 class TemplateMismatch(StvgError, ValueError):

@@ -74,7 +74,7 @@ def _explain(system: Answers, i: int, key: Key, truth: GroundTruth, how: dict[st
         "well_formed": batch.valid[0],
         "span": answer.span,
         "true_span": contract.span,
-        "boxes": {part: _in_words(getattr(answer, part)) for part in PARTS if part != "think" or contract.format.think},
+        "boxes": {part: _in_words(getattr(answer, part)) for part in PARTS if _asked(contract, part)},
         "failures": dict(answer.failures),
         "fault": None if fault is None else ": ".join(fault),
         "rewards": {reward: float(compute(batch)[0]) for reward, compute in REWARDS.items()},
@@ -89,6 +89,10 @@ def _explain(system: Answers, i: int, key: Key, truth: GroundTruth, how: dict[st
         "set_aside": [f"{p.where}: {p.reason}: {p.detail}" for p in system.set_aside if (p.subset, p.id) == key],
         **_metrics(system, i, key, truth, how),
     }
+
+
+def _asked(contract: Contract, part: str) -> bool:
+    return contract.format.think if part == "think" else contract.format.boxes
 
 
 def _terms(batch: Batch, part: str) -> dict[int, dict[str, float]]:

@@ -70,15 +70,18 @@ class FrameCache:
 
     def write(self, path: Path, frames: Frames) -> int:
         """Keep frames (T, H, W, 3) RGB under a name that `path` gave; returns the file's size in bytes."""
-        pictures = []
-        for frame in frames:
-            picture = io.BytesIO()
-            Image.fromarray(frame).save(picture, "JPEG", quality=QUALITY, subsampling=0)
-            pictures.append(picture.getvalue())
+        pictures = [to_jpeg(frame) for frame in frames]
         data = seal(json.dumps([len(p) for p in pictures]).encode() + b"\n" + b"".join(pictures))
         path.parent.mkdir(parents=True, exist_ok=True)
         put_whole(path, data)
         return len(data)
+
+
+def to_jpeg(frame: Frames) -> bytes:
+    """A frame (H, W, 3) RGB as a picture."""
+    picture = io.BytesIO()
+    Image.fromarray(frame).save(picture, "JPEG", quality=QUALITY, subsampling=0)
+    return picture.getvalue()
 
 
 def _pictures(data: bytes) -> list[bytes]:

@@ -48,6 +48,7 @@ class Truth:
         clip_frames: annotated frames [first, end) that the question is about; the whole file if None.
         one_based: whether the file counts frames from 1 and ends the event with its last frame, as HC-STVG does; here
             all numbers are as above, but public evaluators differ over it.
+        time_only: whether nobody drew boxes, as for temporal grounding; then K is 0.
     """
 
     annotated_frames: int
@@ -58,6 +59,7 @@ class Truth:
     tube_xyxy: FloatArray
     clip_frames: tuple[int, int] | None = None
     one_based: bool = False
+    time_only: bool = False
 
     @property
     def clip(self) -> tuple[int, int]:
@@ -114,12 +116,10 @@ class Sample(Truth):
 
     def _fault(self) -> tuple[str, object] | None:
         """The rule that is broken, and what was seen."""
-        if not self.sentence.strip():
-            return "no sentence", repr(self.sentence)
-        if any(word in self.sentence for word in RESERVED):
-            return "reserved words in the sentence", f"{self.sentence!r:.80}"
-        if not _is_encodable(self.sentence + self.id):
-            return "text that is no Unicode", repr(self.sentence)
+        if (fault := sentence_fault(self.sentence)) is not None:
+            return fault
+        if not _is_encodable(self.id):
+            return "text that is no Unicode", repr(self.id)
         if not (0 < self.annotated_frames <= MOST_FRAMES and 0.01 <= self.annotated_fps <= 1000):
             return "no frame count or frame rate", (self.annotated_frames, self.annotated_fps)
         if min(self.size_wh) <= 0:
@@ -131,7 +131,7 @@ class Sample(Truth):
             return "clip ends before it begins", self.clip_frames
         if first >= high or end <= low:
             return "event outside the clip", f"event {self.span_frames}, clip {self.clip}"
-        if len(self.tube_frames) == 0:
+        if len(self.tube_frames) == 0 and not self.time_only:
             return "no usable box", "none annotated in the event"
         if not (np.abs(self.tube_xyxy) <= LARGEST).all():  # NaN is not
             return "coordinates that are no pixels", f"a box of NaN or beyond {LARGEST:g}"
@@ -152,6 +152,17 @@ def tube_in_span(frames: IntArray, boxes_xyxy: FloatArray, span_frames: tuple[in
     inside = (frames >= span_frames[0]) & (frames < span_frames[1])
     unique, first = np.unique(frames[inside], return_index=True)
     return unique, boxes_xyxy[inside][first]
+
+
+def sentence_fault(sentence: str) -> tuple[str, str] | None:
+    """Why a sentence cannot be asked about: the rule, and what was seen."""
+    if not sentence.strip():
+        return "no sentence", repr(sentence)
+    if any(word in sentence for word in RESERVED):
+        return "reserved words in the sentence", f"{sentence!r:.80}"
+    if not _is_encodable(sentence):
+        return "text that is no Unicode", repr(sentence)
+    return None
 
 
 def _is_encodable(value: str) -> bool:

@@ -240,12 +240,12 @@ class Answers:
         """Why the row of answer `i` cannot have been made from this sample; None if it can."""
         contract = self.batch.contracts[i]
         try:
-            span, index, boxes_xyxy = truth_on_grid(sample, contract.annotated, contract.scale_wh)
+            span, index, boxes_xyxy = truth_on_grid(sample, contract.annotated, contract)
         except RowError as error:
             return OTHER_ANNOTATION, f"the annotation gives no row: {error}"
         if span != contract.span:
             return OTHER_ANNOTATION, f"its row has the event at {contract.span}, the annotation at {span}"
-        if not np.array_equal(index, contract.index) or np.abs(boxes_xyxy - contract.boxes_xyxy).max() > 1:
+        if not np.array_equal(index, contract.index) or np.abs(boxes_xyxy - contract.boxes_xyxy).max(initial=0) > 1:
             return OTHER_ANNOTATION, "its row has other boxes than the annotation"
         return None
 

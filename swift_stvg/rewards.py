@@ -15,7 +15,7 @@ from functools import cached_property, partial
 import numpy as np
 import numpy.typing as npt
 
-from swift_stvg.answers import Answer, BoxList
+from swift_stvg.answers import Answer, AnswerFormat, BoxList
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes, paired_iou_and_giou, paired_l1, span_iou
 from swift_stvg.metrics import THRESHOLDS
@@ -181,13 +181,13 @@ def format_reward(batch: Batch) -> FloatArray:
 def consistency_reward(batch: Batch) -> FloatArray:
     """R_c (Eq. 4), 0 or 1: each box list holds exactly one box for ts, ts + 1, ..., te, in order."""
 
-    def consistent(answer: Answer, think: bool) -> bool:
-        lists = (answer.think, answer.pred) if think else (answer.pred,)
+    def consistent(answer: Answer, fmt: AnswerFormat) -> bool:
+        lists = [answer.think] * fmt.think + [answer.pred] * fmt.boxes
         span = answer.span
         return span is not None and span[0] <= span[1] and all(b is not None and b.covers(span) for b in lists)
 
     return np.array(
-        [consistent(a, c.format.think) for a, c in zip(batch.answers, batch.contracts, strict=True)], dtype=np.float64
+        [consistent(a, c.format) for a, c in zip(batch.answers, batch.contracts, strict=True)], dtype=np.float64
     )
 
 
@@ -266,13 +266,13 @@ def boxes_viou(batch: Batch, terms: BoxTerms) -> FloatArray:
             shared = max(0, min(answer.span[1], high) - max(answer.span[0], low) + 1)
             outside = answer.span[1] - answer.span[0] + 1 - shared
             frames_of_either[i] = len(contract.index) + outside
-    return batch.sums(terms, terms.iou) / frames_of_either
+    return batch.sums(terms, terms.iou) / np.maximum(frames_of_either, 1)
 
 
 def boxes_siou(batch: Batch, terms: BoxTerms) -> FloatArray:
     """(B,) mean IoU over the annotated frames of the event, 0 at those outside the predicted span."""
     annotated = np.array([len(contract.index) for contract in batch.contracts], dtype=np.float64)
-    return batch.sums(terms, terms.iou) / annotated
+    return batch.sums(terms, terms.iou) / np.maximum(annotated, 1)
 
 
 REWARDS: dict[str, Callable[[Batch], FloatArray]] = {
@@ -289,14 +289,18 @@ REWARDS: dict[str, Callable[[Batch], FloatArray]] = {
 }
 """Rewards and logged metrics by the name under which ms-swift knows them."""
 
+ABOUT_BOXES = frozenset(REWARDS) - {"stvg_format", "stvg_consistency", "stvg_temporal", "stvg_tiou"}
+"""Those that mean nothing where the format has no boxes; they are 0 there."""
+
 WEIGHTS = {"stvg_format": 1.0, "stvg_consistency": 1.0, "stvg_temporal": 1.0, "stvg_spatial": 1.0, "stvg_think": 0.5}
 """The paper's rewards and weights (Eq. 10)."""
 
 
 def usual_weights(contracts: Sequence[Contract]) -> dict[str, float]:
-    """The paper's, without the think reward for rows whose format has no think boxes."""
-    thinks = all(contract.format.think for contract in contracts)
-    return {name: weight for name, weight in WEIGHTS.items() if thinks or name != "stvg_think"}
+    """The paper's, less the think reward for rows without think boxes, and all about boxes for rows without any."""
+    thinks, boxes = (all(getattr(c.format, part) for c in contracts) for part in ("think", "boxes"))
+    unfit = ABOUT_BOXES if not boxes else set() if thinks else {"stvg_think"}
+    return {name: weight for name, weight in WEIGHTS.items() if name not in unfit}
 
 
 def total(batch: Batch, weights: Mapping[str, float]) -> FloatArray:

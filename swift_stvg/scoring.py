@@ -222,6 +222,13 @@ class Scored:
         return self.system.name
 
     @property
+    def boxes(self) -> bool:
+        """Whether the ground truth has any boxes."""
+        if self._truth.samples is not None:
+            return not all(sample.time_only for sample in self._truth.samples)
+        return any(contract.format.boxes for contract in self._truth.contracts or ())
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many samples there are, how many are scored, and how many answers the file holds in which form."""
         counts = {"samples": len(self._truth), "scored": len(self._rows)}
@@ -379,7 +386,7 @@ def _why_not(protocol: str, systems: Sequence[Answers | Tubes], truth: GroundTru
 def _other_grid(first: Answers, other: Answers) -> str:
     """Names of the settings that give two files different sampled grids."""
     texts, others = first.settings.to_texts(), other.settings.to_texts()
-    names = ("fps", "max_frames", "index_unit", "max_side", "side_multiple", "coords")
+    names = ("fps", "max_frames", "index_unit", "max_side", "side_multiple", "coords", "boxes")
     return ", ".join(name for name in names if texts[name] != others[name])
 
 
@@ -390,7 +397,7 @@ def _facts(scored: Scored, groups: IntArray) -> dict[str, Any]:
     facts["reasons"] = scored.reasons
     if isinstance(system, Answers):
         facts["settings"] = system.settings.to_texts()
-        if system.settings.think:
+        if system.settings.answer_format.think:
             reward = scored.think_reward()
             facts["think_reward"] = means_with_intervals(reward[:, None], np.ones((len(reward), 1)), groups)[0]
     return facts
@@ -418,7 +425,8 @@ def _rows(
 
     def metrics_of(system: Scored, part: str) -> dict[str, FloatArray]:
         scores = system.scores(protocol, part)
-        return per_sample(scores.tiou, scores.viou, scores.siou, thresholds)
+        metrics = per_sample(scores.tiou, scores.viou, scores.siou, thresholds)
+        return metrics if system.boxes else {name: values for name, values in metrics.items() if "tIoU" in name}
 
     final = [metrics_of(system, "pred") for system in systems]
     everything = np.ones(len(final[0]["m_tIoU"]), dtype=bool)

@@ -12,7 +12,7 @@ import numpy as np
 
 from swift_stvg.answers import Answer, BoxList
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
-from swift_stvg.rewards import REWARDS, Batch, total
+from swift_stvg.rewards import ABOUT_BOXES, REWARDS, Batch, total
 from swift_stvg.rows import Contract
 
 EXACT = "exact answer"
@@ -26,8 +26,9 @@ _NOTHING = {"stvg_think": 0.0, "stvg_spatial_l1": 0.0}
 
 
 def full_mark(contract: Contract, weights: Mapping[str, float]) -> float:
-    """What the exact answer must earn: 5 with the paper's rewards and weights, 4 without think boxes."""
+    """What the exact answer must earn: 5 with the paper's rewards and weights, 4 without think boxes, 3 without any."""
     marks = (_BOTH_LISTS if contract.format.think else _ONE_LIST) | _NOTHING
+    marks |= {} if contract.format.boxes else dict.fromkeys(ABOUT_BOXES, 0.0)
     return sum(weight * marks.get(name, 1.0) for name, weight in weights.items())
 
 
@@ -72,17 +73,15 @@ def landscape(contracts: Sequence[Contract], weights: Mapping[str, float]) -> di
 
 
 def _exact(contract: Contract) -> tuple[tuple[int, int], FloatArray]:
-    """Span and a box for each index of it, (W, 4)."""
-    answer = contract.answer
-    assert answer.span is not None
-    assert answer.pred is not None
-    return answer.span, answer.pred.boxes_xyxy
+    """Span and a box for each index of it, (W, 4), of zeros where none are asked for."""
+    answer, (first, last) = contract.answer, contract.span
+    return (first, last), np.zeros((last - first + 1, 4)) if answer.pred is None else answer.pred.boxes_xyxy
 
 
 def _written(contract: Contract, span: tuple[int, int], think_xyxy: FloatArray, pred_xyxy: FloatArray) -> str:
     index = np.arange(span[0], span[1] + 1, dtype=np.int64)
     think = BoxList(index, think_xyxy) if contract.format.think else None
-    return contract.format.render(Answer(span, think, BoxList(index, pred_xyxy)))
+    return contract.format.render(Answer(span, think, BoxList(index, pred_xyxy) if contract.format.boxes else None))
 
 
 def _moved(contract: Contract, by: int) -> str | None:
@@ -126,6 +125,8 @@ def _boxes(
     """The exact answer with other boxes in some lists; None where they mean the same or there is one list only."""
 
     def write(contract: Contract) -> str | None:
+        if not contract.format.boxes:
+            return None
         span, boxes_xyxy = _exact(contract)
         changed = np.rint(change(contract, boxes_xyxy))
         if np.array_equal(clip_boxes(changed, contract.scale_wh), boxes_xyxy):
@@ -180,6 +181,8 @@ def _without(*lists: str, keep: bool = False) -> Callable[[Contract], str | None
 
     def write(contract: Contract) -> str | None:
         text = contract.format.render(contract.answer)
+        if contract.format.style != "tags" or not contract.format.boxes:
+            return None
         if lists == ("think_bbox",) and not contract.format.think:
             return None
         for tag in lists:

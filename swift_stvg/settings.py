@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from swift_stvg.answers import COORDS, UNITS, AnswerFormat
+from swift_stvg.answers import COORDS, STYLES, UNITS, AnswerFormat
 from swift_stvg.errors import SettingsError
 
 PREFIX = "STVG_"
@@ -140,6 +140,14 @@ class Settings:
         "coordinates in the text: pixel for Qwen2.5-VL, norm1000 for Qwen2-VL, Qwen3-VL and Qwen3.5",
     )
     think: bool = _setting(True, _boolean, "whether answers hold think boxes before the final ones")
+    boxes: bool = _setting(
+        True, _boolean, "whether answers hold boxes at all, or the time alone, as for temporal grounding"
+    )
+    style: str = _setting(
+        "tags",
+        _one_of(*STYLES),
+        "how answers are written: tags, the paper's form, or csv, plain lines of numbers for models not trained on it",
+    )
     think_jitter: float = _setting(
         0.0,
         _number(0.0, 1.0),
@@ -199,8 +207,14 @@ class Settings:
 
     @property
     def answer_format(self) -> AnswerFormat:
-        """The answer format that these settings ask for."""
-        return AnswerFormat(think=self.think, unit=self.index_unit, coords=self.coords)
+        """The answer format that these settings ask for; there are think boxes only before final ones, in tags."""
+        return AnswerFormat(
+            think=self.think and self.boxes and self.style == "tags",
+            unit=self.index_unit,
+            coords=self.coords,
+            boxes=self.boxes,
+            style=self.style,
+        )
 
     @property
     def root(self) -> Path:

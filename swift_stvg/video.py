@@ -1,7 +1,7 @@
 """Reading video files: frame times and sizes, and exactly the frames that a timeline names.
 
 Decoding is decord's; files whose metadata asks for a quarter turn go through PyAV, because decord 0.6.0 returns four
-interleaved channels for them.
+interleaved channels for them. A picture is a video of one frame, shown for a second.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ Frames = npt.NDArray[np.uint8]
 logger = logging.getLogger(__name__)
 _PARTS, _PART = 16, 1 << 13
 _AT_ONCE = 16
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+"""Endings of files that are read as pictures."""
 _KEPT = "times 2"  # changed whenever `probe` finds other things, or they are kept otherwise
 
 
@@ -34,6 +36,9 @@ def probe(path: Path) -> VideoInfo:
     Raises:
         VideoError: the file is missing or no video can be read from it.
     """
+    if is_picture(path):
+        height, width = _read_picture(path).shape[:2]
+        return VideoInfo(path, np.zeros(1), 1.0, (width, height))
     reader = _open(path)
     times = np.asarray(reader.get_frame_timestamp(range(len(reader))), dtype=np.float64)  # (N, 2) start, end
     height, width = _decode(path, lambda: reader[0].shape[:2])
@@ -59,6 +64,11 @@ def frame_batches(path: Path, frames: IntArray) -> Iterator[Frames]:
     """The same in parts of at most 16."""
     from decord import DECORDError
 
+    if is_picture(path):
+        if frames[-1] > 0:
+            raise VideoError("video shorter than expected", f"frame {frames[-1]} of 1 in {path}")
+        yield _read_picture(path)[None]
+        return
     reader = _open(path)
     if frames[-1] >= len(reader):
         raise VideoError("video shorter than expected", f"frame {frames[-1]} of {len(reader)} in {path}")
@@ -70,6 +80,11 @@ def frame_batches(path: Path, frames: IntArray) -> Iterator[Frames]:
                 yield from (frame[None] for frame in _read_rotated(path, frames))
                 return
             raise _undecodable(path, error) from None
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is read as a picture, by its name."""
+    return path.suffix.lower() in PICTURES
 
 
 def fingerprint(path: Path, more: str = "") -> str:
@@ -138,6 +153,18 @@ def _open(path: Path) -> Any:
     if len(reader) == 0:
         raise VideoError("video unreadable", f"{path} holds no frame")
     return reader
+
+
+def _read_picture(path: Path) -> Frames:
+    """The picture (H, W, 3) RGB, turned as it asks to be."""
+    from PIL import Image, ImageOps
+
+    _require_file(path)
+    try:
+        with Image.open(path) as picture:
+            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG
+        raise _undecodable(path, error) from None
 
 
 def _require_file(path: Path) -> None:

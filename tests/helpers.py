@@ -27,14 +27,21 @@ def contract(
 ) -> Contract:
     """A row of a 100 x 100 video whose object stands still."""
     fmt = fmt or AnswerFormat()
-    index = np.array([i for i in range(span[0], span[1] + 1) if i not in gaps], dtype=np.int64)
+    index = np.array([i for i in range(span[0], span[1] + 1) if i not in gaps and fmt.boxes], dtype=np.int64)
     return Contract(
         id=row_id,
         dataset="made",
         split="up",
         query="declarative",
         category=None,
-        settings=Settings(think=fmt.think, index_unit=fmt.unit, coords=fmt.coords, spatial_floor=floor),
+        settings=Settings(
+            think=fmt.think,
+            index_unit=fmt.unit,
+            coords=fmt.coords,
+            spatial_floor=floor,
+            boxes=fmt.boxes,
+            style=fmt.style,
+        ),
         size_wh=(100, 100),
         source_wh=(200, 200),
         timeline=grid(unit=fmt.unit),

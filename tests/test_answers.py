@@ -11,27 +11,70 @@ from swift_stvg.answers import COORDS, UNITS, Answer, AnswerFormat, BoxList
 from tests.helpers import answer, boxes
 
 FORMATS = [AnswerFormat(think, unit, coords) for think in (True, False) for unit in UNITS for coords in COORDS]
+OTHERS = [AnswerFormat(False, unit, boxes=False) for unit in UNITS]
+OTHERS += [
+    AnswerFormat(False, unit, coords, boxes, "csv") for unit in UNITS for coords in COORDS for boxes in (True, False)
+]
 numbers = st.integers(0, 9_999_999)
 box_lists = st.lists(st.tuples(numbers, numbers, numbers, numbers, numbers), min_size=1, max_size=20).map(
     lambda rows: BoxList(np.array([r[0] for r in rows]), np.array([r[1:] for r in rows], dtype=np.float64))
 )
 
 
-@given(st.tuples(numbers, numbers), box_lists, box_lists, st.sampled_from(FORMATS))
+@given(st.tuples(numbers, numbers), box_lists, box_lists, st.sampled_from(FORMATS + OTHERS))
 def test_parse_inverts_render(span: tuple[int, int], think: BoxList, pred: BoxList, fmt: AnswerFormat) -> None:
-    original = Answer(span, think if fmt.think else None, pred)
+    original = Answer(span, think if fmt.think else None, pred if fmt.boxes else None)
     text = fmt.render(original)
     assert fmt.is_valid(text)
     assert fmt.parse(text) == original
 
 
-@given(st.tuples(numbers, numbers), box_lists, st.sampled_from(["x", " .", "-"]))
-def test_lenient_and_strict_reading_agree(span: tuple[int, int], both: BoxList, noise: str) -> None:
-    fmt = AnswerFormat()
-    text = fmt.render(Answer(span, both, both))
+@given(
+    st.tuples(numbers, numbers), box_lists, st.sampled_from(["\nx", "\n .", "\n-"]), st.sampled_from(FORMATS + OTHERS)
+)
+def test_lenient_and_strict_reading_agree(span: tuple[int, int], both: BoxList, noise: str, fmt: AnswerFormat) -> None:
+    text = fmt.render(Answer(span, both if fmt.think else None, both if fmt.boxes else None))
     lenient, valid = fmt.read(text + noise)
     assert not valid
     assert lenient == fmt.parse(text)
+
+
+@pytest.mark.parametrize("fmt", OTHERS, ids=str)
+def test_other_instructions_show_a_valid_answer(fmt: AnswerFormat) -> None:
+    text = fmt.instruction()
+    if fmt.style == "csv":
+        assert fmt.is_valid(text.partition("For example:\n")[2])
+    else:
+        example = text.splitlines()[0].partition("in exactly this form: ")[2]
+        assert fmt.is_valid(example)
+    assert ("second" in text) == (fmt.unit == "second")
+    assert ("thousandths" in text) == (fmt.coords == "norm1000" and fmt.boxes)
+    assert ("box" in text) == fmt.boxes
+
+
+ROWS = [
+    ("2,3\n2,1,2,3,4\n3,5,6,7,8", True, (2, 3), [2, 3], "as asked"),
+    ("```csv\n2, 3\n2, 1, 2, 3, 4\n3, 5, 6, 7, 8\n```", False, (2, 3), [2, 3], "in a fence"),
+    ("start,end\n2.4s, 2.6s\nsecond,x1,y1,x2,y2\n2,1,2,3,4.5", False, (2, 3), [2], "headers, decimals, units"),
+    ("[2, 3]\r\n(2, 1, 2, 3, 4)\r\n", False, (2, 3), [2], "brackets"),
+    ("2,3\n4,5\n2,1,2,3,4", False, (2, 3), [2], "the first of two spans"),
+    ("2,3\n2,1,2,x,4\n3,5,6,7,8", False, (2, 3), [2, 3], "a box that cannot be read stays as such"),
+    ("2,3\n2,1,2,3", False, (2, 3), None, "three coordinates"),
+    ("2\n2,1,2,3,4", False, None, [2], "no span"),
+    ("-2,3\n2,1,2,3,4", False, None, [2], "a time before the beginning"),
+    ("2,3\n2,1,2,3," + 300 * "4", False, (2, 3), None, "a line that is no row"),
+    ("", False, None, None, "nothing"),
+]
+
+
+@pytest.mark.parametrize(("text", "valid", "span", "index", "reason"), ROWS, ids=[row[-1] for row in ROWS])
+def test_lines_of_numbers(
+    text: str, valid: bool, span: tuple[int, int] | None, index: list[int] | None, reason: str
+) -> None:
+    found, is_valid = AnswerFormat(False, style="csv").read(text)
+    assert (found.span, is_valid) == (span, valid), reason
+    assert (found.pred and found.pred.index.tolist()) == index, reason
+    assert ("time" in found.failures, "pred_bbox" in found.failures) == (span is None, index is None)
 
 
 @pytest.mark.parametrize("fmt", FORMATS, ids=str)
@@ -107,3 +150,8 @@ def test_unknown_variants_are_refused() -> None:
         AnswerFormat(unit="minute")
     with pytest.raises(ValueError, match="coords must be one of"):
         AnswerFormat(coords="yards")
+    with pytest.raises(ValueError, match="style must be one of"):
+        AnswerFormat(style="prose")
+    for variant in ({"boxes": False}, {"style": "csv"}):
+        with pytest.raises(ValueError, match="think boxes come before final ones"):
+            AnswerFormat(**variant)

@@ -226,6 +226,8 @@ pieces = st.lists(
                 ", ",
                 ". [",
                 "]",
+                "\n",
+                ",",
             ]
         ),
         st.integers(-10, 10**9).map(str),
@@ -236,7 +238,15 @@ pieces = st.lists(
 ).map("".join)
 
 
-@given(pieces, st.sampled_from([AnswerFormat(), AnswerFormat(think=False), AnswerFormat(True, "second", "norm1000")]))
+FORMATS = [AnswerFormat(), AnswerFormat(think=False), AnswerFormat(True, "second", "norm1000")]
+FORMATS += [
+    AnswerFormat(False, boxes=False),
+    AnswerFormat(False, style="csv"),
+    AnswerFormat(False, "second", style="csv"),
+]
+
+
+@given(pieces, st.sampled_from(FORMATS))
 def test_any_string_is_finite_and_bounded(text: str, fmt: AnswerFormat) -> None:
     batch = Batch([text], [contract(fmt=fmt)])
     for name, reward in REWARDS.items():
@@ -268,6 +278,25 @@ HOSTILE = {
     "numbers": "<time>" + "5 " * 500_000,
     "spaced digits": "<pred_bbox>" + "1       " * 125_000,
 }
+
+
+HOSTILE_LINES = {
+    "lines of spans": "1,2\n" * 250_000,
+    "lines of boxes": "1,2\n" + "1,2,3,4,5\n" * 100_000,
+    "one line": "1," * 500_000,
+    "no lines": "\n" * 10**6,
+    "gaps": "1,2" + (" " * 199 + "\n") * 5_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_LINES)
+def test_time_of_lines_grows_linearly(name: str) -> None:
+    """As below, for answers of plain lines."""
+    row = contract(fmt=AnswerFormat(False, style="csv"))
+    start = time.process_time()
+    batch = Batch([HOSTILE_LINES[name]], [row])
+    assert all(np.isfinite(reward(batch)).all() for reward in REWARDS.values())
+    assert time.process_time() - start < 3.0
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -23,7 +23,7 @@ def row(fmt: AnswerFormat | None = None, floor: float | None = None) -> Contract
     boxes_xyxy = np.array(list(TRUE.values()), dtype=np.float64)
     if made.format.coords == "norm1000":
         boxes_xyxy = np.rint(boxes_xyxy * np.array([10, 12.5, 10, 12.5]))
-    return replace(made, size_wh=(WIDTH, HEIGHT), source_wh=(250, 200), boxes_xyxy=boxes_xyxy)
+    return replace(made, size_wh=(WIDTH, HEIGHT), source_wh=(250, 200), boxes_xyxy=boxes_xyxy[: len(made.index)])
 
 
 def term(box: tuple[float, ...] | None, true: tuple[float, ...]) -> float:
@@ -118,11 +118,14 @@ def test_the_usual_settings_pay_for_no_mistake() -> None:
         AnswerFormat(think=False),
         AnswerFormat(unit="second"),
         AnswerFormat(coords="norm1000"),
+        AnswerFormat(False, style="csv"),
+        AnswerFormat(False, boxes=False),
     ):
         contracts = [row(fmt), row(fmt, floor=-1.0)]
         found = landscape(contracts, usual_weights(contracts))
         assert found["faults"] == {}
-        assert found["lines"][EXACT]["earns"]["total"] == [5.0 - (not fmt.think)] * 3, "exactly, on each row"
+        full = 5.0 - (not fmt.think) - (not fmt.boxes)
+        assert found["lines"][EXACT]["earns"]["total"] == [full] * 3, "exactly, on each row"
 
 
 def test_mistakes_that_a_row_leaves_no_room_for_are_left_out() -> None:

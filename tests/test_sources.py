@@ -369,7 +369,8 @@ JSONL_TRAPS: list[tuple[str, str, str | None]] = [
     ("no object", "[1, 2]", "malformed annotation"),
     ("a future schema", json.dumps(line(id="b", stvg_schema=2)), "unknown schema"),
     ("no sentence", json.dumps(line(id="b", sentence=" ")), "no sentence"),
-    ("missing key", json.dumps({k: v for k, v in line(id="b").items() if k != "tube"}), "malformed annotation"),
+    ("missing key", json.dumps({k: v for k, v in line(id="b").items() if k != "fps"}), "malformed annotation"),
+    ("the time alone", json.dumps({k: v for k, v in line(id="b").items() if k != "tube"}), "no usable box"),
     ("missing video", json.dumps(line(id="b", video="videos/b.mp4")), "video missing"),
     ("boxes outside the event", json.dumps(line(id="b", tube=[[50, 1, 2, 3, 4]])), "no usable box"),
 ]

@@ -15,7 +15,7 @@ from swift.rewards import ORM, orms
 from swift_stvg.adapters.judged import WATCHERS, tell
 from swift_stvg.geometry import FloatArray
 from swift_stvg.metrics import THRESHOLDS
-from swift_stvg.rewards import REWARDS, Batch
+from swift_stvg.rewards import ABOUT_BOXES, REWARDS, Batch
 from swift_stvg.rows import Contract
 
 
@@ -26,9 +26,14 @@ def _batch(completions: tuple[str, ...], contracts: tuple[str, ...]) -> Batch:
 
 
 class StvgReward(ORM):  # type: ignore[misc]
-    """A reward on the rows' `stvg` column; None, which ms-swift leaves out of the sum, for rows without one."""
+    """A reward on the rows' `stvg` column.
+
+    None, which ms-swift leaves out of the sum, for rows without one, and, from rewards about boxes, for rows that ask
+    for none.
+    """
 
     compute: Callable[[Batch], FloatArray]
+    about_boxes: bool
 
     def __call__(
         self, completions: Sequence[str], stvg: Sequence[str | None] | None = None, **kwargs: Any
@@ -42,7 +47,8 @@ class StvgReward(ORM):  # type: ignore[misc]
             judged = type(self).compute(batch)
             if WATCHERS:
                 tell(type(self).__name__, judged, batch, _rows(completions, contracts, kwargs))
-            scored = iter(judged.tolist())
+            means = [contract.format.boxes or not self.about_boxes for contract in batch.contracts]
+            scored = iter([value if mean else None for value, mean in zip(judged.tolist(), means, strict=True)])
             values = [None if contract is None else next(scored) for contract in contracts]
         return values
 
@@ -66,7 +72,8 @@ METRIC_NAMES = {
 
 def _reward_class(name: str, compute: Callable[[Batch], FloatArray]) -> type[StvgReward]:
     class_name = METRIC_NAMES.get(name) or "".join(word.capitalize() for word in name.split("_"))
-    return type(class_name, (StvgReward,), {"compute": compute, "__doc__": compute.__doc__, "__module__": __name__})
+    facts = {"compute": compute, "about_boxes": name in ABOUT_BOXES}
+    return type(class_name, (StvgReward,), {**facts, "__doc__": compute.__doc__, "__module__": __name__})
 
 
 CLASSES = {name: _reward_class(name, compute) for name, compute in REWARDS.items()}

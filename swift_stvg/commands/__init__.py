@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from swift_stvg.errors import DataError
+from swift_stvg.errors import DataError, RowError
 from swift_stvg.jsonfile import write_whole
 from swift_stvg.records import Sample
 from swift_stvg.rewards import check_rewards
@@ -80,6 +80,11 @@ def read_dataset(name: str, settings: Settings) -> tuple[list[Sample], GroundTru
     dataset, _, split = name.partition(":")
     report = LoadReport(name)
     samples = load_samples(dataset, split, settings, report)
+    if not all(sample.time_only for sample in samples):
+        for sample in samples:
+            if sample.time_only:
+                report.drop(RowError("no usable box", f"none annotated, row {sample.id}"))
+        samples = [sample for sample in samples if not sample.time_only]
     return samples, GroundTruth.of_samples(name, samples, report)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from swift_stvg import __version__
 from swift_stvg.commands import add_delivery, add_weights, check_writable, deliver, read_weights
+from swift_stvg.engines import start_pipeline
 from swift_stvg.errors import DataError
 from swift_stvg.headroom import MARGIN, Sampled, measure
 from swift_stvg.jsonfile import write_whole
@@ -70,20 +71,12 @@ def run(args: argparse.Namespace) -> int:
 def _sample(args: argparse.Namespace) -> Sampled:
     """One greedy and several sampled answers to each row."""
     from swift.infer_engine import InferRequest
-    from swift.pipelines.infer.infer import SwiftInfer
     from tqdm import tqdm
-
-    import swift_stvg.adapters  # noqa: F401 - registers what the options name
 
     # --result_path is never written to, but without it ms-swift makes a folder
     ours = {"model": args.model, "val_dataset": args.dataset, "seed": args.seed, "result_path": "unused"}
     words = [word for name, value in ours.items() for word in (f"--{name}", str(value))]
-    try:
-        pipeline = SwiftInfer([*words, *args.further])
-    except ValueError as error:
-        if "remaining_argv" not in str(error):
-            raise
-        raise DataError(f"neither headroom nor ms-swift knows these options: {error}") from None
+    pipeline = start_pipeline([*words, *args.further], "headroom")
     rows = pipeline._prepare_val_dataset()
     if "stvg" not in rows.column_names:
         raise DataError(f"{args.dataset} has no `stvg` column: headroom needs rows of a dataset of swift_stvg")

@@ -7,7 +7,8 @@
 
 `video` is relative to the file's folder. Frame numbers count the whole file's frames from 0; `span_frames` and
 `clip_frames` are [first, end), `tube` rows are frame, x1, y1, x2, y2 in pixels of `size_wh`; frames of the event may be
-missing from it. The last three keys are optional.
+missing from it. The last three keys are optional; without `tube` the line is about the time alone, for
+`STVG_BOXES=false`. A picture is a video of one frame.
 """
 
 from __future__ import annotations
@@ -85,7 +86,10 @@ def read_sample(line: str, where: str, folder: Path, dataset: str, split: str) -
         span = _pair(data["span_frames"])
         clip = _pair(data["clip_frames"]) if data.get("clip_frames") is not None else None
         size_wh = _pair(data["size_wh"])
-        table = np.array(data["tube"], dtype=np.float64).reshape(len(data["tube"]), 5)
+        time_only = "tube" not in data
+        table = np.array([] if time_only else data["tube"], dtype=np.float64).reshape(-1, 5)
+        if not time_only and len(table) != len(data["tube"]):
+            raise ValueError("rows of `tube` must hold five numbers")
         if not np.isfinite(table).all():
             raise ValueError("numbers in `tube` must be finite")
         frames = table[:, 0].astype(np.int64)
@@ -110,6 +114,7 @@ def read_sample(line: str, where: str, folder: Path, dataset: str, split: str) -
             clip_frames=clip,
             query=query,
             category=None if category is None else text(category),
+            time_only=time_only,
         )
     except MALFORMED as error:
         if isinstance(error, RowError):

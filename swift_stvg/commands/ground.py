@@ -1,0 +1,223 @@
+"""`swift-stvg ground`: from a video and sentences to spans, boxes and drawings, by a model or a server."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swift_stvg.commands import check_writable
+from swift_stvg.drawing import render
+from swift_stvg.engines import SEND, Endpoint, Engine, SwiftEngine
+from swift_stvg.errors import DataError
+from swift_stvg.grounding import (
+    EVERY_FRAME,
+    NO_ANSWER,
+    OK,
+    STATUSES,
+    Grounded,
+    Search,
+    judge,
+    replies,
+    to_coco,
+    to_mot,
+    to_tubes,
+)
+from swift_stvg.jsonfile import MALFORMED, text, write_whole
+from swift_stvg.rows import Contract
+from swift_stvg.settings import Settings
+from swift_stvg.sources import load_rows, parse_dataset
+from swift_stvg.video import is_picture
+
+EXPORTS = ("coco", "mot", "tubes")
+DRAWINGS = ("mp4", "gif", "png", "none")
+
+
+def add_options(ground: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    add = ground.add_argument
+    ground.usage = "swift-stvg ground VIDEO SENTENCE [SENTENCE ...] (--model M | --endpoint URL) [options]"
+    add("what", nargs="*", metavar="VIDEO SENTENCE", help="a video or a picture, and what to look for, each by itself")
+    add("--dataset", metavar="NAME:SUBSET", help="instead: answer these rows, as for `swift infer`, to be scored")
+    add("--model", help="a model or checkpoint, as for `swift infer`; with --endpoint, its name there")
+    add("--endpoint", metavar="URL", help="a server with OpenAI's chat completions, such as http://127.0.0.1:8000/v1")
+    add("--out", type=Path, metavar="PATH", help="a folder for all that is made; a .jsonl file for --dataset")
+    add("--format", nargs="+", choices=EXPORTS, default=[], help="also written to the folder")
+    add("--draw", choices=DRAWINGS, default="mp4", help="how answers are drawn onto the video (default: mp4)")
+    add("--clip", nargs=2, type=float, metavar=("START", "END"), help="seconds of the video to look at (default: all)")
+    add("--rate", type=_rate, metavar="R", help="boxes per second, or all; default: those that the model gave")
+    server = ground.add_argument_group("with --endpoint")
+    add = server.add_argument
+    add("--send", choices=SEND, default="images", help="frames as images (default), or the file, for `swift deploy`")
+    add("--timeout", type=float, default=120, metavar="S", help="seconds to wait for an answer (default: 120)")
+    add("--retries", type=int, default=2, help="further attempts after a failure that may pass (default: 2)")
+    add("--at-once", type=int, default=4, metavar="N", help="requests at a time (default: 4)")
+    add("--body", type=_object, metavar="JSON", help='more of the request, e.g. {"max_tokens": null, "seed": 1}')
+    ground.epilog = (
+        "Give VIDEO and sentences first. Other options go to ms-swift, as for `swift infer`: --adapters, "
+        "--max_new_tokens, --infer_backend. The STVG_* settings must be those of the training."
+    )
+    ground.set_defaults(run=run, passes_on=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask, and print or write what was answered."""
+    if not (args.model or args.endpoint):
+        raise DataError("give --model, or --endpoint")
+    if args.endpoint and args.further:
+        raise DataError(f"with --endpoint these mean nothing: {' '.join(args.further)}")
+    if bool(args.what) == bool(args.dataset):
+        raise DataError("give a video and sentences, or --dataset")
+    settings = Settings.from_env()
+    return _answer_dataset(args, settings) if args.dataset else _ground(args, settings)
+
+
+def _ground(args: argparse.Namespace, settings: Settings) -> int:
+    if args.format and not args.out:
+        raise DataError("--format needs --out, a folder")
+    video, *sentences = args.what
+    search = Search.of(Path(video), sentences, settings, tuple(args.clip) if args.clip else None)
+    if args.out:
+        try:
+            args.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"cannot make the folder {args.out}: {error.strerror}") from None
+    found = search.put_to(_engine(args), args.rate)
+    records = [grounded.record for grounded in found]
+    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    if args.out:
+        write_whole(args.out / "answers.jsonl", lines)
+        _export(args, records)
+        _draw(args, found)
+    else:
+        print(lines, end="")
+    _report(Counter(record["status"] for record in records), records)
+    return 0
+
+
+def _export(args: argparse.Namespace, records: list[dict[str, Any]]) -> None:
+    if "coco" in args.format:
+        write_whole(args.out / "coco.json", to_coco(records))
+    if "tubes" in args.format:
+        write_whole(args.out / "tubes.json", to_tubes(records))
+    if "mot" in args.format:
+        for number, record in enumerate(records, 1):
+            write_whole(args.out / f"mot_{number}.txt", to_mot(record))
+
+
+def _draw(args: argparse.Namespace, found: list[Grounded]) -> None:
+    from tqdm import tqdm
+
+    video = Path(args.what[0])
+    form = "png" if args.draw == "mp4" and is_picture(video) else args.draw
+    if form != "none":
+        for number, grounded in enumerate(tqdm(found, desc="drawings", unit="drawing"), 1):
+            render(grounded.overlay, video, args.out / f"{number}.{form}")
+
+
+def _answer_dataset(args: argparse.Namespace, settings: Settings) -> int:
+    """Lines as `swift infer` writes them; those that an earlier run wrote are kept."""
+    if args.out is None or args.out.suffix != ".jsonl":
+        raise DataError("--dataset needs --out, a .jsonl file")
+    if args.clip or args.rate or args.format:
+        raise DataError("--clip, --rate and --format are about one video, not --dataset")
+    check_writable(args.out)
+    name, splits, count = parse_dataset(args.dataset)
+    rows = [row for split in splits for row in load_rows(name, split, settings)[0]]
+    if count is not None and count < len(rows):
+        rows = [rows[i] for i in np.sort(np.random.default_rng(0).permutation(len(rows))[:count])]
+    kept = _kept(args.out)
+    write_whole(args.out, "".join(line + "\n" for line in kept.values()))
+    asked = [row for row in rows if row["stvg"] not in kept]
+    prompts = [row | {"messages": [m for m in row["messages"] if m["role"] != "assistant"]} for row in asked]
+    statuses: Counter[str] = Counter()
+    examples = []
+    if prompts:
+        engine = _engine(args)
+        with args.out.open("a", encoding="utf-8") as file:
+            for row, reply in zip(prompts, replies(prompts, engine), strict=True):
+                contract = Contract.from_json(row["stvg"])
+                status, detail = judge(contract, contract.format.parse(reply.text), reply)
+                statuses[status] += 1
+                line = {"response": reply.text, **row, "status": status, "detail": detail}
+                examples.append({"sentence": contract.id, "status": status, "detail": detail})
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.flush()
+    print(f"{args.out}: {len(kept)} answers were there, {len(prompts)} were asked for", file=sys.stderr)
+    _report(statuses, examples)
+    return 0
+
+
+def _kept(path: Path) -> dict[str, str]:
+    """Lines of an earlier run by their row's contract, without those that the model could not be asked about.
+
+    Raises:
+        DataError: the file holds something else, which must not be lost.
+    """
+    found: dict[str, str] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            data = json.loads(line)
+            if data["status"] not in STATUSES:
+                raise ValueError(f"status {data['status']!r:.40}")
+            if data["status"] != NO_ANSWER:
+                found[text(data["stvg"])] = line
+        except MALFORMED as error:
+            if number < len(lines):  # the last one may be cut off
+                raise DataError(f"line {number} of {path} is none that ground wrote: {error!r:.200}") from None
+    return found
+
+
+def _engine(args: argparse.Namespace) -> Engine:
+    if not args.endpoint:
+        return SwiftEngine(args.model, *args.further)
+    return Endpoint(
+        args.endpoint,
+        args.model,
+        send=args.send,
+        timeout_s=args.timeout,
+        retries=args.retries,
+        at_once=args.at_once,
+        body=args.body,
+    )
+
+
+def _report(statuses: Counter[str], records: list[dict[str, Any]]) -> None:
+    """Say what was wrong with answers, if anything was."""
+    for status, number in statuses.items():
+        if status != OK:
+            first = next(record for record in records if record["status"] == status)
+            print(
+                f"{number} of {statuses.total()} answers: {status}, for example {first['sentence']!r:.60}: "
+                f"{first['detail']:.300}",
+                file=sys.stderr,
+            )
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = EVERY_FRAME if text == "all" else float(text)
+    except ValueError:
+        rate = 0.0
+    if not rate > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0, or all")
+    return rate
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a JSON object")
+    return data

@@ -1,0 +1,309 @@
+"""What answers rows: a model in ms-swift's own engines, or a server that speaks OpenAI's chat completions."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from swift_stvg.errors import DataError, EndpointError, StvgError, VideoError
+from swift_stvg.framecache import to_jpeg
+from swift_stvg.rows import VIDEO_KEY, VideoRequest
+from swift_stvg.settings import Settings
+from swift_stvg.video import is_picture
+
+Row = dict[str, Any]
+"""As `rows.make_prompt` makes them, without an answer."""
+SEND = ("images", "video")
+KEY_VARIABLE = "OPENAI_API_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back for a row.
+
+    Attributes:
+        text: what the model wrote.
+        failure: why it could not be asked; None if it was.
+    """
+
+    text: str
+    failure: str | None = None
+
+
+class Engine(Protocol):
+    """Answers rows.
+
+    Attributes:
+        at_once: rows that are worth giving to it together.
+    """
+
+    at_once: int
+
+    def answer(self, rows: Sequence[Row]) -> list[Reply]:
+        """A reply to each row.
+
+        Raises:
+            StvgError: no row will be answered.
+        """
+
+
+class SwiftEngine:
+    """A model in ms-swift's engine.
+
+    Args:
+        model: a model or checkpoint, as for `swift infer`.
+        options: further ones of `swift infer`, as its command line has them; answers are greedy unless these say other.
+
+    Raises:
+        DataError: ms-swift knows no such model or option, or there is no template of swift_stvg for the model.
+    """
+
+    at_once = 16
+
+    def __init__(self, model: str, *options: str) -> None:
+        words = ["--model", model, "--stream", "false", "--temperature", "0", "--max_new_tokens", "2048", *options]
+        args = _infer_arguments(model, words)
+        self._pipeline = start_pipeline(args)
+        # one video that cannot be decoded is one answer less
+        self._pipeline.infer_engine.strict = False
+        self._config = self._pipeline.args.get_request_config()
+
+    def answer(self, rows: Sequence[Row]) -> list[Reply]:
+        """As `Engine.answer`; TemplateMismatch for rows that were made for another backbone."""
+        found = self._pipeline.infer(list(rows), self._config, use_tqdm=False, **self._pipeline.infer_kwargs)
+        return [_reply(response) for response in found]
+
+
+def start_pipeline(args: Any, who: str = "swift-stvg") -> Any:
+    """ms-swift's pipeline of `swift infer`, from its arguments or their words, with all of swift_stvg registered.
+
+    Raises:
+        DataError: a word is no option.
+    """
+    from swift.pipelines.infer.infer import SwiftInfer
+
+    import swift_stvg.adapters  # noqa: F401 - registers what the options name
+
+    try:
+        return SwiftInfer(args)
+    except ValueError as error:
+        if "remaining_argv" not in str(error):
+            raise
+        raise DataError(f"neither {who} nor ms-swift knows these options: {error}") from None
+
+
+def _infer_arguments(model: str, words: list[str]) -> Any:
+    """Arguments of `swift infer` with the template of swift_stvg that fits the model."""
+    if model.startswith((".", "/", "~")) and not os.path.exists(os.path.expanduser(model)):
+        raise DataError(f"no model at {model}")
+    from swift.arguments import InferArguments
+    from swift.template import TEMPLATE_MAPPING
+    from swift.utils import parse_args
+
+    from swift_stvg.adapters.templates import StvgTemplate
+
+    ours = {name for name, meta in TEMPLATE_MAPPING.items() if issubclass(meta.template_cls, StvgTemplate)}
+    try:
+        try:
+            args, unknown = parse_args(InferArguments, words)
+        except ValueError:  # several stock templates fit the model
+            fitting = f"stvg_{_model_type(model, words)}"
+            if "--template" in words or fitting not in ours:
+                raise
+            args, unknown = parse_args(InferArguments, [*words, "--template", fitting])
+    except (ValueError, AssertionError) as error:
+        raise DataError(f"ms-swift cannot take {model}: {error!s:.500}") from None
+    if unknown:
+        raise DataError(f"neither swift-stvg nor ms-swift knows these options: {' '.join(unknown)}")
+    if args.template not in ours:
+        fitting = f"stvg_{args.model_type}"
+        if "--template" in words or fitting not in ours:
+            raise DataError(
+                f"{model} ({args.model_type}) would be asked with the template {args.template}, which is none of "
+                f"swift_stvg: {', '.join(sorted(ours))}. See 'Add a backbone' in the README, or serve the model and "
+                "give --endpoint"
+            )
+        args.template, args.template_meta = fitting, TEMPLATE_MAPPING[fitting]
+    return args
+
+
+def _model_type(model: str, words: list[str]) -> str:
+    from swift.model import get_model_info_meta
+
+    given = words[words.index("--model_type") + 1] if "--model_type" in words[:-1] else None
+    found: str = get_model_info_meta(model, model_type=given)[0].model_type
+    return found
+
+
+def _reply(response: Any) -> Reply:
+    if isinstance(response, VideoError):
+        return Reply("", str(response))
+    if isinstance(response, StvgError):
+        raise response
+    if isinstance(response, Exception):
+        return Reply("", f"{type(response).__name__}: {response}")
+    return Reply(response.choices[0].message.content or "")
+
+
+class Endpoint:
+    """A server with OpenAI's chat completions.
+
+    Args:
+        url: up to and with `/v1`.
+        model: its name there; the only one that the server lists if None.
+        send: "images", each sampled frame with its number or time, which any server with vision takes; or "video", the
+            whole file and which of its frames to look at, which `swift deploy` with a template of swift_stvg takes.
+        timeout_s: how long to wait for an answer, each time.
+        retries: how often to try again after a failure that may pass, with growing pauses in between.
+        at_once: requests at a time.
+        body: further entries of the request; None takes one out, for servers that know no such entry.
+        key: of the server; from OPENAI_API_KEY if None.
+
+    Raises:
+        EndpointError: the server cannot be reached, or it lists several models.
+        DataError: impossible values.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str | None = None,
+        *,
+        send: str = "images",
+        timeout_s: float = 120.0,
+        retries: int = 2,
+        at_once: int = 4,
+        body: dict[str, Any] | None = None,
+        key: str | None = None,
+    ) -> None:
+        import openai
+
+        if not url.startswith(("http://", "https://")) or send not in SEND:
+            raise DataError(
+                f"an endpoint is a URL like http://127.0.0.1:8000/v1 and takes {' or '.join(SEND)}: {url!r}"
+            )
+        if not timeout_s > 0 or retries < 0 or at_once < 1:
+            raise DataError("the timeout and the number of requests must be above 0, retries at least 0")
+        self.at_once = at_once
+        self._url, self._send, self._timeout_s = url, send, timeout_s
+        self._client = openai.OpenAI(
+            base_url=url,
+            api_key=key or os.environ.get(KEY_VARIABLE) or "none",
+            timeout=timeout_s,
+            max_retries=retries,
+        )
+        self._body = {"temperature": 0, "max_tokens": 2048} | (body or {})
+        self._model = model or self._only_model()
+        self._frames = _frame_loader()
+
+    def answer(self, rows: Sequence[Row]) -> list[Reply]:
+        """As `Engine.answer`."""
+        with ThreadPoolExecutor(self.at_once) as pool:
+            return list(pool.map(self._ask, rows))
+
+    def _ask(self, row: Row) -> Reply:
+        import openai
+
+        try:
+            request = self._request(row)
+        except VideoError as error:
+            return Reply("", str(error))
+        try:
+            answer = self._client.post("/chat/completions", body=request, cast_to=object)
+        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
+            raise EndpointError(f"{self._url} refuses: {error!s:.300}") from None
+        except (openai.APIError, ValueError) as error:  # ValueError: an answer that says it is JSON and is not
+            return Reply("", self._why(error))
+        return _read_completion(answer)
+
+    def _request(self, row: Row) -> dict[str, Any]:
+        request = {"model": self._model, "messages": row["messages"]} | self._body
+        if self._send == "images":
+            request["messages"] = with_images(row, self._frames)
+        else:
+            if any(is_picture(Path(video)) for video in row["videos"]):
+                raise VideoError("video unreadable", f"{row['videos'][0]} is a picture, which goes as images only")
+            files = [base64.b64encode(_bytes(Path(video))).decode() for video in row["videos"]]
+            request |= {"videos": files, "chat_template_kwargs": row["chat_template_kwargs"]}
+        return {name: value for name, value in request.items() if value is not None}
+
+    def _only_model(self) -> str:
+        import openai
+
+        try:
+            names = [model.id for model in self._client.models.list().data]
+        except (openai.APIError, ValueError, AttributeError, TypeError) as error:
+            raise EndpointError(
+                f"{self._url} lists no models ({self._why(error)}): is it up? Or give --model"
+            ) from None
+        if len(names) != 1:
+            raise EndpointError(
+                f"{self._url} has {len(names)} models, so --model must say which: {', '.join(names):.500}"
+            )
+        return names[0]
+
+    def _why(self, error: Exception) -> str:
+        import openai
+
+        if isinstance(error, openai.APITimeoutError):
+            return f"no answer within {self._timeout_s:g} s"
+        if isinstance(error, openai.APIConnectionError):
+            return f"no connection: {error.__cause__ or error}"
+        if isinstance(error, openai.APIStatusError):
+            return f"status {error.status_code}: {error.message:.300}"
+        return f"no chat completion: {error!r:.300}"
+
+
+def _read_completion(answer: Any) -> Reply:
+    """The text of a chat completion, from data that may be anything."""
+    try:
+        content = answer["choices"][0]["message"]["content"]
+    except (KeyError, IndexError, TypeError):
+        return Reply("", f"no chat completion: {answer!r:.300}")
+    return Reply(content) if isinstance(content, str) else Reply("", f"an answer without text: {answer!r:.300}")
+
+
+def with_images(row: Row, frame_loader: Any) -> list[dict[str, Any]]:
+    """A row's messages with the sampled frames as pictures in the place of the video, each after when it was.
+
+    Args:
+        row: what to send.
+        frame_loader: a `frames.FrameLoader`.
+
+    Raises:
+        VideoError: they cannot be decoded.
+    """
+    request = VideoRequest.from_json(row["chat_template_kwargs"][VIDEO_KEY])
+    frames = frame_loader.load(row["videos"][0], request).permute(0, 2, 3, 1).numpy()  # (T, H, W, 3)
+    parts: list[dict[str, Any]] = []
+    for number, (frame, time_s) in enumerate(zip(frames, request.times_s, strict=True)):
+        data = base64.b64encode(to_jpeg(frame)).decode()
+        parts.append({"type": "text", "text": f"frame {number}, {time_s:.2f} s:"})
+        parts.append({"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}})
+    messages = []
+    for message in row["messages"]:
+        before, video, after = message["content"].partition("<video>")
+        content: Any = message["content"]
+        if video:
+            texts = [[{"type": "text", "text": text}] if text.strip() else [] for text in (before, after)]
+            content = [*texts[0], *parts, *texts[1]]
+        messages.append(message | {"content": content})
+    return messages
+
+
+def _frame_loader() -> Any:
+    from swift_stvg.frames import FrameLoader
+
+    return FrameLoader(Settings.from_env())
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise VideoError("video missing", f"{str(path)!r:.300} cannot be read: {error.strerror}") from None

@@ -1,0 +1,297 @@
+"""From a video and sentences to records: when, a box for each frame, and what was wrong with the answer.
+
+    engine = SwiftEngine("CHECKPOINT")                       # or Endpoint("http://127.0.0.1:8000/v1")
+    for found in ground(Path("clip.mp4"), ["the man in red sits down"], engine):
+        found.record["span_s"], found.record["boxes"]
+
+A record can be written as JSON; what it holds is said at `make_record`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swift_stvg import __version__
+from swift_stvg.answers import Answer, BoxList
+from swift_stvg.asking import check_sentence, clip_frames
+from swift_stvg.drawing import Overlay, Track
+from swift_stvg.engines import Engine, Reply, Row
+from swift_stvg.errors import DataError, EndpointError, VideoError
+from swift_stvg.geometry import FloatArray, IntArray
+from swift_stvg.records import VideoInfo
+from swift_stvg.rows import Question, make_prompt, make_question
+from swift_stvg.settings import Settings
+from swift_stvg.sources import probe_all
+
+SCHEMA = 1
+OK, NO_ANSWER = "ok", "no answer"
+STATUSES = (OK, "unparsable", "inconsistent", NO_ANSWER)
+"""The last: the model could not be asked. The two before it: see `Answer.fault`; what can be read is still given."""
+EVERY_FRAME = float("inf")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grounded:
+    """An answer about a sentence.
+
+    Attributes:
+        record: what is known, for JSON; see `make_record`.
+        overlay: the same, to be drawn onto the video.
+    """
+
+    record: dict[str, Any]
+    overlay: Overlay
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Search:
+    """Sentences about one video, ready to be put to a model.
+
+    Attributes:
+        info: of the video.
+        question: what all of them have in common.
+        sentences: (N,) what to look for, each by itself.
+        rows: (N,) for an engine.
+    """
+
+    info: VideoInfo
+    question: Question
+    sentences: Sequence[str]
+    rows: list[Row]
+
+    @classmethod
+    def of(
+        cls, video: Path, sentences: Sequence[str], settings: Settings, clip_s: tuple[float, float] | None = None
+    ) -> Search:
+        """Look at the video; arguments and errors as for `ground`."""
+        if not sentences:
+            raise DataError("nothing to look for: give at least one sentence")
+        for sentence in sentences:
+            check_sentence(sentence)
+        info = probe_all({video}, str(video), settings)[video]
+        if isinstance(info, VideoError):
+            raise info
+        question = make_question(info, settings, None if clip_s is None else clip_frames(info, clip_s))
+        return cls(info, question, sentences, [make_prompt(question, sentence, video) for sentence in sentences])
+
+    def put_to(self, engine: Engine, rate: float | None = None) -> list[Grounded]:
+        """What the engine answers; arguments and errors as for `ground`."""
+        if rate is not None and not rate > 0:
+            raise DataError(f"boxes per second must be above 0, got {rate:g}")
+        found = []
+        for i, reply in enumerate(replies(self.rows, engine)):
+            sentence, name = self.sentences[i], self.info.path.name + (f"#{i + 1}" if i else "")
+            record = {"id": name} | make_record(self.question, self.info, self.rows[i], sentence, reply, rate)
+            found.append(Grounded(record, _overlay(self.question, sentence, reply.text)))
+        return found
+
+
+def ground(
+    video: Path,
+    sentences: Sequence[str],
+    engine: Engine,
+    settings: Settings | None = None,
+    *,
+    clip_s: tuple[float, float] | None = None,
+    rate: float | None = None,
+) -> list[Grounded]:
+    """Ask an engine for the tube of each sentence.
+
+    Args:
+        video: a video, or a picture.
+        sentences: what to look for, each by itself.
+        engine: who answers.
+        settings: those that the model was trained with; the environment's if None.
+        clip_s: seconds of the video [start, end) to look at; the whole video if None.
+        rate: boxes per second, interpolated linearly between those that the model gave, or `EVERY_FRAME`; those that it
+            gave if None.
+
+    Raises:
+        VideoError, RowError: the video or a sentence cannot be asked about.
+        EndpointError: no answer came at all.
+    """
+    return Search.of(video, sentences, settings or Settings.from_env(), clip_s).put_to(engine, rate)
+
+
+def replies(rows: Sequence[Row], engine: Engine, title: str = "answers") -> Iterator[Reply]:
+    """A reply to each row in turn, with a progress bar.
+
+    Raises:
+        EndpointError: none of the first ones came, so there is no point in going on.
+    """
+    from tqdm import tqdm
+
+    waiting = iter(rows)
+    with tqdm(total=len(rows), desc=title, unit="answer") as bar:
+        while part := list(islice(waiting, engine.at_once)):
+            found = engine.answer(part)
+            if bar.n == 0 and all(reply.failure for reply in found):
+                raise EndpointError(f"no answer to {len(found)} of {len(rows)} questions: {found[0].failure}")
+            yield from found
+            bar.update(len(found))
+
+
+def make_record(
+    question: Question, info: VideoInfo, row: Row, sentence: str, reply: Reply, rate: float | None = None
+) -> dict[str, Any]:
+    """What an answer says, in seconds of the video's presentation time and pixels of the video.
+
+    Returns:
+        schema, swift_stvg (the version), sentence, size_wh, status (see `STATUSES`) and detail; span_s and span_frames,
+        the first and the last frame, None where no span on the clip can be read; boxes, a dictionary for each: time_s,
+        frame (counted from 0), given (whether the model gave it, rather than interpolated), think_xyxy and pred_xyxy,
+        None where there is none; response, what the model wrote; and what the row holds: messages, videos, settings.
+    """
+    answer = question.format.parse(reply.text)
+    status, detail = judge(question, answer, reply)
+    record: dict[str, Any] = {
+        "schema": SCHEMA,
+        "swift_stvg": __version__,
+        "sentence": sentence,
+        "size_wh": list(question.source_wh),
+        "status": status,
+        "detail": detail,
+        "span_s": None,
+        "span_frames": None,
+        "boxes": [],
+    }
+    line, span = question.timeline, answer.span
+    if span is not None and span[0] <= span[1] and span[0] < line.size:
+        on_grid = (span[0], min(span[1], line.size - 1))
+        begin_s, end_s = line.span_s(on_grid)
+        times_s = info.frame_times_s - line.clip_start_s
+        end_s = min(end_s, info.end_s - line.clip_start_s)
+        inside = np.flatnonzero((times_s >= begin_s - 1e-6) & (times_s < end_s - 1e-6))
+        inside = inside if len(inside) else line.index_frames[on_grid[0] : on_grid[0] + 1]
+        record["span_s"] = [round(line.clip_start_s + t, 3) for t in (begin_s, end_s)]
+        record["span_frames"] = [int(inside[0]), int(inside[-1])]
+        given = line.index_frames[on_grid[0] : on_grid[1] + 1]
+        tracks = {track.kind: track for track in Overlay.of(question, sentence, answer).tracks}
+        for frame, time_s in zip(*_moments(times_s, inside, np.unique(given), rate), strict=True):
+            boxes = {part: _box(tracks.get(part), time_s, question.source_wh) for part in ("think", "pred")}
+            if any(box is not None for box in boxes.values()):
+                record["boxes"].append(
+                    {
+                        "time_s": round(line.clip_start_s + time_s, 3),
+                        "frame": int(frame),
+                        "given": bool(frame in given),
+                        **{f"{part}_xyxy": box for part, box in boxes.items()},
+                    }
+                )
+    return record | {"response": reply.text, **row, "settings": question.settings.to_texts()}
+
+
+def judge(question: Question, answer: Answer, reply: Reply) -> tuple[str, str]:
+    """Status of an answer, and what was seen."""
+    if reply.failure is not None:
+        return NO_ANSWER, reply.failure
+    return answer.fault(question.timeline.size, question.scale_wh) or (OK, "")
+
+
+def _overlay(question: Question, sentence: str, text: str) -> Overlay:
+    """What is drawn of an answer: of one without boxes, its span."""
+    answer = question.format.parse(text)
+    if not question.format.boxes:
+        answer = replace(answer, pred=BoxList(np.empty(0, dtype=np.int64), np.empty((0, 4))))
+    return Overlay.of(question, sentence, answer)
+
+
+def _moments(times_s: FloatArray, inside: IntArray, given: IntArray, rate: float | None) -> tuple[IntArray, FloatArray]:
+    """Frames (K,) that get a box, and their times: those that were given, or so many per second, from the first one on.
+
+    Args:
+        times_s: (N,) of all frames.
+        inside: frames of the span.
+        given: frames of the span that the model saw.
+        rate: as in `ground`.
+    """
+    if rate is None:
+        chosen = given
+    elif rate == EVERY_FRAME:
+        chosen = inside
+    else:
+        wanted = np.arange(times_s[inside[0]], times_s[inside[-1]] + 1e-6, 1 / rate)
+        chosen = np.unique(inside[np.abs(times_s[inside][None, :] - wanted[:, None]).argmin(axis=1)])
+    return chosen, times_s[chosen]
+
+
+def _box(track: Track | None, time_s: float, size_wh: tuple[int, int]) -> list[float] | None:
+    """The box of a track at a time, in pixels."""
+    found = None if track is None else track.at(time_s, 1e-3)
+    if found is None:
+        return None
+    corners: list[float] = np.round(found[0] * np.array([*size_wh, *size_wh]), 2).tolist()
+    return corners
+
+
+def to_mot(record: dict[str, Any]) -> str:
+    """The final boxes as MOTChallenge has them: frame from 1, track 1, left, top, width, height, 1, -1, -1, -1.
+
+    Source: MOT16's `gt.txt` and result files.
+    """
+    lines = []
+    for box in _final(record):
+        x1, y1, x2, y2 = box["pred_xyxy"]
+        lines.append(f"{box['frame'] + 1},1,{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},1,-1,-1,-1\n")
+    return "".join(lines)
+
+
+def to_coco(records: Sequence[dict[str, Any]]) -> str:
+    """The final boxes as COCO's detection files have them, with frames as images and a category for each sentence.
+
+    As in COCO-VID, an image knows its video and frame (`video_id`, `frame_id`, from 0), an annotation its `track_id`.
+    """
+    videos = {name: number for number, name in enumerate(dict.fromkeys(r["videos"][0] for r in records), 1)}
+    images: dict[tuple[str, int], dict[str, Any]] = {}
+    annotations: list[dict[str, Any]] = []
+    for number, record in enumerate(records, 1):
+        video, (width, height) = record["videos"][0], record["size_wh"]
+        for box in _final(record):
+            name = f"{Path(video).stem}/{box['frame']:06d}.jpg"
+            made = {"id": len(images) + 1, "file_name": name, "width": width, "height": height}
+            made |= {"video_id": videos[video], "frame_id": box["frame"], "time_s": box["time_s"]}
+            image = images.setdefault((video, box["frame"]), made)
+            x1, y1, x2, y2 = box["pred_xyxy"]
+            place = {"bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)], "area": round((x2 - x1) * (y2 - y1), 2)}
+            which = {"id": len(annotations) + 1, "image_id": image["id"], "video_id": videos[video], "track_id": number}
+            annotations.append(which | {"category_id": number, **place, "iscrowd": 0})
+    sizes = {record["videos"][0]: record["size_wh"] for record in records}
+    return json.dumps(
+        {
+            "info": {"description": f"swift-stvg {__version__}"},
+            "videos": [
+                {"id": number, "file_name": name, "width": sizes[name][0], "height": sizes[name][1]}
+                for name, number in videos.items()
+            ],
+            "images": list(images.values()),
+            "annotations": annotations,
+            "categories": [{"id": number, "name": record["sentence"]} for number, record in enumerate(records, 1)],
+        },
+        ensure_ascii=False,
+    )
+
+
+def to_tubes(records: Sequence[dict[str, Any]]) -> str:
+    """The final boxes of whole answers as `swift-stvg score` reads other systems' predictions; see `tubes`."""
+    return json.dumps(
+        {
+            record["id"]: {
+                "span_frames": record["span_frames"],
+                "boxes": {str(box["frame"]): box["pred_xyxy"] for box in _final(record)},
+            }
+            for record in records
+            if record["status"] == OK
+        },
+        ensure_ascii=False,
+    )
+
+
+def _final(record: dict[str, Any]) -> list[dict[str, Any]]:
+    return [box for box in record["boxes"] if box["pred_xyxy"] is not None]

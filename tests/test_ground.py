@@ -1,0 +1,500 @@
+"""From a video and sentences to records, through a server that is really there, and through ms-swift."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from swift_stvg.cli import main
+from swift_stvg.drawing import render, shown_size
+from swift_stvg.engines import Endpoint, Reply
+from swift_stvg.errors import DataError, EndpointError, RowError, StvgError, VideoError
+from swift_stvg.grounding import EVERY_FRAME, Grounded, ground, to_coco, to_mot, to_tubes
+from swift_stvg.rows import Contract
+from swift_stvg.settings import Settings
+from swift_stvg.sources import load_rows
+from swift_stvg.tubes import read_tubes
+from swift_stvg.video import probe, read_frames
+from tests.running import SIZES, SwiftFailed, json_lines
+from tests.videos import picture, write_video
+
+pytestmark = pytest.mark.filterwarnings("default")  # importing torch warns
+
+HERE = Settings(cache_dir=None, max_side=112, side_multiple=28)
+"""A clip of 224 x 112 pixels is seen at 112 x 56: a box in the answer is half as large as in the record."""
+ANSWER = "<time> 1 - 2 </time> <think_bbox> 1. [10, 10, 30, 30], 2. [10, 10, 30, 30] </think_bbox> "
+ANSWER += "<pred_bbox> 1. [20, 10, 40, 30], 2. [30, 10, 50, 30] </pred_bbox>"
+Said = Callable[[dict[str, Any]], Any]
+"""What a server says to a request: a status and bytes, or text that a model wrote."""
+
+
+@contextmanager
+def server(say: Said) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A server of chat completions, its URL, and the requests that it got."""
+    asked: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._send(200, json.dumps({"object": "list", "data": [{"id": "tiny", "object": "model"}]}).encode())
+
+        def do_POST(self) -> None:
+            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            said = say(asked[-1])
+            if isinstance(said, str):
+                message = {"role": "assistant", "content": said}
+                said = 200, json.dumps({"choices": [{"index": 0, "message": message}]}).encode()
+            self._send(*said)
+
+        def _send(self, status: int, body: bytes, kind: str = "application/json") -> None:
+            try:
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+            except OSError:  # the client has gone
+                pass
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{made.server_address[1]}/v1", asked
+        finally:
+            made.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds, 25 frames per second: seen at frames 0, 12, 25 and 37."""
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", np.arange(50) / 25, size_wh=(224, 112))
+
+
+def answered(clip: Path, text: str, settings: Settings = HERE, **how: Any) -> Grounded:
+    with server(lambda _: text) as (url, _):
+        (found,) = ground(clip, ["the white part"], Endpoint(url, retries=0), settings, **how)
+    return found
+
+
+def test_a_record_is_in_seconds_and_pixels_of_the_video(clip: Path) -> None:
+    record = answered(clip, ANSWER).record
+    assert (record["id"], record["status"], record["detail"]) == ("clip.mp4", "ok", "")
+    assert record["size_wh"] == [224, 112]
+    assert record["span_s"] == pytest.approx([0.24, 1.24])  # half-way from 0 to .48, and from 1 to 1.48
+    assert record["span_frames"] == [6, 30]
+    assert record["boxes"] == [
+        {"time_s": 0.48, "frame": 12, "given": True, "think_xyxy": [20, 20, 60, 60], "pred_xyxy": [40, 20, 80, 60]},
+        {"time_s": 1.0, "frame": 25, "given": True, "think_xyxy": [20, 20, 60, 60], "pred_xyxy": [60, 20, 100, 60]},
+    ]
+    assert record["response"] == ANSWER
+    assert record["messages"][-1]["content"].endswith("the white part")
+    json.dumps(record)
+
+
+def test_boxes_come_at_any_rate(clip: Path) -> None:
+    dense = answered(clip, ANSWER, rate=EVERY_FRAME).record["boxes"]
+    assert [box["frame"] for box in dense] == list(range(6, 31))
+    assert [box["frame"] for box in dense if box["given"]] == [12, 25]
+    left = [box["pred_xyxy"][0] for box in dense]
+    assert left[:7] == [40] * 7, "before the first box"
+    assert np.diff(left[6:20]) == pytest.approx([20 / 13] * 13, abs=0.02), "linearly between the two"
+    assert [box["frame"] for box in answered(clip, ANSWER, rate=5).record["boxes"]] == [6, 11, 16, 21, 26]
+
+
+def test_times_count_from_the_start_of_the_file(clip: Path) -> None:
+    record = answered(clip, ANSWER, clip_s=(0.4, 2.0)).record
+    assert [box["frame"] for box in record["boxes"]] == [22, 35]
+    assert [box["time_s"] for box in record["boxes"]] == pytest.approx([0.88, 1.4])
+
+
+STATUSES = [
+    ("nothing", "unparsable", "no <time>; no <pred_bbox>", None, 0),
+    ("<time> 1 - 1 </time>", "unparsable", "no <pred_bbox>", [0.24, 0.74], 0),
+    (ANSWER.replace("2. [30", "3. [30"), "inconsistent", "the indices of the boxes are not those", [0.24, 1.24], 2),
+    (ANSWER.replace("1 - 2", "1 - 9"), "inconsistent", "goes beyond the last index, 3", [0.24, 2.0], 2),
+    (ANSWER.replace("1 - 2", "2 - 1"), "inconsistent", "runs backwards", None, 0),
+]
+
+
+@pytest.mark.parametrize(("text", "status", "detail", "span_s", "boxes"), STATUSES, ids=[case[2] for case in STATUSES])
+def test_wrong_answers_are_records_too(
+    clip: Path, text: str, status: str, detail: str, span_s: list[float] | None, boxes: int
+) -> None:
+    record = answered(clip, text).record
+    assert record["status"] == status
+    assert detail in record["detail"]
+    assert record["span_s"] == (span_s and pytest.approx(span_s, abs=0.03))
+    assert len(record["boxes"]) == boxes
+    json.dumps(record, allow_nan=False)
+
+
+def test_plain_lines_of_seconds(clip: Path) -> None:
+    """As a model writes that was told so: with fences and decimals, on a grid of seconds."""
+    settings = Settings(cache_dir=None, max_side=112, style="csv", index_unit="second", coords="norm1000")
+    text = "```csv\n0,1\n0.0, 100, 100, 300, 300\n1, 200, 100, 400.4, 300\n```"
+    with server(lambda _: text) as (url, asked):
+        (found,) = ground(clip, ["the white part"], Endpoint(url, retries=0), settings)
+    assert found.record["status"] == "ok"
+    assert [(box["time_s"], box["pred_xyxy"]) for box in found.record["boxes"]] == [
+        (0.0, [22.4, 11.2, 67.2, 33.6]),
+        (1.0, [44.8, 11.2, 89.69, 33.6]),
+    ]
+    assert found.record["boxes"][0]["think_xyxy"] is None
+    assert "lines of whole numbers" in asked[0]["messages"][0]["content"]
+
+
+def test_the_time_alone(clip: Path, tmp_path: Path) -> None:
+    found = answered(clip, "<time> 1 - 2 </time>", replace(HERE, boxes=False))
+    assert (found.record["status"], found.record["boxes"]) == ("ok", [])
+    assert found.record["span_s"] == pytest.approx([0.24, 1.24])
+    (track,) = found.overlay.tracks
+    assert track.span_s == pytest.approx((0.24, 1.24))
+    render(found.overlay, clip, tmp_path / "drawn.png")
+    with Image.open(tmp_path / "drawn.png") as drawn:
+        assert drawn.size[0] > 300
+
+
+def test_servers_are_sent_the_frames_of_the_timeline(clip: Path) -> None:
+    with server(lambda _: ANSWER) as (url, asked):
+        engine = Endpoint(url, "mine", body={"max_tokens": None, "seed": 7}, key="secret")
+        ground(clip, ["one", "two"], engine, HERE)
+    assert len(asked) == 2
+    assert {request["model"] for request in asked} == {"mine"}
+    assert all("max_tokens" not in request and request["seed"] == 7 for request in asked)
+    system, user = asked[0]["messages"]
+    assert system["content"].startswith("You are given a video")
+    texts = [part["text"] for part in user["content"] if part["type"] == "text"]
+    assert texts[:4] == ["frame 0, 0.00 s:", "frame 1, 0.48 s:", "frame 2, 1.00 s:", "frame 3, 1.48 s:"]
+    assert "(frames 0 - 3, 2 per second, 112 x 56 pixels)\n" in texts[4]
+    urls = [part["image_url"]["url"] for part in user["content"] if part["type"] == "image_url"]
+    for number, url_of_frame in zip((0, 12, 25, 37), urls, strict=True):
+        sent = Image.open(io.BytesIO(base64.b64decode(url_of_frame.removeprefix("data:image/jpeg;base64,"))))
+        expected = Image.fromarray(picture(number, (224, 112))).resize((112, 56), Image.Resampling.BICUBIC)
+        assert np.abs(np.asarray(sent, dtype=float) - np.asarray(expected, dtype=float)).mean() < 3
+
+
+def test_swift_deploy_is_sent_the_file_and_what_to_look_at(clip: Path) -> None:
+    with server(lambda _: ANSWER) as (url, asked):
+        (found,) = ground(clip, ["one"], Endpoint(url, send="video"), HERE)
+    assert base64.b64decode(asked[0]["videos"][0]) == clip.read_bytes()
+    assert asked[0]["messages"] == found.record["messages"]
+    assert json.loads(asked[0]["chat_template_kwargs"]["stvg_video"])["frames"] == [0, 12, 25, 37]
+
+
+def chat(content: Any) -> tuple[int, bytes]:
+    return 200, json.dumps({"choices": [{"message": {"content": content}}]}).encode()
+
+
+NO_ANSWERS = [
+    ((500, b"{}"), "no answer to 1 of 1 questions: status 500"),
+    ((400, b'{"message": "too many images"}'), "too many images"),
+    ((401, b'{"error": {"message": "who are you"}}'), "refuses: .*who are you"),
+    ((404, b'{"error": {"message": "no model mine"}}'), "refuses: .*no model mine"),
+    ((200, b"<html>hello</html>", "text/html"), "no chat completion: '<html>hello</html>'"),
+    ((200, b'{"choices": ['), "no chat completion"),
+    ((200, b"[1, 2]"), r"no chat completion: \[1, 2\]"),
+    ((200, b'{"choices": []}'), "no chat completion"),
+    (chat(None), "an answer without text"),
+    (chat([{"type": "text"}]), "an answer without text"),
+]
+
+
+@pytest.mark.parametrize(("said", "message"), NO_ANSWERS, ids=[str(case[0])[:40] for case in NO_ANSWERS])
+def test_servers_that_fail_are_one_clear_error(clip: Path, said: Any, message: str) -> None:
+    with server(lambda _: said) as (url, _), pytest.raises(EndpointError, match=message):
+        ground(clip, ["one"], Endpoint(url, "mine", retries=0), HERE)
+
+
+def test_a_server_that_is_down_and_one_that_hangs(clip: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        down = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    with pytest.raises(EndpointError, match=r"lists no models \(no connection"):
+        Endpoint(down, retries=0)
+    with pytest.raises(EndpointError, match="no answer to 1 of 1 questions: no connection"):
+        ground(clip, ["one"], Endpoint(down, "mine", retries=0), HERE)
+    let_go = threading.Event()
+
+    def hang(_: Any) -> str:
+        let_go.wait(20)
+        return ANSWER
+
+    with server(hang) as (url, asked):
+        start = time.perf_counter()
+        with pytest.raises(EndpointError, match=r"no answer within 0.3 s"):
+            ground(clip, ["one"], Endpoint(url, "mine", retries=1, timeout_s=0.3), HERE)
+        assert time.perf_counter() - start < 15
+        let_go.set()
+        assert len(asked) == 2, "once more, then no more"
+
+
+def test_failures_that_pass_are_tried_again_and_others_are_records(clip: Path) -> None:
+    times: dict[str, int] = {}
+
+    def say(request: dict[str, Any]) -> Any:
+        sentence = request["messages"][-1]["content"][-1]["text"].splitlines()[-1]
+        times[sentence] = times.get(sentence, 0) + 1
+        return (503, b"{}") if sentence == "never" or times[sentence] == 1 else ANSWER
+
+    with server(say) as (url, _):
+        found = ground(clip, ["at last", "never"], Endpoint(url, retries=1), HERE)
+    assert times == {"at last": 2, "never": 2}
+    assert [grounded.record["status"] for grounded in found] == ["ok", "no answer"]
+    assert found[1].record["detail"].startswith("status 503")
+    assert (found[1].record["response"], found[1].record["boxes"]) == ("", [])
+
+
+WRONG = [
+    (lambda clip, url: ground(clip.with_name("none.mp4"), ["one"], Endpoint(url), HERE), VideoError, "video missing"),
+    (lambda clip, url: ground(clip, [" "], Endpoint(url), HERE), RowError, "no sentence"),
+    (lambda clip, url: ground(clip, [], Endpoint(url), HERE), DataError, "at least one sentence"),
+    (lambda clip, url: ground(clip, ["a <video>"], Endpoint(url), HERE), RowError, "reserved words"),
+    (lambda clip, url: ground(clip, ["one"], Endpoint(url), HERE, clip_s=(5, 9)), RowError, "lasts 2.0. s"),
+    (lambda clip, url: ground(clip, ["one"], Endpoint(url), HERE, rate=0), DataError, "above 0"),
+    (lambda clip, url: Endpoint("localhost:8000"), DataError, "a URL like"),
+    (lambda clip, url: Endpoint(url, timeout_s=0), DataError, "above 0"),
+]
+
+
+@pytest.mark.parametrize(("ask", "error", "message"), WRONG, ids=[case[2] for case in WRONG])
+def test_wrong_inputs_are_one_clear_error(
+    clip: Path, ask: Callable[[Path, str], Any], error: type[StvgError], message: str
+) -> None:
+    with server(lambda _: ANSWER) as (url, asked):
+        with pytest.raises(error, match=message):
+            ask(clip, url)
+        assert asked == []
+
+
+def test_exports(clip: Path, tmp_path: Path) -> None:
+    with server(lambda request: "no" if "two" in json.dumps(request["messages"]) else ANSWER) as (url, _):
+        records = [found.record for found in ground(clip, ["one", "two"], Endpoint(url), HERE)]
+    assert to_mot(records[0]) == "13,1,40.00,20.00,40.00,40.00,1,-1,-1,-1\n26,1,60.00,20.00,40.00,40.00,1,-1,-1,-1\n"
+    assert to_mot(records[1]) == ""
+    coco = json.loads(to_coco(records))
+    assert [(image["frame_id"], image["width"], image["video_id"]) for image in coco["images"]] == [
+        (12, 224, 1),
+        (25, 224, 1),
+    ]
+    assert [(a["image_id"], a["category_id"], a["bbox"], a["area"]) for a in coco["annotations"]] == [
+        (1, 1, [40, 20, 40, 40], 1600),
+        (2, 1, [60, 20, 40, 40], 1600),
+    ]
+    assert coco["categories"] == [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}]
+    (tmp_path / "tubes.json").write_text(to_tubes(records))
+    tubes, faults, _ = read_tubes(tmp_path / "tubes.json")
+    assert faults == {}
+    assert tubes["clip.mp4"].span_frames == (6, 30)
+    assert tubes["clip.mp4"].boxes_xyxy.tolist() == [[40, 20, 80, 60], [60, 20, 100, 60]]
+
+
+def test_the_command_writes_everything(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STVG_MAX_SIDE", "112")
+    monkeypatch.setenv("STVG_CACHE_DIR", "off")
+    words = ["--out", str(tmp_path / "out"), "--format", "coco", "mot", "tubes", "--rate", "all"]
+    with server(lambda _: ANSWER) as (url, _):
+        assert main(["ground", str(clip), "one", "two", "--endpoint", url, *words]) == 0
+        assert main(["ground", str(clip), "one", "--endpoint", url, "--draw", "png", "--out", str(tmp_path / "b")]) == 0
+    names = "1.mp4 2.mp4 answers.jsonl coco.json mot_1.txt mot_2.txt tubes.json"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names.split()
+    first, second = json_lines(tmp_path / "out/answers.jsonl")
+    assert (first["id"], second["id"]) == ("clip.mp4", "clip.mp4#2")
+    assert len((tmp_path / "out/mot_1.txt").read_text().splitlines()) == len(first["boxes"]) == 25
+    drawn = probe(tmp_path / "out/1.mp4")
+    assert drawn.n_frames == 50
+    x1, y1, x2, y2 = (round(c * shown_size((224, 112))[0] / 224) for c in (40, 20, 80, 60))
+    left, *_, right = read_frames(tmp_path / "out/1.mp4", np.array([0, 12]))[[0, 1], y1 : y2 + 1, x1 : x2 + 1]
+    red = [(frame[..., 0].astype(int) - frame[..., 1] > 60).sum() for frame in (left, right)]
+    assert red[0] == 0 < red[1], "a box in red at frame 12, none at frame 0"
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["1.png", "answers.jsonl"]
+
+
+def test_a_picture_is_a_video_of_one_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STVG_MAX_SIDE", "112")
+    turned = Image.fromarray(np.ascontiguousarray(np.rot90(picture(20, (224, 112)))))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned clockwise by 90 degrees
+    turned.save(tmp_path / "a.JPG", exif=exif, quality=95)
+    text = "<time> 0 - 0 </time> <think_bbox> 0. [0, 0, 9, 9] </think_bbox> <pred_bbox> 0. [0, 0, 20, 56] </pred_bbox>"
+    with server(lambda _: text) as (url, asked):
+        out = ["--endpoint", url, "--out", str(tmp_path / "out")]
+        assert main(["ground", str(tmp_path / "a.JPG"), "white", *out]) == 0
+    (record,) = json_lines(tmp_path / "out/answers.jsonl")
+    assert (record["status"], record["size_wh"]) == ("ok", [224, 112])
+    assert record["boxes"][0]["pred_xyxy"] == [0, 0, 40, 112]
+    assert sum(part["type"] == "image_url" for part in asked[0]["messages"][-1]["content"]) == 1
+    assert (tmp_path / "out/1.png").is_file()
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing else")
+    with pytest.raises(VideoError, match="cannot be decoded"):
+        probe(tmp_path / "broken.png")
+
+
+USES = [
+    (["clip.mp4", "one"], "give --model, or --endpoint"),
+    (["--endpoint", "http://127.0.0.1:1/v1"], "give a video and sentences, or --dataset"),
+    (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--max_new_tokens", "9"], "these mean nothing"),
+    (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--format", "mot"], "--format needs --out"),
+    (["none.mp4", "one", "--model", "m"], "video missing"),
+    (["--dataset", "stvg_synthetic:test", "--model", "m"], "--dataset needs --out, a .jsonl file"),
+    (["clip.mp4", "one", "--model", "./nothing"], "no model at ./nothing"),
+    (["clip.mp4", "one", "--model", "m", "--out", "clip.mp4"], "cannot make the folder clip.mp4"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), USES, ids=[case[1] for case in USES])
+def test_wrong_use_is_one_clear_error(
+    clip: Path,
+    tmp_path: Path,
+    words: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "clip.mp4").symlink_to(clip)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STVG_CACHE_DIR", "off")
+    assert main(["ground", *words]) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("swift-stvg: error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+
+
+@pytest.fixture
+def synthetic(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """The held-out rows by sentence and video, which tell them apart, and their settings in the environment."""
+    for name, value in {**SIZES, "STVG_DATA_ROOT": str(workspace / "data"), "STVG_CACHE_DIR": "off"}.items():
+        monkeypatch.setenv(name, value)
+    rows, _ = load_rows("stvg_synthetic", "test", Settings.from_env())
+    return {row["messages"][0]["content"]: row for row in rows}
+
+
+def test_a_dataset_is_answered_kept_and_scored(
+    synthetic: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a server that knows the truth, and at first fails for one row: only this one is asked again."""
+    rows = list(synthetic.values())
+    exact = {Contract.from_json(row["stvg"]).id: row["messages"][-1]["content"] for row in rows}
+    broken = {rows[3]["videos"][0]}
+
+    def say(request: dict[str, Any]) -> Any:
+        row = next(r for r in rows if r["messages"][:1] == request["messages"] and same_video(r, request))
+        return (400, b"{}") if row["videos"][0] in broken else exact[Contract.from_json(row["stvg"]).id]
+
+    def same_video(row: dict[str, Any], request: dict[str, Any]) -> bool:
+        return base64.b64decode(request["videos"][0]) == Path(row["videos"][0]).read_bytes()
+
+    out = tmp_path / "answers.jsonl"
+    words = ["ground", "--dataset", "stvg_synthetic:test", "--out", str(out), "--send", "video", "--retries", "0"]
+    with server(say) as (url, asked):
+        assert main([*words, "--endpoint", url]) == 0
+        assert f"1 of {len(rows)} answers: no answer" in capsys.readouterr().err
+        assert main(["score", str(out), "--format", "json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        share = 1 - 1 / len(rows)
+        assert report["tables"][0]["rows"][0]["metrics"]["m_vIoU"][0] == pytest.approx(share, abs=1e-6)
+        broken.clear()
+        asked.clear()
+        out.write_text(out.read_text() + '{"cut off')
+        assert main([*words, "--endpoint", url]) == 0
+        assert len(asked) == 1
+        assert f"{len(rows) - 1} answers were there, 1 were asked for" in capsys.readouterr().err
+    assert main(["score", str(out), "--format", "json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["tables"][0]["rows"][0]["metrics"]["m_vIoU"][0] == pytest.approx(1, abs=1e-6)
+    assert report["ground_truth"]["samples"] == len(rows)
+    foreign = json.dumps({"response": "", "stvg": rows[0]["stvg"]}) + "\n"
+    out.write_text(foreign)
+    assert main([*words, "--endpoint", "http://127.0.0.1:1/v1"]) == 1
+    assert "line 1 of" in capsys.readouterr().err
+    assert out.read_text() == foreign, "a result of something else is not lost"
+
+
+@pytest.mark.swift
+def test_a_model_answers_about_any_video(synthetic: dict[str, dict[str, Any]], workspace: Path, tmp_path: Path) -> None:
+    """To a video and a sentence as to the row that was made of them; what cannot be asked is said."""
+    from swift_stvg.engines import SwiftEngine
+
+    rows, model = list(synthetic.values())[:2], str(workspace / "tiny")
+    how = ("--model_type", "qwen2_5_vl", "--torch_dtype", "float32", "--max_new_tokens", "24")
+    engine = SwiftEngine(model, *how)
+    prompts = [{**row, "messages": row["messages"][:-1]} for row in rows]
+    expected = engine.answer(prompts)
+    for row, reply in zip(rows, expected, strict=True):
+        sentence = row["messages"][0]["content"].partition("\n")[2]
+        (found,) = ground(Path(row["videos"][0]), [sentence], engine)
+        assert found.record["response"] == reply.text
+        assert found.record["messages"] == row["messages"][:-1]
+    for options in (("--template", "qwen2_5_vl"), ("--nonsense", "1")):
+        with pytest.raises(DataError, match=r"none of swift_stvg|knows these options: --nonsense"):
+            SwiftEngine(model, *how, *options)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="ms-swift cannot take"):
+        SwiftEngine(str(tmp_path / "empty"))
+    damaged = {**prompts[0], "videos": [str(tmp_path / "gone.mp4")]}
+    replies = engine.answer([damaged, prompts[1]])
+    assert replies[1] == expected[1], "one video that is gone is one answer less"
+    assert replies[0] == Reply("", replies[0].failure)
+    assert "video missing" in str(replies[0].failure)
+
+
+@pytest.mark.swift
+def test_swift_deploy_answers(
+    workspace: Path, env: dict[str, str], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real server of a tiny model, which takes the frames as pictures."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "swift.cli.main", "deploy", "--port", str(port)]
+    words += ["--host", "127.0.0.1", "--torch_dtype", "float32", "--external_plugins", "swift_stvg"]
+    words += ["--model", str(workspace / "tiny"), "--model_type", "qwen2_5_vl", "--template", "stvg_qwen2_5_vl"]
+    words += ["--served_model_name", "tiny", "--max_new_tokens", "24"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")} | env
+    for name, value in SIZES.items():
+        monkeypatch.setenv(name, value)
+    log = tmp_path / "log.txt"
+    with log.open("wb") as file:
+        how = {"cwd": tmp_path, "env": clean, "stdout": file, "stderr": subprocess.STDOUT, "start_new_session": True}
+        process = subprocess.Popen(words, **how)
+    try:
+        engine = until_up(process, f"http://127.0.0.1:{port}/v1", log)
+        (found,) = ground(clip, ["the red square"], engine)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)  # `swift` starts another process
+        process.wait(30)
+    assert found.record["status"] in ("ok", "unparsable", "inconsistent"), found.record["detail"]
+    assert found.record["response"]
+
+
+def until_up(process: Any, url: str, log: Path) -> Endpoint:
+    """The endpoint, once the server lists its model."""
+    for _ in range(300):
+        if process.poll() is not None:
+            raise SwiftFailed(log.read_text()[-4000:])
+        try:
+            return Endpoint(url, retries=0, timeout_s=240, body={"max_tokens": 24})
+        except EndpointError:
+            time.sleep(1)
+    raise SwiftFailed(f"not up after five minutes: {log.read_text()[-4000:]}")
