@@ -1,9 +1,9 @@
 """Reading video files: frame times and sizes, and exactly the frames that a timeline names.
 
 Every file is surveyed first, packet by packet, by PyAV: what it says of itself is not believed. Decoding is decord's
-where that is known to give the right frames. Other files PyAV reads from their first frame on: decord 0.6.0 counts wrongly
-from a key frame that earlier pictures follow (an open GOP), and where packets are cut off, hidden or give no picture; it
-ends the process at some headers that lie, and returns four interleaved channels for a quarter turn.
+where that is known to give the right frames. Other files PyAV reads from their first frame on: decord 0.6.0 counts
+wrongly from a key frame that earlier pictures follow (an open GOP), and where packets are cut off, hidden or give no
+picture; it ends the process at some headers that lie, and returns four interleaved channels for a quarter turn.
 """
 
 from __future__ import annotations
@@ -168,8 +168,9 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             stream = container.streams.best("video")
-            if stream is None:
-                raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) holds no video stream")
+            if stream is None or stream.codec_context is None:
+                what = "no video stream" if stream is None else "a video stream of an unknown kind"
+                raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) holds {what}")
             yield container, stream
     except (av.error.FFmpegError, ValueError) as error:
         raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes): {_last_line(error)}") from None
@@ -211,21 +212,23 @@ def _survey(path: Path) -> _Survey:
         tick_s = float(stream.time_base or 0)
     if not shown:
         raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) holds no frame")
-    dated = [pts for pts, _ in shown if pts is not None]
-    dated = dated if len(set(dated)) == len(shown) else [dts for _, dts in shown if dts is not None]
-    ticks: IntArray | None = np.sort(np.array(dated, dtype=np.int64))
-    if len(set(dated)) == len(shown):
-        times_s = ticks * tick_s
-        step_s = duration * tick_s or (times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1)
-    else:
-        ticks, step_s = None, 1 / float(rate or 25)
-        times_s = np.arange(len(shown)) * step_s
-    end_s = float(times_s[-1] + step_s)
-    if not (end_s - times_s[0] <= LONGEST_S and np.isfinite(times_s).all()):
+    by_pts, ticks = True, _all_different([pts for pts, _ in shown])
+    if ticks is None:
+        by_pts, ticks = False, _all_different([dts for _, dts in shown])
+    if ticks is None:
+        ticks, tick_s, duration = np.arange(len(shown), dtype=np.int64), 1 / float(rate or 25), 1
+    times_s = (ticks * tick_s).astype(np.float64)
+    end_s = float(times_s[-1] + (duration * tick_s or (times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1)))
+    if not end_s - times_s[0] <= LONGEST_S:
         raise VideoError("video unreadable", f"{path} lasts {end_s - times_s[0]:.0f} s; {LONGEST_S} are the most")
-    by_pts = ticks is not None and all(pts is not None for pts, _ in shown)
     decords = by_pts and not leading and not unseen and announced in (0, len(shown)) and codec in _DECORDS
     return _Survey(times_s, end_s, ticks if by_pts else None, pixels, decords)
+
+
+def _all_different(stamps: list[int | None]) -> IntArray | None:
+    """Time stamps in order; None if there are not as many different ones as packets."""
+    known = {stamp for stamp in stamps if stamp is not None}
+    return np.array(sorted(known), dtype=np.int64) if len(known) == len(stamps) else None
 
 
 def _open(path: Path) -> Any:

@@ -167,7 +167,7 @@ def test_two_writers_of_the_same_clip_do_no_harm(tmp_path: Path, video: Path) ->
         thread.start()
     for thread in threads:
         thread.join()
-    (path,) = (p for p in (tmp_path / "cache").rglob("*") if p.is_file())
+    (path,) = (tmp_path / "cache").rglob("*.frames")
     assert FrameCache(tmp_path / "cache").read(path, 3, (56, 28)).shape == (3, 28, 56, 3)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,9 @@ def test_an_interrupted_call_is_completed(tmp_path: Path, monkeypatch: pytest.Mo
     def killed_in_the_fourth(path: Path, data: bytes) -> None:
         calls.append(path)
         if len(calls) == 4:
-            path.with_name(f".{'0' * 32}.part").write_bytes(data[:100])
+            left = path.with_name(f".{'0' * 32}.part")
+            left.write_bytes(data[:100])
+            os.utime(left, (0, 0))  # long ago
             raise KeyboardInterrupt
         put(path, data)
 

@@ -9,15 +9,16 @@ from swift.template import TEMPLATE_MAPPING, register_template
 from swift.utils import get_logger
 
 from swift_stvg.adapters.patches import remember
-from swift_stvg.adapters.unread import UNREAD
 from swift_stvg.errors import TemplateMismatch, VideoError
 from swift_stvg.frames import FrameLoader
 from swift_stvg.rows import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import BACKBONES, Settings
+from swift_stvg.unread import Unread
 
 logger = get_logger()
 FRAMES = FrameLoader(Settings())
 """Where templates get their frames; `register` makes it fit the settings."""
+UNREAD = Unread()
 CLOCK = 10_000
 """Ticks per second in which frames are dated: rows give times to four digits."""
 

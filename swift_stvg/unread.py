@@ -50,6 +50,3 @@ class Unread:
                 len(found),
                 found[0][1],
             )
-
-
-UNREAD = Unread()
