@@ -118,6 +118,8 @@ def put_whole(path: Path, data: bytes) -> None:
     try:
         temporary.write_bytes(data)
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None  # whose name a full disk leaves out
     finally:
         with suppress(OSError):
             temporary.unlink()

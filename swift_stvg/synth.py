@@ -25,12 +25,10 @@ import math
 import os
 import random
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -40,6 +38,7 @@ import numpy.typing as npt
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.jsonfile import is_vacant, put_whole, remove_leftovers, write_whole
+from swift_stvg.processes import process_pool
 from swift_stvg.sources.jsonl import SCHEMA
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -298,7 +297,7 @@ def generate(
         bar = stack.enter_context(tqdm(total=n_clips, desc=f"clips in {out}", unit="clip"))
         over: Any = map
         if workers > 1:
-            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
+            pool = stack.enter_context(process_pool(workers))
             over = partial(pool.map, chunksize=min(16, math.ceil(n_clips / workers)))
         for split, n in splits.items():
             lines = []
