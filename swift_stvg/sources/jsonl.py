@@ -89,6 +89,8 @@ def read_sample(line: str, where: str, root: DataRoot, folder: Path, dataset: st
         table = np.array(data["tube"], dtype=np.float64).reshape(len(data["tube"]), 5)
         if not np.isfinite(table).all():
             raise ValueError("numbers in `tube` must be finite")
+        if not (np.abs(table[:, 0]) < 1e15).all():
+            raise ValueError("frame numbers in `tube` must be such")
         frames = table[:, 0].astype(np.int64)
         if not np.array_equal(frames, table[:, 0]):
             raise ValueError("frame numbers in `tube` must be whole")
