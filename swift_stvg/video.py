@@ -12,7 +12,7 @@ import hashlib
 import logging
 import os
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,13 +77,20 @@ def frame_batches(path: Path, frames: IntArray) -> Iterator[Frames]:
         return
     at_once = max(1, min(_AT_ONCE, _MOST_BYTES // (3 * survey.pixels)))
     for i in range(0, len(frames), at_once):
+        fault = None
         try:
-            yield reader.get_batch(frames[i : i + at_once].tolist()).asnumpy()
+            batch = reader.get_batch(frames[i : i + at_once].tolist()).asnumpy()
         except DECORDError as error:
-            if i == 0 and _decode(path, lambda: reader[0].shape[2]) != 3:
+            fault = _last_line(error)
+        if fault is not None:
+            turned = i == 0 and _channels(reader) > 3
+            # a process that is forked while an error still holds the reader ends with a segmentation fault
+            del reader
+            if turned:
                 yield from _read_one_by_one(path, survey, frames)
                 return
-            raise _undecodable(path, error) from None
+            raise VideoError("video unreadable", f"{path} cannot be decoded: {fault}")
+        yield batch
 
 
 def fingerprint(path: Path, more: str = "") -> str:
@@ -246,17 +253,14 @@ def _require_file(path: Path) -> None:
         raise VideoError("video missing", f"no file {str(path)!r:.300}")
 
 
-def _decode(path: Path, decode: Callable[[], Any]) -> Any:
+def _channels(reader: Any) -> int:
+    """Of decord's first frame; 0 if it cannot be decoded."""
     from decord import DECORDError
 
     try:
-        return decode()
-    except DECORDError as error:
-        raise _undecodable(path, error) from None
-
-
-def _undecodable(path: Path, error: Exception) -> VideoError:
-    return VideoError("video unreadable", f"{path} cannot be decoded: {_last_line(error)}")
+        return int(reader[0].shape[2])
+    except DECORDError:
+        return 0
 
 
 def _read_one_by_one(path: Path, survey: _Survey, frames: IntArray) -> Iterator[Frames]:

@@ -292,3 +292,36 @@ def test_threads_share_one_failure(tmp_path: Path) -> None:
             loader.load(str(path), REQUEST)
     write_as(path, COUNT)
     assert torch.is_tensor(loader.load(str(path), REQUEST))
+
+
+def test_processes_may_be_forked_after_a_failure(tmp_path: Path) -> None:
+    """As DataLoader workers are; a child that inherits a decord reader that failed ends with a segmentation fault."""
+    path = write_as(tmp_path / "damaged.mp4", COUNT, (160, 120), options={"crf": "10"})
+    data = bytearray(path.read_bytes())
+    start, end = data.index(b"mdat"), data.index(b"moov") - 4
+    start += 2 * (end - start) // 3
+    data[start:end] = bytes(end - start)
+    path.write_bytes(data)
+    script = """
+import gc, os, sys
+from pathlib import Path
+import numpy as np
+from swift_stvg.errors import VideoError
+from swift_stvg.video import read_frames
+kept = []
+for _ in range(4):
+    try:
+        read_frames(Path(sys.argv[1]), np.arange(0, 100, 5))
+    except VideoError as error:
+        kept.append(error)
+assert len(kept) == 4
+for _ in range(3):
+    if (child := os.fork()) == 0:
+        kept.clear()
+        gc.collect()
+        os._exit(0)
+    print(os.waitpid(child, 0)[1])
+"""
+    words = [sys.executable, "-c", script, str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=BOUND_S, cwd=Path(__file__).parent.parent)
+    assert done.stdout == "0\n0\n0\n", done.stderr[-1000:]
