@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from swift_stvg.errors import DataError
-from swift_stvg.jsonfile import put_whole, seal, unseal
+from swift_stvg.errors import DataError, SettingsError
+from swift_stvg.jsonfile import MALFORMED, put_whole, seal, unseal, whole
 from swift_stvg.video import Frames, fingerprint
 
 VERSION = 2
 """Raised whenever the same frames would be kept otherwise."""
 QUALITY = 95
 """Of the pictures, with colour at full resolution: see `swift-stvg bench video` for others."""
+_MARK = "version"
+"""File that says which version the folder's frames are of."""
 
 
 class FrameCache:
@@ -31,10 +34,22 @@ class FrameCache:
 
     Args:
         folder: where they are.
+
+    Raises:
+        SettingsError: they were written by another version of this package.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        try:
+            found = (folder / _MARK).read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:  # not begun
+            return
+        if found != str(VERSION):
+            raise SettingsError(
+                f"{folder} holds cached frames of version {found!r:.20}, this package reads and writes version "
+                f"{VERSION}: run `swift-stvg cache` again, into another folder"
+            )
 
     def path(self, video: Path, frames: Sequence[int], size_wh: tuple[int, int]) -> Path:
         """The file that holds these frames of this video at this size, whether it is there or not.
@@ -45,34 +60,40 @@ class FrameCache:
         name = fingerprint(video, json.dumps([VERSION, list(map(int, frames)), list(size_wh)]))
         return self.folder / name[:2] / f"{name}.frames"
 
-    def read(self, path: Path) -> Frames | None:
-        """The frames (T, H, W, 3) RGB in a file; None if it is not there.
+    def read(self, path: Path, count: int, size_wh: tuple[int, int]) -> Frames | None:
+        """The `count` frames (T, H, W, 3) RGB in a file; None if it is not there.
 
         Raises:
             DataError: it is there and cannot be read.
         """
         try:
             try:
-                data = path.read_bytes()
+                data = _read(path, count, size_wh)
             except FileNotFoundError:
                 return None
             pictures = [Image.open(io.BytesIO(picture), formats=["JPEG"]) for picture in _pictures(data)]
+            found = {(picture.size, picture.mode) for picture in pictures}  # before any of them takes memory
+            if len(pictures) != count or found != {(tuple(size_wh), "RGB")}:
+                raise ValueError(f"{len(pictures)} pictures of {found}, not {count} of {size_wh}")
             return np.stack([np.asarray(picture) for picture in pictures])
-        except (ValueError, OSError) as error:
-            raise DataError(f"{path} is no whole file of cached frames ({error}): delete it") from None
+        except (*MALFORMED, OSError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise DataError(f"{path} is no whole file of cached frames ({error!r:.200}): delete it") from None
 
-    def holds(self, path: Path) -> bool:
+    def holds(self, path: Path, count: int, size_wh: tuple[int, int]) -> bool:
         """Whether a file is there and whole."""
         try:
-            return bool(_pictures(path.read_bytes()))
-        except (ValueError, OSError):
+            return len(_pictures(_read(path, count, size_wh))) == count
+        except (*MALFORMED, OSError):
             return False
 
     def write(self, path: Path, frames: Frames) -> int:
         """Keep frames (T, H, W, 3) RGB under a name that `path` gave; returns the file's size in bytes."""
         pictures = [to_jpeg(frame) for frame in frames]
         data = seal(json.dumps([len(p) for p in pictures]).encode() + b"\n" + b"".join(pictures))
+        mark = self.folder / _MARK
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not mark.is_file():
+            put_whole(mark, f"{VERSION}\n".encode())
         put_whole(path, data)
         return len(data)
 
@@ -84,6 +105,15 @@ def to_jpeg(frame: Frames) -> bytes:
     return picture.getvalue()
 
 
+def _read(path: Path, count: int, size_wh: tuple[int, int]) -> bytes:
+    """A file that is not larger than its frames can make it."""
+    most = count * (3 * size_wh[0] * size_wh[1] + (1 << 16)) + (1 << 16)
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise ValueError(f"more than {most} bytes")
+        return file.read()
+
+
 def _pictures(data: bytes) -> list[bytes]:
     """The pictures in a file.
 
@@ -91,5 +121,5 @@ def _pictures(data: bytes) -> list[bytes]:
         ValueError: it is no such file, or not whole.
     """
     head, _, body = unseal(data).partition(b"\n")
-    ends = np.cumsum([0, *json.loads(head)]).tolist()
+    ends = [0, *accumulate(map(whole, json.loads(head)))]
     return [body[a:b] for a, b in pairwise(ends)]

@@ -35,7 +35,7 @@ class FrameLoader:
         settings: where the cache on disk is, if anywhere, and how much to remember.
 
     Raises:
-        SettingsError: the cache on disk is no folder.
+        SettingsError: the cache on disk is no folder, or of another version.
 
     Attributes:
         memory: frames, and what a video processor made of them.
@@ -72,7 +72,7 @@ class FrameLoader:
         if self.cache is not None:
             place = self.cache.path(Path(path), request.frames, request.size_wh)
             try:
-                cached = self.cache.read(place)
+                cached = self.cache.read(place, len(request.frames), request.size_wh)
             except DataError as error:
                 if place not in self._damaged:
                     self._damaged.add(place)

@@ -6,6 +6,7 @@ import gc
 import hashlib
 import json
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import msgspec
 from swift_stvg.errors import DataError
 
 _SEAL = 16
+_LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.part")
 
 
 class RepeatedKeys(dict[str, Any]):
@@ -116,9 +118,16 @@ def put_whole(path: Path, data: bytes) -> None:
     try:
         temporary.write_bytes(data)
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None  # whose name a full disk leaves out
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def is_vacant(folder: Path) -> bool:
+    """Whether a folder is not there, or holds nothing but what writers that were killed left."""
+    return not folder.exists() or (folder.is_dir() and all(_LEFTOVER.fullmatch(path.name) for path in folder.iterdir()))
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -15,6 +15,10 @@ RESERVED = ("<|", "<video>", "<image>", "<audio>", "<bbox>", "<ref-object>", "<i
 """What ms-swift or a tokenizer takes for something else than text."""
 MOST_FRAMES = 10_000_000
 """Frame numbers beyond this, four days of video, are taken for damage."""
+LONGEST_S = 1_000_000
+"""Videos said to be longer than this many seconds, eleven days, likewise."""
+WIDEST = 1 << 20
+"""Pictures with a longer side in pixels likewise."""
 LARGEST = 1e7
 """Coordinates in pixels beyond this are taken for damage."""
 
@@ -120,9 +124,13 @@ class Sample(Truth):
             return fault
         if not _is_encodable(self.id):
             return "text that is no Unicode", repr(self.id)
-        if not (0 < self.annotated_frames <= MOST_FRAMES and 0.01 <= self.annotated_fps <= 1000):
+        if not (
+            0 < self.annotated_frames <= MOST_FRAMES
+            and 0.01 <= self.annotated_fps <= 1000
+            and self.annotated_frames <= LONGEST_S * self.annotated_fps
+        ):
             return "no frame count or frame rate", (self.annotated_frames, self.annotated_fps)
-        if min(self.size_wh) <= 0:
+        if not 0 < min(self.size_wh) <= max(self.size_wh) <= WIDEST:
             return "no frame size", self.size_wh
         (first, end), (low, high) = self.span_frames, self.clip
         if first >= end:

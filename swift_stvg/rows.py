@@ -23,7 +23,7 @@ import numpy as np
 from swift_stvg.answers import Answer, AnswerFormat, BoxList
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
-from swift_stvg.records import Sample, VideoInfo
+from swift_stvg.records import WIDEST, Sample, VideoInfo
 from swift_stvg.settings import Settings
 from swift_stvg.timeline import Timeline, annotated_clip, annotated_frames
 
@@ -136,7 +136,7 @@ class Contract(Question):
         names = [self.id, self.dataset, self.split, self.query]
         if not all(isinstance(name, str) for name in names) or not isinstance(self.category, str | None):
             return "names that are no text"
-        if not all(0 < side <= 1 << 20 for side in (*self.size_wh, *self.source_wh)):
+        if not all(0 < side <= WIDEST for side in (*self.size_wh, *self.source_wh)):
             return f"frames of {self.size_wh} and {self.source_wh} pixels"
         lists = (line.frames, line.times_s, line.index_frames, self.annotated)
         if {array.ndim for array in lists} != {1} or not (

@@ -20,6 +20,8 @@ from swift_stvg.errors import SettingsError
 PREFIX = "STVG_"
 RESERVED = frozenset({"STVG_TEST_DATA"})
 """Names with the prefix that belong to the test suite."""
+OUTSIDE = ("refuse", "links", "allow")
+"""Ways to take files outside the data root."""
 
 
 def _boolean(text: str) -> bool:
@@ -96,6 +98,12 @@ class Settings:
     """All settings; the environment name of `max_side` is STVG_MAX_SIDE, and so on."""
 
     data_root: str = _setting(".", str, "folder that holds the datasets", of_this_machine=True)
+    outside: str = _setting(
+        "links",
+        _one_of(*OUTSIDE),
+        "way to take files outside the data root: refuse; follow links that lie in it; allow annotations to name any",
+        of_this_machine=True,
+    )
     cache_dir: str | None = _setting(
         "~/.cache/swift_stvg",
         _folder,

@@ -19,17 +19,16 @@ Each clip depends on the seed, the split's name, the clip's number and the setti
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
 import random
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -38,7 +37,8 @@ import numpy.typing as npt
 
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
-from swift_stvg.jsonfile import write_whole
+from swift_stvg.jsonfile import is_vacant, put_whole, remove_leftovers, write_whole
+from swift_stvg.processes import process_pool
 from swift_stvg.sources.jsonl import SCHEMA
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -297,7 +297,7 @@ def generate(
         bar = stack.enter_context(tqdm(total=n_clips, desc=f"clips in {out}", unit="clip"))
         over: Any = map
         if workers > 1:
-            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
+            pool = stack.enter_context(process_pool(workers))
             over = partial(pool.map, chunksize=min(16, math.ceil(n_clips / workers)))
         for split, n in splits.items():
             lines = []
@@ -339,15 +339,17 @@ def _claim(out: Path, config: SynthConfig, scales: Mapping[str, tuple[float, flo
             splits = found.pop("label_scale")
             if found != mine:
                 raise DataError(f"{out} holds clips made with other settings: {_differences(found, mine)}; {advice}")
-        elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        elif not is_vacant(out):
             raise DataError(f"{out} holds something that is not a set of synthetic clips (no synth.json); {advice}")
         for split, scale in scales.items():
             if tuple(splits.setdefault(split, scale)) != scale:
                 raise DataError(
                     f"{split} in {out} has `label_scale` {tuple(splits[split])}, asked for {scale}; {advice}"
                 )
-        (out / "videos").mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
         write_whole(manifest, json.dumps(mine | {"label_scale": splits}, indent=1, sort_keys=True))
+        (out / "videos").mkdir(exist_ok=True)
+        remove_leftovers(out)
     except (OSError, KeyError, AttributeError, json.JSONDecodeError) as error:
         raise DataError(f"{out} cannot be used: {error!r}; {advice}") from None
 
@@ -365,9 +367,7 @@ def _make_clip(out: Path, config: SynthConfig, split: str, scale: tuple[float, f
     factor = random.Random(f"label_scale/{config.seed}/{split}/{number}").uniform(*scale)
     video = out / "videos" / f"{split}_{number:06d}.mp4"
     if not video.is_file():
-        temporary = video.with_name(f".{video.name}.part")
-        _encode(temporary, _draw(scene, config), config)
-        os.replace(temporary, video)
+        put_whole(video, _encoded(_draw(scene, config), config))
     lines = []
     for k, sentence in enumerate(scene.sentences):
         thing = scene.things[sentence.thing]
@@ -609,7 +609,7 @@ def _distance(shape: str, x: Any, y: Any, half: float) -> npt.NDArray[np.float32
     return distance
 
 
-def _encode(path: Path, frames: Iterator[Pixels], config: SynthConfig) -> None:
+def _encoded(frames: Iterator[Pixels], config: SynthConfig) -> bytes:
     """H.264 by one thread, which makes the bytes repeatable, and without B-frames, so that time starts at 0."""
     import av
     from av.video.reformatter import VideoReformatter
@@ -617,7 +617,8 @@ def _encode(path: Path, frames: Iterator[Pixels], config: SynthConfig) -> None:
     options = {"crf": "14", "preset": "veryfast", "threads": "1", "bf": "0", "g": str(config.fps)}
     converter: Any = VideoReformatter()
     one_thread = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}  # earlier PyAV has no other way
-    with av.open(str(path), "w", format="mp4") as container:
+    data = io.BytesIO()
+    with av.open(data, "w", format="mp4") as container:
         stream: Any = container.add_stream("libx264", rate=config.fps, options=options)
         stream.width, stream.height = config.size_wh
         stream.pix_fmt = "yuv420p"
@@ -625,3 +626,4 @@ def _encode(path: Path, frames: Iterator[Pixels], config: SynthConfig) -> None:
             image = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             container.mux(stream.encode(converter.reformat(image, format="yuv420p", **one_thread)))
         container.mux(stream.encode())
+    return data.getvalue()

@@ -343,5 +343,5 @@ def _lines(lines: list[str], markdown: bool) -> str:
 
 def _escaped(text: str) -> str:
     """Text in which Markdown sees nothing special; the spaces before it stay."""
-    body = "".join("\\" + c if c in "\\`*[]<>|#&" else c for c in text.lstrip(" "))
+    body = "".join("\\" + c if c in "\\`*[]<>|#&~$" else c for c in text.lstrip(" "))
     return "&nbsp;" * (len(text) - len(text.lstrip(" "))) + _UNDERSCORE.sub(r"\\_", " ".join(body.splitlines()))

@@ -1,7 +1,10 @@
 """Reading video files: frame times and sizes, and exactly the frames that a timeline names.
 
-Decoding is decord's; files whose metadata asks for a quarter turn go through PyAV, because decord 0.6.0 returns four
-interleaved channels for them. A picture is a video of one frame, shown for a second.
+Every file is surveyed first, packet by packet, by PyAV: what it says of itself is not believed. Decoding is decord's
+where that is known to give the right frames. Other files PyAV reads from their first frame on: decord 0.6.0 counts
+wrongly from a key frame that earlier pictures follow (an open GOP), and where packets are cut off, hidden or give no
+picture; it ends the process at some headers that lie, and returns four interleaved channels for a quarter turn. A
+picture is a video of one frame, shown for a second.
 """
 
 from __future__ import annotations
@@ -9,7 +12,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+import string
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +25,20 @@ import numpy.typing as npt
 from swift_stvg.errors import VideoError
 from swift_stvg.geometry import IntArray
 from swift_stvg.jsonfile import put_whole, seal, unseal
-from swift_stvg.records import VideoInfo
+from swift_stvg.records import LONGEST_S, MOST_FRAMES, VideoInfo
 
 Frames = npt.NDArray[np.uint8]
 logger = logging.getLogger(__name__)
 _PARTS, _PART = 16, 1 << 13
-_AT_ONCE = 16
+_AT_ONCE, _MOST_BYTES = 16, 1 << 28
+MOST_PIXELS = 1 << 26
+"""Pictures with more pixels, twice as many as 8K has, are not decoded."""
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 """Endings of files that are read as pictures."""
-_KEPT = "times 2"  # changed whenever `probe` finds other things, or they are kept otherwise
+_DECORDS = frozenset({"h264", "hevc", "mpeg4", "vp9"})
+"""Codecs of which each packet is a picture."""
+_TEXT = frozenset(string.printable.encode())
+_KEPT = "times 3"  # changed whenever `probe` finds other things, or they are kept otherwise
 
 
 def probe(path: Path) -> VideoInfo:
@@ -39,10 +50,9 @@ def probe(path: Path) -> VideoInfo:
     if is_picture(path):
         height, width = _read_picture(path).shape[:2]
         return VideoInfo(path, np.zeros(1), 1.0, (width, height))
-    reader = _open(path)
-    times = np.asarray(reader.get_frame_timestamp(range(len(reader))), dtype=np.float64)  # (N, 2) start, end
-    height, width = _decode(path, lambda: reader[0].shape[:2])
-    return VideoInfo(path, np.maximum.accumulate(times[:, 0]), float(times[-1, 1]), (int(width), int(height)))
+    survey = _survey(path)
+    height, width = next(_read_one_by_one(path, survey, np.zeros(1, dtype=np.int64))).shape[1:3]
+    return VideoInfo(path, survey.times_s, survey.end_s, (int(width), int(height)))
 
 
 def read_frames(path: Path, frames: IntArray) -> Frames:
@@ -69,17 +79,29 @@ def frame_batches(path: Path, frames: IntArray) -> Iterator[Frames]:
             raise VideoError("video shorter than expected", f"frame {frames[-1]} of 1 in {path}")
         yield _read_picture(path)[None]
         return
-    reader = _open(path)
-    if frames[-1] >= len(reader):
-        raise VideoError("video shorter than expected", f"frame {frames[-1]} of {len(reader)} in {path}")
-    for i in range(0, len(frames), _AT_ONCE):
+    survey = _survey(path)
+    if frames[-1] >= len(survey.times_s):
+        raise VideoError("video shorter than expected", f"frame {frames[-1]} of {len(survey.times_s)} in {path}")
+    reader = _open(path) if survey.decords else None
+    if reader is None or len(reader) != len(survey.times_s):
+        yield from _read_one_by_one(path, survey, frames)
+        return
+    at_once = max(1, min(_AT_ONCE, _MOST_BYTES // (3 * survey.pixels)))
+    for i in range(0, len(frames), at_once):
+        fault = None
         try:
-            yield reader.get_batch(frames[i : i + _AT_ONCE].tolist()).asnumpy()
+            batch = reader.get_batch(frames[i : i + at_once].tolist()).asnumpy()
         except DECORDError as error:
-            if i == 0 and _decode(path, lambda: reader[0].shape[2]) != 3:
-                yield from (frame[None] for frame in _read_rotated(path, frames))
+            fault = _last_line(error)
+        if fault is not None:
+            turned = i == 0 and _channels(reader) > 3
+            # a process that is forked while an error still holds the reader ends with a segmentation fault
+            del reader
+            if turned:
+                yield from _read_one_by_one(path, survey, frames)
                 return
-            raise _undecodable(path, error) from None
+            raise VideoError("video unreadable", f"{path} cannot be decoded: {fault}")
+        yield batch
 
 
 def is_picture(path: Path) -> bool:
@@ -142,17 +164,104 @@ class Probes:
         return info
 
 
-def _open(path: Path) -> Any:
-    from decord import DECORDError, VideoReader, cpu
+@dataclass(frozen=True, slots=True, eq=False)
+class _Survey:
+    """What a file's packets say.
 
+    Attributes:
+        times_s: (N,) presentation time of each frame, increasing.
+        end_s: when the last one ends.
+        ticks: (N,) the same times as decoded frames have them; None where packets have none, and order must do.
+        pixels: of a frame.
+        decords: whether decord finds the right frames.
+    """
+
+    times_s: npt.NDArray[np.float64]
+    end_s: float
+    ticks: IntArray | None
+    pixels: int
+    decords: bool
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """A file's container and its video stream, in PyAV."""
+    import av
+
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            stream = container.streams.best("video")
+            if stream is None or stream.codec_context is None:
+                what = "no video stream" if stream is None else "a video stream of an unknown kind"
+                raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) holds {what}")
+            yield container, stream
+    except (av.error.FFmpegError, ValueError) as error:
+        raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes): {_last_line(error)}") from None
+
+
+def _survey(path: Path) -> _Survey:
     _require_file(path)
     try:
-        reader = VideoReader(str(path), ctx=cpu(0), num_threads=1)
-    except (DECORDError, RuntimeError) as error:  # decord raises RuntimeError where no stream is found
-        raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes): {_last_line(error)}") from None
-    if len(reader) == 0:
-        raise VideoError("video unreadable", f"{path} holds no frame")
-    return reader
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise VideoError("video unreadable", f"{path} cannot be read: {error.strerror}") from None
+    if head and _TEXT.issuperset(head) and not head.startswith(b"RIFF"):
+        # a playlist, whose files FFmpeg would read, wherever they are
+        raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) is a text")
+    shown: list[tuple[int | None, int | None]] = []
+    leading = unseen = False
+    key, duration = None, 0
+    with _opened(path) as (container, stream):
+        pixels = stream.codec_context.width * stream.codec_context.height
+        if not 0 < pixels <= MOST_PIXELS:
+            size = f"{stream.codec_context.width} x {stream.codec_context.height}"
+            raise VideoError("video unreadable", f"{path} has pictures of {size} pixels; {MOST_PIXELS} are the most")
+        for packet in container.demux(stream):
+            if not packet.size:
+                continue
+            if packet.is_discard or packet.is_corrupt:
+                unseen = True
+                continue
+            if packet.is_keyframe:
+                key = packet.pts
+            elif key is None or packet.pts is None or packet.pts < key:
+                leading = True
+            shown.append((packet.pts, packet.dts))
+            duration = packet.duration or duration
+            if len(shown) > MOST_FRAMES:
+                raise VideoError("video unreadable", f"{path} has more than {MOST_FRAMES} frames")
+        codec, announced, rate = stream.codec_context.codec.canonical_name, stream.frames, stream.average_rate
+        tick_s = float(stream.time_base or 0)
+    if not shown:
+        raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) holds no frame")
+    by_pts, ticks = True, _all_different([pts for pts, _ in shown])
+    if ticks is None:
+        by_pts, ticks = False, _all_different([dts for _, dts in shown])
+    if ticks is None:
+        ticks, tick_s, duration = np.arange(len(shown), dtype=np.int64), 1 / float(rate or 25), 1
+    times_s = (ticks * tick_s).astype(np.float64)
+    end_s = float(times_s[-1] + (duration * tick_s or (times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1)))
+    if not end_s - times_s[0] <= LONGEST_S:
+        raise VideoError("video unreadable", f"{path} lasts {end_s - times_s[0]:.0f} s; {LONGEST_S} are the most")
+    decords = by_pts and not leading and not unseen and announced in (0, len(shown)) and codec in _DECORDS
+    return _Survey(times_s, end_s, ticks if by_pts else None, pixels, decords)
+
+
+def _all_different(stamps: list[int | None]) -> IntArray | None:
+    """Time stamps in order; None if there are not as many different ones as packets."""
+    known = {stamp for stamp in stamps if stamp is not None}
+    return np.array(sorted(known), dtype=np.int64) if len(known) == len(stamps) else None
+
+
+def _open(path: Path) -> Any:
+    """decord's reader of a file that was surveyed; None if it takes no such file."""
+    from decord import DECORDError, VideoReader, cpu
+
+    try:
+        return VideoReader(str(path), ctx=cpu(0), num_threads=1)
+    except (DECORDError, RuntimeError):
+        return None
 
 
 def _read_picture(path: Path) -> Frames:
@@ -164,7 +273,7 @@ def _read_picture(path: Path) -> Frames:
         with Image.open(path) as picture:
             return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG
-        raise _undecodable(path, error) from None
+        raise VideoError("video unreadable", f"{path} cannot be decoded: {_last_line(error)}") from None
 
 
 def _require_file(path: Path) -> None:
@@ -172,35 +281,37 @@ def _require_file(path: Path) -> None:
         raise VideoError("video missing", f"no file {str(path)!r:.300}")
 
 
-def _decode(path: Path, decode: Callable[[], Any]) -> Any:
+def _channels(reader: Any) -> int:
+    """Of decord's first frame; 0 if it cannot be decoded."""
     from decord import DECORDError
 
     try:
-        return decode()
-    except DECORDError as error:
-        raise _undecodable(path, error) from None
+        return int(reader[0].shape[2])
+    except DECORDError:
+        return 0
 
 
-def _undecodable(path: Path, error: Exception) -> VideoError:
-    return VideoError("video unreadable", f"{path} cannot be decoded: {_last_line(error)}")
-
-
-def _read_rotated(path: Path, frames: IntArray) -> Iterator[Frames]:
-    import av
-
-    wanted = set(frames.tolist())
-    found = 0
-    try:
-        with av.open(str(path)) as container:
-            for number, frame in enumerate(container.decode(video=0)):
-                if number in wanted:
-                    found += 1
-                    yield np.rot90(frame.to_ndarray(format="rgb24"), k=frame.rotation // 90)
-                if number == frames[-1]:
-                    break
-    except av.error.FFmpegError as error:
-        raise _undecodable(path, error) from None
-    if found != len(frames):
+def _read_one_by_one(path: Path, survey: _Survey, frames: IntArray) -> Iterator[Frames]:
+    """Frames (1, H, W, 3) by PyAV, which decodes all from the first on, known by their times."""
+    wanted, found = set(frames.tolist()), 0
+    shape: tuple[int, ...] = ()
+    known = None if survey.ticks is None else {tick: number for number, tick in enumerate(survey.ticks.tolist())}
+    with _opened(path) as (container, stream):
+        for count, frame in enumerate(container.decode(stream)):
+            number = count if known is None else known.get(frame.pts, -1)
+            if number in wanted:
+                if frame.is_corrupt:
+                    raise VideoError("video unreadable", f"{path} cannot be decoded: frame {number} is damaged")
+                wanted.remove(number)
+                found += 1
+                pixels = np.rot90(frame.to_ndarray(format="rgb24"), k=frame.rotation // 90)
+                shape = shape or pixels.shape
+                if pixels.shape != shape:
+                    raise VideoError("video unreadable", f"{path} has pictures of {shape} and of {pixels.shape}")
+                yield pixels[None]
+            if not wanted:
+                break
+    if wanted:
         raise VideoError("video shorter than expected", f"{found} of {len(frames)} wanted frames in {path}")
 
 

@@ -126,7 +126,7 @@ def test_a_damaged_file_is_reported_once_and_its_video_decoded(
     path = cached(tmp_path / "cache", video)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match="is no whole file of cached frames"):
-        FrameCache(tmp_path / "cache").read(path)
+        FrameCache(tmp_path / "cache").read(path, 3, (56, 28))
     frames = loader(tmp_path / "cache")
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
@@ -167,8 +167,8 @@ def test_two_writers_of_the_same_clip_do_no_harm(tmp_path: Path, video: Path) ->
         thread.start()
     for thread in threads:
         thread.join()
-    (path,) = (p for p in (tmp_path / "cache").rglob("*") if p.is_file())
-    assert FrameCache(tmp_path / "cache").read(path).shape == (3, 28, 56, 3)
+    (path,) = (tmp_path / "cache").rglob("*.frames")
+    assert FrameCache(tmp_path / "cache").read(path, 3, (56, 28)).shape == (3, 28, 56, 3)
 
 
 def test_frames_are_remembered(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from swift_stvg.rewards import REWARDS
 from swift_stvg.scoring import ALL_PROTOCOLS, FACETS
 from swift_stvg.settings import describe_settings
 from swift_stvg.sources import SOURCES
+from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.jsonl import read_sample
 from swift_stvg.tubes import read_tubes
 
@@ -32,7 +33,7 @@ def test_names_are_documented(name: str) -> None:
 
 def test_the_example_line_is_valid() -> None:
     line = next(line for line in README.splitlines() if line.startswith('{"stvg_schema"'))
-    sample = read_sample(line, "README", Path("folder"), "stvg_jsonl", "README")
+    sample = read_sample(line, "README", DataRoot(Path("folder")), Path("folder"), "stvg_jsonl", "README")
     assert sample.tube_frames.tolist() == [50, 51]
     assert np.array_equal(sample.tube_xyxy, np.array([row[1:] for row in json.loads(line)["tube"]]))
 

@@ -273,3 +273,38 @@ def test_a_dataset(browser: Any, shapes: Path, tmp_path: Path, monkeypatch: pyte
     page.select_option("#sort", "longest event")
     assert opened.complaints == []
     page.close()
+
+
+CATEGORIES = [
+    "</text><script>window.__pwned=1</script>",
+    "$\\frac{<img src=x onerror='window.__pwned=1'>}",
+    "]]>&lt;b&gt;",
+]
+
+
+def test_hostile_categories_of_a_dataset(
+    browser: Any, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They stand in a table and on the axis of a chart, which is SVG of the page itself."""
+    root = tmp_path / "data/stvg_synthetic"
+    shutil.copytree(shapes / "stvg_synthetic", root)
+    lines = [json.loads(line) for line in (root / "test.jsonl").read_text().splitlines()]
+    for i, line in enumerate(lines):
+        line |= {"category": CATEGORIES[i % len(CATEGORIES)], "id": f"{i} {EVIL[i % len(EVIL)]}"}
+    (root / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    monkeypatch.setenv("STVG_DATA_ROOT", str(tmp_path / "data"))
+    monkeypatch.setenv("STVG_CACHE_DIR", "off")
+    words = ["--dataset", "stvg_synthetic:test", "--out", str(tmp_path / "out"), "--overlays", "0", "--workers", "1"]
+    assert main(["show", *words]) == 0
+    opened = Opened(browser, tmp_path / "out", DESKTOP)
+    page = opened.page
+    opened.count(f"{CLIPS} of {CLIPS}")
+    ticks = page.locator("figure svg text").evaluate_all("all => all.map(t => t.textContent)")
+    assert {name[:24].replace("$", "S") for name in CATEGORIES} <= set(ticks)
+    cells = page.locator("td").evaluate_all("all => all.map(t => t.textContent.trim())")
+    assert set(CATEGORIES) <= set(cells)
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.__pwned") is None
+    assert page.locator("figure script, figure img, td img, td script, td b").count() == 0
+    assert opened.complaints == []
+    page.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from swift_stvg import synth
 from swift_stvg.errors import DataError
+from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.jsonl import load_file
 from swift_stvg.sources.report import LoadReport
 from swift_stvg.synth import SHAPES, WORDS, Scene, SynthConfig, Thing, generate, make_scene
@@ -214,7 +216,7 @@ def test_files_hold_what_the_rows_say(tmp_path: Path) -> None:
         assert decord.VideoReader(str(tmp_path / row["video"])).get_avg_fps() == pytest.approx(row["fps"])
         assert [cell[0] for cell in row["tube"]] == list(range(*row["span_frames"]))
     report = LoadReport("stvg_synthetic:val", strict=True)
-    samples = load_file(tmp_path / "val.jsonl", "stvg_synthetic", "val", report)
+    samples = load_file(DataRoot(tmp_path), tmp_path / "val.jsonl", "stvg_synthetic", "val", report)
     assert [sample.id for sample in samples] == [f"val_{number:06d}/{k}" for number in range(3) for k in range(2)]
     assert all(len(sample.tube_frames) == sample.span_frames[1] - sample.span_frames[0] for sample in samples)
     assert report.n_dropped == 0
@@ -238,16 +240,18 @@ def test_no_two_clips_are_the_same(tmp_path: Path) -> None:
 
 def test_an_interrupted_call_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generate(tmp_path / "whole", {"train": 6}, SHORT, workers=1)
-    encode, calls = synth._encode, []
+    put, calls = synth.put_whole, []
 
-    def killed_in_the_fourth(path: Path, *rest: Any) -> None:
+    def killed_in_the_fourth(path: Path, data: bytes) -> None:
         calls.append(path)
         if len(calls) == 4:
-            path.write_bytes(b"half a fil")
+            left = path.with_name(f".{'0' * 32}.part")
+            left.write_bytes(data[:100])
+            os.utime(left, (0, 0))  # long ago
             raise KeyboardInterrupt
-        encode(path, *rest)
+        put(path, data)
 
-    monkeypatch.setattr(synth, "_encode", killed_in_the_fourth)
+    monkeypatch.setattr(synth, "put_whole", killed_in_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         generate(tmp_path / "cut", {"train": 6}, SHORT, workers=1)
     assert not (tmp_path / "cut" / "train.jsonl").exists()

@@ -26,6 +26,50 @@ def picture(number: int, size_wh: tuple[int, int] = (64, 48)) -> np.ndarray:
     return pixels
 
 
+def write_as(
+    path: Path,
+    count: int,
+    size_wh: tuple[int, int] = (64, 48),
+    *,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    container: dict[str, str] | None = None,
+) -> Path:
+    """Write a video of 25 frames per second in some other form."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options=container or {}) as out:
+        stream = out.add_stream(codec, rate=25, options=options or {})
+        stream.width, stream.height = size_wh
+        stream.pix_fmt = pix_fmt
+        for number in range(count):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number, size_wh), format="rgb24")))
+        out.mux(stream.encode(None))
+    return path
+
+
+def write_sound(path: Path) -> Path:
+    """Write a file with sound and no picture."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("aac", rate=8000)
+        stream.layout = "mono"
+        for number in range(20):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 8000, 1024 * number
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def patched(path: Path, source: Path, box: bytes, offset: int, *numbers: int) -> Path:
+    """A copy of an MP4 file in which 32-bit numbers of a box are others."""
+    data = bytearray(source.read_bytes())
+    at = data.index(box) + 4 + offset
+    data[at : at + 4 * len(numbers)] = struct.pack(f">{len(numbers)}I", *numbers)
+    path.write_bytes(data)
+    return path
+
+
 def write_video(path: Path, times_s: Sequence[float], size_wh: tuple[int, int] = (64, 48), turned: int = 0) -> Path:
     """Write a video whose frame k is shown at `times_s[k]`; `turned` asks players to turn it by so many degrees."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,14 +9,16 @@ from swift.template import TEMPLATE_MAPPING, register_template
 from swift.utils import get_logger
 
 from swift_stvg.adapters.patches import remember
-from swift_stvg.errors import TemplateMismatch
+from swift_stvg.errors import TemplateMismatch, VideoError
 from swift_stvg.frames import FrameLoader
 from swift_stvg.rows import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import BACKBONES, Settings
+from swift_stvg.unread import Unread
 
 logger = get_logger()
 FRAMES = FrameLoader(Settings())
 """Where templates get their frames; `register` makes it fit the settings."""
+UNREAD = Unread()
 CLOCK = 10_000
 """Ticks per second in which frames are dated: rows give times to four digits."""
 
@@ -70,7 +72,11 @@ class StvgTemplate:
             return tokens
         request = VideoRequest.from_json(request_json)
         self.require(request.coords, request.size_wh)
-        frames = FRAMES.load(inputs.videos[index], request)
+        try:
+            frames = FRAMES.load(inputs.videos[index], request)
+        except VideoError as error:
+            UNREAD.note(inputs.videos[index], error)
+            raise
         if self.mode == "vllm":  # its own processor cuts the frames, and learns from their metadata when they were
             inputs.videos[index] = (frames, self.metadata(request))
             inputs.mm_processor_kwargs.update(do_resize=False, do_sample_frames=False)

@@ -114,7 +114,7 @@ def _formats(folder: Path, video: Path, request: VideoRequest, scale: Scale) -> 
     film = folder / "frames.mp4"
     _intra(film, frames)
     works: dict[str, tuple[int, Callable[[], Any]]] = {
-        "JPEG 95, all colours": (path.stat().st_size, lambda: cache.read(path)),
+        "JPEG 95, all colours": (path.stat().st_size, lambda: cache.read(path, len(frames), request.size_wh)),
         "raw": (raw.stat().st_size, lambda: np.fromfile(raw, dtype=np.uint8).reshape(frames.shape)),
         **{name: (sum(map(len, pictures)), partial(_unpacked, pictures)) for name, pictures in lossy.items()},
         "H.264, every frame alone": (film.stat().st_size, lambda: read_frames(film, np.arange(len(frames)))),

@@ -62,7 +62,7 @@ def write_all(clips: list[Clip], cache: FrameCache, workers: int) -> tuple[list[
         video, request = clip
         try:
             path = cache.path(Path(video), request.frames, request.size_wh)
-            if cache.holds(path):
+            if cache.holds(path, len(request.frames), request.size_wh):
                 return "there", 0
             return "written", cache.write(path, decode(video, request).permute(0, 2, 3, 1).numpy())
         except VideoError as error:

@@ -16,7 +16,7 @@ from swift_stvg import __version__
 from swift_stvg.commands import names_of, read_dataset
 from swift_stvg.commands.clips import add_workers, check_workers
 from swift_stvg.errors import DataError, VideoError
-from swift_stvg.jsonfile import write_whole
+from swift_stvg.jsonfile import is_vacant, remove_leftovers, write_whole
 from swift_stvg.results import Answers
 from swift_stvg.scoring import ALL_PROTOCOLS, GroundTruth, score
 from swift_stvg.settings import Settings
@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     }
     write_whole(args.out / INDEX, page(data, charts))
     remove_others(media, names)
+    remove_leftovers(args.out)
     print(f"{args.out / INDEX}: {len(cards)} samples, {len(chosen) - sum(problems.values())} of them drawn")
     for problem, count in problems.most_common():
         print(f"  not drawn: {count} x {problem}", file=sys.stderr)
@@ -200,9 +201,7 @@ def _draw(
 
 def _check(out: Path) -> None:
     """Refuse a folder that holds something else than an earlier page."""
-    if not out.exists() or _is_ours(out / MARK):
-        return
-    if not out.is_dir() or any(out.iterdir()):
+    if not _is_ours(out / MARK) and not is_vacant(out):
         raise DataError(f"{out} holds something that is not {WHAT}: choose another folder")
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from swift_stvg.drawing import Overlay, render
 from swift_stvg.errors import VideoError
+from swift_stvg.processes import process_pool
 from swift_stvg.video import fingerprint
 
 FOLDER = "media"
@@ -44,7 +43,7 @@ def render_all(jobs: Sequence[Job], folder: Path, formats: Sequence[str], worker
     with ExitStack() as stack:
         names: Iterator[str | VideoError] = map(draw, jobs)
         if workers > 1 and len(jobs) >= _FEW:
-            pool = stack.enter_context(ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")))
+            pool = stack.enter_context(process_pool(min(workers, len(jobs))))
             names = pool.map(draw, jobs)
         return list(tqdm(names, total=len(jobs), desc="clips drawn", unit="clip", disable=not jobs))
 

@@ -15,6 +15,7 @@ from swift_stvg.records import Sample, VideoInfo
 from swift_stvg.rows import make_row
 from swift_stvg.settings import Settings
 from swift_stvg.sources import hcstvg, jsonl, vidstg
+from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.report import LoadReport
 from swift_stvg.video import Probes
 
@@ -41,7 +42,7 @@ class Source:
         open_splits: whether there may be others.
     """
 
-    load: Callable[[Path, str, str, LoadReport], list[Sample]]
+    load: Callable[[DataRoot, str, str, LoadReport], list[Sample]]
     splits: tuple[str, ...]
     open_splits: bool = False
 
@@ -90,7 +91,7 @@ def load_samples(dataset: str, split: str, settings: Settings, report: LoadRepor
     source = SOURCES[dataset]
     if not source.open_splits and split not in source.splits:
         raise DataError(f"{dataset} has no subset {split!r}; its subsets are: {', '.join(source.splits)}")
-    return source.load(settings.root, dataset, split, report)
+    return source.load(DataRoot(settings.root, settings.outside), dataset, split, report)
 
 
 def load_rows(

@@ -4,11 +4,63 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from swift_stvg.errors import DataError
+from swift_stvg.errors import DataError, RowError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".webm", ".mov"})
+
+
+@dataclass(frozen=True, slots=True)
+class DataRoot:
+    """The folder that annotations cannot lead out of.
+
+    Links that lie in it are followed by default: its owner made them, to keep videos on another disk, say. What a text
+    of strangers names is another matter.
+
+    Attributes:
+        path: the folder.
+        outside: one of `settings.OUTSIDE`.
+    """
+
+    path: Path
+    outside: str = "links"
+
+    def file(self, name: str, folder: Path, where: str) -> Path:
+        """The file that an annotation in `folder` calls `name`: below the data root or that folder.
+
+        Raises:
+            RowError: it lies elsewhere, and that is not allowed.
+        """
+        if self.outside == "allow":
+            return folder / name
+        plain = os.path.normpath(name)  # so that `..` after a link is what it says
+        if os.path.isabs(plain) or plain.split(os.sep)[0] == os.pardir:
+            plain = os.path.normpath(os.path.join(os.path.abspath(folder), plain))
+            if not any(_below(plain, os.path.abspath(top)) for top in (folder, self.path)):
+                raise _outside(name, where)
+        return self.admit(folder / plain, folder)
+
+    def admit(self, path: Path, folder: Path | None = None) -> Path:
+        """A path, unless links lead out of the data root and `folder`, and that is not allowed.
+
+        Raises:
+            RowError: they do.
+        """
+        if self.outside == "refuse":
+            real = os.path.realpath(path)
+            if not any(_below(real, os.path.realpath(top)) for top in (self.path, folder or self.path)):
+                raise _outside(str(path), f"a link to {real}")
+        return path
+
+
+def _below(path: str, folder: str) -> bool:
+    return os.path.commonpath([path, folder]) == folder
+
+
+def _outside(name: str, where: str) -> RowError:
+    return RowError("file outside the data root", f"{name!r:.200}, {where}; STVG_OUTSIDE says what is read")
 
 
 def existing_folders(root: Path, names: Iterable[str], dataset: str) -> list[Path]:
@@ -46,12 +98,16 @@ class FileIndex:
     """Files below some folders by their name without suffix, whatever sub-folders they lie in.
 
     Args:
+        root: which files may be read.
         folders: where to look; links to folders are followed, each folder is read once.
         suffixes: which files count.
         prefer: names of sub-folders; of files with the same name, those below the first of these win.
     """
 
-    def __init__(self, folders: Iterable[Path], suffixes: Iterable[str], prefer: Iterable[str] = ()) -> None:
+    def __init__(
+        self, root: DataRoot, folders: Iterable[Path], suffixes: Iterable[str], prefer: Iterable[str] = ()
+    ) -> None:
+        self._root = root
         suffixes = frozenset(suffixes)
         ranks = {name: rank for rank, name in enumerate(prefer)}
         self._folders = list(folders)
@@ -75,9 +131,14 @@ class FileIndex:
                         self._paths[stem], rank_of[stem] = Path(parent, name), rank
 
     def get(self, name: str) -> Path | None:
-        """Path of the file called `name`, with or without a video's suffix."""
+        """Path of the file called `name`, with or without a video's suffix.
+
+        Raises:
+            RowError: it may not be read.
+        """
         stem, suffix = os.path.splitext(name)
-        return self._paths.get(stem if suffix.lower() in VIDEO_SUFFIXES else name)
+        path = self._paths.get(stem if suffix.lower() in VIDEO_SUFFIXES else name)
+        return None if path is None else self._root.admit(path)
 
     def video(self, name: str) -> Path:
         """Path of a video; where there is none, a pattern that names no file and says where it was looked for."""

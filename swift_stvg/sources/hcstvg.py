@@ -12,7 +12,7 @@ import numpy as np
 from swift_stvg.errors import DataError, RowError
 from swift_stvg.jsonfile import MALFORMED, RepeatedKeys, read_json, text, whole
 from swift_stvg.records import Sample
-from swift_stvg.sources.files import VIDEO_SUFFIXES, FileIndex, existing_folders, find_annotations
+from swift_stvg.sources.files import VIDEO_SUFFIXES, DataRoot, FileIndex, existing_folders, find_annotations
 from swift_stvg.sources.report import LoadReport
 
 CLIP_S = 20.0
@@ -24,16 +24,16 @@ _FOLDERS = {
 }
 
 
-def load(root: Path, dataset: str, split: str, report: LoadReport) -> list[Sample]:
+def load(root: DataRoot, dataset: str, split: str, report: LoadReport) -> list[Sample]:
     """Samples of one split; `dataset` is "hcstvg_v1" or "hcstvg_v2"."""
     version = dataset[-2:]
-    folders = existing_folders(root, _FOLDERS[dataset], dataset)
+    folders = existing_folders(root.path, _FOLDERS[dataset], dataset)
     folder, annotations, repeated = _read_version(
         find_annotations(folders, _annotation_names(dataset, split), f"{dataset}:{split}"),
         version,
         f"{dataset}:{split}",
     )
-    videos = FileIndex([folder], VIDEO_SUFFIXES, prefer=[f"{version}_video"])
+    videos = FileIndex(root, [folder], VIDEO_SUFFIXES, prefer=[f"{version}_video"])
     for name in repeated:
         report.drop(RowError("repeated video", f"{name!r} has several entries, the last one is kept"))
     samples = []

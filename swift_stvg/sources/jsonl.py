@@ -5,10 +5,10 @@
      "tube": [[50, 10, 20, 60, 90], [51, 11, 20, 61, 90]],
      "clip_frames": [0, 200], "query": "declarative", "category": "square"}
 
-`video` is relative to the file's folder. Frame numbers count the whole file's frames from 0; `span_frames` and
-`clip_frames` are [first, end), `tube` rows are frame, x1, y1, x2, y2 in pixels of `size_wh`; frames of the event may be
-missing from it. The last three keys are optional; without `tube` the line is about the time alone, for
-`STVG_BOXES=false`. A picture is a video of one frame.
+`video` is relative to the file's folder and lies below it, or below the data root. Frame numbers count the whole file's
+frames from 0; `span_frames` and `clip_frames` are [first, end), `tube` rows are frame, x1, y1, x2, y2 in pixels of
+`size_wh`; frames of the event may be missing from it. The last three keys are optional; without `tube` the line is about
+the time alone, for `STVG_BOXES=false`. A picture is a video of one frame.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ import numpy as np
 from swift_stvg.errors import DataError, RowError
 from swift_stvg.jsonfile import MALFORMED, text, whole
 from swift_stvg.records import Sample, tube_in_span
+from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.report import LoadReport
 
 SCHEMA = 1
 QUERIES = ("declarative", "interrogative")
 
 
-def load_file(path: Path, dataset: str, split: str, report: LoadReport) -> list[Sample]:
+def load_file(root: DataRoot, path: Path, dataset: str, split: str, report: LoadReport) -> list[Sample]:
     """Samples of one file.
 
     Raises:
@@ -41,7 +42,7 @@ def load_file(path: Path, dataset: str, split: str, report: LoadReport) -> list[
     seen: set[str] = set()
     for number, line in _lines(path):
         try:
-            sample = read_sample(line, f"line {number} of {path}", path.parent, dataset, split)
+            sample = read_sample(line, f"line {number} of {path}", root, path.parent, dataset, split)
             if sample.id in seen:
                 raise RowError("repeated id", f"{sample.id!r}, line {number} of {path}")
         except RowError as error:
@@ -52,26 +53,26 @@ def load_file(path: Path, dataset: str, split: str, report: LoadReport) -> list[
     return samples
 
 
-def load(root: Path, dataset: str, split: str, report: LoadReport) -> list[Sample]:
+def load(root: DataRoot, dataset: str, split: str, report: LoadReport) -> list[Sample]:
     """Samples of the file that `split` names, relative to the working folder or to the data root."""
     if not split:
         raise DataError(f"{dataset} needs a file: {dataset}:PATH.jsonl")
     here = Path(split).expanduser()
-    return load_file(here if here.is_file() else root / here, dataset, split, report)
+    return load_file(root, here if here.is_file() else root.path / here, dataset, split, report)
 
 
-def load_synthetic(root: Path, dataset: str, split: str, report: LoadReport) -> list[Sample]:
+def load_synthetic(root: DataRoot, dataset: str, split: str, report: LoadReport) -> list[Sample]:
     """Samples of a split that `swift-stvg synth` wrote, from ROOT/stvg_synthetic, or from ROOT itself."""
-    for folder in (root / dataset, root):
+    for folder in (root.path / dataset, root.path):
         if (folder / f"{split}.jsonl").is_file():
-            return load_file(folder / f"{split}.jsonl", dataset, split, report)
+            return load_file(root, folder / f"{split}.jsonl", dataset, split, report)
     raise DataError(
-        f"no {split}.jsonl in {root / dataset} or {root}: make it with `swift-stvg synth {root / dataset}` "
-        "and set STVG_DATA_ROOT to its parent"
+        f"no {split}.jsonl in {root.path / dataset} or {root.path}: make it with "
+        f"`swift-stvg synth {root.path / dataset}` and set STVG_DATA_ROOT to its parent"
     )
 
 
-def read_sample(line: str, where: str, folder: Path, dataset: str, split: str) -> Sample:
+def read_sample(line: str, where: str, root: DataRoot, folder: Path, dataset: str, split: str) -> Sample:
     """One line.
 
     Raises:
@@ -92,6 +93,8 @@ def read_sample(line: str, where: str, folder: Path, dataset: str, split: str) -
             raise ValueError("rows of `tube` must hold five numbers")
         if not np.isfinite(table).all():
             raise ValueError("numbers in `tube` must be finite")
+        if not (np.abs(table[:, 0]) < 1e15).all():
+            raise ValueError("frame numbers in `tube` must be such")
         frames = table[:, 0].astype(np.int64)
         if not np.array_equal(frames, table[:, 0]):
             raise ValueError("frame numbers in `tube` must be whole")
@@ -104,7 +107,7 @@ def read_sample(line: str, where: str, folder: Path, dataset: str, split: str) -
             dataset=dataset,
             split=split,
             sentence=text(data["sentence"]),
-            video=folder / text(data["video"]),
+            video=root.file(text(data["video"]), folder, where),
             annotated_frames=whole(data["n_frames"]),
             annotated_fps=float(data["fps"]),
             size_wh=size_wh,

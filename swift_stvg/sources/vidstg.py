@@ -14,7 +14,7 @@ from swift_stvg.errors import DataError, RowError
 from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.jsonfile import MALFORMED, no_garbage_collection, read_json, text, whole
 from swift_stvg.records import Sample, tube_in_span
-from swift_stvg.sources.files import VIDEO_SUFFIXES, FileIndex, existing_folders, find_annotations
+from swift_stvg.sources.files import VIDEO_SUFFIXES, DataRoot, FileIndex, existing_folders, find_annotations
 from swift_stvg.sources.report import LoadReport
 
 _FOLDERS = ("vidstg", "VidSTG", "vidor", "VidOR")
@@ -24,20 +24,20 @@ _QUERIES = (("captions", "declarative", "c"), ("questions", "interrogative", "q"
 Tube = tuple[IntArray, FloatArray]
 
 
-def load(root: Path, dataset: str, split: str, report: LoadReport) -> list[Sample]:
+def load(root: DataRoot, dataset: str, split: str, report: LoadReport) -> list[Sample]:
     """Samples of one split: "train", "val", "test", "test_declarative" or "test_interrogative"."""
     from tqdm import tqdm  # here, because it takes longer to import than small files to load
 
     base, _, kind = split.partition("_")
-    folders = existing_folders(root, _FOLDERS, dataset)
+    folders = existing_folders(root.path, _FOLDERS, dataset)
     names = [str(Path(place, f"{base}_annotations.json")) for place in _PLACES]
     path = find_annotations(folders, names, f"{dataset}:{split}")[0][1]
     annotations = read_json(path)
     if not isinstance(annotations, list):
         raise DataError(f"{path} must hold a list of annotations, got {type(annotations).__name__}")
-    videos = FileIndex(folders, VIDEO_SUFFIXES)
+    videos = FileIndex(root, folders, VIDEO_SUFFIXES)
     part = "validation" if base == "test" else "training"
-    trajectories = Trajectories(FileIndex(folders, [".json"], prefer=[part, "bbox_annos", "annotation"]))
+    trajectories = Trajectories(FileIndex(root, folders, [".json"], prefer=[part, "bbox_annos", "annotation"]))
 
     samples: list[Sample] = []
     # annotations of a video need not be neighbours: by video, so that each trajectory file is read once and then let go

@@ -1,0 +1,41 @@
+"""What processes that tests start and kill have imported before, and what they do."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import tempfile
+from typing import Any
+
+import matplotlib.backends.backend_svg
+import matplotlib.figure  # noqa: F401
+
+import swift_stvg.commands.cache
+import swift_stvg.commands.check
+import swift_stvg.commands.score
+import swift_stvg.commands.show
+import swift_stvg.frames
+import swift_stvg.synth  # noqa: F401
+from swift_stvg.cli import main
+
+tempfile.gettempdir()  # writes a file to find out
+
+
+def run(words: list[str], env: dict[str, str], errors: Any = None, limit: int | None = None) -> None:
+    """Run a command.
+
+    Args:
+        words: of the command line.
+        env: settings.
+        errors: a pipe that stands for stderr.
+        limit: bytes that a file may have at most.
+    """
+    os.environ.update(env)
+    if errors is not None:
+        os.dup2(errors.fileno(), 2)
+        errors.close()
+        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # Python has the signal ignored
+    sys.exit(main(words))

@@ -1,0 +1,48 @@
+"""The real `swift` command on data with damaged videos: training goes on, and its end says what was left out."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.running import TRAIN, logged, swift
+from tests.test_swift import GRPO
+
+pytestmark = pytest.mark.swift
+DAMAGED = 4
+SAID = re.compile(rf"swift_stvg: [1-{DAMAGED}] videos could not be read, in \d+ attempts; no row about them was used")
+
+
+@pytest.fixture
+def damaged(env: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """Eight clips, four of them damaged where loading does not look."""
+    shutil.copytree(env["STVG_DATA_ROOT"], tmp_path / "data")
+    for video in sorted((tmp_path / "data/stvg_synthetic/videos").glob("test_*"))[:DAMAGED]:
+        data = bytearray(video.read_bytes())
+        start, end = data.index(b"mdat"), data.index(b"moov") - 4
+        start += 2 * (end - start) // 3
+        data[start:end] = bytes(end - start)
+        video.write_bytes(data)
+    return env | {"STVG_DATA_ROOT": str(tmp_path / "data")}
+
+
+def test_sft_goes_on_without_them(workspace: Path, damaged: dict[str, str], tmp_path: Path) -> None:
+    """They are met in a DataLoader's worker, and counted in the process that trains."""
+    options = TRAIN | {"model": str(workspace / "tiny"), "dataset": "stvg_synthetic:test", "output_dir": "out"}
+    options |= {"max_steps": "4", "per_device_train_batch_size": "2", "save_strategy": "no"}
+    printed = swift("sft", options, tmp_path, damaged)
+    assert "stvg_synthetic:test: 8 rows kept, 0 dropped" in printed
+    assert SAID.search(printed)
+    assert len(logged(next((tmp_path / "out").rglob("logging.jsonl")).parent)) == 4
+
+
+def test_grpo_goes_on_without_them(workspace: Path, damaged: dict[str, str], tmp_path: Path) -> None:
+    """With `--truncation_strategy delete`, where ms-swift forks new workers after videos have failed."""
+    options = GRPO | {"model": str(workspace / "tiny"), "dataset": "stvg_synthetic:test", "output_dir": "out"}
+    options |= {"max_steps": "4", "max_completion_length": "16", "truncation_strategy": "delete"}
+    printed = swift("rlhf", options, tmp_path, damaged)
+    assert SAID.search(printed)
+    assert len(logged(next((tmp_path / "out").rglob("logging.jsonl")).parent)) == 4
