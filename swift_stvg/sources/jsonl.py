@@ -7,8 +7,8 @@
 
 `video` is relative to the file's folder and lies below it, or below the data root. Frame numbers count the whole file's
 frames from 0; `span_frames` and `clip_frames` are [first, end), `tube` rows are frame, x1, y1, x2, y2 in pixels of
-`size_wh`; frames of the event may be missing from it. The last three keys are optional; without `tube` the line is about
-the time alone, for `STVG_BOXES=false`. A picture is a video of one frame.
+`size_wh`; frames of the event may be missing from it. The last three keys are optional; without `tube` the line is
+about the time alone, for `STVG_BOXES=false`. A picture is a video of one frame.
 """
 
 from __future__ import annotations
