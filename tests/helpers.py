@@ -23,6 +23,7 @@ def contract(
     gaps: tuple[int, ...] = (),
     fmt: AnswerFormat | None = None,
     floor: float | None = None,
+    frames: str = "shared",
     row_id: str = "row",
 ) -> Contract:
     """A row of a 100 x 100 video whose object stands still."""
@@ -34,7 +35,9 @@ def contract(
         split="up",
         query="declarative",
         category=None,
-        settings=Settings(think=fmt.think, index_unit=fmt.unit, coords=fmt.coords, spatial_floor=floor),
+        settings=Settings(
+            think=fmt.think, index_unit=fmt.unit, coords=fmt.coords, spatial_floor=floor, spatial_frames=frames
+        ),
         size_wh=(100, 100),
         source_wh=(200, 200),
         timeline=grid(unit=fmt.unit),

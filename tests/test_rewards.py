@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from swift_stvg.answers import AnswerFormat
 from swift_stvg.rewards import REWARDS, Batch, boxes_viou
 from tests.helpers import answer, boxes, contract
 
 FIVE = ("stvg_format", "stvg_consistency", "stvg_temporal", "stvg_spatial", "stvg_think")
-BOUNDS = {
-    "stvg_format": (0, 1),
-    "stvg_consistency": (0, 1),
-    "stvg_temporal": (0, 1),
-    "stvg_spatial": (-10, 2),
-    "stvg_think": (0, 6),
-    "stvg_spatial_giou": (-2, 2),
-    "stvg_spatial_l1": (-8, 0),
-    "stvg_tiou": (0, 1),
-    "stvg_viou": (0, 1),
-    "stvg_viou@0.3": (0, 1),
-    "stvg_viou@0.5": (0, 1),
-}
 
 # The truth: frames 2 to 5 of 10, box (.2, .2, .6, .6), area .16. Per-frame GIoU - L1 of the boxes used below:
 SHIFTED = "30, 20, 70, 60"  # IoU .12/.20 = .6, hull = union: GIoU .6; L1 .2
@@ -210,70 +193,3 @@ def test_empty_batch() -> None:
 def test_length_mismatch_is_an_error() -> None:
     with pytest.raises(ValueError, match="2 completions but 1 contracts"):
         Batch(["", ""], [contract()])
-
-
-pieces = st.lists(
-    st.one_of(
-        st.sampled_from(
-            [
-                "<time>",
-                "</time>",
-                "<think_bbox>",
-                "</think_bbox>",
-                "<pred_bbox>",
-                "</pred_bbox>",
-                " - ",
-                ", ",
-                ". [",
-                "]",
-            ]
-        ),
-        st.integers(-10, 10**9).map(str),
-        st.sampled_from(["2 - 5", EXACT, boxes(0, 9, WHOLE), "NaN", "1e999", "-", "٣", "\x00", "\ud800"]),
-        st.text(max_size=8),
-    ),
-    max_size=30,
-).map("".join)
-
-
-@given(pieces, st.sampled_from([AnswerFormat(), AnswerFormat(think=False), AnswerFormat(True, "second", "norm1000")]))
-def test_any_string_is_finite_and_bounded(text: str, fmt: AnswerFormat) -> None:
-    batch = Batch([text], [contract(fmt=fmt)])
-    for name, reward in REWARDS.items():
-        value = reward(batch)[0]
-        low, high = BOUNDS[name]
-        assert np.isfinite(value), name
-        assert low <= value <= high, name
-
-
-@given(st.integers(0, 200), st.characters(), st.booleans())
-def test_one_character_changed(position: int, character: str, insert: bool) -> None:
-    """What is nearly an answer is where a reader that is strict in one place and lenient in another would fail."""
-    text = answer("2 - 5", EXACT, EXACT)
-    position %= len(text)
-    batch = Batch([text[:position] + character + text[position + (not insert) :]], [contract()])
-    assert all(np.isfinite(reward(batch)).all() for reward in REWARDS.values())
-
-
-HOSTILE = {
-    "digits": "<time>" + "1" * 10**6,
-    "spaces": answer("2 - 5", " " * 10**6, EXACT),
-    "open entries": "<pred_bbox>" + "1. [" * 250_000,
-    "half entries": "<pred_bbox>" + "1.[1," * 200_000,
-    "entries without end": "<time> 1 - 2 </time> <think_bbox>" + "5. [1, 2, 3, 4], " * 60_000,
-    "long valid list": answer("2 - 5", boxes(0, 40_000), EXACT),
-    "valid list, bad end": answer("2 - 5", boxes(0, 40_000) + ", x", EXACT),
-    "tags": "<time><think_bbox><pred_bbox>" * 34_000,
-    "brackets": "<" * 10**6,
-    "numbers": "<time>" + "5 " * 500_000,
-    "spaced digits": "<pred_bbox>" + "1       " * 125_000,
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_time_grows_linearly(name: str) -> None:
-    """1 MB within a second in all; a quadratic step would take minutes, so the bound does not depend on the machine."""
-    start = time.perf_counter()
-    batch = Batch([HOSTILE[name]], [contract()])
-    assert all(np.isfinite(reward(batch)).all() for reward in REWARDS.values())
-    assert time.perf_counter() - start < 1.0
