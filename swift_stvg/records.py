@@ -15,6 +15,10 @@ RESERVED = ("<|", "<video>", "<image>", "<audio>", "<bbox>", "<ref-object>", "<i
 """What ms-swift or a tokenizer takes for something else than text."""
 MOST_FRAMES = 10_000_000
 """Frame numbers beyond this, four days of video, are taken for damage."""
+MOST_S = 1e6
+"""Videos that would be longer, in seconds, likewise."""
+MOST_SIDE = 1 << 20
+"""Frames that would be wider or higher, in pixels, likewise."""
 LARGEST = 1e7
 """Coordinates in pixels beyond this are taken for damage."""
 
@@ -122,7 +126,9 @@ class Sample(Truth):
             return "text that is no Unicode", repr(self.sentence)
         if not (0 < self.annotated_frames <= MOST_FRAMES and 0.01 <= self.annotated_fps <= 1000):
             return "no frame count or frame rate", (self.annotated_frames, self.annotated_fps)
-        if min(self.size_wh) <= 0:
+        if self.annotated_frames / self.annotated_fps > MOST_S:
+            return "no frame count or frame rate", f"{self.annotated_frames} at {self.annotated_fps} per second"
+        if not 0 < min(self.size_wh) <= max(self.size_wh) <= MOST_SIDE:
             return "no frame size", self.size_wh
         (first, end), (low, high) = self.span_frames, self.clip
         if first >= end:

@@ -22,9 +22,9 @@ import numpy as np
 from swift_stvg.answers import Answer, AnswerFormat, BoxList
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
-from swift_stvg.records import Sample, VideoInfo
+from swift_stvg.records import MOST_SIDE, Sample, VideoInfo
 from swift_stvg.settings import Settings
-from swift_stvg.timeline import Timeline, annotated_clip, annotated_frames
+from swift_stvg.timeline import Timeline, annotated_clip, annotated_frames, nearest
 
 CONTRACT_VERSION = 2
 VIDEO_KEY = "stvg_video"
@@ -75,8 +75,7 @@ class Contract:
     def answer(self) -> Answer:
         """The exact answer, which earns the full reward; an index in an annotation gap repeats the nearest box."""
         wanted = np.arange(self.span[0], self.span[1] + 1, dtype=np.int64)
-        nearest = np.abs(self.index[None, :] - wanted[:, None]).argmin(axis=1)  # (W, M) -> (W,)
-        boxes = BoxList(wanted, self.boxes_xyxy[nearest])
+        boxes = BoxList(wanted, self.boxes_xyxy[nearest(self.index, wanted)])
         return Answer(self.span, boxes if self.format.think else None, boxes)
 
     def to_json(self) -> str:
@@ -123,7 +122,7 @@ class Contract:
         names = [self.id, self.dataset, self.split, self.query]
         if not all(isinstance(name, str) for name in names) or not isinstance(self.category, str | None):
             return "names that are no text"
-        if not all(0 < side <= 1 << 20 for side in (*self.size_wh, *self.source_wh)):
+        if not all(0 < side <= MOST_SIDE for side in (*self.size_wh, *self.source_wh)):
             return f"frames of {self.size_wh} and {self.source_wh} pixels"
         lists = (line.frames, line.times_s, line.index_frames, self.annotated)
         if {array.ndim for array in lists} != {1} or not (
@@ -260,7 +259,7 @@ def truth_on_grid(
         raise RowError(
             "no usable box", f"none of {len(sample.tube_frames)} has an area inside the frame, row {sample.id}"
         )
-    position = np.abs(frames[None, :] - annotated[inside][:, None]).argmin(axis=1)  # (I, K) -> (I,)
+    position = nearest(frames, annotated[inside])  # (I,)
     has_box = (frames[position] == annotated[inside]) | between
     if not has_box.any():
         raise RowError(

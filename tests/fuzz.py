@@ -29,7 +29,16 @@ SEEDS = Path(__file__).parent / "data/fuzz/completions.json"
 TOGETHER, ONE_IN = 128, 16
 """Completions that are rewarded at once, each on one of the rows, and how many of all are."""
 EVERY_S = 60.0
-WORDS = ["<time>", "</time>", "<think_bbox>", "</think_bbox>", "<pred_bbox>", "</pred_bbox>", "2 - 5", "2. [1, 2, 3, 4]"]
+WORDS = [
+    "<time>",
+    "</time>",
+    "<think_bbox>",
+    "</think_bbox>",
+    "<pred_bbox>",
+    "</pred_bbox>",
+    "2 - 5",
+    "2. [1, 2, 3, 4]",
+]
 
 
 class Completions:

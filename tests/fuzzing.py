@@ -85,7 +85,7 @@ def check_rewards(texts: Sequence[str], contracts: Sequence[Contract] | None = N
         fine = np.isfinite(values) & (values >= low) & (values <= high)
         assert fine.all(), (name, values[~fine][0], texts[int(np.flatnonzero(~fine)[0]) // len(contracts)])
     for i, row in enumerate(contracts):
-        own = Batch([batch_text for batch_text in texts], [row] * len(texts))
+        own = Batch(texts, [row] * len(texts))
         weights = usual_weights([row])
         most = float(total(own, weights).max(initial=-np.inf))
         assert most <= full_mark(row, weights) + 1e-9, (i, most)

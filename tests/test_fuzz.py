@@ -43,7 +43,9 @@ tags = st.sampled_from(
     ["<time>", "</time>", "<think_bbox>", "</think_bbox>", "<pred_bbox>", "</pred_bbox>", "<", ">", "</", "<time"]
 )
 marks = st.sampled_from([" - ", ", ", ". [", "]", "[", ".", ":", "-", "–", "to", "s", "\n", "\t", "\u00a0", "\u3000"])
-strange = st.sampled_from(["NaN", "1e999", "-1e-999", "٣", "２", "²", "\x00", "\ud800", "\U0001f600", "0" * 50, "9" * 20])
+strange = st.sampled_from(
+    ["NaN", "1e999", "-1e-999", "٣", "２", "²", "\x00", "\ud800", "\U0001f600", "0" * 50, "9" * 20]
+)
 pieces = st.lists(
     st.one_of(
         tags,

@@ -21,7 +21,7 @@ import numpy as np
 
 from swift_stvg.errors import DataError, RowError
 from swift_stvg.jsonfile import MALFORMED, text, whole
-from swift_stvg.records import Sample, tube_in_span
+from swift_stvg.records import MOST_FRAMES, Sample, tube_in_span
 from swift_stvg.sources.report import LoadReport
 
 SCHEMA = 1
@@ -86,8 +86,8 @@ def read_sample(line: str, where: str, folder: Path, dataset: str, split: str) -
         clip = _pair(data["clip_frames"]) if data.get("clip_frames") is not None else None
         size_wh = _pair(data["size_wh"])
         table = np.array(data["tube"], dtype=np.float64).reshape(len(data["tube"]), 5)
-        if not np.isfinite(table).all():
-            raise ValueError("numbers in `tube` must be finite")
+        if not np.isfinite(table).all() or (np.abs(table[:, 0]) > MOST_FRAMES).any():
+            raise ValueError(f"numbers in `tube` must be finite, frames at most {MOST_FRAMES}")
         frames = table[:, 0].astype(np.int64)
         if not np.array_equal(frames, table[:, 0]):
             raise ValueError("frame numbers in `tube` must be whole")
