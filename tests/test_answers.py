@@ -94,6 +94,31 @@ def test_a_part_ends_where_the_next_tag_begins() -> None:
     assert parsed.pred == BoxList(np.array([3]), np.array([[5.0, 6, 7, 8]]))
 
 
+FAULTS = [
+    # span, boxes, why they make no tube on 10 indices of a picture of 100 x 80
+    ("2 - 5", boxes(2, 5), None),
+    ("9 - 9", boxes(9, 9), None),
+    ("2 - 5", boxes(2, 5, "1000, 0, 10, 10"), None),
+    ("soon", "", ("unparsable", "no two numbers in <time>: ' soon '; no readable box in <pred_bbox>: '  '")),
+    ("5 - 2", boxes(2, 5), ("inconsistent", "the span 5 - 2 runs backwards")),
+    ("9 - 10", boxes(9, 10), ("inconsistent", "the span 9 - 10 goes beyond the last index, 9")),
+    ("2 - 5", boxes(2, 4), ("inconsistent", "3 boxes for the span 2 - 5")),
+    ("2 - 5", boxes(2, 6), ("inconsistent", "5 boxes for the span 2 - 5")),
+    ("2 - 5", boxes(3, 6), ("inconsistent", "the indices of the boxes are not those of the span 2 - 5, in order")),
+    ("2 - 3", "2. [1, 2, 3, 4], 3. [1, 2, 3]", ("inconsistent", "the box of index 3 cannot be read")),
+    (
+        "2 - 3",
+        "2. [1, 2, 3, 1001], 3. [-2000, 2, 3, 4]",
+        ("inconsistent", "the box [-2000.0, 2.0, 3.0, 4.0] of index 3 is far outside the picture"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("time", "listed", "fault"), FAULTS)
+def test_why_an_answer_gives_no_tube(time: str, listed: str, fault: tuple[str, str] | None) -> None:
+    assert AnswerFormat().parse(answer(time, "", listed)).fault(10, (100, 80)) == fault
+
+
 def test_incomplete_answers_cannot_be_rendered() -> None:
     one = BoxList(np.array([2]), np.array([[1.0, 2, 3, 4]]))
     with pytest.raises(ValueError, match="only a complete answer"):

@@ -294,7 +294,15 @@ HACKS = [
     (answer("2 - 5", boxes(2, 5, FAR), boxes(2, 5, FAR)), SILENT, "shared", None, -1.2, 1, "no boxes, if M < -2"),
     (answer("2 - 5", boxes(2, 5, FAR), boxes(2, 5, FAR)), SILENT, "shared", -1.0, 1, 1, "with a floor of -1 never"),
     (answer("2 - 5", boxes(2, 5, FAR), boxes(2, 5, FAR)), SILENT, "either", None, -1.2, -9, "nor over either span"),
-    (answer("4 - 7", boxes(4, 7), boxes(4, 7)), ALL, "shared", None, 4 + 1 / 3, 4.4, "the whole clip, for fear of missing"),
+    (
+        answer("4 - 7", boxes(4, 7), boxes(4, 7)),
+        ALL,
+        "shared",
+        None,
+        4 + 1 / 3,
+        4.4,
+        "the whole clip, for fear of missing",
+    ),
     (answer("4 - 7", boxes(4, 7), boxes(4, 7)), ALL, "either", -1.0, 5 / 3, 2, "as tIoU orders them"),
 ]
 

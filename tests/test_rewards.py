@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from swift_stvg.answers import AnswerFormat
-from swift_stvg.rewards import REWARDS, Batch, boxes_viou
+from swift_stvg.errors import DataError
+from swift_stvg.rewards import REWARDS, Batch, boxes_viou, check_rewards
 from tests.helpers import answer, boxes, contract
 
 FIVE = ("stvg_format", "stvg_consistency", "stvg_temporal", "stvg_spatial", "stvg_think")
@@ -52,6 +53,16 @@ CASES = [
         answer("2 - 5", EXACT, "3. [20, 20, 60, 60], 2. [20, 20, 60, 60], " + boxes(4, 5)),
         (1, 0, 1, 2, 0),
         "out of order: not consistent, boxes still found",
+    ),
+    (
+        answer("2 - 5", EXACT, boxes(2, 3) + ", " + boxes(3, 3) + ", " + boxes(5, 5)),
+        (1, 0, 1, 1 + (3 + R_WORST) / 4, 0),
+        "as many boxes as indices, but one twice and one not at all",
+    ),
+    (
+        answer("2 - 5", EXACT, boxes(2, 2) + ", " + boxes(4, 4) + ", " + boxes(4, 5)),
+        (1, 0, 1, 1 + (3 + R_WORST) / 4, 0),
+        "the same the other way round",
     ),
     (answer("2 - 5", EXACT, ""), (0, 0, 1, 1, 0), "an empty list cannot be read: its terms are 0"),
     (answer("2 - 5", "", EXACT), (0, 0, 1, 1, 0), "no think boxes: no think reward either"),
@@ -183,6 +194,12 @@ def test_mixed_conventions_in_a_batch() -> None:
     spatial = REWARDS["stvg_spatial"](Batch(texts, [contract(), thousandths]))
     assert spatial[0] == 2.0
     assert spatial[1] < 0, "pixels where thousandths were asked for"
+
+
+def test_names_that_no_reward_has_are_refused() -> None:
+    check_rewards(["stvg_format", "stvg_viou@0.5"])
+    with pytest.raises(DataError, match=r"no reward stvg_a, stvg_b; the rewards are stvg_format, stvg_consistency, "):
+        check_rewards(["stvg_b", "stvg_format", "stvg_a"])
 
 
 def test_empty_batch() -> None:
