@@ -33,9 +33,9 @@ def intervals(values: FloatArray, groups: IntArray) -> tuple[FloatArray, FloatAr
 
 
 def test_intervals_are_those_of_the_normal_approximation() -> None:
-    values = np.random.default_rng(1).normal(0.5, 0.2, 2000)
-    (low,), (high,) = intervals(values[:, None], np.arange(2000))
-    half = 1.96 * values.std() / 2000**0.5
+    values = np.random.default_rng(1).normal(0.5, 0.2, 3000)
+    (low,), (high,) = intervals(values[:, None], np.arange(3000))
+    half = 1.96 * values.std() / 3000**0.5
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=half / 10)
 
 

@@ -188,6 +188,12 @@ def test_rows_of_a_batch_do_not_touch_each_other() -> None:
         assert reward(together).tolist() == alone, name
 
 
+def test_boxes_of_other_answers_are_never_taken() -> None:
+    elsewhere = boxes(0, 300) + ", " + boxes(9_999_996, 9_999_999)
+    texts = [answer("2 - 5", EXACT, elsewhere), answer("2 - 5", EXACT, boxes(9, 9))] * 2
+    assert REWARDS["stvg_spatial"](Batch(texts, [contract()] * 4)).tolist() == [2, 1 + R_WORST] * 2
+
+
 def test_mixed_conventions_in_a_batch() -> None:
     thousandths = contract(box=(200, 200, 600, 600), fmt=AnswerFormat(coords="norm1000"))
     texts = [answer("2 - 5", EXACT, EXACT), answer("2 - 5", boxes(2, 5, "200, 200, 600, 600"), EXACT)]
