@@ -46,13 +46,14 @@ def test_instruction_shows_a_valid_answer_and_names_the_convention(fmt: AnswerFo
 
 def test_the_instruction_is_this() -> None:
     assert AnswerFormat().instruction() == (
-        "You are given a video and a sentence. Find when the described event happens and where the described object is "
-        "during it. Answer in exactly this form: <time> 5 - 6 </time> <think_bbox> 5. [123, 37, 183, 157], 6. [127, 40,"
-        " 187, 160] </think_bbox> <pred_bbox> 5. [120, 40, 180, 160], 6. [124, 40, 184, 160] </pred_bbox>\n<time> holds "
-        "the first and the last frame number of the event, both included. A box list holds one box for every frame "
-        "number from the first to the last, as number and [x1, y1, x2, y2]: left, top, right and bottom as whole"
-        " numbers in pixels of the frames. First write your first guess of the boxes in <think_bbox>, then look again and write "
-        "the corrected boxes in <pred_bbox>. Write nothing else."
+        "You are given a video and a sentence. Find when the described event happens and where the described "
+        "object is during it. Answer in exactly this form: <time> 5 - 6 </time> <think_bbox> 5. [123, 37, "
+        "183, 157], 6. [127, 40, 187, 160] </think_bbox> <pred_bbox> 5. [120, 40, 180, 160], 6. [124, 40, "
+        "184, 160] </pred_bbox>\n"
+        "<time> holds the first and the last frame number of the event, both included. A box list holds one "
+        "box for every frame number from the first to the last, as number and [x1, y1, x2, y2]: left, top, "
+        "right and bottom as whole numbers in pixels of the frames. First write your first guess of the boxes "
+        "in <think_bbox>, then look again and write the corrected boxes in <pred_bbox>. Write nothing else."
     )
 
 
