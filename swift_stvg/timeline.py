@@ -109,7 +109,7 @@ class Timeline:
         return nearest(self.seconds(np.arange(self.size, dtype=np.int64)), seconds)
 
 
-def nearest(sorted_values: FloatArray, wanted: FloatArray) -> IntArray:
+def nearest(sorted_values: FloatArray | IntArray, wanted: FloatArray | IntArray) -> IntArray:
     """Positions (K,) of the entries of `sorted_values` (N,) nearest to `wanted` (K,); the earlier one of a tie."""
     right = np.clip(np.searchsorted(sorted_values, wanted), 1, max(len(sorted_values) - 1, 1))
     if len(sorted_values) == 1:
