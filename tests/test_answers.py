@@ -115,6 +115,9 @@ FAULTS = [
     ("soon", "", ("unparsable", "no two numbers in <time>: ' soon '; no readable box in <pred_bbox>: '  '")),
     ("5 - 2", boxes(2, 5), ("inconsistent", "the span 5 - 2 runs backwards")),
     ("9 - 10", boxes(9, 10), ("inconsistent", "the span 9 - 10 goes beyond the last index, 9")),
+    ("9 - 20", boxes(9, 20), ("inconsistent", "the span 9 - 20 goes beyond the last index, 9")),
+    ("2 - 3", "2. [1], 3. [1, 2, 3]", ("unparsable", "no readable box in <pred_bbox>: ' 2. [1], 3. [1, 2, 3] '")),
+    ("2 - 4", "2. [1], 3. [1], 4. [1, 2, 3, 4]", ("inconsistent", "the box of index 2 cannot be read")),
     ("2 - 5", boxes(2, 4), ("inconsistent", "3 boxes for the span 2 - 5")),
     ("2 - 5", boxes(2, 6), ("inconsistent", "5 boxes for the span 2 - 5")),
     ("2 - 5", boxes(3, 6), ("inconsistent", "the indices of the boxes are not those of the span 2 - 5, in order")),
@@ -131,6 +134,13 @@ FAULTS = [
 @pytest.mark.parametrize(("time", "listed", "fault"), FAULTS)
 def test_why_an_answer_gives_no_tube(time: str, listed: str, fault: tuple[str, str] | None) -> None:
     assert AnswerFormat().parse(answer(time, "", listed)).fault(10, (100, 80)) == fault
+
+
+def test_of_boxes_for_the_same_index_the_first_counts() -> None:
+    found = BoxList(np.array([2, 5, 3, 5]), np.arange(16.0).reshape(4, 4))
+    index, boxes_xyxy = found.first_of_each()
+    assert index.tolist() == [2, 3, 5]
+    assert boxes_xyxy[:, 0].tolist() == [0, 8, 4]
 
 
 def test_incomplete_answers_cannot_be_rendered() -> None:

@@ -188,6 +188,14 @@ def test_rows_of_a_batch_do_not_touch_each_other() -> None:
         assert reward(together).tolist() == alone, name
 
 
+def test_an_event_at_the_beginning() -> None:
+    """What has no time has no frames there either; an event of one index is one."""
+    row = contract(span=(0, 3))
+    assert REWARDS["stvg_spatial"](Batch([answer("", boxes(0, 3), boxes(0, 3))], [row]))[0] == 0
+    short = contract(span=(0, 0))
+    assert REWARDS["stvg_temporal"](Batch([answer("0 - 0", boxes(0, 0), boxes(0, 0))], [short]))[0] == 1
+
+
 def test_boxes_of_other_answers_are_never_taken() -> None:
     elsewhere = boxes(0, 300) + ", " + boxes(9_999_996, 9_999_999)
     texts = [answer("2 - 5", EXACT, elsewhere), answer("2 - 5", EXACT, boxes(9, 9))] * 2
@@ -215,3 +223,5 @@ def test_empty_batch() -> None:
 def test_length_mismatch_is_an_error() -> None:
     with pytest.raises(ValueError, match="2 completions but 1 contracts"):
         Batch(["", ""], [contract()])
+    with pytest.raises(ValueError, match="0 completions but 1 contracts"):
+        Batch([], [contract()])
