@@ -12,7 +12,7 @@ from swift_stvg.answers import BoxList
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.results import Answers, Key, Tubes
-from swift_stvg.rewards import REWARDS, Batch, BoxTerms, total, usual_weights
+from swift_stvg.rewards import REWARDS, Batch, BoxTerms, spatial_term, total, usual_weights
 from swift_stvg.rows import Contract
 from swift_stvg.scoring import GroundTruth, score
 from swift_stvg.sources.report import LoadReport
@@ -81,8 +81,11 @@ def _explain(system: Answers, i: int, key: Key, truth: GroundTruth, how: dict[st
         "weights": weights,
         "total": float(total(batch, weights)[0]),
         "spatial": {
-            part: {"frames": len(found), "mean": float(np.mean([t["term"] for t in found.values()])) if found else 0.0}
-            for part, found in terms.items()
+            part: {
+                "frames": int(batch.spatial_frames(found)[0]),
+                "mean": float(batch.spatial_mean(found, spatial_term)[0]),
+            }
+            for part, found in zip(PARTS, (batch.think_terms, batch.pred_terms), strict=True)
         },
         "floor": contract.settings.spatial_floor,
         "frames": _frames(batch, terms),
@@ -98,7 +101,7 @@ def _asked(contract: Contract, part: str) -> bool:
 def _terms(batch: Batch, part: str) -> dict[int, dict[str, float]]:
     """IoU, GIoU, L1 and the clamped term of Eq. 7 by index, of the frames that are counted."""
     found: BoxTerms = getattr(batch, f"{part}_terms")
-    term = np.maximum(found.giou - found.l1, batch.floors[found.owner])
+    term = np.maximum(spatial_term(found.giou, found.l1), batch.floors[found.owner])
     numbers = zip(found.index, found.iou, found.giou, found.l1, term, strict=True)
     names = ("iou", "giou", "l1", "term")
     return {int(index): dict(zip(names, map(float, values), strict=True)) for index, *values in numbers}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,10 @@ from swift_stvg.rows import Contract
 
 INDICES = 10**8
 """More than there are indices: an answer's have at most seven digits."""
+WORST_GIOU, WORST_L1 = -1.0, 4.0
+"""Of a box that is missing or cannot be read."""
+_Term: TypeAlias = Callable[[FloatArray, FloatArray], FloatArray]
+"""GIoU and L1 of boxes to what a spatial reward is the mean of."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +59,7 @@ class BoxTerms:
         iou: (K,) in [0, 1].
         giou: (K,) in [-1, 1].
         l1: (K,) in [0, 4].
+        asked: (B,) whether each completion's format has this list.
     """
 
     owner: IntArray
@@ -61,6 +67,7 @@ class BoxTerms:
     iou: FloatArray
     giou: FloatArray
     l1: FloatArray
+    asked: npt.NDArray[np.bool_]
 
 
 class Batch:
@@ -98,12 +105,23 @@ class Batch:
     @cached_property
     def think_terms(self) -> BoxTerms:
         """Agreement of the intermediate boxes over T_cap (Eq. 6)."""
-        return self._terms([answer.think for answer in self.answers])
+        asked = np.array([contract.format.think for contract in self.contracts], dtype=bool)
+        return self._terms([answer.think for answer in self.answers], asked)
 
     @cached_property
     def pred_terms(self) -> BoxTerms:
         """Agreement of the final boxes over T_cap (Eq. 6)."""
-        return self._terms([answer.pred for answer in self.answers])
+        return self._terms([answer.pred for answer in self.answers], np.ones(len(self), dtype=bool))
+
+    @cached_property
+    def frames_of_either(self) -> FloatArray:
+        """(B,) annotated frames of the event, and those of the answer's span beyond it; a backward span has none."""
+        counts = np.array([len(contract.index) for contract in self.contracts], dtype=np.float64)
+        for i, (answer, contract) in enumerate(zip(self.answers, self.contracts, strict=True)):
+            if answer.span is not None and answer.span[0] <= answer.span[1]:
+                (first, last), (low, high) = answer.span, contract.span
+                counts[i] += last - first + 1 - max(0, min(last, high) - max(first, low) + 1)
+        return counts
 
     @cached_property
     def floors(self) -> FloatArray:
@@ -152,21 +170,34 @@ class Batch:
         clipped = clip_boxes(np.where(usable[:, None], boxes_xyxy, 0.0), (1.0, 1.0))
         return BoxPairs(owner, index, usable, clipped, true_xyxy)
 
-    def _terms(self, lists: Sequence[BoxList | None]) -> BoxTerms:
+    def _terms(self, lists: Sequence[BoxList | None], asked: npt.NDArray[np.bool_]) -> BoxTerms:
         pairs = self.pairs(lists)
         iou, giou = paired_iou_and_giou(pairs.boxes_xyxy, pairs.true_xyxy)
         return BoxTerms(
             pairs.owner,
             pairs.index,
             np.where(pairs.usable, iou, 0.0),
-            np.where(pairs.usable, giou, -1.0),
-            np.where(pairs.usable, paired_l1(pairs.boxes_xyxy, pairs.true_xyxy), 4.0),
+            np.where(pairs.usable, giou, WORST_GIOU),
+            np.where(pairs.usable, paired_l1(pairs.boxes_xyxy, pairs.true_xyxy), WORST_L1),
+            asked,
         )
 
-    def spatial_mean(self, terms: BoxTerms, per_frame: FloatArray) -> FloatArray:
-        """(B,) mean over each completion's frames of `per_frame` (K,), clamped by its row's floor; 0 without frames."""
-        clamped = np.maximum(per_frame, self.floors[terms.owner])
-        return self.sums(terms, clamped) / np.maximum(np.bincount(terms.owner, minlength=len(self)), 1)
+    def spatial_frames(self, terms: BoxTerms) -> FloatArray:
+        """(B,) how many frames `spatial_mean` is over: those of T_cap, or of either span (STVG_SPATIAL_FRAMES)."""
+        shared = np.bincount(terms.owner, minlength=len(self)).astype(np.float64)
+        either = np.array([contract.settings.spatial_frames == "either" for contract in self.contracts], dtype=bool)
+        return np.where(either & terms.asked, self.frames_of_either, shared)
+
+    def spatial_mean(self, terms: BoxTerms, term: _Term) -> FloatArray:
+        """(B,) mean over each completion's frames of a term, clamped by its row's floor; 0 without frames.
+
+        A frame that only one of the spans has counts as the worst box, where the row counts such frames.
+        """
+        sums = self.sums(terms, np.maximum(term(terms.giou, terms.l1), self.floors[terms.owner]))
+        frames = self.spatial_frames(terms)
+        without = frames - np.bincount(terms.owner, minlength=len(self))
+        worst = np.maximum(term(np.array(WORST_GIOU), np.array(WORST_L1)), self.floors)
+        return (sums + without * worst) / np.maximum(frames, 1)
 
     def sums(self, terms: BoxTerms, per_frame: FloatArray) -> FloatArray:
         """(B,) sum over each completion's frames of `per_frame` (K,)."""
@@ -202,8 +233,9 @@ def temporal_reward(batch: Batch) -> FloatArray:
     )
 
 
-def _spatial(terms: BoxTerms) -> FloatArray:
-    return terms.giou - terms.l1
+def spatial_term(giou: FloatArray, l1: FloatArray) -> FloatArray:
+    """What R_spa is the mean of (Eq. 7), in [-5, 1]."""
+    return giou - l1
 
 
 def spatial_reward(batch: Batch) -> FloatArray:
@@ -211,32 +243,28 @@ def spatial_reward(batch: Batch) -> FloatArray:
 
     Without think boxes in the format it is R_spa(B_p) alone, in [-5, 1].
     """
-    return _both(batch, _spatial)
+    return _both(batch, spatial_term)
 
 
 def spatial_giou_reward(batch: Batch) -> FloatArray:
     """R_s with R_spa the mean GIoU alone, in [-2, 2] (the paper's Tab. 7)."""
-    return _both(batch, lambda terms: terms.giou)
+    return _both(batch, lambda giou, _: giou)
 
 
 def spatial_l1_reward(batch: Batch) -> FloatArray:
     """R_s with R_spa the mean of -L1 alone, in [-8, 0] (the paper's Tab. 7)."""
-    return _both(batch, lambda terms: -terms.l1)
+    return _both(batch, lambda _, l1: -l1)
 
 
-def _both(batch: Batch, per_frame: Callable[[BoxTerms], FloatArray]) -> FloatArray:
-    return sum(
-        (batch.spatial_mean(terms, per_frame(terms)) for terms in (batch.think_terms, batch.pred_terms)),
-        start=np.zeros(len(batch)),
-    )
+def _both(batch: Batch, term: _Term) -> FloatArray:
+    return batch.spatial_mean(batch.think_terms, term) + batch.spatial_mean(batch.pred_terms, term)
 
 
 def think_reward(batch: Batch) -> FloatArray:
     """R_k (Eq. 9), in [0, 6]: max(R_spa(B_p) - R_spa(B_t), 0), 0 where either list cannot be read."""
-    think, pred = batch.think_terms, batch.pred_terms
-    gain = batch.spatial_mean(pred, _spatial(pred)) - batch.spatial_mean(think, _spatial(think))
+    think, pred = (batch.spatial_mean(terms, spatial_term) for terms in (batch.think_terms, batch.pred_terms))
     readable = np.array([a.think is not None and a.pred is not None for a in batch.answers], dtype=bool)
-    return np.where(readable, np.maximum(gain, 0.0), 0.0)
+    return np.where(readable, np.maximum(pred - think, 0.0), 0.0)
 
 
 def tiou(batch: Batch) -> FloatArray:
@@ -259,14 +287,7 @@ def boxes_viou(batch: Batch, terms: BoxTerms) -> FloatArray:
 
     Frames without annotation are left out of both.
     """
-    frames_of_either = np.ones(len(batch))
-    for i, (answer, contract) in enumerate(zip(batch.answers, batch.contracts, strict=True)):
-        if answer.span is not None and answer.span[0] <= answer.span[1]:
-            low, high = contract.span
-            shared = max(0, min(answer.span[1], high) - max(answer.span[0], low) + 1)
-            outside = answer.span[1] - answer.span[0] + 1 - shared
-            frames_of_either[i] = len(contract.index) + outside
-    return batch.sums(terms, terms.iou) / np.maximum(frames_of_either, 1)
+    return batch.sums(terms, terms.iou) / np.maximum(batch.frames_of_either, 1)
 
 
 def boxes_siou(batch: Batch, terms: BoxTerms) -> FloatArray:

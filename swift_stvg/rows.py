@@ -25,7 +25,7 @@ from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.records import WIDEST, Sample, VideoInfo
 from swift_stvg.settings import Settings
-from swift_stvg.timeline import Timeline, annotated_clip, annotated_frames
+from swift_stvg.timeline import Timeline, annotated_clip, annotated_frames, nearest
 
 CONTRACT_VERSION = 2
 VIDEO_KEY = "stvg_video"
@@ -88,8 +88,7 @@ class Contract(Question):
         if not self.format.boxes:
             return Answer(self.span, None, None)
         wanted = np.arange(self.span[0], self.span[1] + 1, dtype=np.int64)
-        nearest = np.abs(self.index[None, :] - wanted[:, None]).argmin(axis=1)  # (W, M) -> (W,)
-        boxes = BoxList(wanted, self.boxes_xyxy[nearest])
+        boxes = BoxList(wanted, self.boxes_xyxy[nearest(self.index, wanted)])
         return Answer(self.span, boxes if self.format.think else None, boxes)
 
     def to_json(self) -> str:
@@ -289,7 +288,7 @@ def truth_on_grid(
         raise RowError(
             "no usable box", f"none of {len(sample.tube_frames)} has an area inside the frame, {why}row {sample.id}"
         )
-    position = np.abs(frames[None, :] - annotated[inside][:, None]).argmin(axis=1)  # (I, K) -> (I,)
+    position = nearest(frames, annotated[inside])  # (I,)
     has_box = (frames[position] == annotated[inside]) | between
     if not has_box.any():
         raise RowError(

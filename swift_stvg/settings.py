@@ -18,6 +18,7 @@ from swift_stvg.answers import COORDS, STYLES, UNITS, AnswerFormat
 from swift_stvg.errors import SettingsError
 
 PREFIX = "STVG_"
+SPATIAL_FRAMES = ("shared", "either")
 RESERVED = frozenset({"STVG_TEST_DATA"})
 """Names with the prefix that belong to the test suite."""
 OUTSIDE = ("refuse", "links", "allow")
@@ -164,6 +165,12 @@ class Settings:
     think_seed: int = _setting(0, _integer(0, 2**31), "seed of the think boxes of SFT targets")
     spatial_floor: float | None = _setting(
         None, _floor, "lower clamp of the per-frame term of the spatial reward, in [-5, 1], or off (the paper's Eq. 7)"
+    )
+    spatial_frames: str = _setting(
+        "shared",
+        _one_of(*SPATIAL_FRAMES),
+        "frames that the spatial rewards are means over: shared by both spans (the paper's Eq. 6), or those of either, "
+        "of which one that is not shared counts as the worst box",
     )
     system_prompt: bool = _setting(True, _boolean, "whether the task instruction is given as system prompt")
     query_first: bool = _setting(False, _boolean, "whether the sentence comes before the video in the prompt")

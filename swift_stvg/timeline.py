@@ -74,11 +74,11 @@ class Timeline:
         duration_s = (float(frame_times_s[end]) if end < len(frame_times_s) else end_s) - start_s
         interval_s = max(1.0 / fps, duration_s / max_frames)
         count = max(1, math.ceil(duration_s / interval_s - 1e-6))
-        frames = np.unique(_nearest(times_s, start_s + interval_s * np.arange(count, dtype=np.float64)))
+        frames = np.unique(nearest(times_s, start_s + interval_s * np.arange(count, dtype=np.float64)))
         pointed_at = frames
         if unit == "second":
             n_seconds = math.floor(times_s[-1] - start_s + TIE) + 1
-            pointed_at = _nearest(times_s, start_s + np.arange(n_seconds, dtype=np.float64))
+            pointed_at = nearest(times_s, start_s + np.arange(n_seconds, dtype=np.float64))
         return cls(frames + first, times_s[frames] - start_s, start_s, interval_s, unit, pointed_at + first)
 
     @property
@@ -121,10 +121,10 @@ class Timeline:
 
     def index(self, seconds: FloatArray) -> IntArray:
         """Nearest index of times (K,) in seconds from the clip's start; the inverse of `seconds`."""
-        return _nearest(self.seconds(np.arange(self.size, dtype=np.int64)), seconds)
+        return nearest(self.seconds(np.arange(self.size, dtype=np.int64)), seconds)
 
 
-def _nearest(sorted_values: FloatArray, wanted: FloatArray) -> IntArray:
+def nearest(sorted_values: FloatArray | IntArray, wanted: FloatArray | IntArray) -> IntArray:
     """Positions (K,) of the entries of `sorted_values` (N,) nearest to `wanted` (K,); the earlier one of a tie."""
     right = np.clip(np.searchsorted(sorted_values, wanted), 1, max(len(sorted_values) - 1, 1))
     if len(sorted_values) == 1:

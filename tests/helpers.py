@@ -23,6 +23,7 @@ def contract(
     gaps: tuple[int, ...] = (),
     fmt: AnswerFormat | None = None,
     floor: float | None = None,
+    frames: str = "shared",
     row_id: str = "row",
 ) -> Contract:
     """A row of a 100 x 100 video whose object stands still."""
@@ -41,6 +42,7 @@ def contract(
             spatial_floor=floor,
             boxes=fmt.boxes,
             style=fmt.style,
+            spatial_frames=frames,
         ),
         size_wh=(100, 100),
         source_wh=(200, 200),

@@ -87,6 +87,19 @@ def test_instruction_shows_a_valid_answer_and_names_the_convention(fmt: AnswerFo
     assert ("<think_bbox>" in text) == fmt.think
 
 
+def test_the_instruction_is_this() -> None:
+    assert AnswerFormat().instruction() == (
+        "You are given a video and a sentence. Find when the described event happens and where the described "
+        "object is during it. Answer in exactly this form: <time> 5 - 6 </time> <think_bbox> 5. [123, 37, "
+        "183, 157], 6. [127, 40, 187, 160] </think_bbox> <pred_bbox> 5. [120, 40, 180, 160], 6. [124, 40, "
+        "184, 160] </pred_bbox>\n"
+        "<time> holds the first and the last frame number of the event, both included. A box list holds one "
+        "box for every frame number from the first to the last, as number and [x1, y1, x2, y2]: left, top, "
+        "right and bottom as whole numbers in pixels of the frames. First write your first guess of the boxes "
+        "in <think_bbox>, then look again and write the corrected boxes in <pred_bbox>. Write nothing else."
+    )
+
+
 INVALID = [
     ("", "nothing"),
     (answer("2 - 5", boxes(2, 5), boxes(2, 5)) + ".", "a character after"),
@@ -135,6 +148,42 @@ def test_a_part_ends_where_the_next_tag_begins() -> None:
     parsed = AnswerFormat().parse("<time> 2 - 5 <think_bbox> 2. [1, 2, 3, 4] <pred_bbox> 3. [5, 6, 7, 8]")
     assert parsed.think == BoxList(np.array([2]), np.array([[1.0, 2, 3, 4]]))
     assert parsed.pred == BoxList(np.array([3]), np.array([[5.0, 6, 7, 8]]))
+
+
+FAULTS = [
+    # span, boxes, why they make no tube on 10 indices of a picture of 100 x 80
+    ("2 - 5", boxes(2, 5), None),
+    ("9 - 9", boxes(9, 9), None),
+    ("2 - 5", boxes(2, 5, "1000, 0, 10, 10"), None),
+    ("soon", "", ("unparsable", "no two numbers in <time>: ' soon '; no readable box in <pred_bbox>: '  '")),
+    ("5 - 2", boxes(2, 5), ("inconsistent", "the span 5 - 2 runs backwards")),
+    ("9 - 10", boxes(9, 10), ("inconsistent", "the span 9 - 10 goes beyond the last index, 9")),
+    ("9 - 20", boxes(9, 20), ("inconsistent", "the span 9 - 20 goes beyond the last index, 9")),
+    ("2 - 3", "2. [1], 3. [1, 2, 3]", ("unparsable", "no readable box in <pred_bbox>: ' 2. [1], 3. [1, 2, 3] '")),
+    ("2 - 4", "2. [1], 3. [1], 4. [1, 2, 3, 4]", ("inconsistent", "the box of index 2 cannot be read")),
+    ("2 - 5", boxes(2, 4), ("inconsistent", "3 boxes for the span 2 - 5")),
+    ("2 - 5", boxes(2, 6), ("inconsistent", "5 boxes for the span 2 - 5")),
+    ("2 - 5", boxes(3, 6), ("inconsistent", "the indices of the boxes are not those of the span 2 - 5, in order")),
+    ("2 - 3", "2. [1, 2, 3, 4], 3. [1, 2, 3]", ("inconsistent", "the box of index 3 cannot be read")),
+    ("2 - 3", "2. [1, 2, 3, 4], 3. [1, 2, 3, 4, 5]", ("inconsistent", "the box of index 3 cannot be read")),
+    (
+        "2 - 3",
+        "2. [1, 2, 3, 1001], 3. [-2000, 2, 3, 4]",
+        ("inconsistent", "the box [-2000.0, 2.0, 3.0, 4.0] of index 3 is far outside the picture"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("time", "listed", "fault"), FAULTS)
+def test_why_an_answer_gives_no_tube(time: str, listed: str, fault: tuple[str, str] | None) -> None:
+    assert AnswerFormat().parse(answer(time, "", listed)).fault(10, (100, 80)) == fault
+
+
+def test_of_boxes_for_the_same_index_the_first_counts() -> None:
+    found = BoxList(np.array([2, 5, 3, 5]), np.arange(16.0).reshape(4, 4))
+    index, boxes_xyxy = found.first_of_each()
+    assert index.tolist() == [2, 3, 5]
+    assert boxes_xyxy[:, 0].tolist() == [0, 8, 4]
 
 
 def test_incomplete_answers_cannot_be_rendered() -> None:

@@ -48,6 +48,12 @@ def test_sampling_is_seeded(load: Any) -> None:
     assert list(first) == list(again) != list(other)
 
 
+def test_rows_are_the_same_with_any_number_of_workers(load: Any) -> None:
+    one, two = (list(load("stvg_synthetic:train", num_proc=n, shuffle=True, seed=3)[0]) for n in (1, 2))
+    assert len(one) == 6
+    assert one == two
+
+
 def test_splitting_and_streaming(load: Any) -> None:
     train, val = load("stvg_synthetic:train", split_dataset_ratio=0.5)
     assert (len(train), len(val)) == (3, 3)

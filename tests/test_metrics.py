@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from swift_stvg.geometry import FloatArray, IntArray
-from swift_stvg.metrics import bootstrap_intervals, per_sample, summarise
+from swift_stvg.metrics import bootstrap_intervals, means_with_intervals, per_sample, summarise
 
 
 def test_thresholds_are_exceeded_not_met() -> None:
@@ -33,9 +33,9 @@ def intervals(values: FloatArray, groups: IntArray) -> tuple[FloatArray, FloatAr
 
 
 def test_intervals_are_those_of_the_normal_approximation() -> None:
-    values = np.random.default_rng(1).normal(0.5, 0.2, 2000)
-    (low,), (high,) = intervals(values[:, None], np.arange(2000))
-    half = 1.96 * values.std() / 2000**0.5
+    values = np.random.default_rng(1).normal(0.5, 0.2, 3000)
+    (low,), (high,) = intervals(values[:, None], np.arange(3000))
+    half = 1.96 * values.std() / 3000**0.5
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=half / 10)
 
 
@@ -75,3 +75,25 @@ def test_intervals_are_repeatable() -> None:
     values = np.random.default_rng(4).random((30, 2))
     first, again = (intervals(values, np.arange(30)) for _ in range(2))
     np.testing.assert_array_equal(first, again)
+
+
+def test_means_for_a_report() -> None:
+    values = np.array([[1.0, 1.0, 7.0], [3.0, 0.0, 7.0], [5.0, 9.0, 7.0]])
+    members = np.array([[True, True, False], [True, True, False], [True, False, False]])
+    several, one, none = means_with_intervals(values, members, np.array([0, 1, 2]))
+    assert several[0] == 3.0
+    assert 1.0 <= several[1] < 3.0 < several[2] <= 5.0
+    assert one[0] == 0.5
+    assert none == [None, None, None]
+    alike = means_with_intervals(values, members, np.array([0, 0, 1]))[1]
+    assert alike == [0.5, None, None], "rows of one group say nothing about others"
+    weighted = means_with_intervals(values, np.array([[3.0, 0, 0], [1, 0, 0], [0, 0, 0]]), np.array([0, 1, 2]))
+    assert weighted[0][0] == 1.5
+
+
+def test_intervals_by_hand() -> None:
+    """Two groups are drawn 0, 1 or 2 times: of 0 and 1 the mean is 0, .5 or 1, each end in a quarter of the draws."""
+    values, members = np.array([[0.0], [1.0]]), np.ones((2, 1))
+    for level, ends in ((0.6, (0.0, 1.0)), (0.4, (0.5, 0.5))):
+        low, high = bootstrap_intervals(values, members, np.arange(2), level=level)
+        assert (low[0], high[0]) == ends

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import time
-
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from swift_stvg.answers import AnswerFormat
-from swift_stvg.rewards import REWARDS, Batch, boxes_viou
+from swift_stvg.errors import DataError
+from swift_stvg.rewards import REWARDS, Batch, boxes_viou, check_rewards
 from tests.helpers import answer, boxes, contract
 
 FIVE = ("stvg_format", "stvg_consistency", "stvg_temporal", "stvg_spatial", "stvg_think")
-BOUNDS = {
-    "stvg_format": (0, 1),
-    "stvg_consistency": (0, 1),
-    "stvg_temporal": (0, 1),
-    "stvg_spatial": (-10, 2),
-    "stvg_think": (0, 6),
-    "stvg_spatial_giou": (-2, 2),
-    "stvg_spatial_l1": (-8, 0),
-    "stvg_tiou": (0, 1),
-    "stvg_viou": (0, 1),
-    "stvg_viou@0.3": (0, 1),
-    "stvg_viou@0.5": (0, 1),
-}
 
 # The truth: frames 2 to 5 of 10, box (.2, .2, .6, .6), area .16. Per-frame GIoU - L1 of the boxes used below:
 SHIFTED = "30, 20, 70, 60"  # IoU .12/.20 = .6, hull = union: GIoU .6; L1 .2
@@ -70,6 +53,16 @@ CASES = [
         answer("2 - 5", EXACT, "3. [20, 20, 60, 60], 2. [20, 20, 60, 60], " + boxes(4, 5)),
         (1, 0, 1, 2, 0),
         "out of order: not consistent, boxes still found",
+    ),
+    (
+        answer("2 - 5", EXACT, boxes(2, 3) + ", " + boxes(3, 3) + ", " + boxes(5, 5)),
+        (1, 0, 1, 1 + (3 + R_WORST) / 4, 0),
+        "as many boxes as indices, but one twice and one not at all",
+    ),
+    (
+        answer("2 - 5", EXACT, boxes(2, 2) + ", " + boxes(4, 4) + ", " + boxes(4, 5)),
+        (1, 0, 1, 1 + (3 + R_WORST) / 4, 0),
+        "the same the other way round",
     ),
     (answer("2 - 5", EXACT, ""), (0, 0, 1, 1, 0), "an empty list cannot be read: its terms are 0"),
     (answer("2 - 5", "", EXACT), (0, 0, 1, 1, 0), "no think boxes: no think reward either"),
@@ -195,12 +188,32 @@ def test_rows_of_a_batch_do_not_touch_each_other() -> None:
         assert reward(together).tolist() == alone, name
 
 
+def test_an_event_at_the_beginning() -> None:
+    """What has no time has no frames there either; an event of one index is one."""
+    row = contract(span=(0, 3))
+    assert REWARDS["stvg_spatial"](Batch([answer("", boxes(0, 3), boxes(0, 3))], [row]))[0] == 0
+    short = contract(span=(0, 0))
+    assert REWARDS["stvg_temporal"](Batch([answer("0 - 0", boxes(0, 0), boxes(0, 0))], [short]))[0] == 1
+
+
+def test_boxes_of_other_answers_are_never_taken() -> None:
+    elsewhere = boxes(0, 300) + ", " + boxes(9_999_996, 9_999_999)
+    texts = [answer("2 - 5", EXACT, elsewhere), answer("2 - 5", EXACT, boxes(9, 9))] * 2
+    assert REWARDS["stvg_spatial"](Batch(texts, [contract()] * 4)).tolist() == [2, 1 + R_WORST] * 2
+
+
 def test_mixed_conventions_in_a_batch() -> None:
     thousandths = contract(box=(200, 200, 600, 600), fmt=AnswerFormat(coords="norm1000"))
     texts = [answer("2 - 5", EXACT, EXACT), answer("2 - 5", boxes(2, 5, "200, 200, 600, 600"), EXACT)]
     spatial = REWARDS["stvg_spatial"](Batch(texts, [contract(), thousandths]))
     assert spatial[0] == 2.0
     assert spatial[1] < 0, "pixels where thousandths were asked for"
+
+
+def test_names_that_no_reward_has_are_refused() -> None:
+    check_rewards(["stvg_format", "stvg_viou@0.5"])
+    with pytest.raises(DataError, match=r"no reward stvg_a, stvg_b; the rewards are stvg_format, stvg_consistency, "):
+        check_rewards(["stvg_b", "stvg_format", "stvg_a"])
 
 
 def test_empty_batch() -> None:
@@ -210,99 +223,5 @@ def test_empty_batch() -> None:
 def test_length_mismatch_is_an_error() -> None:
     with pytest.raises(ValueError, match="2 completions but 1 contracts"):
         Batch(["", ""], [contract()])
-
-
-pieces = st.lists(
-    st.one_of(
-        st.sampled_from(
-            [
-                "<time>",
-                "</time>",
-                "<think_bbox>",
-                "</think_bbox>",
-                "<pred_bbox>",
-                "</pred_bbox>",
-                " - ",
-                ", ",
-                ". [",
-                "]",
-                "\n",
-                ",",
-            ]
-        ),
-        st.integers(-10, 10**9).map(str),
-        st.sampled_from(["2 - 5", EXACT, boxes(0, 9, WHOLE), "NaN", "1e999", "-", "٣", "\x00", "\ud800"]),
-        st.text(max_size=8),
-    ),
-    max_size=30,
-).map("".join)
-
-
-FORMATS = [AnswerFormat(), AnswerFormat(think=False), AnswerFormat(True, "second", "norm1000")]
-FORMATS += [
-    AnswerFormat(False, boxes=False),
-    AnswerFormat(False, style="csv"),
-    AnswerFormat(False, "second", style="csv"),
-]
-
-
-@given(pieces, st.sampled_from(FORMATS))
-def test_any_string_is_finite_and_bounded(text: str, fmt: AnswerFormat) -> None:
-    batch = Batch([text], [contract(fmt=fmt)])
-    for name, reward in REWARDS.items():
-        value = reward(batch)[0]
-        low, high = BOUNDS[name]
-        assert np.isfinite(value), name
-        assert low <= value <= high, name
-
-
-@given(st.integers(0, 200), st.characters(), st.booleans())
-def test_one_character_changed(position: int, character: str, insert: bool) -> None:
-    """What is nearly an answer is where a reader that is strict in one place and lenient in another would fail."""
-    text = answer("2 - 5", EXACT, EXACT)
-    position %= len(text)
-    batch = Batch([text[:position] + character + text[position + (not insert) :]], [contract()])
-    assert all(np.isfinite(reward(batch)).all() for reward in REWARDS.values())
-
-
-HOSTILE = {
-    "digits": "<time>" + "1" * 10**6,
-    "spaces": answer("2 - 5", " " * 10**6, EXACT),
-    "open entries": "<pred_bbox>" + "1. [" * 250_000,
-    "half entries": "<pred_bbox>" + "1.[1," * 200_000,
-    "entries without end": "<time> 1 - 2 </time> <think_bbox>" + "5. [1, 2, 3, 4], " * 60_000,
-    "long valid list": answer("2 - 5", boxes(0, 40_000), EXACT),
-    "valid list, bad end": answer("2 - 5", boxes(0, 40_000) + ", x", EXACT),
-    "tags": "<time><think_bbox><pred_bbox>" * 34_000,
-    "brackets": "<" * 10**6,
-    "numbers": "<time>" + "5 " * 500_000,
-    "spaced digits": "<pred_bbox>" + "1       " * 125_000,
-}
-
-
-HOSTILE_LINES = {
-    "lines of spans": "1,2\n" * 250_000,
-    "lines of boxes": "1,2\n" + "1,2,3,4,5\n" * 100_000,
-    "one line": "1," * 500_000,
-    "no lines": "\n" * 10**6,
-    "gaps": "1,2" + (" " * 199 + "\n") * 5_000,
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE_LINES)
-def test_time_of_lines_grows_linearly(name: str) -> None:
-    """As below, for answers of plain lines."""
-    row = contract(fmt=AnswerFormat(False, style="csv"))
-    start = time.process_time()
-    batch = Batch([HOSTILE_LINES[name]], [row])
-    assert all(np.isfinite(reward(batch)).all() for reward in REWARDS.values())
-    assert time.process_time() - start < 3.0
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_time_grows_linearly(name: str) -> None:
-    """1 MB within a second in all; a quadratic step would take minutes, so the bound does not depend on the machine."""
-    start = time.perf_counter()
-    batch = Batch([HOSTILE[name]], [contract()])
-    assert all(np.isfinite(reward(batch)).all() for reward in REWARDS.values())
-    assert time.perf_counter() - start < 1.0
+    with pytest.raises(ValueError, match="0 completions but 1 contracts"):
+        Batch([], [contract()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from swift_stvg.answers import Answer, AnswerFormat
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.records import Sample, VideoInfo
 from swift_stvg.rewards import REWARDS, Batch, spatial_reward, temporal_reward
-from swift_stvg.rows import Contract, VideoRequest, frame_size, make_row
+from swift_stvg.rows import Contract, VideoRequest, frame_size, make_contract, make_row
 from swift_stvg.settings import Settings
 from tests.helpers import contract
 
@@ -134,6 +135,20 @@ def test_an_event_between_two_samples_keeps_its_box() -> None:
     made = Contract.from_json(make_row(short, VIDEO, Settings())["stvg"])
     assert made.span == (4, 4)
     assert made.index.tolist() == [4]
+
+
+def test_rows_of_long_videos_take_memory_for_what_they_hold() -> None:
+    """Three hours with a box in every frame, asked for by the second: 10,800 indices and 270,000 boxes."""
+    n = 3 * 3600 * 25
+    tube = np.tile([1.0, 2, 50, 60], (n, 1))
+    long = sample(annotated_frames=n, annotated_fps=25.0, span_frames=(0, n), tube_frames=np.arange(n), tube_xyxy=tube)
+    tracemalloc.start()
+    made = make_contract(long, VideoInfo.nominal(long), Settings(index_unit="second"))
+    assert made.answer.pred is not None
+    assert made.span == (0, 3 * 3600 - 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 * tube.nbytes / 8, "a table of every index by every box would take 23 GB"
 
 
 def test_contract_round_trip() -> None:

@@ -22,7 +22,7 @@ import numpy as np
 
 from swift_stvg.errors import DataError, RowError
 from swift_stvg.jsonfile import MALFORMED, text, whole
-from swift_stvg.records import Sample, tube_in_span
+from swift_stvg.records import MOST_FRAMES, Sample, tube_in_span
 from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.report import LoadReport
 
@@ -91,10 +91,8 @@ def read_sample(line: str, where: str, root: DataRoot, folder: Path, dataset: st
         table = np.array([] if time_only else data["tube"], dtype=np.float64).reshape(-1, 5)
         if not time_only and len(table) != len(data["tube"]):
             raise ValueError("rows of `tube` must hold five numbers")
-        if not np.isfinite(table).all():
-            raise ValueError("numbers in `tube` must be finite")
-        if not (np.abs(table[:, 0]) < 1e15).all():
-            raise ValueError("frame numbers in `tube` must be such")
+        if not np.isfinite(table).all() or (np.abs(table[:, 0]) > MOST_FRAMES).any():
+            raise ValueError(f"numbers in `tube` must be finite, frames at most {MOST_FRAMES}")
         frames = table[:, 0].astype(np.int64)
         if not np.array_equal(frames, table[:, 0]):
             raise ValueError("frame numbers in `tube` must be whole")

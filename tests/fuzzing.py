@@ -1,0 +1,216 @@
+"""What any input must leave whole, for the property tests and for `tests/fuzz.py`: one function for each boundary.
+
+Each takes what an adversary controls, and raises AssertionError, or whatever escapes, if a guarantee is broken.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swift_stvg.answers import Answer, AnswerFormat
+from swift_stvg.errors import DataError, RowError, VideoError
+from swift_stvg.geometry import FloatArray
+from swift_stvg.protocols import PROTOCOLS, evaluate
+from swift_stvg.records import LARGEST, MOST_FRAMES, Sample, Tube, VideoInfo
+from swift_stvg.rewards import REWARDS, Batch, total, usual_weights
+from swift_stvg.rows import Contract, make_contract
+from swift_stvg.selftest import full_mark
+from swift_stvg.settings import Settings
+from swift_stvg.sources import hcstvg, jsonl, vidstg
+from swift_stvg.sources.files import DataRoot
+from swift_stvg.sources.report import LoadReport
+from swift_stvg.tubes import answer_tube, read_tubes
+from tests.helpers import contract
+
+BOUNDS = {
+    "stvg_format": (0, 1),
+    "stvg_consistency": (0, 1),
+    "stvg_temporal": (0, 1),
+    "stvg_spatial": (-10, 2),
+    "stvg_think": (0, 6),
+    "stvg_spatial_giou": (-2, 2),
+    "stvg_spatial_l1": (-8, 0),
+    "stvg_tiou": (0, 1),
+    "stvg_viou": (0, 1),
+    "stvg_viou@0.3": (0, 1),
+    "stvg_viou@0.5": (0, 1),
+}
+FORMATS = (
+    AnswerFormat(),
+    AnswerFormat(think=False),
+    AnswerFormat(True, "second", "norm1000"),
+    AnswerFormat(False, boxes=False),
+    AnswerFormat(False, style="csv"),
+    AnswerFormat(False, "second", boxes=False, style="csv"),
+)
+HIGHEST_INDEX = 10_000_000
+"""What an index of at most seven digits and a decimal part rounds to."""
+
+
+@cache
+def rows() -> tuple[Contract, ...]:
+    """A row for each format, for each way of counting frames."""
+    ways: list[dict[str, Any]] = [{}, {"floor": -1.0}, {"frames": "either"}, {"floor": -1.0, "frames": "either"}]
+    return tuple(contract(fmt=fmt, gaps=(3,) if way else (), **way) for fmt in FORMATS for way in ways)
+
+
+def check_read(text: str, fmt: AnswerFormat) -> tuple[Answer, bool]:
+    """A completion is read without error, into finite numbers, and strict and lenient reading agree."""
+    answer, valid = fmt.read(text)
+    if valid:
+        assert answer.span is not None
+        assert (answer.pred is not None) == fmt.boxes
+        assert (answer.think is not None) == fmt.think
+        assert not answer.failures
+        again = fmt.render(answer)
+        assert fmt.read(again) == (answer, True), "what is valid can be rendered and read again"
+        assert fmt.parse(text + (".", "\n.")[fmt.style == "csv"]) == answer, (
+            "the lenient reader sees what the strict one does"
+        )
+    parts: dict[str, object] = {"time": answer.span}
+    parts |= {"pred_bbox": answer.pred} if fmt.boxes else {}
+    parts |= {"think_bbox": answer.think} if fmt.think else {}
+    assert set(answer.failures) == {part for part, found in parts.items() if found is None}
+    if answer.span is not None:
+        assert all(0 <= end <= HIGHEST_INDEX for end in answer.span)
+    for boxes in (answer.think, answer.pred):
+        if boxes is not None:
+            assert len(boxes.index) == len(boxes.boxes_xyxy) > 0
+            assert ((boxes.index >= 0) & (boxes.index < HIGHEST_INDEX)).all()
+            assert (np.isfinite(boxes.boxes_xyxy).all(axis=1) | np.isnan(boxes.boxes_xyxy).all(axis=1)).all()
+    return answer, valid
+
+
+def check_rewards(texts: Sequence[str], contracts: Sequence[Contract] | None = None) -> None:
+    """Completions, each for every row, earn finite rewards within their bounds, and no more than the exact answer."""
+    contracts = rows() if contracts is None else contracts
+    batch = Batch([text for text in texts for _ in contracts], list(contracts) * len(texts))
+    for name, reward in REWARDS.items():
+        values = reward(batch)
+        low, high = BOUNDS[name]
+        fine = np.isfinite(values) & (values >= low) & (values <= high)
+        assert fine.all(), (name, values[~fine][0], texts[int(np.flatnonzero(~fine)[0]) // len(contracts)])
+    for i, row in enumerate(contracts):
+        own = Batch(texts, [row] * len(texts))
+        weights = usual_weights([row])
+        most = float(total(own, weights).max(initial=-np.inf))
+        assert most <= full_mark(row, weights) + 1e-9, (i, most)
+
+
+def check_scores(texts: Sequence[str]) -> None:
+    """Completions score within [0, 1] under every protocol, with their think and with their final boxes."""
+    truth = standing()
+    row = make_contract(truth, VideoInfo.nominal(truth), Settings(max_side=196))
+    tubes: list[Tube | None] = []
+    for text in texts:
+        answer = row.format.parse(text)
+        if answer.span is None or not answer.span[0] <= answer.span[1] or answer.span[0] >= row.timeline.size:
+            tubes.append(None)
+        else:
+            tubes += [answer_tube(answer.span, boxes, row, truth) for boxes in (answer.think, answer.pred)]
+    check_tubes([truth] * len(tubes), tubes)
+
+
+def check_tubes(truths: Sequence[Sample], tubes: Sequence[Tube | None]) -> None:
+    """Scores are finite and in [0, 1], whatever the tubes."""
+    for protocol in PROTOCOLS:
+        for interpolate in (True, False):
+            scores = evaluate(truths, tubes, protocol, interpolate=interpolate)
+            for values in (scores.tiou, scores.viou, scores.siou):
+                assert ((values >= 0) & (values <= 1)).all(), (protocol, values)  # NaN is not
+
+
+def check_tubes_file(data: bytes, path: Path) -> None:
+    """A file of tubes is refused with a DataError, or gives tubes that can be scored, and reasons for the others."""
+    path.write_bytes(data)
+    try:
+        tubes, faults, _ = read_tubes(path)
+    except DataError:
+        return
+    assert not set(tubes) & set(faults)
+    assert all(kind in ("unparsable", "inconsistent") and why for kind, why in faults.values())
+    for tube in tubes.values():
+        first, last = tube.span_frames
+        assert 0 <= first <= last <= MOST_FRAMES
+        assert (np.abs(tube.boxes_xyxy) <= LARGEST).all()
+        assert (np.diff(tube.frames) > 0).all()
+        assert ((tube.frames >= 0) & (tube.frames <= MOST_FRAMES)).all()
+    check_tubes([standing()] * len(tubes), list(tubes.values()))
+
+
+def check_contract(text: str) -> None:
+    """A text is refused with a DataError, or is a row on which any answer earns what it may."""
+    try:
+        row = Contract.from_json(text)
+    except DataError:
+        return
+    exact = row.format.render(row.answer) if row.timeline.size <= 1000 else ""
+    check_rewards(["", "<time> 2 - 5 </time> <pred_bbox> 2. [1, 2, 3, 4]", exact], [row])
+
+
+def check_sample(read: Callable[[], Sequence[Sample]]) -> None:
+    """An annotation is refused with a RowError, or makes a row whose exact answer earns the full mark."""
+    try:
+        samples = read()
+    except RowError:
+        return
+    for sample in samples:
+        for settings in (Settings(), Settings(index_unit="second", coords="norm1000")):
+            try:
+                row = make_contract(sample, VideoInfo.nominal(sample), settings)
+            except (RowError, VideoError):
+                continue
+            row = Contract.from_json(row.to_json())
+            if row.timeline.size > 1000:
+                continue
+            weights = usual_weights([row])
+            exact = Batch([row.format.render(row.answer)], [row])
+            assert abs(float(total(exact, weights)[0]) - full_mark(row, weights)) < 1e-9
+            check_tubes([sample], [answer_tube(row.span, row.answer.pred, row, sample)])
+
+
+def check_hcstvg(entry: Any) -> None:
+    """An entry of HC-STVG's files."""
+    check_sample(lambda: [hcstvg.read_sample("a.mp4", entry, "hcstvg_v1", "test", Path("a.mp4"))])
+
+
+def check_jsonl(line: str) -> None:
+    """A line of this project's schema."""
+    check_sample(
+        lambda: [jsonl.read_sample(line, "line 1", DataRoot(Path("folder")), Path("folder"), "stvg_jsonl", "mine")]
+    )
+
+
+def check_vidstg(annotation: Any, trajectories: bytes, folder: Path) -> None:
+    """An annotation of VidSTG beside a file of VidOR's trajectories; `folder` is overwritten."""
+    for part in ("vidstg", "vidstg/bbox_annos"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    (folder / "vidstg/test_annotations.json").write_text(json.dumps([annotation]))
+    (folder / "vidstg/bbox_annos/77.json").write_bytes(trajectories)
+    check_sample(lambda: vidstg.load(DataRoot(folder), "vidstg", "test", LoadReport("vidstg:test")))
+
+
+@cache
+def standing() -> Sample:
+    """An object that stands still in frames [10, 30) of 50, without a box in one of them."""
+    frames = np.delete(np.arange(10, 30), 7)
+    boxes_xyxy: FloatArray = np.tile([40.0, 40, 120, 120], (len(frames), 1))
+    return Sample(
+        id="row",
+        dataset="made",
+        split="up",
+        sentence="it stands",
+        video=Path("a.mp4"),
+        annotated_frames=50,
+        annotated_fps=10.0,
+        size_wh=(200, 200),
+        span_frames=(10, 30),
+        tube_frames=frames,
+        tube_xyxy=boxes_xyxy,
+    )
