@@ -114,12 +114,10 @@ class Sample(Truth):
 
     def _fault(self) -> tuple[str, object] | None:
         """The rule that is broken, and what was seen."""
-        if not self.sentence.strip():
-            return "no sentence", repr(self.sentence)
-        if any(word in self.sentence for word in RESERVED):
-            return "reserved words in the sentence", f"{self.sentence!r:.80}"
-        if not _is_encodable(self.sentence + self.id):
-            return "text that is no Unicode", repr(self.sentence)
+        if (fault := sentence_fault(self.sentence)) is not None:
+            return fault
+        if not _is_encodable(self.id):
+            return "text that is no Unicode", repr(self.id)
         if not (0 < self.annotated_frames <= MOST_FRAMES and 0.01 <= self.annotated_fps <= 1000):
             return "no frame count or frame rate", (self.annotated_frames, self.annotated_fps)
         if min(self.size_wh) <= 0:
@@ -152,6 +150,17 @@ def tube_in_span(frames: IntArray, boxes_xyxy: FloatArray, span_frames: tuple[in
     inside = (frames >= span_frames[0]) & (frames < span_frames[1])
     unique, first = np.unique(frames[inside], return_index=True)
     return unique, boxes_xyxy[inside][first]
+
+
+def sentence_fault(sentence: str) -> tuple[str, str] | None:
+    """Why a sentence cannot be asked about: the rule, and what was seen."""
+    if not sentence.strip():
+        return "no sentence", repr(sentence)
+    if any(word in sentence for word in RESERVED):
+        return "reserved words in the sentence", f"{sentence!r:.80}"
+    if not _is_encodable(sentence):
+        return "text that is no Unicode", repr(sentence)
+    return None
 
 
 def _is_encodable(value: str) -> bool:

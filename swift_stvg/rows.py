@@ -14,6 +14,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -32,15 +33,38 @@ VIDEO_KEY = "stvg_video"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Contract:
-    """What scoring an answer to a row needs.
+class Question:
+    """What a model is shown and in which form it is to answer, whether the truth is known or not.
 
     Attributes:
-        id, dataset, split, query, category: as in `Sample`.
-        settings: those that the row was made with; the data root does not belong to them.
+        settings: those that the prompt was made with; the data root does not belong to them.
         size_wh: frame size in pixels, as the model receives it.
         source_wh: frame size in pixels, as decoded.
         timeline: the sampled frames and the index grid.
+    """
+
+    settings: Settings
+    size_wh: tuple[int, int]
+    source_wh: tuple[int, int]
+    timeline: Timeline
+
+    @property
+    def format(self) -> AnswerFormat:
+        """The answer format that the prompt asks for."""
+        return self.settings.answer_format
+
+    @property
+    def scale_wh(self) -> tuple[int, int]:
+        """Extent of the text's coordinates."""
+        return self.format.scale_wh(self.size_wh)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contract(Question):
+    """What scoring an answer to a row needs: the question with the truth.
+
+    Attributes:
+        id, dataset, split, query, category: as in `Sample`.
         annotated: (size,) annotated frame number of the frame that each index points at.
         span: closed span of grid indices during which the event is annotated.
         index: (M,) indices of the span that have an annotated box, increasing; gaps are left out.
@@ -52,24 +76,10 @@ class Contract:
     split: str
     query: str
     category: str | None
-    settings: Settings
-    size_wh: tuple[int, int]
-    source_wh: tuple[int, int]
-    timeline: Timeline
     annotated: IntArray
     span: tuple[int, int]
     index: IntArray
     boxes_xyxy: FloatArray
-
-    @property
-    def format(self) -> AnswerFormat:
-        """The answer format that the prompt asks for."""
-        return self.settings.answer_format
-
-    @property
-    def scale_wh(self) -> tuple[int, int]:
-        """Extent of the text's coordinates."""
-        return self.format.scale_wh(self.size_wh)
 
     @property
     def answer(self) -> Answer:
@@ -165,19 +175,23 @@ def make_row(sample: Sample, video: VideoInfo, settings: Settings) -> dict[str, 
         RowError, VideoError: the annotation does not fit the video; the reason is what the loader counts.
     """
     contract = make_contract(sample, video, settings)
-    answer_format = contract.format
-    content = [_video_facts(contract), sample.sentence.strip()]
-    content = [content[1], "<video>" + content[0]] if settings.query_first else ["<video>" + content[0], content[1]]
-    system = [{"role": "system", "content": answer_format.instruction()}] if settings.system_prompt else []
+    row = make_prompt(contract, sample.sentence, video.path)
+    row["messages"].append({"role": "assistant", "content": contract.format.render(_target(contract))})
+    return row | {"stvg": contract.to_json()}
+
+
+def make_prompt(question: Question, sentence: str, video: Path) -> dict[str, Any]:
+    """What of a row does not depend on the truth: messages without an answer, the video, and its frames."""
+    settings = question.settings
+    content = ["<video>" + video_facts(question), sentence.strip()]
+    system = [{"role": "system", "content": question.format.instruction()}] if settings.system_prompt else []
     return {
         "messages": [
             *system,
-            {"role": "user", "content": "\n".join(content)},
-            {"role": "assistant", "content": answer_format.render(_target(contract))},
+            {"role": "user", "content": "\n".join(reversed(content) if settings.query_first else content)},
         ],
-        "videos": [str(video.path)],
-        "chat_template_kwargs": {VIDEO_KEY: VideoRequest.of(contract).to_json()},
-        "stvg": contract.to_json(),
+        "videos": [str(video)],
+        "chat_template_kwargs": {VIDEO_KEY: VideoRequest.of(question).to_json()},
     }
 
 
@@ -190,6 +204,21 @@ def sentence_of(messages: Any) -> str:
         return str(content.rpartition("\n<video>")[0])
     except (TypeError, KeyError, AttributeError, StopIteration):
         return ""
+
+
+def make_question(video: VideoInfo, settings: Settings, clip: tuple[int, int] | None = None) -> Question:
+    """What a model sees of the decoded frames [first, end) of a video, or of all."""
+    timeline = Timeline.sample(
+        video.frame_times_s,
+        video.end_s,
+        fps=settings.fps,
+        max_frames=settings.max_frames,
+        clip=clip,
+        unit=settings.index_unit,
+    )
+    return Question(
+        settings, frame_size(video.size_wh, settings.max_side, settings.side_multiple), video.size_wh, timeline
+    )
 
 
 def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contract:
@@ -205,17 +234,9 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
             f"event {sample.span_frames}, frames {numbers[clip[0]]} to {numbers[clip[1] - 1]} decoded, {video.path}, "
             f"row {sample.id}",
         )
-    timeline = Timeline.sample(
-        video.frame_times_s,
-        video.end_s,
-        fps=settings.fps,
-        max_frames=settings.max_frames,
-        clip=clip,
-        unit=settings.index_unit,
-    )
-    shown = numbers[timeline.index_frames]  # (size,) annotated frame of each index
-    size_wh = frame_size(video.size_wh, settings.max_side, settings.side_multiple)
-    span, index, boxes_xyxy = truth_on_grid(sample, shown, settings.answer_format.scale_wh(size_wh))
+    question = make_question(video, settings, clip)
+    shown = numbers[question.timeline.index_frames]  # (size,) annotated frame of each index
+    span, index, boxes_xyxy = truth_on_grid(sample, shown, question.scale_wh)
     return Contract(
         id=sample.id,
         dataset=sample.dataset,
@@ -223,9 +244,9 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
         query=sample.query,
         category=sample.category,
         settings=settings,
-        size_wh=size_wh,
-        source_wh=video.size_wh,
-        timeline=timeline,
+        size_wh=question.size_wh,
+        source_wh=question.source_wh,
+        timeline=question.timeline,
         annotated=shown,
         span=span,
         index=index,
@@ -286,9 +307,9 @@ class VideoRequest:
     times_s: tuple[float, ...]
 
     @classmethod
-    def of(cls, contract: Contract) -> VideoRequest:
-        """The request that fits a contract."""
-        return cls.on(contract.timeline, contract.size_wh, contract.format.coords)
+    def of(cls, question: Question) -> VideoRequest:
+        """The request that fits a question."""
+        return cls.on(question.timeline, question.size_wh, question.format.coords)
 
     @classmethod
     def on(cls, line: Timeline, size_wh: tuple[int, int], coords: str) -> VideoRequest:
@@ -326,15 +347,15 @@ def _target(contract: Contract) -> Answer:
     return replace(answer, think=think)
 
 
-def _video_facts(contract: Contract) -> str:
+def video_facts(question: Question) -> str:
     """What the model is told of the timeline and the frame size."""
-    line, answer_format = contract.timeline, contract.format
+    line, answer_format = question.timeline, question.format
     counted = "frame" if answer_format.unit == "frame" else "second"
     facts = f"{counted}s 0 - {line.size - 1}"
     if answer_format.unit == "frame":
         facts += f", {line.fps:.4g} per second"
     if answer_format.coords == "pixel":
-        facts += f", {contract.size_wh[0]} x {contract.size_wh[1]} pixels"
+        facts += f", {question.size_wh[0]} x {question.size_wh[1]} pixels"
     return f"({facts})"
 
 
