@@ -119,6 +119,18 @@ def _bench_options(bench: argparse.ArgumentParser) -> None:
     add_options(bench)
 
 
+def _card_options(card: argparse.ArgumentParser) -> None:
+    from swift_stvg.commands.card import add_options
+
+    add_options(card)
+
+
+def _pushed_options(pushed: argparse.ArgumentParser) -> None:
+    from swift_stvg.commands.pushed import add_options
+
+    add_options(pushed)
+
+
 def _options(parser: argparse.ArgumentParser, config: type[Any], *names: str) -> None:
     """An option for each named field of a configuration class, with its default."""
     defaults = config()
@@ -195,6 +207,8 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "show": ("a page that shows what a model did, or what a dataset holds", _show_options),
     "cache": ("sample, resize and keep the frames of a dataset on disk, for STVG_FRAME_CACHE", _cache_options),
     "headroom": ("what GRPO could gain from a model: its sampled answers beside its greedy ones", _headroom_options),
+    "card": ("write a model card, and make a checkpoint load where the plugin is missing", _card_options),
+    "pushed": ("whether a hub holds a folder as it is here", _pushed_options),
     "bench": ("what things cost on this machine, against a baseline measured in the same run", _bench_options),
 }
 """Name, meaning, and what adds the options, of each subcommand."""

@@ -26,7 +26,7 @@ from swift_stvg.answers import Answer, BoxList
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.jsonfile import put_whole
-from swift_stvg.rows import Contract
+from swift_stvg.rows import Contract, Question
 from swift_stvg.video import Frames, probe, stream_frames
 
 VERSION = 1
@@ -135,21 +135,23 @@ class Overlay:
     @classmethod
     def of(
         cls,
-        contract: Contract,
+        contract: Question,
         sentence: str,
         answer: Answer | str | None = None,
         scores: Mapping[str, float] | None = None,
     ) -> Overlay:
-        """The truth of a row, and what can be read of an answer to it.
+        """The truth of a row, if it is known, and what can be read of an answer to it.
 
         Args:
-            contract: of the row.
+            contract: of the row, or the question alone.
             sentence: that it asks about.
             answer: what the model wrote, or what was read of it; None to draw the truth alone.
             scores: shown beside the legend.
         """
         line = contract.timeline
-        tracks = [_track("truth", contract.span, BoxList(contract.index, contract.boxes_xyxy), contract)]
+        tracks: list[Track | None] = []
+        if isinstance(contract, Contract):
+            tracks.append(_track("truth", contract.span, BoxList(contract.index, contract.boxes_xyxy), contract))
         if isinstance(answer, str):
             answer = contract.format.parse(answer)
         if answer is not None and answer.span is not None:
@@ -160,7 +162,7 @@ class Overlay:
             frames=line.frames,
             times_s=line.times_s,
             clip_start_s=line.clip_start_s,
-            duration_s=_duration_s(contract),
+            duration_s=line.end_s,
             scores=dict(scores or {}),
         )
 
@@ -303,11 +305,7 @@ def shown_size(size_wh: tuple[int, int], shortest: int = SHORTEST, longest: int 
     return _even(round(size_wh[0] * factor)), _even(round(size_wh[1] * factor))
 
 
-def _duration_s(contract: Contract) -> float:
-    return float(contract.timeline.times_s[-1]) + contract.timeline.interval_s
-
-
-def _track(kind: str, span: tuple[int, int], boxes: BoxList | None, contract: Contract) -> Track | None:
+def _track(kind: str, span: tuple[int, int], boxes: BoxList | None, contract: Question) -> Track | None:
     """One kind of boxes on the clip's time; None for a span that runs backwards or begins after the clip."""
     line, last_index = contract.timeline, contract.timeline.size - 1
     first, last = span[0], min(span[1], last_index)
@@ -320,10 +318,7 @@ def _track(kind: str, span: tuple[int, int], boxes: BoxList | None, contract: Co
     given_xyxy = given_xyxy[inside] / np.array(contract.scale_wh * 2, dtype=np.float64)
     upright = np.all(given_xyxy[:, :2] <= given_xyxy[:, 2:], axis=1)  # NaN is not
     boxes_xyxy[index[inside] - first] = np.where(upright[:, None], clip_boxes(given_xyxy, (1.0, 1.0)), np.nan)
-    times_s = line.seconds(np.arange(line.size, dtype=np.int64))
-    begin = 0.0 if first == 0 else (times_s[first - 1] + times_s[first]) / 2
-    end = _duration_s(contract) if last == last_index else (times_s[last] + times_s[last + 1]) / 2
-    return Track(kind, (float(begin), float(end)), times_s[first : last + 1], boxes_xyxy)
+    return Track(kind, line.span_s((first, last)), line.seconds(wanted), boxes_xyxy)
 
 
 def _with_boxes(

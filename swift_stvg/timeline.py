@@ -96,6 +96,21 @@ class Timeline:
         """Number of indices an answer can use: 0 to size - 1."""
         return len(self.index_frames)
 
+    @property
+    def end_s(self) -> float:
+        """When the last sample ends, in seconds from the clip's start."""
+        return float(self.times_s[-1]) + self.interval_s
+
+    def span_s(self, span: tuple[int, int]) -> tuple[float, float]:
+        """When a closed span of indices on the grid begins and ends, in seconds from the clip's start.
+
+        It reaches half an interval beyond its first and last index, and to the ends of the clip from its ends.
+        """
+        (first, last), times_s = span, self.seconds(np.arange(self.size, dtype=np.int64))
+        begin = 0.0 if first == 0 else (times_s[first - 1] + times_s[first]) / 2
+        end = self.end_s if last == self.size - 1 else (times_s[last] + times_s[last + 1]) / 2
+        return float(begin), float(end)
+
     def seconds(self, index: IntArray) -> FloatArray:
         """Seconds from the clip's start of indices (K,): the true time of the sample, or the second itself.
 

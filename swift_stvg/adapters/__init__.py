@@ -3,7 +3,7 @@
 Importing registers, so that a spawned worker that unpickles one of our objects knows all the others too.
 """
 
-from swift_stvg.adapters import datasets, metrics, preview, rewards, templates
+from swift_stvg.adapters import datasets, hub, metrics, preview, rewards, templates
 from swift_stvg.settings import Settings
 
 
@@ -19,6 +19,7 @@ def register() -> None:
     rewards.register()
     metrics.register()
     preview.register()
+    hub.register()
 
 
 register()
