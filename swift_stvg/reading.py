@@ -20,7 +20,7 @@ class Reading:
     Attributes:
         status: "ok", or "unparsable" or "inconsistent" as in `Answer.fault`, with what was seen in `detail`.
         detail: see there.
-        span_s: when the event begins and ends, in seconds of the video's presentation time; None where none can be read.
+        span_s: when the event begins and ends, in seconds of the video's presentation time; None if it cannot be read.
         times_s: (K,) when the boxes are, likewise.
         think_xyxy, pred_xyxy: (K, 4) in pixels of the video; NaN where there is no box, None without such a list.
     """
@@ -34,7 +34,7 @@ class Reading:
 
 
 def parse(reply: str, question: Question) -> Reading:
-    """Read any text as the answer to a question of `ask`, or to a row's contract; never raises, linear in its length."""
+    """Read any text as the answer to a question of `ask`, or to a row; never raises, linear in its length."""
     answer = question.format.parse(reply)
     status, detail = answer.fault(question.timeline.size, question.scale_wh) or (OK, "")
     line, tracks = question.timeline, {track.kind: track for track in Overlay.of(question, "", answer).tracks}
