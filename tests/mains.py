@@ -6,6 +6,8 @@ python mains.py '[["export", "--model", "..."], ["swift-stvg", "card", "..."]]'
 import json
 import sys
 
+import swift.pipelines as pipelines  # before swift_stvg, which registers itself with it then
+
 
 def run(words: list[str]) -> None:
     command, *rest = words
@@ -15,8 +17,6 @@ def run(words: list[str]) -> None:
         if main(rest) != 0:
             sys.exit(f"failed: {words}")
         return
-    import swift.pipelines as pipelines
-
     getattr(pipelines, f"{command}_main")(rest)
 
 
