@@ -20,6 +20,8 @@ from swift_stvg.settings import BACKBONES, Settings
 
 ARGS = "args.json"
 ADAPTER = "adapter_config.json"
+CONFIGS = (ADAPTER, "config.json", "generation_config.json", "processor_config.json", "tokenizer_config.json")
+_ORIGINS = ("base_model_name_or_path", "_name_or_path", "name_or_path")
 README = "README.md"
 OUR_TEMPLATE, OUR_SETTINGS = "stvg_template", "stvg_settings"
 """Where `args.json` says what it was trained with; ms-swift leaves keys alone that it does not know."""
@@ -46,6 +48,8 @@ OF_TRAINING = (
     *("predict.jsonl", "completions.jsonl", "infer_result", "deploy_result", "__pycache__"),
 )
 """Names of what resuming a training needs, or a run leaves; using the model needs none of it."""
+LARGEST = 1 << 26
+"""Bytes of a file that is looked into."""
 _HIDDEN = (".git", ".cache", ".ms_upload_cache", ".*.part")
 _SECRET = re.compile(r"token|secret|passw|api_?key|webhook", re.IGNORECASE)
 _SECRET_VARIABLE = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|ACCESS_?KEY|WEBHOOK")
@@ -109,7 +113,9 @@ def public_args(
         adapter: whether the checkpoint is one, and not a whole model.
     """
     told = [name for name in TOLD if adapter or not name.startswith(("lora_", "target_modules"))]
-    kept = {name: _without_paths(args[name]) for name in (*LOADED, *told) if args.get(name) not in (None, [], -1)}
+    kept = {name: args.get(name) for name in LOADED if _without_paths(args.get(name)) == args.get(name)}
+    kept |= {name: _without_paths(args.get(name)) for name in told}
+    kept = {name: value for name, value in kept.items() if value not in (None, [], -1)}
     kept |= {"external_plugins": [], "template": template, "model": base_model}
     kept |= {OUR_TEMPLATE: ours, OUR_SETTINGS: settings.to_texts()}
     if not adapter:
@@ -139,6 +145,15 @@ def _without_paths(value: Any) -> Any:
         return value
     head, colon, path = value.rpartition(":") if value.startswith("stvg_jsonl:") else ("", "", value)
     return head + colon + Path(path).name if os.path.isabs(path) or path.startswith(("~", "..")) else value
+
+
+def public_config(config: Mapping[str, Any], base_model: str | None) -> dict[str, Any]:
+    """A configuration in which no folder of this machine stands for the model that this one was made from."""
+    kept = dict(config)
+    for name in _ORIGINS:
+        if isinstance(kept.get(name), str) and (name == _ORIGINS[0] or os.path.isabs(kept[name])):
+            kept[name] = base_model
+    return {name: value for name, value in kept.items() if value is not None or config[name] is None}
 
 
 def files_of(folder: Path, *, all_of_them: bool = True) -> Iterator[str]:
@@ -184,10 +199,10 @@ def paths_of(args: Mapping[str, Any]) -> list[str]:
 
 
 def leaks(folder: Path, wanted: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(file, name) of each file, weights aside, that holds one of the wanted values, given by name."""
+    """(file, name) of each file that holds one of the wanted values, given by name; weights are not looked into."""
     found = []
     for name in files_of(folder):
-        if not name.endswith(_WEIGHTS) and not fnmatch(name, "optimizer*"):
+        if not name.endswith(_WEIGHTS) and (folder / name).stat().st_size <= LARGEST:
             data = (folder / name).read_bytes()
             found += [(name, what) for what, value in wanted.items() if value.encode() in data]
     return found

@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     """Write the card, its picture, and the arguments; everything is read before anything is written."""
     checkpoint: Path = args.checkpoint
     old = sharing.read_args(checkpoint)
-    adapter = _adapter(checkpoint)
+    configs = {name: _object(checkpoint / name) for name in sharing.CONFIGS if (checkpoint / name).is_file()}
+    adapter = configs.get(sharing.ADAPTER)
     base = args.base_model or sharing.hub_id(old.get("model"))
     if adapter is not None:
         base = base or sharing.hub_id(adapter.get("base_model_name_or_path"))
@@ -80,11 +81,10 @@ def run(args: argparse.Namespace) -> int:
         sharing.copy_model(checkpoint, args.out)
         folder = args.out
     write_whole(folder / sharing.ARGS, json.dumps(new, ensure_ascii=False, indent=2) + "\n")
-    if adapter is not None:
-        write_whole(
-            folder / sharing.ADAPTER,
-            json.dumps(adapter | {"base_model_name_or_path": base}, ensure_ascii=False, indent=2) + "\n",
-        )
+    for name, config in configs.items():
+        public = sharing.public_config(config, base)
+        if public != config:
+            write_whole(folder / name, json.dumps(public, ensure_ascii=False, indent=2) + "\n")
     if curves is not None:
         put_whole(folder / CURVE, picture_of_training(curves))
     write_whole(folder / sharing.README, text)
@@ -92,10 +92,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _adapter(checkpoint: Path) -> dict[str, Any] | None:
-    path = checkpoint / sharing.ADAPTER
-    if not path.is_file():
-        return None
+def _object(path: Path) -> dict[str, Any]:
     config = read_json(path)
     if not isinstance(config, dict):
         raise DataError(f"{path} must hold an object, got {type(config).__name__}")
