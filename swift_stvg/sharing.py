@@ -10,8 +10,10 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from swift_stvg.errors import DataError
@@ -165,15 +167,26 @@ def files_of(folder: Path, *, all_of_them: bool = True) -> Iterator[str]:
             yield relative.as_posix()
 
 
-def copy_model(checkpoint: Path, out: Path) -> None:
-    """Put what using a checkpoint needs into a new folder, weights as hard links where the file system has them.
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` when it is full, or vanishes.
 
     Raises:
-        DataError: the folder holds something.
+        DataError: `out` holds something.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} holds something: choose another folder")
-    for name in list(files_of(checkpoint, all_of_them=False)):
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{out.name}.", suffix=".part", dir=out.parent) as parts:
+        folder = Path(parts) / "whole"
+        folder.mkdir()
+        yield folder
+        os.replace(folder, out)
+
+
+def copy_model(checkpoint: Path, out: Path) -> None:
+    """Put what using a checkpoint needs into a folder, weights as hard links where the file system has them."""
+    for name in files_of(checkpoint, all_of_them=False):
         target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if name.endswith(_WEIGHTS):
@@ -189,7 +202,7 @@ def secrets(args: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, st
     """Values that must not be shared, by name: those of `args.json` and of the environment that are called so."""
     found = {name: value for name, value in args.items() if isinstance(value, str) and _SECRET.search(name)}
     found |= {name: value for name, value in environ.items() if _SECRET_VARIABLE.search(name)}
-    return {name: value for name, value in found.items() if len(value) >= 8 and not value.startswith(("/", "cl100k"))}
+    return {name: value for name, value in found.items() if len(value) >= 8 and not value.startswith("/")}
 
 
 def paths_of(args: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 import swift_stvg
 from swift_stvg import sharing
 from swift_stvg.cli import main
+from swift_stvg.commands import card
 from swift_stvg.errors import VideoError
 from swift_stvg.settings import BACKBONES, Settings
 from tests.helpers import answer, boxes, contract
@@ -232,9 +234,20 @@ def test_what_is_no_checkpoint(tmp_path: Path, args: str | None, said: str, caps
     assert not (tmp_path / "README.md").exists()
 
 
-def test_the_copy_goes_into_a_folder_of_its_own(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def _full_disk(curves: object) -> bytes:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_the_copy_goes_into_a_folder_of_its_own(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert main(["card", str(checkpoint), "--out", str(checkpoint.parent)]) == 1
     assert "holds something" in capsys.readouterr().err
+    out = checkpoint.parents[1] / "new" / "shared"
+    monkeypatch.setattr(card, "picture_of_training", _full_disk)
+    assert main(["card", str(checkpoint), "--out", str(out)]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert list(out.parent.iterdir()) == [], "no half of a folder stays"
 
 
 @pytest.mark.parametrize("client", [[], ["--use_hf"]])

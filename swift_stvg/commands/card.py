@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -76,20 +77,23 @@ def run(args: argparse.Namespace) -> int:
     text = _card(args, new, ours, settings, report, curves, adapter is not None)
     _refuse_secrets(checkpoint, old, all_of_them=args.out is None)
 
-    folder = checkpoint
-    if args.out is not None:
-        sharing.copy_model(checkpoint, args.out)
-        folder = args.out
-    write_whole(folder / sharing.ARGS, json.dumps(new, ensure_ascii=False, indent=2) + "\n")
-    for name, config in configs.items():
-        public = sharing.public_config(config, base)
-        if public != config:
-            write_whole(folder / name, json.dumps(public, ensure_ascii=False, indent=2) + "\n")
-    if curves is not None:
-        put_whole(folder / CURVE, picture_of_training(curves))
-    write_whole(folder / sharing.README, text)
-    _tell(args, folder, old)
+    with sharing.new_folder(args.out) if args.out else nullcontext(checkpoint) as folder:
+        if args.out:
+            sharing.copy_model(checkpoint, folder)
+        write_whole(folder / sharing.ARGS, _json(new))
+        for name, config in configs.items():
+            public = sharing.public_config(config, base)
+            if public != config:
+                write_whole(folder / name, _json(public))
+        if curves is not None:
+            put_whole(folder / CURVE, picture_of_training(curves))
+        write_whole(folder / sharing.README, text)
+    _tell(args, args.out or checkpoint, old)
     return 0
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
 
 def _object(path: Path) -> dict[str, Any]:
