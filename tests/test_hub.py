@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -155,12 +156,17 @@ def server(workspace: Path, env: dict[str, str], shared: Path) -> Iterator[str]:
     log = (workspace / "deploy.log").open("w")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
     process = subprocess.Popen(
-        words, cwd=workspace, env=clean | env | {"OMP_NUM_THREADS": "1"}, stdout=log, stderr=subprocess.STDOUT
+        words,
+        cwd=workspace,
+        env=clean | env | {"OMP_NUM_THREADS": "1"},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # the command starts another one, which outlives it
     )
     try:
         yield _address(process, workspace / "deploy.log")
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
         log.close()
 
