@@ -2,14 +2,30 @@
 
 `import swift_stvg` loads neither torch nor ms-swift. Where ms-swift is already loaded, as with
 `--external_plugins swift_stvg`, importing registers everything; otherwise call `register()`.
+
+`ask` makes the prompt for any video and sentence, `parse` reads the reply as seconds and pixels.
 """
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from swift_stvg.asking import ask
+    from swift_stvg.reading import parse
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "register"]
+__all__ = ["__version__", "ask", "parse", "register"]
+_LATER = {"ask": "swift_stvg.asking", "parse": "swift_stvg.reading"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for only then."""
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def register() -> None:

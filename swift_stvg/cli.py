@@ -125,6 +125,18 @@ def _bench_options(bench: argparse.ArgumentParser) -> None:
     add_options(bench)
 
 
+def _card_options(card: argparse.ArgumentParser) -> None:
+    from swift_stvg.commands.card import add_options
+
+    add_options(card)
+
+
+def _pushed_options(pushed: argparse.ArgumentParser) -> None:
+    from swift_stvg.commands.pushed import add_options
+
+    add_options(pushed)
+
+
 def _options(parser: argparse.ArgumentParser, config: type[Any], *names: str) -> None:
     """An option for each named field of a configuration class, with its default."""
     defaults = config()
@@ -202,6 +214,8 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "cache": ("sample, resize and keep the frames of a dataset on disk, for STVG_FRAME_CACHE", _cache_options),
     "ground": ("when and where in a video the thing is that a sentence describes", _ground_options),
     "headroom": ("what GRPO could gain from a model: its sampled answers beside its greedy ones", _headroom_options),
+    "card": ("write a model card, and make a checkpoint load where the plugin is missing", _card_options),
+    "pushed": ("whether a hub holds a folder as it is here", _pushed_options),
     "bench": ("what things cost on this machine, against a baseline measured in the same run", _bench_options),
 }
 """Name, meaning, and what adds the options, of each subcommand."""

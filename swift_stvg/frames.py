@@ -51,17 +51,22 @@ class FrameLoader:
         self.cache = FrameCache(folder) if folder else None
         self._damaged: set[Path] = set()
 
-    def load(self, path: str, request: VideoRequest) -> torch.Tensor:
+    def load(self, path: str, request: VideoRequest, name: str | None = None) -> torch.Tensor:
         """The requested frames as a uint8 tensor (T, 3, H, W) of the caller's own.
+
+        Args:
+            path: of the video.
+            request: which frames.
+            name: by which they are remembered, instead of the path.
 
         Raises:
             VideoError: the file is missing or cannot be decoded.
         """
         with torch.inference_mode(False):  # tensors made in it do not know whether they were changed
-            return self._remembered(path, request)
+            return self._remembered(path, request, name)
 
-    def _remembered(self, path: str, request: VideoRequest) -> torch.Tensor:
-        key = (path, request.frames, request.size_wh)
+    def _remembered(self, path: str, request: VideoRequest, name: str | None) -> torch.Tensor:
+        key = (name or path, request.frames, request.size_wh)
         if get_worker_info() is not None:  # SFT: nobody asks for a clip again before the next epoch
             return self._load(path, request)
         frames: torch.Tensor = self.memory.get(key, lambda: self._load(path, request))

@@ -164,7 +164,7 @@ def render_check(report: dict[str, Any], form: str) -> str:
     failed = (report["decoded"] or {}).get("failed", [])
     if failed:
         header = ["video that cannot be decoded", "rows", "why"]
-        rows = [[f["video"], str(f["rows"]), _escaped(f["why"]) if markdown else f["why"]] for f in failed]
+        rows = [[f["video"], str(f["rows"]), escaped(f["why"]) if markdown else f["why"]] for f in failed]
         blocks.append(_block("Unreadable videos", header, rows, markdown))
     ending = [f"not checked: {what}" for what in report["not_checked"]]
     ending += [f"warning: {what}" for what in report["warnings"]] + [f"error: {what}" for what in report["errors"]]
@@ -323,9 +323,9 @@ def _asked(row: dict[str, Any], query: str | None, report: dict[str, Any]) -> bo
 def _block(title: str, header: list[str], rows: list[list[str]], markdown: bool) -> str:
     """A table; its first column is text of others, the rest is ours."""
     if markdown:
-        lines = ["| " + " | ".join([_escaped(row[0]), *row[1:]]) + " |" for row in [header, *rows]]
+        lines = ["| " + " | ".join([escaped(row[0]), *row[1:]]) + " |" for row in [header, *rows]]
         lines.insert(1, "|" + "---|" * len(header))
-        return f"**{_escaped(title)}**\n\n" + "\n".join(lines)
+        return f"**{escaped(title)}**\n\n" + "\n".join(lines)
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = [
         "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
@@ -338,10 +338,10 @@ def _lines(lines: list[str], markdown: bool) -> str:
     """Lines of text, or a Markdown list in which indented ones lie below the others."""
     if not markdown:
         return "\n".join(lines)
-    return "\n".join(f"{line[: len(line) - len(line.lstrip())]}- {_escaped(line.lstrip())}" for line in lines)
+    return "\n".join(f"{line[: len(line) - len(line.lstrip())]}- {escaped(line.lstrip())}" for line in lines)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text in which Markdown sees nothing special; the spaces before it stay."""
     body = "".join("\\" + c if c in "\\`*[]<>|#&~$" else c for c in text.lstrip(" "))
     return "&nbsp;" * (len(text) - len(text.lstrip(" "))) + _UNDERSCORE.sub(r"\\_", " ".join(body.splitlines()))

@@ -16,13 +16,14 @@ def register() -> None:
     """
     Settings.from_env()
     check_installed()
-    from swift_stvg.adapters import datasets, metrics, preview, rewards, templates  # what an old version may lack
+    from swift_stvg.adapters import datasets, hub, metrics, preview, rewards, templates  # what an old version may lack
 
     datasets.register()
     templates.register()
     rewards.register()
     metrics.register()
     preview.register()
+    hub.register()
 
 
 register()

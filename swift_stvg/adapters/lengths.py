@@ -43,7 +43,7 @@ class _BlankFrames(FrameLoader):
         # pixels need no copies: nobody looks at them
         self.memory = Memory(settings.frame_memory * 2**20, size=nbytes, copy=lambda made: type(made)({**made}))
 
-    def load(self, path: str, request: VideoRequest) -> torch.Tensor:
+    def load(self, path: str, request: VideoRequest, name: str | None = None) -> torch.Tensor:
         width, height = request.size_wh
         with torch.inference_mode(False):
             frames = torch.zeros(1, dtype=torch.uint8).expand(len(request.frames), 3, height, width)

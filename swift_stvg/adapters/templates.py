@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
+from tempfile import NamedTemporaryFile
 from typing import Any, ClassVar
 
 from swift.template import TEMPLATE_MAPPING, register_template
+from swift.template.vision_utils import load_file
 from swift.utils import get_logger
 
 from swift_stvg.adapters.patches import remember
@@ -19,6 +25,8 @@ logger = get_logger()
 FRAMES = FrameLoader(Settings())
 """Where templates get their frames; `register` makes it fit the settings."""
 UNREAD = Unread()
+LONGEST_PATH = 4096
+"""Characters; a longer text is a video itself."""
 CLOCK = 10_000
 """Ticks per second in which frames are dated: rows give times to four digits."""
 
@@ -72,11 +80,12 @@ class StvgTemplate:
             return tokens
         request = VideoRequest.from_json(request_json)
         self.require(request.coords, request.size_wh)
-        try:
-            frames = FRAMES.load(inputs.videos[index], request)
-        except VideoError as error:
-            UNREAD.note(inputs.videos[index], error)
-            raise
+        with video_file(inputs.videos[index]) as (path, name):
+            try:
+                frames = FRAMES.load(path, request, name)
+            except VideoError as error:
+                UNREAD.note(name or path, error)
+                raise
         if self.mode == "vllm":  # its own processor cuts the frames, and learns from their metadata when they were
             inputs.videos[index] = (frames, self.metadata(request))
             inputs.mm_processor_kwargs.update(do_resize=False, do_sample_frames=False)
@@ -184,6 +193,31 @@ class StvgQwen3VLTemplate(StvgTemplate, stock_class("qwen3_vl")):  # type: ignor
 
 class StvgQwen3_5Template(StvgQwen3VLTemplate, stock_class("qwen3_5")):  # type: ignore[misc]
     """Qwen3.5: as Qwen3-VL."""
+
+
+@contextmanager
+def video_file(video: str) -> Iterator[tuple[str, str | None]]:
+    """Where a video lies, and a name for its content if that place is not for long.
+
+    Rows name files. `swift deploy` hands over what the client sent, a data URL or an address, and files as base64.
+
+    Raises:
+        VideoError: it cannot be read or fetched.
+    """
+    if len(video) <= LONGEST_PATH and not video.startswith(("data:", "http://", "https://")):
+        yield video, None
+        return
+    try:
+        if video.startswith("http"):
+            data = load_file(video).getvalue()
+        else:
+            data = base64.b64decode(video.partition(";base64,")[2] or video, validate=True)
+    except (OSError, ValueError) as error:
+        raise VideoError("video unreadable", f"{video[:80]}: {error}") from None
+    with NamedTemporaryFile(prefix="stvg_") as file:
+        file.write(data)
+        file.flush()
+        yield file.name, hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def check_settings(settings: Settings) -> None:

@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -147,6 +147,32 @@ def of_dataset(
 
 def of_training(curves: Curves) -> Iterator[Chart]:
     """A chart for each figure that was logged, with evaluation's in the same one."""
+    for title, draw in _plots_of_training(curves):
+        yield chart(title, draw, "step", section="training")
+
+
+def picture_of_training(curves: Curves) -> bytes:
+    """The same beside each other, the first nine, as a PNG for where no page is."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    plots = list(islice(_plots_of_training(curves), 9))
+    columns = min(3, len(plots))
+    rows = -(-len(plots) // columns)
+    figure = Figure(figsize=(4 * columns, 2.6 * rows), layout="constrained", dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    for place, (title, draw) in enumerate(plots, 1):
+        axes = figure.add_subplot(rows, columns, place)
+        axes.set_title(title, fontsize=9, parse_math=False)
+        axes.grid(alpha=0.15)
+        draw(axes)
+    data = io.BytesIO()
+    canvas.print_png(data, metadata={"Software": None})
+    return data.getvalue()
+
+
+def _plots_of_training(curves: Curves) -> Iterator[tuple[str, Callable[[Any], None]]]:
+    """Title of each chart, and what draws it onto axes."""
 
     def name_of(name: str) -> str:
         return name.removeprefix("eval_")
@@ -166,7 +192,7 @@ def of_training(curves: Curves) -> Iterator[Chart]:
             if len(lines) > 1:
                 axes.legend(frameon=False, fontsize=8)
 
-        yield chart(title, draw, "step", section="training")
+        yield title, draw
 
 
 def _plain(text: str) -> str:

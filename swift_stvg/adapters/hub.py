@@ -1,0 +1,43 @@
+"""`swift export --push_to_hub true` with today's clients, and into repositories that exist.
+
+ms-swift 4.5 hands the visibility of a new repository to ModelScope's client by position, and expects an HTTPError if
+there is one; the client (1.40) takes it by name only, and raises errors of its own, so that every push would end there.
+With Hugging Face's, every push but the first would.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import wraps
+from typing import Any
+
+from swift.hub.hub import HFHub, MSHub, api
+
+_push = MSHub.create_model_repo.__func__
+
+
+def _create_model_repo(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    from modelscope import HubApi
+
+    create = HubApi.create_model
+    if "visibility" not in inspect.signature(create).parameters:
+
+        @wraps(create)
+        def by_name(self: Any, model_id: str, visibility: Any = None, **more: Any) -> Any:
+            return create(self, model_id, visibility=visibility, **({"exist_ok": True} | more))
+
+        HubApi.create_model = by_name
+    try:
+        return _push(cls, *args, **kwargs)
+    finally:
+        HubApi.create_model = create
+
+
+def _create_on_hugging_face(cls: Any, repo_id: str, token: str | None = None, private: bool = False) -> Any:
+    return api.create_repo(repo_id, token=token, private=private, exist_ok=True)
+
+
+def register() -> None:
+    """Make pushing work; safe to repeat."""
+    HFHub.create_model_repo = classmethod(_create_on_hugging_face)
+    MSHub.create_model_repo = classmethod(_create_model_repo)

@@ -1,0 +1,217 @@
+"""A trained model goes to a hub and comes back, through the hubs' real clients; and it is served and asked."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import swift_stvg
+from swift_stvg.rows import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.settings import Settings
+from swift_stvg.sources import load_rows
+from tests.hubs import TOKEN, Hub
+from tests.running import TRAIN, SwiftFailed, as_words, json_lines, run
+
+pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch warns
+
+PLUGIN = ["--external_plugins", "swift_stvg", "--template", "stvg_qwen2_5_vl"]
+GREEDY = ["--temperature", "0", "--max_new_tokens", "160", "--max_batch_size", "8"]
+LORA = TRAIN | {"tuner_type": "lora", "max_steps": "2", "save_steps": "2", "per_device_train_batch_size": "4"}
+
+
+def mains(commands: list[list[str]], folder: Path, env: dict[str, str]) -> str:
+    script = Path(__file__).with_name("mains.py")
+    return run([sys.executable, str(script), json.dumps(commands)], folder, env)
+
+
+def pushed(folder: Path, name: str, env: dict[str, str], *words: str) -> str:
+    """What `swift-stvg pushed` says; raises SwiftFailed if it ends with an error."""
+    command = [sys.executable, "-m", "swift_stvg.cli", "pushed", str(folder), "--hub_model_id", name, *words]
+    return run(command, folder.parent, env)
+
+
+@pytest.fixture(scope="module")
+def hub(workspace: Path) -> Iterator[Hub]:
+    with Hub(workspace / "hub") as made:
+        made.refuse = lambda call: "/commit/" in call and "/me/refused/" in call
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared(workspace: Path, env: dict[str, str], cold_start: Path, hub: Hub) -> Path:
+    """Folder of all that was pushed, and of the answers with the plugin before that."""
+    folder = workspace / "shared"
+    full, lora = folder / "full", folder / "lora"
+    options = LORA | {"model": str(cold_start), "dataset": "stvg_synthetic:train", "learning_rate": "1e-2"}
+    card = ["swift-stvg", "card"]
+    test = ["--val_dataset", "stvg_synthetic:test", *GREEDY, *PLUGIN]
+    push = ["--push_to_hub", "true", "--hub_token", TOKEN, *PLUGIN, "--hub_model_id"]
+    mains(
+        [
+            [*card, str(cold_start), "--out", str(full), "--hub_model_id", "me/full", "--license", "mit"],
+            ["export", "--model", str(full), *push, "me/full"],
+            ["sft", *as_words(options | {"output_dir": str(folder / "sft")}), "--external_plugins", "swift_stvg"],
+            [*card, str(folder / "sft/checkpoint-2"), "--out", str(lora), "--base_model", "me/full"],
+            ["infer", "--model", str(full), *test, "--result_path", str(folder / "full.jsonl")],
+            ["infer", "--adapters", str(lora), *test, "--result_path", str(folder / "lora.jsonl")],
+            ["export", "--adapters", str(lora), "--merge_lora", "true", *push, "me/merged"],
+            ["export", "--model", str(full), *push, "me/refused"],
+            ["export", "--adapters", str(lora), "--use_hf", "true", *push, "me/lora"],
+        ],
+        folder,
+        env | hub.env,
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("full", []), ("lora-merged", []), ("lora", ["--use_hf", "true"])], ids=["full", "merged", "hf"]
+)
+def test_what_arrives_is_what_was_sent(shared: Path, hub: Hub, name: str, words: list[str]) -> None:
+    repository = f"me/{name.removeprefix('lora-')}"
+    arrived = hub.repos[repository]
+    sent = {
+        path.relative_to(shared / name).as_posix(): path.read_bytes()
+        for path in (shared / name).rglob("*")
+        if path.is_file() and path.name != ".ms_upload_cache"
+    }
+    assert {path for path in sent if arrived.get(path) != sent[path]} == set()
+    assert set(arrived) - set(sent) <= {".gitattributes", ".gitignore"}
+    assert any(path.endswith(".safetensors") for path in sent)
+    assert "holds all" in pushed(shared / name, repository, hub.env, *words)
+
+
+def test_an_upload_that_failed_is_noticed(shared: Path, hub: Hub) -> None:
+    """ms-swift ended with 0, or `shared` would not be there."""
+    assert "POST /api/v1/repos/models/me/refused/commit/master" in hub.calls
+    with pytest.raises(SwiftFailed, match="me/refused lacks"):
+        pushed(shared / "full", "me/refused", hub.env)
+
+
+def test_it_answers_the_same_without_the_plugin(shared: Path, hub: Hub, env: dict[str, str], tmp_path: Path) -> None:
+    """Stock `swift infer` fetches it by its name, its base too, and is given the same frames as pictures."""
+    rows = load_rows("stvg_synthetic", "test", Settings.from_env(env))[0]
+    with (tmp_path / "rows.jsonl").open("w") as file:
+        for number, row in enumerate(rows):
+            frames = as_pictures(row, tmp_path / str(number))
+            width, height = Contract.from_json(row["stvg"]).size_wh
+            size = {"resized_width": width, "resized_height": height}
+            line = {"messages": row["messages"], "videos": [frames], "chat_template_kwargs": size}
+            file.write(json.dumps(line) + "\n")
+    config = json.loads((shared / "full/config.json").read_text())
+    tokens = ["vocabulary", str(config["image_token_id"]), str(config["video_token_id"])]
+    stock = ["--val_dataset", str(tmp_path / "rows.jsonl"), *GREEDY]
+    names = ("full", "merged", "lora")
+    where = (["--model", "me/full"], ["--model", "me/merged"], ["--use_hf", "true", "--adapters", "me/lora"])
+    mains(
+        [tokens]
+        + [
+            ["infer", *words, *stock, "--result_path", str(tmp_path / f"{name}.jsonl")]
+            for name, words in zip(names, where, strict=True)
+        ],
+        tmp_path,
+        hub.env,
+    )
+    ids = {Contract.from_json(row["stvg"]).id: number for number, row in enumerate(rows)}
+    for name, before in (("full", "full"), ("merged", "lora"), ("lora", "lora")):
+        answers = {
+            ids[Contract.from_json(line["stvg"]).id]: line["response"]
+            for line in json_lines(shared / f"{before}.jsonl")
+        }
+        after = [line["response"] for line in json_lines(tmp_path / f"{name}.jsonl")]
+        assert after == [answers[number] for number in range(len(rows))], name
+    assert json_lines(shared / "full.jsonl") != json_lines(shared / "lora.jsonl"), "the adapter changes something"
+
+
+def as_pictures(row: dict[str, Any], folder: Path) -> list[str]:
+    """The frames of a row as files."""
+    from swift_stvg.frames import decode
+
+    frames = decode(row["videos"][0], VideoRequest.from_json(row["chat_template_kwargs"][VIDEO_KEY]))
+    folder.mkdir()
+    paths = [str(folder / f"{k}.png") for k in range(len(frames))]
+    for path, pixels in zip(paths, frames.permute(0, 2, 3, 1).numpy(), strict=True):
+        Image.fromarray(np.ascontiguousarray(pixels)).save(path)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def server(workspace: Path, env: dict[str, str], shared: Path) -> Iterator[str]:
+    """Address of `swift deploy` with the shared model."""
+    words = [sys.executable, "-m", "swift.cli.main", "deploy", "--model", str(shared / "full"), *PLUGIN]
+    words += ["--host", "127.0.0.1", "--port", "8765", "--served_model_name", "stvg", *GREEDY]
+    log = (workspace / "deploy.log").open("w")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
+    process = subprocess.Popen(
+        words,
+        cwd=workspace,
+        env=clean | env | {"OMP_NUM_THREADS": "1"},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # the command starts another one, which outlives it
+    )
+    try:
+        yield _address(process, workspace / "deploy.log")
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+        log.close()
+
+
+def _address(process: subprocess.Popen[bytes], log: Path) -> str:
+    for _ in range(600):
+        time.sleep(0.5)
+        said = log.read_text()
+        assert process.poll() is None, said[-3000:]
+        if "Uvicorn running on " in said:  # ms-swift takes another port if this one is taken
+            address = said.partition("Uvicorn running on ")[2].split()[0]
+            with urllib.request.urlopen(f"{address}/health", timeout=60) as answer:
+                assert answer.status == 200
+            return address
+    raise AssertionError(log.read_text()[-3000:])
+
+
+@pytest.mark.parametrize("how", ["message", "extra", "path"])
+def test_a_server_is_asked_with_the_openai_client(server: str, shared: Path, env: dict[str, str], how: str) -> None:
+    """It answers what `swift infer` answered, however the video gets there."""
+    from openai import OpenAI
+
+    lines = json_lines(shared / "full.jsonl")
+    line = max(
+        lines, key=lambda line: swift_stvg.parse(line["response"], Contract.from_json(line["stvg"])).status == "ok"
+    )
+    contract, video = Contract.from_json(line["stvg"]), Path(line["videos"][0])
+    sentence = line["messages"][0]["content"].replace("<video>", "")
+    sentence = next(text for text in sentence.splitlines() if not text.startswith("("))
+    question, row = swift_stvg.ask(video, sentence, Settings.from_env(env))
+    data = base64.b64encode(video.read_bytes()).decode()
+    more = {"chat_template_kwargs": row["chat_template_kwargs"]}
+    if how == "message":
+        before, _, after = row["messages"][0]["content"].partition("<video>")
+        part = {"type": "video_url", "video_url": {"url": f"data:video/mp4;base64,{data}"}}
+        parts = [{"type": "text", "text": before}, part, {"type": "text", "text": after}]
+        messages: Any = [{"role": "user", "content": parts}]
+    else:
+        messages, more["videos"] = row["messages"], row["videos"] if how == "path" else [data]
+    client = OpenAI(base_url=f"{server}/v1", api_key="none")
+    reply = client.chat.completions.create(model="stvg", messages=messages, extra_body=more)
+    text = reply.choices[0].message.content
+    assert text == line["response"]
+    found, expected = swift_stvg.parse(text, question), swift_stvg.parse(text, contract)
+    assert (found.status, found.span_s) == (expected.status, expected.span_s)
+    assert np.array_equal(found.times_s, expected.times_s)
+    if expected.pred_xyxy is not None:
+        assert np.array_equal(found.pred_xyxy, expected.pred_xyxy, equal_nan=True)

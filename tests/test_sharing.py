@@ -1,0 +1,332 @@
+"""Model cards, arguments without the machine that made them, and whether a hub holds what was pushed."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+import swift_stvg
+from swift_stvg import sharing
+from swift_stvg.cli import main
+from swift_stvg.commands import card
+from swift_stvg.errors import VideoError
+from swift_stvg.settings import BACKBONES, Settings
+from tests.helpers import answer, boxes, contract
+from tests.hubs import Hub
+from tests.running import SwiftFailed, run
+
+SECRET = "hf_verysecretvalue"
+ARGS: dict[str, Any] = {
+    "swift_version": "4.5.2",
+    "tuner_type": "full",
+    "model": "/models/secret-project/Qwen2.5-VL-7B",
+    "model_type": "qwen2_5_vl",
+    "template": "stvg_qwen2_5_vl",
+    "external_plugins": ["/home/somebody/stvg/plugin.py"],
+    "dataset": ["hcstvg_v2:train", "stvg_jsonl:/home/somebody/data/mine.jsonl"],
+    "system": "/home/somebody/system.txt",
+    "reward_funcs": ["stvg_format", "stvg_temporal"],
+    "learning_rate": 1e-6,
+    "max_steps": -1,
+    "hub_token": SECRET,
+    "swanlab_token": "swanlab-0123456789",
+    "output_dir": "/home/somebody/output",
+    "training_args": f"GRPOConfig(output_dir='/home/somebody/output', hub_token='{SECRET}')",
+}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A folder as ms-swift leaves it."""
+    folder = tmp_path / "run" / "checkpoint-10"
+    folder.mkdir(parents=True)
+    (folder / "args.json").write_text(json.dumps(ARGS))
+    (folder / "config.json").write_text(
+        '{"_name_or_path": "/models/secret-project/Qwen2.5-VL-7B", "bos_token_id": null}'
+    )
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "optimizer.pt").write_bytes(b"moments")
+    (folder / "training_args.bin").write_bytes(b"pickled: /home/somebody/output")
+    lines = [{"reward": k / 10, "loss": 0.1, "global_step/max_steps": f"{k}/10"} for k in range(1, 11)]
+    (folder.parent / "logging.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Path:
+    """A result of `swift infer`: one exact answer and one whose final boxes miss."""
+    path = tmp_path / "result.jsonl"
+    texts = [answer("2 - 5", boxes(2, 5), boxes(2, 5, box)) for box in ("20, 20, 60, 60", "70, 70, 90, 90")]
+    rows = [
+        {"response": t, "stvg": contract(row_id=f"r{i}").to_json(), "videos": [f"v{i}.mp4"]}
+        for i, t in enumerate(texts)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def front_matter(readme: Path) -> dict[str, Any]:
+    _, head, _ = readme.read_text().split("---\n", 2)
+    return yaml.safe_load(head)
+
+
+def test_card(checkpoint: Path, result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "shared"
+    before = {p.name: p.read_bytes() for p in checkpoint.iterdir()}
+    words = ["card", str(checkpoint), "--out", str(out), "--hub_model_id", "me/my_model", "--license", "apache-2.0"]
+    assert main([*words, "--base_model", "Qwen/Qwen2.5-VL-7B-Instruct", "--scores", str(result)]) == 0
+    assert capsys.readouterr().err == "", "nothing is missing, and nothing of the machine left"
+    assert {p.name: p.read_bytes() for p in checkpoint.iterdir()} == before
+    names = {p.name for p in out.iterdir()}
+    assert names == {"README.md", "args.json", "config.json", "model.safetensors", "training.png"}
+    head = front_matter(out / "README.md")
+    assert (head["license"], head["base_model"]) == ("apache-2.0", "Qwen/Qwen2.5-VL-7B-Instruct")
+    (scored,) = head["model-index"][0]["results"]
+    values = {metric["type"]: metric["value"] for metric in scored["metrics"]}
+    assert (values["m_tIoU"], values["m_vIoU"]) == (100.0, 50.0), "an exact answer, and one that misses"
+    text = (out / "README.md").read_text()
+    for said in (
+        "100.0 [100.0, 100.0] | 50.0 [0.0, 100.0]",  # with intervals
+        "hcstvg_v2:train stvg_jsonl:mine.jsonl",
+        "Reward: 0.100 at the beginning, 1.000 at the end of 10 steps",
+        "swift infer --model me/my_model --external_plugins swift_stvg --template stvg_qwen2_5_vl",
+        '"resized_width": 336, "resized_height": 196',
+        "(frames 0 - 39, 2 per second, 336 x 196 pixels)",
+        "(training.png)",
+    ):
+        assert said in text, said
+    with Image.open(out / "training.png") as picture:
+        assert picture.size[0] > 300
+
+
+def test_arguments_hold_nothing_of_the_machine(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shared"
+    assert main(["card", str(checkpoint), "--out", str(out)]) == 0
+    args = json.loads((out / "args.json").read_text())
+    assert (args["template"], args["external_plugins"], args["stvg_template"]) == ("qwen2_5_vl", [], "stvg_qwen2_5_vl")
+    assert "model" not in args, "a folder of this machine is of no use to others"
+    assert args["dataset"] == ["hcstvg_v2:train", "stvg_jsonl:mine.jsonl"]
+    assert "system" not in args, "ms-swift would take the name of a file for the prompt itself"
+    assert json.loads((out / "config.json").read_text()) == {"bos_token_id": None}
+    for path in out.iterdir():
+        data = path.read_bytes()
+        assert not [what for what in (b"/home/", b"/models/", SECRET.encode(), b"swanlab-0") if what in data], path
+
+
+def test_a_second_card_knows_what_the_first_did(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STVG_FPS", "1")
+    assert main(["card", str(checkpoint)]) == 0
+    assert "training_args.bin holds a path of this machine: /home/somebody/output" in capsys.readouterr().err
+    monkeypatch.delenv("STVG_FPS")
+    assert main(["card", str(checkpoint), "--license", "mit"]) == 0
+    text = (checkpoint / "README.md").read_text()
+    assert "export STVG_FPS=1.0" in text
+    assert "--template stvg_qwen2_5_vl" in text
+
+
+def test_a_secret_is_not_prepared_for_a_push(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (checkpoint / "training_args.bin").write_bytes(b"pickled: " + SECRET.encode())
+    before = {p.name: p.read_bytes() for p in checkpoint.iterdir()}
+    assert main(["card", str(checkpoint)]) == 1
+    said = capsys.readouterr().err
+    assert "training_args.bin holds the value of hub_token" in said
+    assert SECRET not in said
+    assert {p.name: p.read_bytes() for p in checkpoint.iterdir()} == before
+    assert main(["card", str(checkpoint), "--out", str(tmp_path / "shared")]) == 0, "there it is left out"
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef")
+    (checkpoint / "config.json").write_text('{"note": "0123456789abcdef"}')
+    assert main(["card", str(checkpoint), "--out", str(tmp_path / "again")]) == 1
+    assert "config.json holds the value of WANDB_API_KEY" in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_readme_of_others_stays(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    readme = checkpoint / "README.md"
+    readme.write_text("# my notes of a year\n")
+    assert main(["card", str(checkpoint)]) == 1
+    assert "give --force" in capsys.readouterr().err
+    assert readme.read_text() == "# my notes of a year\n"
+    assert json.loads((checkpoint / "args.json").read_text()) == ARGS, "nothing was begun"
+    assert main(["card", str(checkpoint), "--force"]) == 0
+    assert main(["card", str(checkpoint)]) == 0, "this one is ours"
+    readme.write_text("# Model Card for Model ID\n[More Information Needed]\n")
+    assert main(["card", str(checkpoint)]) == 0, "PEFT's form, not filled in"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "give --base_model"),  # an adapter to a folder of this machine
+        (["--base_model", "Qwen/Qwen2.5-VL-7B-Instruct"], ""),
+    ],
+)
+def test_an_adapter_names_its_base(
+    checkpoint: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = checkpoint / "adapter_config.json"
+    config.write_text(json.dumps({"base_model_name_or_path": "/models/secret-project/Qwen2.5-VL-7B", "r": 8}))
+    assert main(["card", str(checkpoint), *words]) == bool(said)
+    assert said in capsys.readouterr().err
+    if not said:
+        base = "Qwen/Qwen2.5-VL-7B-Instruct"
+        assert json.loads(config.read_text()) == {"base_model_name_or_path": base, "r": 8}
+        assert json.loads((checkpoint / "args.json").read_text())["model"] == base
+        assert front_matter(checkpoint / "README.md")["base_model_relation"] == "adapter"
+        text = (checkpoint / "README.md").read_text()
+        assert f"swift infer --model {base} --adapters checkpoint-10 --val_dataset clips.jsonl" in text
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        ("Qwen/Qwen2.5-VL-7B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct"),
+        ("/root/.cache/modelscope/hub/models/Qwen/Qwen2___5-VL-7B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct"),
+        ("/root/.cache/modelscope/hub/Qwen/Qwen2___5-VL-7B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct"),
+        ("/cache/models--Qwen--Qwen2.5-VL-7B-Instruct/snapshots/0123abcd", "Qwen/Qwen2.5-VL-7B-Instruct"),
+        ("/models/Qwen2.5-VL-7B-Instruct", None),  # whose?
+        ("tests/hubs.py", None),  # looks like an id, and is a file
+        ("../Qwen/model", None),
+        (None, None),
+    ],
+)
+def test_hub_id(model: str | None, found: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[1])
+    assert sharing.hub_id(model) == found
+
+
+@pytest.mark.filterwarnings("default")  # importing ms-swift warns
+def test_stock_templates() -> None:
+    from swift_stvg.adapters.templates import TEMPLATES
+
+    assert {name: sharing.stock_template(name, None) for name in BACKBONES} == {n: s for n, (s, _) in TEMPLATES.items()}
+    assert sharing.stock_template("qwen2_5_vl", None) == "qwen2_5_vl"
+    assert sharing.stock_template("stvg_internvl", "internvl_hf") == "internvl_hf"
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (None, "holds no args.json"),
+        ("[]", "must hold an object"),
+        ("{", "cannot be read as JSON"),
+        ('{"template": "stvg_internvl"}', "Give --stock_template"),
+        ('{"template": 5}', "must say what template"),
+        ('{"template": "stvg_qwen2_vl", "stvg_settings": {"fps": "no"}}', "STVG_FPS"),
+    ],
+)
+def test_what_is_no_checkpoint(tmp_path: Path, args: str | None, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if args is not None:
+        (tmp_path / "args.json").write_text(args)
+    assert main(["card", str(tmp_path)]) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "README.md").exists()
+
+
+def _full_disk(curves: object) -> bytes:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_the_copy_goes_into_a_folder_of_its_own(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["card", str(checkpoint), "--out", str(checkpoint.parent)]) == 1
+    assert "holds something" in capsys.readouterr().err
+    out = checkpoint.parents[1] / "new" / "shared"
+    monkeypatch.setattr(card, "picture_of_training", _full_disk)
+    assert main(["card", str(checkpoint), "--out", str(out)]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert list(out.parent.iterdir()) == [], "no half of a folder stays"
+
+
+@pytest.mark.parametrize("client", [[], ["--use_hf"]])
+def test_pushed(tmp_path: Path, client: list[str]) -> None:
+    """With both clients: what is there whole, lacks a file, or holds another one."""
+    folder = tmp_path / "model"
+    (folder / "sub").mkdir(parents=True)
+    content = {"args.json": b"{}", "model.safetensors": b"w" * 1000, "sub/more.txt": b"more"}
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+    (folder / ".ms_upload_cache").write_text("the client's own")
+    with Hub(tmp_path / "hub") as hub:
+        words = [sys.executable, "-m", "swift_stvg.cli", "pushed", str(folder), "--hub_model_id", "me/model", *client]
+
+        def check() -> str:
+            try:
+                return run(words, tmp_path, hub.env)
+            except SwiftFailed as error:
+                return f"failed: {error}"
+
+        if not client:
+            assert "does not show the files of me/model" in check()
+        hub.create("me/model")
+        hub.repos["me/model"] |= content
+        assert "holds all 3 files" in check()
+        hub.repos["me/model"] |= {"model.safetensors": b"v" * 1000, "args.json": b"[]"}
+        del hub.repos["me/model"]["sub/more.txt"]
+        said = check()
+        assert said.startswith("failed")
+        assert "not there: sub/more.txt" in said
+        assert "another file there: args.json" in said
+        assert "another file there: model.safetensors" in said
+
+
+def test_parse_reads_what_ask_asked(tmp_path: Path) -> None:
+    from tests.videos import write_video
+
+    video = write_video(tmp_path / "v.mp4", [1 + k / 10 for k in range(40)], (128, 64))
+    settings = Settings(max_side=56, cache_dir=None)
+    question, row = swift_stvg.ask(video, "the red corner", settings)
+    assert set(row) == {"messages", "videos", "chat_template_kwargs"}
+    found = swift_stvg.parse(answer("2 - 3", boxes(2, 3, "0, 0, 28, 14"), boxes(2, 3, "14, 7, 28, 14")), question)
+    assert (found.status, found.detail) == ("ok", "")
+    start_s = question.timeline.clip_start_s
+    assert found.span_s == pytest.approx((start_s + 0.75, start_s + 1.75))
+    assert found.times_s.tolist() == pytest.approx([start_s + 1.0, start_s + 1.5])
+    assert found.think_xyxy is not None
+    assert found.pred_xyxy is not None
+    assert found.think_xyxy.tolist() == [[0, 0, 64, 32]] * 2, "pixels of the video, not of the frames"
+    assert found.pred_xyxy.tolist() == [[32, 16, 64, 32]] * 2
+    for text, status in (("no", "unparsable"), (answer("5 - 2", "x", boxes(2, 5)), "inconsistent")):
+        found = swift_stvg.parse(text, question)
+        assert (found.status, found.span_s, found.pred_xyxy) == (status, None, None)
+    assert swift_stvg.parse(answer("2 - 3", "", boxes(2, 2)), question).status == "inconsistent"
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        _ = swift_stvg.nonsense  # type: ignore[attr-defined]
+
+
+@pytest.mark.filterwarnings("default")  # importing ms-swift warns
+def test_videos_reach_the_template_in_any_form(tmp_path: Path) -> None:
+    from swift_stvg.adapters.templates import video_file
+
+    content = bytes(range(256)) * 20
+    path = tmp_path / "v.mp4"
+    path.write_bytes(content)
+    text = base64.b64encode(content).decode()
+    with video_file(str(path)) as found:
+        assert found == (str(path), None)
+    names = set()
+    with Hub(tmp_path / "hub") as hub:
+        hub.create("me/videos")
+        hub.put("me/videos", "v.mp4", content)
+        address = f"{hub.url}/me/videos/resolve/main"
+        for given in (text, f"data:video/mp4;base64,{text}", f"{address}/v.mp4"):
+            with video_file(given) as (where, name):
+                assert Path(where).read_bytes() == content
+                names.add(name)
+            assert not Path(where).exists()
+        for bad in ("data:video/mp4;base64,###", "x" * 5000 + "!", f"{address}/missing.mp4"):
+            with pytest.raises(VideoError), video_file(bad):
+                pass
+    assert len(names) == 1, "the same content is remembered under one name"
