@@ -463,7 +463,9 @@ def test_a_model_answers_about_any_video(synthetic: dict[str, dict[str, Any]], w
 def test_swift_deploy_answers(
     workspace: Path, env: dict[str, str], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A real server of a tiny model, which takes the frames as pictures."""
+    """A real server of a tiny model, which takes frames as pictures, and the video with the engine's own answer."""
+    from swift_stvg.engines import SwiftEngine
+
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -476,25 +478,29 @@ def test_swift_deploy_answers(
         monkeypatch.setenv(name, value)
     log = tmp_path / "log.txt"
     with log.open("wb") as file:
-        how = {"cwd": tmp_path, "env": clean, "stdout": file, "stderr": subprocess.STDOUT, "start_new_session": True}
-        process = subprocess.Popen(words, **how)
+        where = {"cwd": tmp_path, "env": clean, "stdout": file, "stderr": subprocess.STDOUT}
+        process = subprocess.Popen(words, **where, start_new_session=True)
     try:
-        engine = until_up(process, f"http://127.0.0.1:{port}/v1", log)
-        (found,) = ground(clip, ["the red square"], engine)
+        url, how = f"http://127.0.0.1:{port}/v1", {"retries": 0, "timeout_s": 240, "body": {"max_tokens": 24}}
+        (found,) = ground(clip, ["the red square"], until_up(process, url, log, how))
+        (whole,) = ground(clip, ["the red square"], Endpoint(url, send="video", **how))
     finally:
         os.killpg(process.pid, signal.SIGTERM)  # `swift` starts another process
         process.wait(30)
     assert found.record["status"] in ("ok", "unparsable", "inconsistent"), found.record["detail"]
     assert found.record["response"]
+    options = ("--model_type", "qwen2_5_vl", "--torch_dtype", "float32", "--max_new_tokens", "24")
+    (own,) = ground(clip, ["the red square"], SwiftEngine(str(workspace / "tiny"), *options))
+    assert whole.record["response"] == own.record["response"] != ""
 
 
-def until_up(process: Any, url: str, log: Path) -> Endpoint:
+def until_up(process: Any, url: str, log: Path, how: dict[str, Any]) -> Endpoint:
     """The endpoint, once the server lists its model."""
     for _ in range(300):
         if process.poll() is not None:
             raise SwiftFailed(log.read_text()[-4000:])
         try:
-            return Endpoint(url, retries=0, timeout_s=240, body={"max_tokens": 24})
+            return Endpoint(url, **how)
         except EndpointError:
             time.sleep(1)
     raise SwiftFailed(f"not up after five minutes: {log.read_text()[-4000:]}")
