@@ -19,6 +19,7 @@ from swift_stvg.cli import main
 from swift_stvg.errors import DataError
 from swift_stvg.jsonfile import put_whole, unseal
 from tests import preloaded
+from tests.running import TRAIN, as_words, swift
 from tests.test_show import rows_of, write_result
 from tests.test_show import shapes as shapes
 
@@ -172,3 +173,38 @@ def test_a_write_that_fails_says_where(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match=r"No space left on device: '.*/a\.json'"):
         put_whole(tmp_path / "a.json", b"{}")
     assert not issubclass(DataError, OSError)
+
+
+@pytest.mark.swift
+@pytest.mark.filterwarnings("default")  # importing torch warns
+def test_training_that_is_killed_goes_on_to_the_same_weights(
+    workspace: Path, env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the last checkpoint that is whole, as the runners in examples do it."""
+    from safetensors.torch import load_file
+
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "examples")
+    from steps import last_checkpoint, resume_options
+
+    options = TRAIN | {"model": str(workspace / "tiny"), "dataset": "stvg_synthetic:train", "max_steps": "12"}
+    options |= {"save_steps": "2", "per_device_train_batch_size": "2", "learning_rate": "1e-3"}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    swift("sft", options | {"output_dir": str(whole)}, tmp_path, env)
+    words = [sys.executable, "-m", "swift.cli.main", "sft", "--external_plugins", "swift_stvg"]
+    words += as_words(options | {"output_dir": str(killed)})
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
+    how: dict[str, Any] = {"env": clean | {"OMP_NUM_THREADS": "1"} | env, "start_new_session": True}
+    with (tmp_path / "log.txt").open("wb") as log:
+        process = subprocess.Popen(words, cwd=tmp_path, stdout=log, stderr=log, **how)
+    while last_checkpoint(killed) is None:
+        assert process.poll() is None, (tmp_path / "log.txt").read_text()[-3000:]
+        time.sleep(0.01)
+    time.sleep(random.Random(5).uniform(0.0, 0.2))
+    os.killpg(process.pid, signal.SIGKILL)  # `swift` starts another process
+    process.wait()
+    assert not (killed / "checkpoint-12").exists(), "it was killed on its way"
+    _, model, _, checkpoint = resume_options(killed)
+    again = {"output_dir": str(killed), "model": model, "resume_from_checkpoint": checkpoint}
+    swift("sft", options | again, tmp_path, env)
+    expected, found = (load_file(folder / "checkpoint-12/model.safetensors") for folder in (whole, killed))
+    assert all(expected[name].equal(found[name]) for name in expected)
