@@ -306,10 +306,10 @@ def shown_size(size_wh: tuple[int, int], shortest: int = SHORTEST, longest: int 
 
 def _track(kind: str, span: tuple[int, int], boxes: BoxList | None, contract: Question) -> Track | None:
     """One kind of boxes on the clip's time; None for a span that runs backwards or begins after the clip."""
-    line, last_index = contract.timeline, contract.timeline.size - 1
-    first, last = span[0], min(span[1], last_index)
-    if boxes is None or first > last:
+    line, on_grid = contract.timeline, contract.on_grid(span)
+    if boxes is None or on_grid is None:
         return None
+    first, last = on_grid
     wanted = np.arange(first, last + 1, dtype=np.int64)
     boxes_xyxy = np.full((len(wanted), 4), np.nan)
     index, given_xyxy = boxes.first_of_each()

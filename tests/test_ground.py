@@ -23,12 +23,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from swift_stvg.asking import ask
 from swift_stvg.cli import main
 from swift_stvg.drawing import render, shown_size
 from swift_stvg.engines import Endpoint, Reply
 from swift_stvg.errors import DataError, EndpointError, RowError, StvgError, VideoError
-from swift_stvg.grounding import EVERY_FRAME, Grounded, ground, to_coco, to_mot, to_tubes
-from swift_stvg.rows import Contract
+from swift_stvg.grounding import EVERY_FRAME, Grounded, ground, make_record, to_coco, to_mot, to_tubes
+from swift_stvg.reading import parse
+from swift_stvg.records import VideoInfo
+from swift_stvg.rows import Contract, make_prompt, make_question
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
 from swift_stvg.tubes import read_tubes
@@ -103,7 +106,7 @@ def test_a_record_is_in_seconds_and_pixels_of_the_video(clip: Path) -> None:
     assert (record["id"], record["status"], record["detail"]) == ("clip.mp4", "ok", "")
     assert record["size_wh"] == [224, 112]
     assert record["span_s"] == pytest.approx([0.24, 1.24])  # half-way from 0 to .48, and from 1 to 1.48
-    assert record["span_frames"] == [6, 30]
+    assert record["span_frames"] == [7, 31], "a frame half-way belongs to the earlier index, as in the scorer"
     assert record["boxes"] == [
         {"time_s": 0.48, "frame": 12, "given": True, "think_xyxy": [20, 20, 60, 60], "pred_xyxy": [40, 20, 80, 60]},
         {"time_s": 1.0, "frame": 25, "given": True, "think_xyxy": [20, 20, 60, 60], "pred_xyxy": [60, 20, 100, 60]},
@@ -115,18 +118,68 @@ def test_a_record_is_in_seconds_and_pixels_of_the_video(clip: Path) -> None:
 
 def test_boxes_come_at_any_rate(clip: Path) -> None:
     dense = answered(clip, ANSWER, rate=EVERY_FRAME).record["boxes"]
-    assert [box["frame"] for box in dense] == list(range(6, 31))
+    assert [box["frame"] for box in dense] == list(range(7, 32))
     assert [box["frame"] for box in dense if box["given"]] == [12, 25]
     left = [box["pred_xyxy"][0] for box in dense]
-    assert left[:7] == [40] * 7, "before the first box"
-    assert np.diff(left[6:20]) == pytest.approx([20 / 13] * 13, abs=0.02), "linearly between the two"
-    assert [box["frame"] for box in answered(clip, ANSWER, rate=5).record["boxes"]] == [6, 11, 16, 21, 26]
+    assert left[:6] == [40] * 6, "before the first box"
+    assert np.diff(left[5:19]) == pytest.approx([20 / 13] * 13, abs=0.02), "linearly between the two"
+    assert [box["frame"] for box in answered(clip, ANSWER, rate=5).record["boxes"]] == [7, 12, 17, 22, 27]
+    assert answered(clip, ANSWER, rate=1e12).record["boxes"] == dense
 
 
 def test_times_count_from_the_start_of_the_file(clip: Path) -> None:
     record = answered(clip, ANSWER, clip_s=(0.4, 2.0)).record
     assert [box["frame"] for box in record["boxes"]] == [22, 35]
     assert [box["time_s"] for box in record["boxes"]] == pytest.approx([0.88, 1.4])
+
+
+def test_nothing_is_said_of_what_is_outside_the_clip(clip: Path) -> None:
+    answer = ANSWER.replace("2", "1").replace("1 - 1", "0 - 1")
+    record = answered(clip, answer, clip_s=(0.4, 1.0), rate=EVERY_FRAME).record
+    assert record["span_s"] == [0.4, 1.0]
+    assert record["span_frames"] == [10, 24]
+    assert [box["frame"] for box in record["boxes"]] == list(range(10, 25))
+    question, _ = ask(clip, "one", HERE, clip_s=(0.4, 1.0))
+    assert parse(answer, question).span_s == pytest.approx((0.4, 1.0))
+
+
+def test_seconds_of_a_clip_are_those_of_the_file(tmp_path: Path) -> None:
+    """What a record says can be asked about, also where the first frame is not at 0."""
+    late = write_video(tmp_path / "late.mp4", 3 + np.arange(50) / 25, size_wh=(224, 112))
+    start_s = probe(late).frame_times_s[0]
+    assert start_s > 1
+    record = answered(late, ANSWER.replace("1 - 2", "1 - 3"), clip_s=(start_s + 0.4, start_s + 2)).record
+    assert record["boxes"][0]["time_s"] == pytest.approx(start_s + 0.88)
+    again = answered(late, ANSWER, clip_s=tuple(record["span_s"])).record
+    assert again["span_s"][1] <= record["span_s"][1]
+    assert record["span_frames"][0] <= again["span_frames"][0]
+
+
+@pytest.mark.parametrize(("fps", "span", "frames"), [(2.5, "1,3", [2, 5, 7]), (29.97, "1,3", [30, 60, 90])])
+def test_a_box_of_a_second_stands_at_the_frame_nearest_to_it(
+    tmp_path: Path, fps: float, span: str, frames: list[int]
+) -> None:
+    video = write_video(tmp_path / "v.mp4", np.arange(round(5 * fps)) / fps, size_wh=(224, 112))
+    settings = Settings(cache_dir=None, max_side=112, style="csv", index_unit="second", coords="norm1000")
+    text = f"{span}\n1,0,0,500,500\n2,100,0,500,500\n3,900,0,1000,500"
+    record = answered(video, text, settings).record
+    assert [(box["frame"], box["given"]) for box in record["boxes"]] == [(frame, True) for frame in frames]
+    assert [box["pred_xyxy"] for box in record["boxes"]] == [[0, 0, 112, 56], [22.4, 0, 112, 56], [201.6, 0, 224, 56]]
+    first, last = record["span_frames"]
+    assert (first, last) == ((frames[0] + 0) // 2 + 1, (frames[2] + round(4 * fps)) // 2)
+
+
+def test_a_rate_takes_no_more_than_the_frames_it_is_for() -> None:
+    """Ten hours: a table of moments and frames would not fit into any memory."""
+    times_s = np.arange(1_000_000) / 28
+    info = VideoInfo(Path("long.mp4"), times_s, 1_000_000 / 28, (224, 112))
+    question = make_question(info, HERE)
+    row = make_prompt(question, "one", info.path)
+    boxes = "0. [20, 10, 40, 30], 9. [30, 10, 50, 30]"
+    text = f"<time> 0 - 99999 </time> <think_bbox> {boxes} </think_bbox> <pred_bbox> {boxes} </pred_bbox>"
+    record = make_record(question, info, row, "one", Reply(text), rate=1 / 60)
+    assert [box["frame"] for box in record["boxes"][:3]] == [0, 1680, 3360]
+    assert len(record["boxes"]) == 596
 
 
 STATUSES = [
@@ -271,7 +324,7 @@ WRONG = [
     (lambda clip, url: ground(clip, [" "], Endpoint(url), HERE), RowError, "no sentence"),
     (lambda clip, url: ground(clip, [], Endpoint(url), HERE), DataError, "at least one sentence"),
     (lambda clip, url: ground(clip, ["a <video>"], Endpoint(url), HERE), RowError, "reserved words"),
-    (lambda clip, url: ground(clip, ["one"], Endpoint(url), HERE, clip_s=(5, 9)), RowError, "lasts 2.0. s"),
+    (lambda clip, url: ground(clip, ["one"], Endpoint(url), HERE, clip_s=(5, 9)), RowError, "lasts from 0.00 to 2.0"),
     (lambda clip, url: ground(clip, ["one"], Endpoint(url), HERE, rate=0), DataError, "above 0"),
     (lambda clip, url: Endpoint("localhost:8000"), DataError, "a URL like"),
     (lambda clip, url: Endpoint(url, timeout_s=0), DataError, "above 0"),
@@ -306,7 +359,7 @@ def test_exports(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "tubes.json").write_text(to_tubes(records))
     tubes, faults, _ = read_tubes(tmp_path / "tubes.json")
     assert faults == {}
-    assert tubes["clip.mp4"].span_frames == (6, 30)
+    assert tubes["clip.mp4"].span_frames == (7, 31)
     assert tubes["clip.mp4"].boxes_xyxy.tolist() == [[40, 20, 80, 60], [60, 20, 100, 60]]
 
 
