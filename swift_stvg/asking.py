@@ -34,9 +34,7 @@ def ask(
     return question, make_prompt(question, sentence, video)
 
 
-def question_about(
-    video: Path, settings: Settings, clip_s: tuple[float, float] | None
-) -> tuple[VideoInfo, Question]:
+def question_about(video: Path, settings: Settings, clip_s: tuple[float, float] | None) -> tuple[VideoInfo, Question]:
     """What a video is, and what all sentences about it have in common; arguments and errors as for `ask`."""
     info = probe_all({video}, str(video), settings)[video]
     if isinstance(info, VideoError):

@@ -29,7 +29,7 @@ from swift_stvg.records import Tube, VideoInfo
 from swift_stvg.rows import Question, make_prompt
 from swift_stvg.settings import Settings
 from swift_stvg.timeline import nearest
-from swift_stvg.tubes import answer_tube
+from swift_stvg.tubes import tube_on
 from swift_stvg.video import is_picture
 
 SCHEMA = 1
@@ -85,7 +85,10 @@ class Search:
         if rate is not None and not rate > 0:
             raise DataError(f"boxes per second must be above 0, got {rate:g}")
         found = []
-        for i, reply in enumerate(replies(self.rows, engine)):
+        answers = list(replies(self.rows, engine))
+        if all(reply.failure for reply in answers):
+            raise no_answers(answers, len(answers))
+        for i, reply in enumerate(answers):
             sentence, name = self.sentences[i], self.info.path.name + (f"#{i + 1}" if i else "")
             record = {"id": name} | make_record(self.question, self.info, self.rows[i], sentence, reply, rate)
             found.append(Grounded(record, _overlay(self.question, sentence, reply.text)))
@@ -123,7 +126,7 @@ def replies(rows: Sequence[Row], engine: Engine, title: str = "answers") -> Iter
     """A reply to each row in turn, with a progress bar.
 
     Raises:
-        EndpointError: none of the first ones came, so there is no point in going on.
+        EndpointError: the server fails at all of the first ones, so there is no point in going on.
     """
     from tqdm import tqdm
 
@@ -131,10 +134,15 @@ def replies(rows: Sequence[Row], engine: Engine, title: str = "answers") -> Iter
     with tqdm(total=len(rows), desc=title, unit="answer") as bar:
         while part := list(islice(waiting, engine.at_once)):
             found = engine.answer(part)
-            if bar.n == 0 and all(reply.failure for reply in found):
-                raise EndpointError(f"no answer to {len(found)} of {len(rows)} questions: {found[0].failure}")
+            if bar.n == 0 and len(found) < len(rows) and all(reply.down for reply in found):
+                raise no_answers(found, len(rows))
             yield from found
             bar.update(len(found))
+
+
+def no_answers(failed: Sequence[Reply], asked: int) -> EndpointError:
+    """The error that no question was answered."""
+    return EndpointError(f"no answer to {len(failed)} of {asked} questions: {failed[0].failure}")
 
 
 def make_record(
@@ -194,7 +202,8 @@ def judge(question: Question, answer: Answer, reply: Reply) -> tuple[str, str]:
     """Status of an answer, and what was seen."""
     if reply.failure is not None:
         return NO_ANSWER, reply.failure
-    return answer.fault(question.timeline.size, question.scale_wh) or (OK, "")
+    status, detail = answer.fault(question.timeline.size, question.scale_wh) or (OK, "")
+    return status, "; ".join(said for said in (detail, reply.cut) if said)
 
 
 def _overlay(question: Question, sentence: str, text: str) -> Overlay:
@@ -210,7 +219,7 @@ def _tube(question: Question, info: VideoInfo, on_grid: tuple[int, int], boxes: 
     line, end_s = question.timeline, question.clip_end_s
     end = info.n_frames if end_s is None or end_s >= info.end_s else int(np.searchsorted(info.frame_times_s, end_s))
     clip = int(line.frames[0]), end
-    return answer_tube(on_grid, boxes, question.scale_wh, line.index_frames, clip, question.source_wh)
+    return tube_on(on_grid, boxes, question.scale_wh, line.index_frames, clip, question.source_wh)
 
 
 def _track(tube: Tube, info: VideoInfo) -> Track:

@@ -251,11 +251,12 @@ class Answers:
 
     def tube(self, i: int, sample: Sample, part: str) -> Tube:
         """What answer `i`, with its final or its think boxes, means on the frames of its sample."""
-        answer, contract = self.batch.answers[i], self.batch.contracts[i]
+        answer = self.batch.answers[i]
         if answer.span is None:
             raise ValueError(f"answer {i} has no span")
-        boxes = answer.pred if part == "pred" else answer.think
-        return answer_tube(answer.span, boxes, contract.scale_wh, contract.annotated, sample.clip, sample.size_wh)
+        return answer_tube(
+            answer.span, answer.pred if part == "pred" else answer.think, self.batch.contracts[i], sample
+        )
 
     def line(self, i: int) -> int:
         """Line of the file."""

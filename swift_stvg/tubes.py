@@ -19,10 +19,16 @@ from swift_stvg.answers import BoxList
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import IntArray, clip_boxes
 from swift_stvg.jsonfile import MALFORMED, RepeatedKeys, no_garbage_collection, read_json, whole
-from swift_stvg.records import LARGEST, MOST_FRAMES, Tube
+from swift_stvg.records import LARGEST, MOST_FRAMES, Truth, Tube
+from swift_stvg.rows import Contract
 
 
-def answer_tube(
+def answer_tube(span: tuple[int, int], boxes: BoxList | None, contract: Contract, sample: Truth) -> Tube:
+    """What an answer to a row means on the annotation's frames; see `tube_on`."""
+    return tube_on(span, boxes, contract.scale_wh, contract.annotated, sample.clip, sample.size_wh)
+
+
+def tube_on(
     span: tuple[int, int],
     boxes: BoxList | None,
     scale_wh: tuple[int, int],
@@ -30,7 +36,7 @@ def answer_tube(
     clip: tuple[int, int],
     size_wh: tuple[int, int],
 ) -> Tube:
-    """What an answer means on native frames, by any numbering: the annotation's, or the file's own.
+    """What an answer means on native frames, as the annotation numbers them or the file.
 
     A native frame belongs to the nearest index, as everywhere on the timeline, so the span reaches half an interval
     beyond its first and last index, and to the ends of the clip from its ends. A box stands at the frame that its index

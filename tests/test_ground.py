@@ -407,6 +407,8 @@ def test_a_picture_is_a_video_of_one_frame(tmp_path: Path, monkeypatch: pytest.M
 USES = [
     (["clip.mp4", "one"], "give --model, or --endpoint"),
     (["--endpoint", "http://127.0.0.1:1/v1"], "give a video and sentences, or --dataset"),
+    (["--model", "m", "--max_new_tokens", "8", "clip.mp4", "one"], "options of ms-swift come after"),
+    (["clip.mp4", "one", "--model", "m", "--dataset", "stvg_synthetic:test"], "give a video and sentences, or --dat"),
     (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--max_new_tokens", "9"], "these mean nothing"),
     (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--format", "mot"], "--format needs --out"),
     (["none.mp4", "one", "--model", "m"], "video missing"),
@@ -444,7 +446,10 @@ def synthetic(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dic
 
 
 def test_a_dataset_is_answered_kept_and_scored(
-    synthetic: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    synthetic: dict[str, dict[str, Any]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By a server that knows the truth, and at first fails for one row: only this one is asked again."""
     rows = list(synthetic.values())
@@ -467,6 +472,12 @@ def test_a_dataset_is_answered_kept_and_scored(
         report = json.loads(capsys.readouterr().out)
         share = 1 - 1 / len(rows)
         assert report["tables"][0]["rows"][0]["metrics"]["m_vIoU"][0] == pytest.approx(share, abs=1e-6)
+        before = out.read_text()
+        assert main([*words, "--endpoint", url]) == 0
+        assert out.read_text() == before, "a row that is never answered stays, and counts 0"
+        said = capsys.readouterr().err
+        assert f"{len(rows) - 1} answers were there, 1 were asked for" in said
+        assert "1 of 1 answers: no answer" in said
         broken.clear()
         asked.clear()
         out.write_text(out.read_text() + '{"cut off')
@@ -477,11 +488,96 @@ def test_a_dataset_is_answered_kept_and_scored(
     report = json.loads(capsys.readouterr().out)
     assert report["tables"][0]["rows"][0]["metrics"]["m_vIoU"][0] == pytest.approx(1, abs=1e-6)
     assert report["ground_truth"]["samples"] == len(rows)
+    assert [json.loads(line)["status"] for line in out.read_text().splitlines()] == ["ok"] * len(rows)
+    answers = out.read_text()
+    for more, message in (
+        (["--endpoint", url, "--model", "other"], "with model None, not model other: give another --out"),
+        (["--endpoint", "http://127.0.0.1:1/v1"], "not endpoint http://127.0.0.1:1/v1"),
+    ):
+        assert main([*words, *more]) == 1
+        assert message in capsys.readouterr().err
+    monkeypatch.setenv("STVG_COORDS", "norm1000")
+    assert main([*words, "--endpoint", url]) == 1
+    assert "with coords pixel, not coords norm1000" in capsys.readouterr().err
+    monkeypatch.setenv("STVG_COORDS", "pixel")
+    assert out.read_text() == answers
     foreign = json.dumps({"response": "", "stvg": rows[0]["stvg"]}) + "\n"
     out.write_text(foreign)
     assert main([*words, "--endpoint", "http://127.0.0.1:1/v1"]) == 1
     assert "line 1 of" in capsys.readouterr().err
     assert out.read_text() == foreign, "a result of something else is not lost"
+
+
+def test_the_first_rows_that_no_model_takes_do_not_end_a_run(
+    synthetic: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "answers.jsonl"
+    words = ["ground", "--dataset", "stvg_synthetic:test#3", "--out", str(out), "--retries", "0", "--at-once", "1"]
+    asked_first: list[Any] = []
+
+    def say(request: dict[str, Any]) -> Any:
+        asked_first.append(request)
+        return (400, b"{}") if len(asked_first) < 3 else "nothing"
+
+    with server(say) as (url, _):
+        assert main([*words, "--endpoint", url]) == 0
+    lines = json_lines(out)
+    assert [line["status"] for line in lines] == ["no answer", "no answer", "unparsable"]
+    assert [line["videos"] for line in lines] == [row["videos"] for row in synthetic.values()][:3], "as `swift infer`"
+    out.unlink()
+    with server(lambda _: (503, b"{}")) as (url, asked):
+        assert main([*words, "--endpoint", url]) == 1
+        assert len(asked) == 1
+    assert "no answer to 1 of 3 questions: status 503" in capsys.readouterr().err
+    assert not out.exists(), "nothing is left of a server that is down"
+    with server(lambda _: (400, b"{}")) as (url, asked):
+        assert main([*words, "--endpoint", url]) == 1
+        assert len(asked) == 3
+    assert "no answer to 3 of 3 questions: status 400" in capsys.readouterr().err
+
+
+def test_answers_that_are_cut_off_say_so(clip: Path) -> None:
+    said = {"choices": [{"message": {"content": ANSWER[:40]}, "finish_reason": "length"}]}
+    for usage, message in (({"completion_tokens": 24}, "after 24 tokens: raise"), (None, "cut off: raise")):
+        with server(lambda _, usage=usage: (200, json.dumps(said | {"usage": usage}).encode())) as (url, _):
+            (found,) = ground(clip, ["one"], Endpoint(url), HERE)
+        assert found.record["status"] == "unparsable"
+        assert message in found.record["detail"]
+
+
+def test_an_interrupt_does_not_wait_for_the_server(clip: Path) -> None:
+    let_go = threading.Event()
+
+    def hang(_: Any) -> str:
+        threading.Timer(0.3, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+        let_go.wait(20)
+        return ANSWER
+
+    with server(hang) as (url, _):
+        start = time.perf_counter()
+        with pytest.raises(KeyboardInterrupt):
+            ground(clip, ["one"], Endpoint(url, "mine"), HERE)
+        assert time.perf_counter() - start < 10
+        let_go.set()
+
+
+@pytest.mark.swift
+def test_options_of_ms_swift_and_a_dataset(
+    synthetic: dict[str, dict[str, Any]], workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, model = tmp_path / "answers.jsonl", str(workspace / "tiny")
+    words = ["ground", "--dataset", "stvg_synthetic:test#2", "--model", model, "--out", str(out)]
+    options = ["--max_new_tokens", "8", "--torch_dtype", "float32", "--model_type", "qwen2_5_vl"]
+    assert main([*words, *options]) == 0
+    lines = json_lines(out)
+    assert len(lines) == 2
+    assert "cut off after 8 tokens" in lines[0]["detail"]
+    out.unlink()
+    capsys.readouterr()
+    assert main([*words, "--max_new_tokens", "abc"]) == 1
+    said = capsys.readouterr().err
+    assert "invalid int value: 'abc'" in said
+    assert "usage:" not in said
 
 
 @pytest.mark.swift
