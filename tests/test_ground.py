@@ -384,6 +384,15 @@ def test_the_command_writes_everything(clip: Path, tmp_path: Path, monkeypatch: 
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["1.png", "answers.jsonl"]
 
 
+def test_every_frame_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a video that is longer than what pages show, counted by a bar."""
+    monkeypatch.setenv("STVG_MAX_SIDE", "112")
+    long = write_video(tmp_path / "long.mp4", np.arange(200) / 25, size_wh=(64, 32))
+    with server(lambda _: ANSWER) as (url, _):
+        assert main(["ground", str(long), "one", "--endpoint", url, "--out", str(tmp_path / "out")]) == 0
+    assert probe(tmp_path / "out/1.mp4").n_frames == 200
+
+
 def test_a_picture_is_a_video_of_one_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STVG_MAX_SIDE", "112")
     turned = Image.fromarray(np.ascontiguousarray(np.rot90(picture(20, (224, 112)))))
@@ -399,6 +408,7 @@ def test_a_picture_is_a_video_of_one_frame(tmp_path: Path, monkeypatch: pytest.M
     assert record["boxes"][0]["pred_xyxy"] == [0, 0, 40, 112]
     assert sum(part["type"] == "image_url" for part in asked[0]["messages"][-1]["content"]) == 1
     assert (tmp_path / "out/1.png").is_file()
+    assert json.loads(to_coco([record]))["images"][0]["file_name"] == "a.JPG"
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing else")
     with pytest.raises(VideoError, match="cannot be decoded"):
         probe(tmp_path / "broken.png")
@@ -410,9 +420,12 @@ USES = [
     (["--model", "m", "--max_new_tokens", "8", "clip.mp4", "one"], "options of ms-swift come after"),
     (["clip.mp4", "one", "--model", "m", "--dataset", "stvg_synthetic:test"], "give a video and sentences, or --dat"),
     (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--max_new_tokens", "9"], "these mean nothing"),
-    (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--format", "mot"], "--format needs --out"),
+    (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--format", "mot"], "--format and --draw need --out"),
+    (["clip.mp4", "one", "--model", "m", "--draw", "gif"], "--format and --draw need --out"),
+    (["clip.mp4", "one", "--model", "m", "--send", "video"], "are for --endpoint"),
     (["none.mp4", "one", "--model", "m"], "video missing"),
     (["--dataset", "stvg_synthetic:test", "--model", "m"], "--dataset needs --out, a .jsonl file"),
+    (["--dataset", "stvg_synthetic:test", "--model", "m", "--out", "a.jsonl", "--draw", "gif"], "are about one video"),
     (["clip.mp4", "one", "--model", "./nothing"], "no model at ./nothing"),
     (["clip.mp4", "one", "--model", "m", "--out", "clip.mp4"], "cannot make the folder clip.mp4"),
 ]

@@ -29,6 +29,7 @@ from swift_stvg.grounding import (
     to_tubes,
 )
 from swift_stvg.jsonfile import MALFORMED, text, write_whole
+from swift_stvg.records import MOST_FRAMES
 from swift_stvg.rows import Contract
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows, parse_dataset
@@ -48,15 +49,15 @@ def add_options(ground: argparse.ArgumentParser) -> None:
     add("--endpoint", metavar="URL", help="a server with OpenAI's chat completions, such as http://127.0.0.1:8000/v1")
     add("--out", type=Path, metavar="PATH", help="a folder for all that is made; a .jsonl file for --dataset")
     add("--format", nargs="+", choices=EXPORTS, default=[], help="also written to the folder")
-    add("--draw", choices=DRAWINGS, default="mp4", help="how answers are drawn onto the video (default: mp4)")
+    add("--draw", choices=DRAWINGS, help="how answers are drawn onto the video (default: mp4)")
     add("--clip", nargs=2, type=float, metavar=("START", "END"), help="seconds of the video to look at (default: all)")
     add("--rate", type=_rate, metavar="R", help="boxes per second, or all; default: those that the model gave")
     server = ground.add_argument_group("with --endpoint")
     add = server.add_argument
-    add("--send", choices=SEND, default="images", help="frames as images (default), or the file, for `swift deploy`")
-    add("--timeout", type=float, default=120, metavar="S", help="seconds to wait for an answer (default: 120)")
-    add("--retries", type=int, default=2, help="further attempts after a failure that may pass (default: 2)")
-    add("--at-once", type=int, default=4, metavar="N", help="requests at a time (default: 4)")
+    add("--send", choices=SEND, help="frames as images (default), or the file, for `swift deploy`")
+    add("--timeout", dest="timeout_s", type=float, metavar="S", help="seconds to wait for an answer (default: 120)")
+    add("--retries", type=int, help="further attempts after a failure that may pass (default: 2)")
+    add("--at-once", type=int, metavar="N", help="requests at a time (default: 4)")
     add("--body", type=_object, metavar="JSON", help='more of the request, e.g. {"max_tokens": null, "seed": 1}')
     ground.epilog = (
         "Give VIDEO and sentences first. Other options go to ms-swift, as for `swift infer`: --adapters, "
@@ -74,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("give --model, or --endpoint")
     if args.endpoint and args.further:
         raise DataError(f"with --endpoint these mean nothing: {' '.join(args.further)}")
+    if not args.endpoint and _of_server(args):
+        raise DataError("--send, --timeout, --retries, --at-once and --body are for --endpoint")
     if bool(args.what) == bool(args.dataset):
         raise DataError("give a video and sentences, or --dataset; options of ms-swift come after them")
     settings = Settings.from_env()
@@ -81,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ground(args: argparse.Namespace, settings: Settings) -> int:
-    if args.format and not args.out:
-        raise DataError("--format needs --out, a folder")
+    if (args.format or args.draw not in (None, "none")) and not args.out:
+        raise DataError("--format and --draw need --out, a folder")
     video, *sentences = args.what
     search = Search.of(Path(video), sentences, settings, tuple(args.clip) if args.clip else None)
     if args.out:
@@ -114,21 +117,21 @@ def _export(args: argparse.Namespace, records: list[dict[str, Any]]) -> None:
 
 
 def _draw(args: argparse.Namespace, found: list[Grounded]) -> None:
-    from tqdm import tqdm
-
     video = Path(args.what[0])
-    form = "png" if args.draw == "mp4" and is_picture(video) else args.draw
+    form = args.draw or ("png" if is_picture(video) else "mp4")
     if form != "none":
-        for number, grounded in enumerate(tqdm(found, desc="drawings", unit="drawing"), 1):
-            render(grounded.overlay, video, args.out / f"{number}.{form}")
+        for number, grounded in enumerate(found, 1):
+            most = MOST_FRAMES if form == "mp4" else None
+            title = f"drawing {number} of {len(found)}"
+            render(grounded.overlay, video, args.out / f"{number}.{form}", most, title)
 
 
 def _answer_dataset(args: argparse.Namespace, settings: Settings) -> int:
     """Lines as `swift infer` writes them; those that an earlier run wrote are kept."""
     if args.out is None or args.out.suffix != ".jsonl":
         raise DataError("--dataset needs --out, a .jsonl file")
-    if args.clip or args.rate or args.format:
-        raise DataError("--clip, --rate and --format are about one video, not --dataset")
+    if args.clip or args.rate or args.format or args.draw:
+        raise DataError("--clip, --rate, --format and --draw are about one video, not --dataset")
     check_writable(args.out)
     name, splits, count = parse_dataset(args.dataset)
     rows = [row for split in splits for row in load_rows(name, split, settings)[0]][:count]
@@ -213,15 +216,13 @@ def _adapters(further: list[str]) -> list[str]:
 def _engine(args: argparse.Namespace) -> Engine:
     if not args.endpoint:
         return SwiftEngine(args.model, *args.further)
-    return Endpoint(
-        args.endpoint,
-        args.model,
-        send=args.send,
-        timeout_s=args.timeout,
-        retries=args.retries,
-        at_once=args.at_once,
-        body=args.body,
-    )
+    return Endpoint(args.endpoint, args.model, **_of_server(args))
+
+
+def _of_server(args: argparse.Namespace) -> dict[str, Any]:
+    """What was said of the server, as `Endpoint` takes it."""
+    names = ("send", "timeout_s", "retries", "at_once", "body")
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
 
 
 def _report(statuses: Counter[str], records: list[dict[str, Any]]) -> None:
