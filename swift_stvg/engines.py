@@ -114,6 +114,8 @@ def _infer_arguments(model: str, words: list[str]) -> Any:
 
     ours = {name for name, meta in TEMPLATE_MAPPING.items() if issubclass(meta.template_cls, StvgTemplate)}
 
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
+
     def refuse(_: Any, message: str) -> None:
         raise DataError(f"ms-swift: {message}")  # without its hundred lines of usage
 

@@ -426,6 +426,7 @@ USES = [
     (["none.mp4", "one", "--model", "m"], "video missing"),
     (["--dataset", "stvg_synthetic:test", "--model", "m"], "--dataset needs --out, a .jsonl file"),
     (["--dataset", "stvg_synthetic:test", "--model", "m", "--out", "a.jsonl", "--draw", "gif"], "are about one video"),
+    (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--retries", "0", "--out", "new"], "lists no models"),
     (["clip.mp4", "one", "--model", "./nothing"], "no model at ./nothing"),
     (["clip.mp4", "one", "--model", "m", "--out", "clip.mp4"], "cannot make the folder clip.mp4"),
 ]
@@ -444,6 +445,7 @@ def test_wrong_use_is_one_clear_error(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STVG_CACHE_DIR", "off")
     assert main(["ground", *words]) == 1
+    assert not Path("new").exists()
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("swift-stvg: error: ")]
     assert len(errors) == 1
     assert message in errors[0]
@@ -608,7 +610,7 @@ def test_a_model_answers_about_any_video(synthetic: dict[str, dict[str, Any]], w
         (found,) = ground(Path(row["videos"][0]), [sentence], engine)
         assert found.record["response"] == reply.text
         assert found.record["messages"] == row["messages"][:-1]
-    for options in (("--template", "qwen2_5_vl"), ("--nonsense", "1")):
+    for options in (("--template", "qwen2_5_vl"), ("--template=qwen2_5_vl",), ("--nonsense", "1")):
         with pytest.raises(DataError, match=r"none of swift_stvg|knows these options: --nonsense"):
             SwiftEngine(model, *how, *options)
     (tmp_path / "empty").mkdir()

@@ -7,6 +7,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,13 @@ def _ground(args: argparse.Namespace, settings: Settings) -> int:
             args.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"cannot make the folder {args.out}: {error.strerror}") from None
-    found = search.put_to(_engine(args), args.rate)
+    try:
+        found = search.put_to(_engine(args), args.rate)
+    except BaseException:
+        if args.out:
+            with suppress(OSError):  # it holds what an earlier run made
+                args.out.rmdir()
+        raise
     records = [grounded.record for grounded in found]
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     if args.out:
