@@ -177,9 +177,9 @@ def test_a_rate_takes_no_more_than_the_frames_it_is_for() -> None:
     row = make_prompt(question, "one", info.path)
     boxes = "0. [20, 10, 40, 30], 9. [30, 10, 50, 30]"
     text = f"<time> 0 - 99999 </time> <think_bbox> {boxes} </think_bbox> <pred_bbox> {boxes} </pred_bbox>"
-    record = make_record(question, info, row, "one", Reply(text), rate=1 / 60)
-    assert [box["frame"] for box in record["boxes"][:3]] == [0, 1680, 3360]
-    assert len(record["boxes"]) == 596
+    record = make_record(question, info, row, "one", Reply(text), rate=2)
+    assert [box["frame"] for box in record["boxes"][:3]] == [0, 14, 28]
+    assert len(record["boxes"]) == 71429
 
 
 STATUSES = [
