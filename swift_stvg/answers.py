@@ -302,11 +302,14 @@ class AnswerFormat:
         index: list[int] = []
         boxes: list[list[float]] = []
         for line in text.splitlines():
-            cells = line.strip(_SPACE + "[]()").split(",") if len(line) <= _LONGEST_ROW else []
+            row = "" if len(line) > _LONGEST_ROW else line.strip(_SPACE + "[]()*").removeprefix("- ")
+            cells = row.rstrip(_SPACE + ",").split(",")
             found = [_CELL.fullmatch(cell) for cell in cells[: 2 if len(cells) == 2 else 1]]
             numbers = [int(float(cell[1]) + 0.5) for cell in found if cell is not None]
             if len(cells) == len(numbers) == 2:
                 span = span or (numbers[0], numbers[1])
+            elif span is None and _LENIENT_TIME.fullmatch(row):
+                span = _lenient_span(row, failures)
             elif len(cells) == 5 and numbers:
                 read = [_COORDINATE.fullmatch(cell) for cell in cells[1:]]
                 index.append(numbers[0])

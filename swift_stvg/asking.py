@@ -23,18 +23,23 @@ def ask(
         video: the file.
         sentence: what to look for.
         settings: those that the model was trained with.
-        clip_s: seconds of the video [start, end) to look at; the whole video if None.
+        clip_s: seconds of the video's presentation time [start, end) to look at; the whole video if None.
 
     Raises:
         VideoError: the file is missing or no video can be read from it.
         RowError: the sentence cannot be asked about, or the clip holds no frame.
     """
     check_sentence(sentence)
+    _, question = question_about(video, settings, clip_s)
+    return question, make_prompt(question, sentence, video)
+
+
+def question_about(video: Path, settings: Settings, clip_s: tuple[float, float] | None) -> tuple[VideoInfo, Question]:
+    """What a video is, and what all sentences about it have in common; arguments and errors as for `ask`."""
     info = probe_all({video}, str(video), settings)[video]
     if isinstance(info, VideoError):
         raise info
-    question = make_question(info, settings, None if clip_s is None else clip_frames(info, clip_s))
-    return question, make_prompt(question, sentence, video)
+    return info, make_question(info, settings, None if clip_s is None else clip_frames(info, clip_s))
 
 
 def check_sentence(sentence: str) -> None:
@@ -48,16 +53,15 @@ def check_sentence(sentence: str) -> None:
 
 
 def clip_frames(video: VideoInfo, clip_s: tuple[float, float]) -> tuple[int, int]:
-    """The frames [first, end) of a video that begin within [start, end) seconds after its first one.
+    """The frames [first, end) of a video that begin within [start, end) seconds of its presentation time.
 
     Raises:
         RowError: there is none.
     """
-    times_s = video.frame_times_s - video.frame_times_s[0]
-    first, end = (int(place) for place in np.searchsorted(times_s, clip_s))
+    first, end = (int(place) for place in np.searchsorted(video.frame_times_s, clip_s))
     if first >= end:
-        length_s = video.end_s - float(video.frame_times_s[0])
+        lasts = f"{video.frame_times_s[0]:.2f} to {video.end_s:.2f} s"
         raise RowError(
-            "clip outside the video", f"{clip_s[0]:g} to {clip_s[1]:g} s of {video.path}, which lasts {length_s:.2f} s"
+            "clip outside the video", f"{clip_s[0]:g} to {clip_s[1]:g} s of {video.path}, which lasts from {lasts}"
         )
     return first, end

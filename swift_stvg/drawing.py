@@ -179,7 +179,7 @@ class Overlay:
         }
 
 
-def render(overlay: Overlay, video: Path, out: Path) -> None:
+def render(overlay: Overlay, video: Path, out: Path, most: int | None = None, title: str = "") -> None:
     """Draw an overlay onto its clip, and write it whole or not at all.
 
     Args:
@@ -187,6 +187,8 @@ def render(overlay: Overlay, video: Path, out: Path) -> None:
         video: the file that the overlay's row is about.
         out: `.mp4` (H.264, as browsers play it), `.gif`, `.jpg` for one frame amid the event, or `.png` for a contact
             sheet.
+        most: frames of a video or GIF, evenly chosen; the usual limit if None.
+        title: of a bar that counts them; none without.
 
     Raises:
         VideoError: the video is missing, cannot be decoded, or ends before the clip.
@@ -200,17 +202,21 @@ def render(overlay: Overlay, video: Path, out: Path) -> None:
     elif out.suffix == ".jpg":
         data = _picture(still(overlay, video), "JPEG", quality=82)
     else:
-        pictures = play(overlay, video, MOST_FRAMES if out.suffix == ".mp4" else MOST_FRAMES_GIF)
+        pictures = play(overlay, video, most or (MOST_FRAMES if out.suffix == ".mp4" else MOST_FRAMES_GIF), title)
         data = _mp4(pictures) if out.suffix == ".mp4" else _gif(pictures)
     put_whole(out, data)
 
 
-def play(overlay: Overlay, video: Path, most: int = MOST_FRAMES) -> Iterator[tuple[float, Image.Image]]:
+def play(
+    overlay: Overlay, video: Path, most: int = MOST_FRAMES, title: str = ""
+) -> Iterator[tuple[float, Image.Image]]:
     """(time in seconds, picture) of the clip's frames in turn, evenly chosen if there are more than `most`.
 
     Raises:
         VideoError: as `render`.
     """
+    from tqdm import tqdm
+
     times_s = probe(video).frame_times_s - overlay.clip_start_s
     first = int(overlay.frames[0])
     end = max(int(np.searchsorted(times_s, overlay.duration_s - 1e-3)), int(overlay.frames[-1]) + 1)
@@ -218,7 +224,8 @@ def play(overlay: Overlay, video: Path, most: int = MOST_FRAMES) -> Iterator[tup
     shown_s = times_s[chosen[chosen < len(times_s)]]
     tolerance_s = max(0.04, float(np.median(np.diff(shown_s))) / 2 if len(shown_s) > 1 else 0.0)
     painter: Painter | None = None
-    for time_s, pixels in zip(shown_s.tolist(), stream_frames(video, chosen), strict=True):
+    shown = tqdm(shown_s.tolist(), desc=title, unit="frame", disable=not title)
+    for time_s, pixels in zip(shown, stream_frames(video, chosen), strict=True):
         if painter is None:
             painter = Painter(overlay, (pixels.shape[1], pixels.shape[0]))
         yield time_s, painter.paint(pixels, time_s, tolerance_s)
@@ -306,10 +313,10 @@ def shown_size(size_wh: tuple[int, int], shortest: int = SHORTEST, longest: int 
 
 def _track(kind: str, span: tuple[int, int], boxes: BoxList | None, contract: Question) -> Track | None:
     """One kind of boxes on the clip's time; None for a span that runs backwards or begins after the clip."""
-    line, last_index = contract.timeline, contract.timeline.size - 1
-    first, last = span[0], min(span[1], last_index)
-    if boxes is None or first > last:
+    line, on_grid = contract.timeline, contract.on_grid(span)
+    if boxes is None or on_grid is None:
         return None
+    first, last = on_grid
     wanted = np.arange(first, last + 1, dtype=np.int64)
     boxes_xyxy = np.full((len(wanted), 4), np.nan)
     index, given_xyxy = boxes.first_of_each()

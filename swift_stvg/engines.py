@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,10 +29,14 @@ class Reply:
     Attributes:
         text: what the model wrote.
         failure: why it could not be asked; None if it was.
+        down: whether that is the server's fault, and not this row's.
+        cut: how the text was cut off, if it was.
     """
 
     text: str
     failure: str | None = None
+    down: bool = False
+    cut: str = ""
 
 
 class Engine(Protocol):
@@ -104,20 +108,34 @@ def _infer_arguments(model: str, words: list[str]) -> Any:
     from swift.arguments import InferArguments
     from swift.template import TEMPLATE_MAPPING
     from swift.utils import parse_args
+    from transformers import HfArgumentParser
 
     from swift_stvg.adapters.templates import StvgTemplate
 
     ours = {name for name, meta in TEMPLATE_MAPPING.items() if issubclass(meta.template_cls, StvgTemplate)}
+
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
+
+    def refuse(_: Any, message: str) -> None:
+        raise DataError(f"ms-swift: {message}")  # without its hundred lines of usage
+
+    own_error, HfArgumentParser.error = HfArgumentParser.error, refuse
     try:
         try:
             args, unknown = parse_args(InferArguments, words)
+        except DataError:
+            raise
         except ValueError:  # several stock templates fit the model
             fitting = f"stvg_{_model_type(model, words)}"
             if "--template" in words or fitting not in ours:
                 raise
             args, unknown = parse_args(InferArguments, [*words, "--template", fitting])
+    except DataError:
+        raise
     except (ValueError, AssertionError) as error:
         raise DataError(f"ms-swift cannot take {model}: {error!s:.500}") from None
+    finally:
+        HfArgumentParser.error = own_error
     if unknown:
         raise DataError(f"neither swift-stvg nor ms-swift knows these options: {' '.join(unknown)}")
     if args.template not in ours:
@@ -147,7 +165,15 @@ def _reply(response: Any) -> Reply:
         raise response
     if isinstance(response, Exception):
         return Reply("", f"{type(response).__name__}: {response}")
-    return Reply(response.choices[0].message.content or "")
+    choice = response.choices[0]
+    return Reply(choice.message.content or "", cut=_cut(choice.finish_reason, response.usage.completion_tokens))
+
+
+def _cut(finish_reason: Any, tokens: Any) -> str:
+    if finish_reason != "length":
+        return ""
+    when = f" after {tokens} tokens" if isinstance(tokens, int) else ""
+    return f"cut off{when}: raise --max_new_tokens, or max_tokens in --body"
 
 
 class Endpoint:
@@ -203,8 +229,8 @@ class Endpoint:
 
     def answer(self, rows: Sequence[Row]) -> list[Reply]:
         """As `Engine.answer`."""
-        with ThreadPoolExecutor(self.at_once) as pool:
-            return list(pool.map(self._ask, rows))
+        with ThreadPool(self.at_once) as pool:  # which does not wait for requests when it is left by an error
+            return list(pool.imap(self._ask, rows))
 
     def _ask(self, row: Row) -> Reply:
         import openai
@@ -218,7 +244,8 @@ class Endpoint:
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
             raise EndpointError(f"{self._url} refuses: {error!s:.300}") from None
         except (openai.APIError, ValueError) as error:  # ValueError: an answer that says it is JSON and is not
-            return Reply("", self._why(error))
+            down = isinstance(error, openai.APIConnectionError | openai.InternalServerError)
+            return Reply("", self._why(error), down)
         return _read_completion(answer)
 
     def _request(self, row: Row) -> dict[str, Any]:
@@ -262,10 +289,14 @@ class Endpoint:
 def _read_completion(answer: Any) -> Reply:
     """The text of a chat completion, from data that may be anything."""
     try:
-        content = answer["choices"][0]["message"]["content"]
-    except (KeyError, IndexError, TypeError):
+        choice = answer["choices"][0]
+        content, reason = choice["message"]["content"], choice.get("finish_reason")
+    except (KeyError, IndexError, TypeError, AttributeError):
         return Reply("", f"no chat completion: {answer!r:.300}")
-    return Reply(content) if isinstance(content, str) else Reply("", f"an answer without text: {answer!r:.300}")
+    if not isinstance(content, str):
+        return Reply("", f"an answer without text: {answer!r:.300}")
+    usage = answer.get("usage")
+    return Reply(content, cut=_cut(reason, usage.get("completion_tokens") if isinstance(usage, dict) else None))
 
 
 def with_images(row: Row, frame_loader: Any) -> list[dict[str, Any]]:

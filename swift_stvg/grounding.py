@@ -20,15 +20,17 @@ import numpy as np
 
 from swift_stvg import __version__
 from swift_stvg.answers import Answer, BoxList
-from swift_stvg.asking import check_sentence, clip_frames
+from swift_stvg.asking import check_sentence, question_about
 from swift_stvg.drawing import Overlay, Track
 from swift_stvg.engines import Engine, Reply, Row
-from swift_stvg.errors import DataError, EndpointError, VideoError
+from swift_stvg.errors import DataError, EndpointError
 from swift_stvg.geometry import FloatArray, IntArray
-from swift_stvg.records import VideoInfo
-from swift_stvg.rows import Question, make_prompt, make_question
+from swift_stvg.records import Tube, VideoInfo
+from swift_stvg.rows import Question, make_prompt
 from swift_stvg.settings import Settings
-from swift_stvg.sources import probe_all
+from swift_stvg.timeline import nearest
+from swift_stvg.tubes import tube_on
+from swift_stvg.video import is_picture
 
 SCHEMA = 1
 OK, NO_ANSWER = "ok", "no answer"
@@ -75,10 +77,7 @@ class Search:
             raise DataError("nothing to look for: give at least one sentence")
         for sentence in sentences:
             check_sentence(sentence)
-        info = probe_all({video}, str(video), settings)[video]
-        if isinstance(info, VideoError):
-            raise info
-        question = make_question(info, settings, None if clip_s is None else clip_frames(info, clip_s))
+        info, question = question_about(video, settings, clip_s)
         return cls(info, question, sentences, [make_prompt(question, sentence, video) for sentence in sentences])
 
     def put_to(self, engine: Engine, rate: float | None = None) -> list[Grounded]:
@@ -86,7 +85,10 @@ class Search:
         if rate is not None and not rate > 0:
             raise DataError(f"boxes per second must be above 0, got {rate:g}")
         found = []
-        for i, reply in enumerate(replies(self.rows, engine)):
+        answers = list(replies(self.rows, engine))
+        if all(reply.failure for reply in answers):
+            raise no_answers(answers, len(answers))
+        for i, reply in enumerate(answers):
             sentence, name = self.sentences[i], self.info.path.name + (f"#{i + 1}" if i else "")
             record = {"id": name} | make_record(self.question, self.info, self.rows[i], sentence, reply, rate)
             found.append(Grounded(record, _overlay(self.question, sentence, reply.text)))
@@ -109,7 +111,7 @@ def ground(
         sentences: what to look for, each by itself.
         engine: who answers.
         settings: those that the model was trained with; the environment's if None.
-        clip_s: seconds of the video [start, end) to look at; the whole video if None.
+        clip_s: seconds of the video's presentation time [start, end) to look at; the whole video if None.
         rate: boxes per second, interpolated linearly between those that the model gave, or `EVERY_FRAME`; those that it
             gave if None.
 
@@ -124,7 +126,7 @@ def replies(rows: Sequence[Row], engine: Engine, title: str = "answers") -> Iter
     """A reply to each row in turn, with a progress bar.
 
     Raises:
-        EndpointError: none of the first ones came, so there is no point in going on.
+        EndpointError: the server fails at all of the first ones, so there is no point in going on.
     """
     from tqdm import tqdm
 
@@ -132,10 +134,15 @@ def replies(rows: Sequence[Row], engine: Engine, title: str = "answers") -> Iter
     with tqdm(total=len(rows), desc=title, unit="answer") as bar:
         while part := list(islice(waiting, engine.at_once)):
             found = engine.answer(part)
-            if bar.n == 0 and all(reply.failure for reply in found):
-                raise EndpointError(f"no answer to {len(found)} of {len(rows)} questions: {found[0].failure}")
+            if bar.n == 0 and len(found) < len(rows) and all(reply.down for reply in found):
+                raise no_answers(found, len(rows))
             yield from found
             bar.update(len(found))
+
+
+def no_answers(failed: Sequence[Reply], asked: int) -> EndpointError:
+    """The error that no question was answered."""
+    return EndpointError(f"no answer to {len(failed)} of {asked} questions: {failed[0].failure}")
 
 
 def make_record(
@@ -145,9 +152,10 @@ def make_record(
 
     Returns:
         schema, swift_stvg (the version), sentence, size_wh, status (see `STATUSES`) and detail; span_s and span_frames,
-        the first and the last frame, None where no span on the clip can be read; boxes, a dictionary for each: time_s,
-        frame (counted from 0), given (whether the model gave it, rather than interpolated), think_xyxy and pred_xyxy,
-        None where there is none; response, what the model wrote; and what the row holds: messages, videos, settings.
+        the first and the last frame as the scorer has them, None where no span on the clip can be read; boxes, a
+        dictionary for each: time_s, frame (counted from 0), given (whether the model gave it, rather than
+        interpolated), think_xyxy and pred_xyxy, None where there is none; response, what the model wrote; and what the
+        row holds: messages, videos, settings.
     """
     answer = question.format.parse(reply.text)
     status, detail = judge(question, answer, reply)
@@ -162,27 +170,29 @@ def make_record(
         "span_frames": None,
         "boxes": [],
     }
-    line, span = question.timeline, answer.span
-    if span is not None and span[0] <= span[1] and span[0] < line.size:
-        on_grid = (span[0], min(span[1], line.size - 1))
-        begin_s, end_s = line.span_s(on_grid)
-        times_s = info.frame_times_s - line.clip_start_s
-        end_s = min(end_s, info.end_s - line.clip_start_s)
-        inside = np.flatnonzero((times_s >= begin_s - 1e-6) & (times_s < end_s - 1e-6))
-        inside = inside if len(inside) else line.index_frames[on_grid[0] : on_grid[0] + 1]
-        record["span_s"] = [round(line.clip_start_s + t, 3) for t in (begin_s, end_s)]
-        record["span_frames"] = [int(inside[0]), int(inside[-1])]
-        given = line.index_frames[on_grid[0] : on_grid[1] + 1]
-        tracks = {track.kind: track for track in Overlay.of(question, sentence, answer).tracks}
-        for frame, time_s in zip(*_moments(times_s, inside, np.unique(given), rate), strict=True):
-            boxes = {part: _box(tracks.get(part), time_s, question.source_wh) for part in ("think", "pred")}
-            if any(box is not None for box in boxes.values()):
+    on_grid = question.on_grid(answer.span)
+    if on_grid is not None:
+        tubes = {part: _tube(question, info, on_grid, getattr(answer, part)) for part in ("think", "pred")}
+        first, last = record["span_frames"] = list(tubes["pred"].span_frames)
+        record["span_s"] = [round(t, 3) for t in question.span_s(on_grid)]
+        tracks = {part: _track(tube, info) for part, tube in tubes.items()}
+        if rate is None:
+            frames = np.unique(np.concatenate([tube.frames for tube in tubes.values()]))
+        else:
+            frames = first + _at_rate(info.frame_times_s[first : last + 1], rate)
+        for frame, time_s in zip(frames.tolist(), info.frame_times_s[frames].tolist(), strict=True):
+            found = {part: track.at(time_s, 1e-6) for part, track in tracks.items()}
+            known = {part: box for part, box in found.items() if box is not None and (box[1] or rate is not None)}
+            if known:
                 record["boxes"].append(
                     {
-                        "time_s": round(line.clip_start_s + time_s, 3),
-                        "frame": int(frame),
-                        "given": bool(frame in given),
-                        **{f"{part}_xyxy": box for part, box in boxes.items()},
+                        "time_s": round(time_s, 3),
+                        "frame": frame,
+                        "given": all(given for _, given in known.values()),
+                        **{
+                            f"{part}_xyxy": known[part][0].round(2).tolist() if part in known else None
+                            for part in tracks
+                        },
                     }
                 )
     return record | {"response": reply.text, **row, "settings": question.settings.to_texts()}
@@ -192,7 +202,8 @@ def judge(question: Question, answer: Answer, reply: Reply) -> tuple[str, str]:
     """Status of an answer, and what was seen."""
     if reply.failure is not None:
         return NO_ANSWER, reply.failure
-    return answer.fault(question.timeline.size, question.scale_wh) or (OK, "")
+    status, detail = answer.fault(question.timeline.size, question.scale_wh) or (OK, "")
+    return status, "; ".join(said for said in (detail, reply.cut) if said)
 
 
 def _overlay(question: Question, sentence: str, text: str) -> Overlay:
@@ -203,32 +214,27 @@ def _overlay(question: Question, sentence: str, text: str) -> Overlay:
     return Overlay.of(question, sentence, answer)
 
 
-def _moments(times_s: FloatArray, inside: IntArray, given: IntArray, rate: float | None) -> tuple[IntArray, FloatArray]:
-    """Frames (K,) that get a box, and their times: those that were given, or so many per second, from the first one on.
-
-    Args:
-        times_s: (N,) of all frames.
-        inside: frames of the span.
-        given: frames of the span that the model saw.
-        rate: as in `ground`.
-    """
-    if rate is None:
-        chosen = given
-    elif rate == EVERY_FRAME:
-        chosen = inside
-    else:
-        wanted = np.arange(times_s[inside[0]], times_s[inside[-1]] + 1e-6, 1 / rate)
-        chosen = np.unique(inside[np.abs(times_s[inside][None, :] - wanted[:, None]).argmin(axis=1)])
-    return chosen, times_s[chosen]
+def _tube(question: Question, info: VideoInfo, on_grid: tuple[int, int], boxes: BoxList | None) -> Tube:
+    """What an answer means on the frames of the file."""
+    line, end_s = question.timeline, question.clip_end_s
+    end = info.n_frames if end_s is None or end_s >= info.end_s else int(np.searchsorted(info.frame_times_s, end_s))
+    clip = int(line.frames[0]), end
+    return tube_on(on_grid, boxes, question.scale_wh, line.index_frames, clip, question.source_wh)
 
 
-def _box(track: Track | None, time_s: float, size_wh: tuple[int, int]) -> list[float] | None:
-    """The box of a track at a time, in pixels."""
-    found = None if track is None else track.at(time_s, 1e-3)
-    if found is None:
-        return None
-    corners: list[float] = np.round(found[0] * np.array([*size_wh, *size_wh]), 2).tolist()
-    return corners
+def _track(tube: Tube, info: VideoInfo) -> Track:
+    """The boxes of a tube over the file's presentation time, in pixels."""
+    times_s = info.frame_times_s
+    first, last = tube.span_frames
+    return Track("pred", (float(times_s[first]), float(times_s[last])), times_s[tube.frames], tube.boxes_xyxy)
+
+
+def _at_rate(times_s: FloatArray, rate: float) -> IntArray:
+    """Which of the frames at times (N,) get a box: those nearest to so many moments a second, from the first one on."""
+    step_s = max(1 / rate, float(np.diff(times_s).min(initial=np.inf)) / 2)  # more of them would add no frame
+    if rate == EVERY_FRAME or len(times_s) == 1:
+        return np.arange(len(times_s))
+    return np.unique(nearest(times_s, np.arange(times_s[0], times_s[-1] + 1e-6, step_s)))
 
 
 def to_mot(record: dict[str, Any]) -> str:
@@ -254,7 +260,8 @@ def to_coco(records: Sequence[dict[str, Any]]) -> str:
     for number, record in enumerate(records, 1):
         video, (width, height) = record["videos"][0], record["size_wh"]
         for box in _final(record):
-            name = f"{Path(video).stem}/{box['frame']:06d}.jpg"
+            path = Path(video)
+            name = path.name if is_picture(path) else f"{path.stem}/{box['frame']:06d}.jpg"
             made = {"id": len(images) + 1, "file_name": name, "width": width, "height": height}
             made |= {"video_id": videos[video], "frame_id": box["frame"], "time_s": box["time_s"]}
             image = images.setdefault((video, box["frame"]), made)

@@ -41,8 +41,6 @@ def parse(reply: str, question: Question) -> Reading:
     tracks.pop("truth", None)
     boxes = {kind: track.boxes_xyxy * np.array(question.source_wh * 2) for kind, track in tracks.items()}
     times_s = next((line.clip_start_s + track.times_s for track in tracks.values()), np.empty(0))
-    span_s, last = None, line.size - 1
-    if answer.span is not None and answer.span[0] <= min(answer.span[1], last):
-        begin_s, end_s = line.span_s((answer.span[0], min(answer.span[1], last)))
-        span_s = (line.clip_start_s + begin_s, line.clip_start_s + end_s)
+    on_grid = question.on_grid(answer.span)
+    span_s = None if on_grid is None else question.span_s(on_grid)
     return Reading(status, detail, span_s, times_s, boxes.get("think"), boxes.get("pred"))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,14 @@ class Question:
         size_wh: frame size in pixels, as the model receives it.
         source_wh: frame size in pixels, as decoded.
         timeline: the sampled frames and the index grid.
+        clip_end_s: presentation time in the file at which the clip ends; None where a row does not say.
     """
 
     settings: Settings
     size_wh: tuple[int, int]
     source_wh: tuple[int, int]
     timeline: Timeline
+    clip_end_s: float | None = field(default=None, kw_only=True)
 
     @property
     def format(self) -> AnswerFormat:
@@ -57,6 +59,17 @@ class Question:
     def scale_wh(self) -> tuple[int, int]:
         """Extent of the text's coordinates."""
         return self.format.scale_wh(self.size_wh)
+
+    def on_grid(self, span: tuple[int, int] | None) -> tuple[int, int] | None:
+        """The part of an answer's span that is on the grid; None if it runs backwards or begins after the clip."""
+        if span is None or span[0] > min(span[1], self.timeline.size - 1):
+            return None
+        return span[0], min(span[1], self.timeline.size - 1)
+
+    def span_s(self, on_grid: tuple[int, int]) -> tuple[float, float]:
+        """When a span on the grid begins and ends, in seconds of the file's presentation time, within the clip."""
+        begin_s, end_s = (self.timeline.clip_start_s + t for t in self.timeline.span_s(on_grid))
+        return begin_s, end_s if self.clip_end_s is None else min(end_s, self.clip_end_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -218,8 +231,13 @@ def make_question(video: VideoInfo, settings: Settings, clip: tuple[int, int] | 
         clip=clip,
         unit=settings.index_unit,
     )
+    at_end = video.n_frames if clip is None else clip[1]
     return Question(
-        settings, frame_size(video.size_wh, settings.max_side, settings.side_multiple), video.size_wh, timeline
+        settings,
+        frame_size(video.size_wh, settings.max_side, settings.side_multiple),
+        video.size_wh,
+        timeline,
+        clip_end_s=float(video.frame_times_s[at_end]) if at_end < video.n_frames else video.end_s,
     )
 
 

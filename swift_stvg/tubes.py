@@ -17,14 +17,26 @@ import numpy as np
 
 from swift_stvg.answers import BoxList
 from swift_stvg.errors import DataError
-from swift_stvg.geometry import clip_boxes
+from swift_stvg.geometry import IntArray, clip_boxes
 from swift_stvg.jsonfile import MALFORMED, RepeatedKeys, no_garbage_collection, read_json, whole
 from swift_stvg.records import LARGEST, MOST_FRAMES, Truth, Tube
 from swift_stvg.rows import Contract
 
 
 def answer_tube(span: tuple[int, int], boxes: BoxList | None, contract: Contract, sample: Truth) -> Tube:
-    """What an answer means on the annotation's frames.
+    """What an answer to a row means on the annotation's frames; see `tube_on`."""
+    return tube_on(span, boxes, contract.scale_wh, contract.annotated, sample.clip, sample.size_wh)
+
+
+def tube_on(
+    span: tuple[int, int],
+    boxes: BoxList | None,
+    scale_wh: tuple[int, int],
+    at: IntArray,
+    clip: tuple[int, int],
+    size_wh: tuple[int, int],
+) -> Tube:
+    """What an answer means on native frames, as the annotation numbers them or the file.
 
     A native frame belongs to the nearest index, as everywhere on the timeline, so the span reaches half an interval
     beyond its first and last index, and to the ends of the clip from its ends. A box stands at the frame that its index
@@ -33,13 +45,14 @@ def answer_tube(span: tuple[int, int], boxes: BoxList | None, contract: Contract
     Args:
         span: closed span of indices, the first of them on the grid.
         boxes: in the coordinates of the text; an inverted box counts as unreadable.
-        contract: of the row that was answered.
-        sample: the ground truth of the row.
+        scale_wh: extent of the text's coordinates.
+        at: (size,) frame that each index points at.
+        clip: frames [first, end) that the question is about.
+        size_wh: of the picture in pixels, in which the tube's boxes are.
     """
-    at = contract.annotated  # (size,)
     last_index = len(at) - 1
     first, last = span[0], min(span[1], last_index)
-    begin, end = sample.clip
+    begin, end = clip
     begin = begin if first == 0 else min((at[first - 1] + at[first]) // 2 + 1, at[first])
     end = end - 1 if last == last_index else max((at[last] + at[last + 1]) // 2, at[last])
     span_frames = (int(begin), int(end))
@@ -49,10 +62,10 @@ def answer_tube(span: tuple[int, int], boxes: BoxList | None, contract: Contract
     inside = (index >= first) & (index <= last)
     index = index[inside]
     new_frame = np.diff(at[index], prepend=-1) > 0  # two indices may point at the same one
-    to_pixels = np.array(sample.size_wh * 2, dtype=np.float64) / np.array(contract.scale_wh * 2)
+    to_pixels = np.array(size_wh * 2, dtype=np.float64) / np.array(scale_wh * 2)
     boxes_xyxy = boxes_xyxy[inside][new_frame] * to_pixels
     upright = np.all(boxes_xyxy[:, :2] <= boxes_xyxy[:, 2:], axis=1)  # NaN is not
-    clipped = clip_boxes(np.where(upright[:, None], boxes_xyxy, np.nan), sample.size_wh)
+    clipped = clip_boxes(np.where(upright[:, None], boxes_xyxy, np.nan), size_wh)
     return Tube(span_frames, at[index][new_frame], clipped)
 
 

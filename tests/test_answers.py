@@ -55,6 +55,9 @@ def test_other_instructions_show_a_valid_answer(fmt: AnswerFormat) -> None:
 ROWS = [
     ("2,3\n2,1,2,3,4\n3,5,6,7,8", True, (2, 3), [2, 3], "as asked"),
     ("```csv\n2, 3\n2, 1, 2, 3, 4\n3, 5, 6, 7, 8\n```", False, (2, 3), [2, 3], "in a fence"),
+    ("2,3,\n2,1,2,3,4,\n3,5,6,7,8, ", False, (2, 3), [2, 3], "commas at the ends"),
+    ("**2,3**\n- 2,1,2,3,4\n* 3,5,6,7,8", False, (2, 3), [2, 3], "as markdown"),
+    ("2 - 3\n2,1,2,3,4\n3,5,6,7,8", False, (2, 3), [2, 3], "a span with a dash"),
     ("start,end\n2.4s, 2.6s\nsecond,x1,y1,x2,y2\n2,1,2,3,4.5", False, (2, 3), [2], "headers, decimals, units"),
     ("[2, 3]\r\n(2, 1, 2, 3, 4)\r\n", False, (2, 3), [2], "brackets"),
     ("2,3\n4,5\n2,1,2,3,4", False, (2, 3), [2], "the first of two spans"),

@@ -23,12 +23,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from swift_stvg.asking import ask
 from swift_stvg.cli import main
 from swift_stvg.drawing import render, shown_size
 from swift_stvg.engines import Endpoint, Reply
 from swift_stvg.errors import DataError, EndpointError, RowError, StvgError, VideoError
-from swift_stvg.grounding import EVERY_FRAME, Grounded, ground, to_coco, to_mot, to_tubes
-from swift_stvg.rows import Contract
+from swift_stvg.grounding import EVERY_FRAME, Grounded, ground, make_record, to_coco, to_mot, to_tubes
+from swift_stvg.reading import parse
+from swift_stvg.records import VideoInfo
+from swift_stvg.rows import Contract, make_prompt, make_question
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
 from swift_stvg.tubes import read_tubes
@@ -103,7 +106,7 @@ def test_a_record_is_in_seconds_and_pixels_of_the_video(clip: Path) -> None:
     assert (record["id"], record["status"], record["detail"]) == ("clip.mp4", "ok", "")
     assert record["size_wh"] == [224, 112]
     assert record["span_s"] == pytest.approx([0.24, 1.24])  # half-way from 0 to .48, and from 1 to 1.48
-    assert record["span_frames"] == [6, 30]
+    assert record["span_frames"] == [7, 31], "a frame half-way belongs to the earlier index, as in the scorer"
     assert record["boxes"] == [
         {"time_s": 0.48, "frame": 12, "given": True, "think_xyxy": [20, 20, 60, 60], "pred_xyxy": [40, 20, 80, 60]},
         {"time_s": 1.0, "frame": 25, "given": True, "think_xyxy": [20, 20, 60, 60], "pred_xyxy": [60, 20, 100, 60]},
@@ -115,18 +118,68 @@ def test_a_record_is_in_seconds_and_pixels_of_the_video(clip: Path) -> None:
 
 def test_boxes_come_at_any_rate(clip: Path) -> None:
     dense = answered(clip, ANSWER, rate=EVERY_FRAME).record["boxes"]
-    assert [box["frame"] for box in dense] == list(range(6, 31))
+    assert [box["frame"] for box in dense] == list(range(7, 32))
     assert [box["frame"] for box in dense if box["given"]] == [12, 25]
     left = [box["pred_xyxy"][0] for box in dense]
-    assert left[:7] == [40] * 7, "before the first box"
-    assert np.diff(left[6:20]) == pytest.approx([20 / 13] * 13, abs=0.02), "linearly between the two"
-    assert [box["frame"] for box in answered(clip, ANSWER, rate=5).record["boxes"]] == [6, 11, 16, 21, 26]
+    assert left[:6] == [40] * 6, "before the first box"
+    assert np.diff(left[5:19]) == pytest.approx([20 / 13] * 13, abs=0.02), "linearly between the two"
+    assert [box["frame"] for box in answered(clip, ANSWER, rate=5).record["boxes"]] == [7, 12, 17, 22, 27]
+    assert answered(clip, ANSWER, rate=1e12).record["boxes"] == dense
 
 
 def test_times_count_from_the_start_of_the_file(clip: Path) -> None:
     record = answered(clip, ANSWER, clip_s=(0.4, 2.0)).record
     assert [box["frame"] for box in record["boxes"]] == [22, 35]
     assert [box["time_s"] for box in record["boxes"]] == pytest.approx([0.88, 1.4])
+
+
+def test_nothing_is_said_of_what_is_outside_the_clip(clip: Path) -> None:
+    answer = ANSWER.replace("2", "1").replace("1 - 1", "0 - 1")
+    record = answered(clip, answer, clip_s=(0.4, 1.0), rate=EVERY_FRAME).record
+    assert record["span_s"] == [0.4, 1.0]
+    assert record["span_frames"] == [10, 24]
+    assert [box["frame"] for box in record["boxes"]] == list(range(10, 25))
+    question, _ = ask(clip, "one", HERE, clip_s=(0.4, 1.0))
+    assert parse(answer, question).span_s == pytest.approx((0.4, 1.0))
+
+
+def test_seconds_of_a_clip_are_those_of_the_file(tmp_path: Path) -> None:
+    """What a record says can be asked about, also where the first frame is not at 0."""
+    late = write_video(tmp_path / "late.mp4", 3 + np.arange(50) / 25, size_wh=(224, 112))
+    start_s = probe(late).frame_times_s[0]
+    assert start_s > 1
+    record = answered(late, ANSWER.replace("1 - 2", "1 - 3"), clip_s=(start_s + 0.4, start_s + 2)).record
+    assert record["boxes"][0]["time_s"] == pytest.approx(start_s + 0.88)
+    again = answered(late, ANSWER, clip_s=tuple(record["span_s"])).record
+    assert again["span_s"][1] <= record["span_s"][1]
+    assert record["span_frames"][0] <= again["span_frames"][0]
+
+
+@pytest.mark.parametrize(("fps", "span", "frames"), [(2.5, "1,3", [2, 5, 7]), (29.97, "1,3", [30, 60, 90])])
+def test_a_box_of_a_second_stands_at_the_frame_nearest_to_it(
+    tmp_path: Path, fps: float, span: str, frames: list[int]
+) -> None:
+    video = write_video(tmp_path / "v.mp4", np.arange(round(5 * fps)) / fps, size_wh=(224, 112))
+    settings = Settings(cache_dir=None, max_side=112, style="csv", index_unit="second", coords="norm1000")
+    text = f"{span}\n1,0,0,500,500\n2,100,0,500,500\n3,900,0,1000,500"
+    record = answered(video, text, settings).record
+    assert [(box["frame"], box["given"]) for box in record["boxes"]] == [(frame, True) for frame in frames]
+    assert [box["pred_xyxy"] for box in record["boxes"]] == [[0, 0, 112, 56], [22.4, 0, 112, 56], [201.6, 0, 224, 56]]
+    first, last = record["span_frames"]
+    assert (first, last) == ((frames[0] + 0) // 2 + 1, (frames[2] + round(4 * fps)) // 2)
+
+
+def test_a_rate_takes_no_more_than_the_frames_it_is_for() -> None:
+    """Ten hours: a table of moments and frames would not fit into any memory."""
+    times_s = np.arange(1_000_000) / 28
+    info = VideoInfo(Path("long.mp4"), times_s, 1_000_000 / 28, (224, 112))
+    question = make_question(info, HERE)
+    row = make_prompt(question, "one", info.path)
+    boxes = "0. [20, 10, 40, 30], 9. [30, 10, 50, 30]"
+    text = f"<time> 0 - 99999 </time> <think_bbox> {boxes} </think_bbox> <pred_bbox> {boxes} </pred_bbox>"
+    record = make_record(question, info, row, "one", Reply(text), rate=2)
+    assert [box["frame"] for box in record["boxes"][:3]] == [0, 14, 28]
+    assert len(record["boxes"]) == 71429
 
 
 STATUSES = [
@@ -271,7 +324,7 @@ WRONG = [
     (lambda clip, url: ground(clip, [" "], Endpoint(url), HERE), RowError, "no sentence"),
     (lambda clip, url: ground(clip, [], Endpoint(url), HERE), DataError, "at least one sentence"),
     (lambda clip, url: ground(clip, ["a <video>"], Endpoint(url), HERE), RowError, "reserved words"),
-    (lambda clip, url: ground(clip, ["one"], Endpoint(url), HERE, clip_s=(5, 9)), RowError, "lasts 2.0. s"),
+    (lambda clip, url: ground(clip, ["one"], Endpoint(url), HERE, clip_s=(5, 9)), RowError, "lasts from 0.00 to 2.0"),
     (lambda clip, url: ground(clip, ["one"], Endpoint(url), HERE, rate=0), DataError, "above 0"),
     (lambda clip, url: Endpoint("localhost:8000"), DataError, "a URL like"),
     (lambda clip, url: Endpoint(url, timeout_s=0), DataError, "above 0"),
@@ -306,7 +359,7 @@ def test_exports(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "tubes.json").write_text(to_tubes(records))
     tubes, faults, _ = read_tubes(tmp_path / "tubes.json")
     assert faults == {}
-    assert tubes["clip.mp4"].span_frames == (6, 30)
+    assert tubes["clip.mp4"].span_frames == (7, 31)
     assert tubes["clip.mp4"].boxes_xyxy.tolist() == [[40, 20, 80, 60], [60, 20, 100, 60]]
 
 
@@ -331,6 +384,15 @@ def test_the_command_writes_everything(clip: Path, tmp_path: Path, monkeypatch: 
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["1.png", "answers.jsonl"]
 
 
+def test_every_frame_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a video that is longer than what pages show, counted by a bar."""
+    monkeypatch.setenv("STVG_MAX_SIDE", "112")
+    long = write_video(tmp_path / "long.mp4", np.arange(200) / 25, size_wh=(64, 32))
+    with server(lambda _: ANSWER) as (url, _):
+        assert main(["ground", str(long), "one", "--endpoint", url, "--out", str(tmp_path / "out")]) == 0
+    assert probe(tmp_path / "out/1.mp4").n_frames == 200
+
+
 def test_a_picture_is_a_video_of_one_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STVG_MAX_SIDE", "112")
     turned = Image.fromarray(np.ascontiguousarray(np.rot90(picture(20, (224, 112)))))
@@ -346,6 +408,7 @@ def test_a_picture_is_a_video_of_one_frame(tmp_path: Path, monkeypatch: pytest.M
     assert record["boxes"][0]["pred_xyxy"] == [0, 0, 40, 112]
     assert sum(part["type"] == "image_url" for part in asked[0]["messages"][-1]["content"]) == 1
     assert (tmp_path / "out/1.png").is_file()
+    assert json.loads(to_coco([record]))["images"][0]["file_name"] == "a.JPG"
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing else")
     with pytest.raises(VideoError, match="cannot be decoded"):
         probe(tmp_path / "broken.png")
@@ -354,10 +417,16 @@ def test_a_picture_is_a_video_of_one_frame(tmp_path: Path, monkeypatch: pytest.M
 USES = [
     (["clip.mp4", "one"], "give --model, or --endpoint"),
     (["--endpoint", "http://127.0.0.1:1/v1"], "give a video and sentences, or --dataset"),
+    (["--model", "m", "--max_new_tokens", "8", "clip.mp4", "one"], "options of ms-swift come after"),
+    (["clip.mp4", "one", "--model", "m", "--dataset", "stvg_synthetic:test"], "give a video and sentences, or --dat"),
     (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--max_new_tokens", "9"], "these mean nothing"),
-    (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--format", "mot"], "--format needs --out"),
+    (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--format", "mot"], "--format and --draw need --out"),
+    (["clip.mp4", "one", "--model", "m", "--draw", "gif"], "--format and --draw need --out"),
+    (["clip.mp4", "one", "--model", "m", "--send", "video"], "are for --endpoint"),
     (["none.mp4", "one", "--model", "m"], "video missing"),
     (["--dataset", "stvg_synthetic:test", "--model", "m"], "--dataset needs --out, a .jsonl file"),
+    (["--dataset", "stvg_synthetic:test", "--model", "m", "--out", "a.jsonl", "--draw", "gif"], "are about one video"),
+    (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--retries", "0", "--out", "new"], "lists no models"),
     (["clip.mp4", "one", "--model", "./nothing"], "no model at ./nothing"),
     (["clip.mp4", "one", "--model", "m", "--out", "clip.mp4"], "cannot make the folder clip.mp4"),
 ]
@@ -376,6 +445,7 @@ def test_wrong_use_is_one_clear_error(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STVG_CACHE_DIR", "off")
     assert main(["ground", *words]) == 1
+    assert not Path("new").exists()
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("swift-stvg: error: ")]
     assert len(errors) == 1
     assert message in errors[0]
@@ -391,7 +461,10 @@ def synthetic(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dic
 
 
 def test_a_dataset_is_answered_kept_and_scored(
-    synthetic: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    synthetic: dict[str, dict[str, Any]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By a server that knows the truth, and at first fails for one row: only this one is asked again."""
     rows = list(synthetic.values())
@@ -414,6 +487,12 @@ def test_a_dataset_is_answered_kept_and_scored(
         report = json.loads(capsys.readouterr().out)
         share = 1 - 1 / len(rows)
         assert report["tables"][0]["rows"][0]["metrics"]["m_vIoU"][0] == pytest.approx(share, abs=1e-6)
+        before = out.read_text()
+        assert main([*words, "--endpoint", url]) == 0
+        assert out.read_text() == before, "a row that is never answered stays, and counts 0"
+        said = capsys.readouterr().err
+        assert f"{len(rows) - 1} answers were there, 1 were asked for" in said
+        assert "1 of 1 answers: no answer" in said
         broken.clear()
         asked.clear()
         out.write_text(out.read_text() + '{"cut off')
@@ -424,11 +503,96 @@ def test_a_dataset_is_answered_kept_and_scored(
     report = json.loads(capsys.readouterr().out)
     assert report["tables"][0]["rows"][0]["metrics"]["m_vIoU"][0] == pytest.approx(1, abs=1e-6)
     assert report["ground_truth"]["samples"] == len(rows)
+    assert [json.loads(line)["status"] for line in out.read_text().splitlines()] == ["ok"] * len(rows)
+    answers = out.read_text()
+    for more, message in (
+        (["--endpoint", url, "--model", "other"], "with model None, not model other: give another --out"),
+        (["--endpoint", "http://127.0.0.1:1/v1"], "not endpoint http://127.0.0.1:1/v1"),
+    ):
+        assert main([*words, *more]) == 1
+        assert message in capsys.readouterr().err
+    monkeypatch.setenv("STVG_COORDS", "norm1000")
+    assert main([*words, "--endpoint", url]) == 1
+    assert "with coords pixel, not coords norm1000" in capsys.readouterr().err
+    monkeypatch.setenv("STVG_COORDS", "pixel")
+    assert out.read_text() == answers
     foreign = json.dumps({"response": "", "stvg": rows[0]["stvg"]}) + "\n"
     out.write_text(foreign)
     assert main([*words, "--endpoint", "http://127.0.0.1:1/v1"]) == 1
     assert "line 1 of" in capsys.readouterr().err
     assert out.read_text() == foreign, "a result of something else is not lost"
+
+
+def test_the_first_rows_that_no_model_takes_do_not_end_a_run(
+    synthetic: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "answers.jsonl"
+    words = ["ground", "--dataset", "stvg_synthetic:test#3", "--out", str(out), "--retries", "0", "--at-once", "1"]
+    asked_first: list[Any] = []
+
+    def say(request: dict[str, Any]) -> Any:
+        asked_first.append(request)
+        return (400, b"{}") if len(asked_first) < 3 else "nothing"
+
+    with server(say) as (url, _):
+        assert main([*words, "--endpoint", url]) == 0
+    lines = json_lines(out)
+    assert [line["status"] for line in lines] == ["no answer", "no answer", "unparsable"]
+    assert [line["videos"] for line in lines] == [row["videos"] for row in synthetic.values()][:3], "as `swift infer`"
+    out.unlink()
+    with server(lambda _: (503, b"{}")) as (url, asked):
+        assert main([*words, "--endpoint", url]) == 1
+        assert len(asked) == 1
+    assert "no answer to 1 of 3 questions: status 503" in capsys.readouterr().err
+    assert not out.exists(), "nothing is left of a server that is down"
+    with server(lambda _: (400, b"{}")) as (url, asked):
+        assert main([*words, "--endpoint", url]) == 1
+        assert len(asked) == 3
+    assert "no answer to 3 of 3 questions: status 400" in capsys.readouterr().err
+
+
+def test_answers_that_are_cut_off_say_so(clip: Path) -> None:
+    said = {"choices": [{"message": {"content": ANSWER[:40]}, "finish_reason": "length"}]}
+    for usage, message in (({"completion_tokens": 24}, "after 24 tokens: raise"), (None, "cut off: raise")):
+        with server(lambda _, usage=usage: (200, json.dumps(said | {"usage": usage}).encode())) as (url, _):
+            (found,) = ground(clip, ["one"], Endpoint(url), HERE)
+        assert found.record["status"] == "unparsable"
+        assert message in found.record["detail"]
+
+
+def test_an_interrupt_does_not_wait_for_the_server(clip: Path) -> None:
+    let_go = threading.Event()
+
+    def hang(_: Any) -> str:
+        threading.Timer(0.3, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+        let_go.wait(20)
+        return ANSWER
+
+    with server(hang) as (url, _):
+        start = time.perf_counter()
+        with pytest.raises(KeyboardInterrupt):
+            ground(clip, ["one"], Endpoint(url, "mine"), HERE)
+        assert time.perf_counter() - start < 10
+        let_go.set()
+
+
+@pytest.mark.swift
+def test_options_of_ms_swift_and_a_dataset(
+    synthetic: dict[str, dict[str, Any]], workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, model = tmp_path / "answers.jsonl", str(workspace / "tiny")
+    words = ["ground", "--dataset", "stvg_synthetic:test#2", "--model", model, "--out", str(out)]
+    options = ["--max_new_tokens", "8", "--torch_dtype", "float32", "--model_type", "qwen2_5_vl"]
+    assert main([*words, *options]) == 0
+    lines = json_lines(out)
+    assert len(lines) == 2
+    assert "cut off after 8 tokens" in lines[0]["detail"]
+    out.unlink()
+    capsys.readouterr()
+    assert main([*words, "--max_new_tokens", "abc"]) == 1
+    said = capsys.readouterr().err
+    assert "invalid int value: 'abc'" in said
+    assert "usage:" not in said
 
 
 @pytest.mark.swift
@@ -446,7 +610,7 @@ def test_a_model_answers_about_any_video(synthetic: dict[str, dict[str, Any]], w
         (found,) = ground(Path(row["videos"][0]), [sentence], engine)
         assert found.record["response"] == reply.text
         assert found.record["messages"] == row["messages"][:-1]
-    for options in (("--template", "qwen2_5_vl"), ("--nonsense", "1")):
+    for options in (("--template", "qwen2_5_vl"), ("--template=qwen2_5_vl",), ("--nonsense", "1")):
         with pytest.raises(DataError, match=r"none of swift_stvg|knows these options: --nonsense"):
             SwiftEngine(model, *how, *options)
     (tmp_path / "empty").mkdir()

@@ -199,7 +199,7 @@ def test_trl_trains_with_the_rewards(workspace: Path, tmp_path: Path) -> None:
     code = f"""
 import runpy, sys
 sys.modules["swift"] = None
-sys.argv = ["trl_grpo.py", {str(workspace / "tiny")!r}, "stvg_synthetic", "test", "out", "1"]
+sys.argv = ["trl_grpo.py", {str(workspace / "tiny")!r}, "stvg_synthetic", "test", "out", "1", "64"]
 made = runpy.run_path({str(REUSE / "trl_grpo.py")!r}, run_name="__main__")
 row = made["rows"][0]
 judged = [made["reward"](name)([[row["messages"][-1]]], [row["stvg"]], prompts=[""]) for name in made["WEIGHTS"]]

@@ -1,6 +1,6 @@
 """The rewards in TRL's GRPOTrainer, without ms-swift: sampled frames go in as pictures.
 
-python trl_grpo.py MODEL stvg_jsonl FILE.jsonl OUTPUT [STEPS]
+python trl_grpo.py MODEL stvg_jsonl FILE.jsonl OUTPUT [STEPS [TOKENS]]
 """
 
 import json
@@ -46,7 +46,7 @@ if __name__ == "__main__":
         reward_weights=list(WEIGHTS.values()),
         num_generations=4,
         per_device_train_batch_size=4,
-        max_completion_length=64,
+        max_completion_length=int(sys.argv[6]) if len(sys.argv) > 6 else 2048,
         max_steps=int(sys.argv[5]) if len(sys.argv) > 5 else -1,
         logging_steps=1,
         save_strategy="no",

@@ -6,15 +6,16 @@ import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from swift_stvg.commands import check_writable
 from swift_stvg.drawing import render
 from swift_stvg.engines import SEND, Endpoint, Engine, SwiftEngine
-from swift_stvg.errors import DataError
+from swift_stvg.errors import DataError, EndpointError
 from swift_stvg.grounding import (
     EVERY_FRAME,
     NO_ANSWER,
@@ -29,6 +30,7 @@ from swift_stvg.grounding import (
     to_tubes,
 )
 from swift_stvg.jsonfile import MALFORMED, text, write_whole
+from swift_stvg.records import MOST_FRAMES
 from swift_stvg.rows import Contract
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows, parse_dataset
@@ -42,21 +44,21 @@ def add_options(ground: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add = ground.add_argument
     ground.usage = "swift-stvg ground VIDEO SENTENCE [SENTENCE ...] (--model M | --endpoint URL) [options]"
-    add("what", nargs="*", metavar="VIDEO SENTENCE", help="a video or a picture, and what to look for, each by itself")
+    ground.description = "VIDEO is a video or a picture; each SENTENCE says what to look for, by itself."
     add("--dataset", metavar="NAME:SUBSET", help="instead: answer these rows, as for `swift infer`, to be scored")
     add("--model", help="a model or checkpoint, as for `swift infer`; with --endpoint, its name there")
     add("--endpoint", metavar="URL", help="a server with OpenAI's chat completions, such as http://127.0.0.1:8000/v1")
     add("--out", type=Path, metavar="PATH", help="a folder for all that is made; a .jsonl file for --dataset")
     add("--format", nargs="+", choices=EXPORTS, default=[], help="also written to the folder")
-    add("--draw", choices=DRAWINGS, default="mp4", help="how answers are drawn onto the video (default: mp4)")
+    add("--draw", choices=DRAWINGS, help="how answers are drawn onto the video (default: mp4)")
     add("--clip", nargs=2, type=float, metavar=("START", "END"), help="seconds of the video to look at (default: all)")
     add("--rate", type=_rate, metavar="R", help="boxes per second, or all; default: those that the model gave")
     server = ground.add_argument_group("with --endpoint")
     add = server.add_argument
-    add("--send", choices=SEND, default="images", help="frames as images (default), or the file, for `swift deploy`")
-    add("--timeout", type=float, default=120, metavar="S", help="seconds to wait for an answer (default: 120)")
-    add("--retries", type=int, default=2, help="further attempts after a failure that may pass (default: 2)")
-    add("--at-once", type=int, default=4, metavar="N", help="requests at a time (default: 4)")
+    add("--send", choices=SEND, help="frames as images (default), or the file, for `swift deploy`")
+    add("--timeout", dest="timeout_s", type=float, metavar="S", help="seconds to wait for an answer (default: 120)")
+    add("--retries", type=int, help="further attempts after a failure that may pass (default: 2)")
+    add("--at-once", type=int, metavar="N", help="requests at a time (default: 4)")
     add("--body", type=_object, metavar="JSON", help='more of the request, e.g. {"max_tokens": null, "seed": 1}')
     ground.epilog = (
         "Give VIDEO and sentences first. Other options go to ms-swift, as for `swift infer`: --adapters, "
@@ -67,19 +69,24 @@ def add_options(ground: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask, and print or write what was answered."""
+    # argparse would take values of ms-swift's options for sentences
+    args.what = list(takewhile(lambda word: not word.startswith("-"), args.further))
+    args.further = args.further[len(args.what) :]
     if not (args.model or args.endpoint):
         raise DataError("give --model, or --endpoint")
     if args.endpoint and args.further:
         raise DataError(f"with --endpoint these mean nothing: {' '.join(args.further)}")
+    if not args.endpoint and _of_server(args):
+        raise DataError("--send, --timeout, --retries, --at-once and --body are for --endpoint")
     if bool(args.what) == bool(args.dataset):
-        raise DataError("give a video and sentences, or --dataset")
+        raise DataError("give a video and sentences, or --dataset; options of ms-swift come after them")
     settings = Settings.from_env()
     return _answer_dataset(args, settings) if args.dataset else _ground(args, settings)
 
 
 def _ground(args: argparse.Namespace, settings: Settings) -> int:
-    if args.format and not args.out:
-        raise DataError("--format needs --out, a folder")
+    if (args.format or args.draw not in (None, "none")) and not args.out:
+        raise DataError("--format and --draw need --out, a folder")
     video, *sentences = args.what
     search = Search.of(Path(video), sentences, settings, tuple(args.clip) if args.clip else None)
     if args.out:
@@ -87,7 +94,13 @@ def _ground(args: argparse.Namespace, settings: Settings) -> int:
             args.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"cannot make the folder {args.out}: {error.strerror}") from None
-    found = search.put_to(_engine(args), args.rate)
+    try:
+        found = search.put_to(_engine(args), args.rate)
+    except BaseException:
+        if args.out:
+            with suppress(OSError):  # it holds what an earlier run made
+                args.out.rmdir()
+        raise
     records = [grounded.record for grounded in found]
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     if args.out:
@@ -111,55 +124,70 @@ def _export(args: argparse.Namespace, records: list[dict[str, Any]]) -> None:
 
 
 def _draw(args: argparse.Namespace, found: list[Grounded]) -> None:
-    from tqdm import tqdm
-
     video = Path(args.what[0])
-    form = "png" if args.draw == "mp4" and is_picture(video) else args.draw
+    form = args.draw or ("png" if is_picture(video) else "mp4")
     if form != "none":
-        for number, grounded in enumerate(tqdm(found, desc="drawings", unit="drawing"), 1):
-            render(grounded.overlay, video, args.out / f"{number}.{form}")
+        for number, grounded in enumerate(found, 1):
+            most = MOST_FRAMES if form == "mp4" else None
+            title = f"drawing {number} of {len(found)}"
+            render(grounded.overlay, video, args.out / f"{number}.{form}", most, title)
 
 
 def _answer_dataset(args: argparse.Namespace, settings: Settings) -> int:
     """Lines as `swift infer` writes them; those that an earlier run wrote are kept."""
     if args.out is None or args.out.suffix != ".jsonl":
         raise DataError("--dataset needs --out, a .jsonl file")
-    if args.clip or args.rate or args.format:
-        raise DataError("--clip, --rate and --format are about one video, not --dataset")
+    if args.clip or args.rate or args.format or args.draw:
+        raise DataError("--clip, --rate, --format and --draw are about one video, not --dataset")
     check_writable(args.out)
     name, splits, count = parse_dataset(args.dataset)
-    rows = [row for split in splits for row in load_rows(name, split, settings)[0]]
-    if count is not None and count < len(rows):
-        rows = [rows[i] for i in np.sort(np.random.default_rng(0).permutation(len(rows))[:count])]
-    kept = _kept(args.out)
-    write_whole(args.out, "".join(line + "\n" for line in kept.values()))
-    asked = [row for row in rows if row["stvg"] not in kept]
+    rows = [row for split in splits for row in load_rows(name, split, settings)[0]][:count]
+    who = {"model": args.model, "adapters": _adapters(args.further), "endpoint": args.endpoint}
+    lines = _kept(args.out, who, settings)
+    answered = {stvg for stvg, line in lines.items() if line["status"] != NO_ANSWER}
+    asked = [row for row in rows if row["stvg"] not in answered]
     prompts = [row | {"messages": [m for m in row["messages"] if m["role"] != "assistant"]} for row in asked]
-    statuses: Counter[str] = Counter()
-    examples = []
+    found: list[dict[str, Any]] = []
     if prompts:
         engine = _engine(args)
-        with args.out.open("a", encoding="utf-8") as file:
+        if lines:
+            write_whole(args.out, _text(lines.values()))  # without what was cut off
+        try:
             for row, reply in zip(prompts, replies(prompts, engine), strict=True):
                 contract = Contract.from_json(row["stvg"])
                 status, detail = judge(contract, contract.format.parse(reply.text), reply)
-                statuses[status] += 1
-                line = {"response": reply.text, **row, "status": status, "detail": detail}
-                examples.append({"sentence": contract.id, "status": status, "detail": detail})
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                file.flush()
-    print(f"{args.out}: {len(kept)} answers were there, {len(prompts)} were asked for", file=sys.stderr)
-    _report(statuses, examples)
+                line = {"response": reply.text, **row, "status": status, "detail": detail, **who}
+                found.append({"sentence": contract.id, "status": status, "detail": detail})
+                with args.out.open("a", encoding="utf-8") as file:
+                    file.write(_text([line]))
+                lines[row["stvg"]] = line
+        finally:
+            if lines:
+                write_whole(args.out, _text(lines.values()))  # without the lines that newer ones stand for
+    print(f"{args.out}: {len(answered)} answers were there, {len(prompts)} were asked for", file=sys.stderr)
+    statuses = Counter(line["status"] for line in found)
+    if not answered and statuses[NO_ANSWER] == len(rows):
+        raise EndpointError(f"no answer to {len(rows)} of {len(rows)} questions: {found[0]['detail']}")
+    _report(statuses, found)
     return 0
 
 
-def _kept(path: Path) -> dict[str, str]:
-    """Lines of an earlier run by their row's contract, without those that the model could not be asked about.
+def _text(lines: Iterable[dict[str, Any]]) -> str:
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def _kept(path: Path, who: dict[str, Any], settings: Settings) -> dict[str, dict[str, Any]]:
+    """Lines of an earlier run by their row's contract; of several about one row the last.
+
+    Args:
+        path: the file.
+        who: answers, as each line says.
+        settings: the rows are made with.
 
     Raises:
-        DataError: the file holds something else, which must not be lost.
+        DataError: the file holds something else, which must not be lost, or must not be mixed with this.
     """
-    found: dict[str, str] = {}
+    found: dict[str, dict[str, Any]] = {}
     try:
         lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
     except (OSError, UnicodeDecodeError) as error:
@@ -169,26 +197,39 @@ def _kept(path: Path) -> dict[str, str]:
             data = json.loads(line)
             if data["status"] not in STATUSES:
                 raise ValueError(f"status {data['status']!r:.40}")
-            if data["status"] != NO_ANSWER:
-                found[text(data["stvg"])] = line
+            then = {name: data[name] for name in who}
+            made_with = Contract.from_json(text(data["stvg"])).settings.to_texts()
         except MALFORMED as error:
             if number < len(lines):  # the last one may be cut off
                 raise DataError(f"line {number} of {path} is none that ground wrote: {error!r:.200}") from None
+            continue
+        for before, now in ((then, who), (made_with, settings.to_texts())):
+            differing = [name for name in now if before.get(name) != now[name]]
+            if differing:
+                was, here = (", ".join(f"{name} {of.get(name)}" for name in differing) for of in (before, now))
+                raise DataError(f"{path} holds answers with {was}, not {here}: give another --out")
+        found[data["stvg"]] = data
     return found
+
+
+def _adapters(further: list[str]) -> list[str]:
+    """Those that are given to ms-swift: they make another model."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--adapters", nargs="*", default=[])
+    given: list[str] = parser.parse_known_args(further)[0].adapters
+    return given
 
 
 def _engine(args: argparse.Namespace) -> Engine:
     if not args.endpoint:
         return SwiftEngine(args.model, *args.further)
-    return Endpoint(
-        args.endpoint,
-        args.model,
-        send=args.send,
-        timeout_s=args.timeout,
-        retries=args.retries,
-        at_once=args.at_once,
-        body=args.body,
-    )
+    return Endpoint(args.endpoint, args.model, **_of_server(args))
+
+
+def _of_server(args: argparse.Namespace) -> dict[str, Any]:
+    """What was said of the server, as `Endpoint` takes it."""
+    names = ("send", "timeout_s", "retries", "at_once", "body")
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
 
 
 def _report(statuses: Counter[str], records: list[dict[str, Any]]) -> None:
