@@ -19,7 +19,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
         if question["pairs"]:
             lines += [(question["ask"], None), *question["pairs"].items()]
     figure = plt.figure(figsize=(13, 0.3 * len(lines) + 1.5), layout="constrained")
-    grid = figure.add_gridspec(2, 3, width_ratios=(1.1, 1.1, 1.3))
+    grid = figure.add_gridspec(2, 3, width_ratios=(1.0, 1.0, 1.3))
     first = figure.add_subplot(grid[:, 0])
     second = figure.add_subplot(grid[:, 1], sharey=first)
     for axis, metric in ((first, "m_tIoU"), (second, "m_vIoU")):
@@ -30,6 +30,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
         label.set_fontweight("normal" if values else "bold")
     second.tick_params(labelleft=False)
     first.invert_yaxis()
+    figure.suptitle("dots: mean over seeds, bars: 95% over clips, red: each seed", fontsize=9)
     _headroom(figure.add_subplot(grid[0, 2]), found["headroom"])
     _areas(figure.add_subplot(grid[1, 2]), found["areas"])
     figure.savefig(path, dpi=130)
@@ -47,7 +48,6 @@ def _forest(axis: Any, lines: list[tuple[str, dict[str, Any] | None]], metric: s
         axis.plot(100 * difference["mean"], place, "o", color=INK, zorder=3)
         each = [100 * value for value in difference["seeds"].values()]
         axis.plot(each, [place] * len(each), "|", color=SEED, markersize=9, zorder=4)
-    axis.set_title("mean, 95% over clips; red: each seed", fontsize=9)
     axis.spines[["top", "right"]].set_visible(False)
 
 
@@ -57,7 +57,7 @@ def _headroom(axis: Any, points: list[dict[str, Any]]) -> None:
         shares = [100 * point["better"][0] for point in mine]
         axis.plot(shares, [100 * point["gain"][0] for point in mine], marker, label=f"from {name}", markersize=5)
     axis.axhline(0, color=FAINT)
-    axis.set_xlabel("samples that beat greedy before GRPO, percent", fontsize=9)
+    axis.set_xlabel("samples better than greedy, percent", fontsize=9)
     axis.set_ylabel("gain of m_vIoU, points")
     axis.set_xlim(left=0)
     axis.legend(fontsize=7, frameon=False, loc="center left")
@@ -75,5 +75,5 @@ def _areas(axis: Any, areas: dict[str, dict[str, list[float]]]) -> None:
     axis.set_xticks(range(len(labels)), [label.replace(" to ", "\n") for label in labels], fontsize=8)
     axis.set_xlabel("box area over frame area")
     axis.set_ylabel("vIoU, final - think, points")
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=7, frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
