@@ -69,9 +69,7 @@ def paired_l1(boxes_xyxy: FloatArray, others_xyxy: FloatArray) -> FloatArray:
 
 def span_iou(span: tuple[int, int], other: tuple[int, int]) -> float:
     """IoU in [0, 1] of two closed integer spans, counting both ends; 0 if one of them runs backwards."""
-    if span[0] > span[1] or other[0] > other[1]:
-        return 0.0
     shared = min(span[1], other[1]) - max(span[0], other[0]) + 1
-    if shared <= 0:
+    if shared <= 0:  # also if one runs backwards
         return 0.0
     return shared / (span[1] - span[0] + 1 + other[1] - other[0] + 1 - shared)
