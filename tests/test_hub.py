@@ -69,7 +69,8 @@ def shared(workspace: Path, env: dict[str, str], cold_start: Path, hub: Hub) -> 
             ["infer", "--adapters", str(lora), *test, "--result_path", str(folder / "lora.jsonl")],
             ["export", "--adapters", str(lora), "--merge_lora", "true", *push, "me/merged"],
             ["export", "--model", str(full), *push, "me/refused"],
-            ["export", "--adapters", str(lora), "--use_hf", "true", *push, "me/lora"],
+            ["export", "--adapters", str(lora), "--use_hf", "true", *push, "me/lora-hf"],
+            ["export", "--adapters", str(lora), *push, "me/lora"],
         ],
         folder,
         env | hub.env,
@@ -78,10 +79,15 @@ def shared(workspace: Path, env: dict[str, str], cold_start: Path, hub: Hub) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("full", []), ("lora-merged", []), ("lora", ["--use_hf", "true"])], ids=["full", "merged", "hf"]
+    ("name", "repository", "words"),
+    [
+        ("full", "me/full", []),
+        ("lora-merged", "me/merged", []),
+        ("lora", "me/lora", []),
+        ("lora", "me/lora-hf", ["--use_hf", "true"]),
+    ],
 )
-def test_what_arrives_is_what_was_sent(shared: Path, hub: Hub, name: str, words: list[str]) -> None:
-    repository = f"me/{name.removeprefix('lora-')}"
+def test_what_arrives_is_what_was_sent(shared: Path, hub: Hub, name: str, repository: str, words: list[str]) -> None:
     arrived = hub.repos[repository]
     sent = {
         path.relative_to(shared / name).as_posix(): path.read_bytes()
@@ -114,8 +120,9 @@ def test_it_answers_the_same_without_the_plugin(shared: Path, hub: Hub, env: dic
     config = json.loads((shared / "full/config.json").read_text())
     tokens = ["vocabulary", str(config["image_token_id"]), str(config["video_token_id"])]
     stock = ["--val_dataset", str(tmp_path / "rows.jsonl"), *GREEDY]
-    names = ("full", "merged", "lora")
-    where = (["--model", "me/full"], ["--model", "me/merged"], ["--use_hf", "true", "--adapters", "me/lora"])
+    names = ("full", "merged", "lora", "lora-hf")
+    where = [["--model", "me/full"], ["--model", "me/merged"], ["--adapters", "me/lora"]]
+    where += [["--use_hf", "true", "--adapters", "me/lora-hf"]]
     mains(
         [tokens]
         + [
@@ -126,7 +133,7 @@ def test_it_answers_the_same_without_the_plugin(shared: Path, hub: Hub, env: dic
         hub.env,
     )
     ids = {Contract.from_json(row["stvg"]).id: number for number, row in enumerate(rows)}
-    for name, before in (("full", "full"), ("merged", "lora"), ("lora", "lora")):
+    for name, before in (("full", "full"), ("merged", "lora"), ("lora", "lora"), ("lora-hf", "lora")):
         answers = {
             ids[Contract.from_json(line["stvg"]).id]: line["response"]
             for line in json_lines(shared / f"{before}.jsonl")
