@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
@@ -15,6 +16,12 @@ from tests.running import SIZES, TRAIN, logged, swift
 # time limits on single examples fail on a busy machine; that time grows linearly has a test of its own
 hypothesis.settings.register_profile("stvg", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("stvg")
+
+
+def pytest_sessionfinish() -> None:
+    """Let pytest's summary be the last line: videos that tests made unreadable need no report."""
+    if templates := sys.modules.get("swift_stvg.adapters.templates"):
+        atexit.unregister(templates.UNREAD.report)
 
 
 @pytest.fixture(scope="session")

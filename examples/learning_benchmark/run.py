@@ -1,6 +1,6 @@
 """What the rewards do, at a size that two CPU cores can train: plan.yaml's trainings, each a few stock swift commands.
 
-    python examples/learning_benchmark/run.py [NAME ...] [--seeds 1 2 3] [--split test] [--jobs 2] [--print]
+    python examples/learning_benchmark/run.py [NAME ...] [--seeds 1 2 3] [--jobs 2] [--print]
 
 What several trainings need is made once. What is done is not done again; training continues from its last checkpoint.
 Answers and headroom lie in OUTPUT/SEED/NAME; report.py reads them.
@@ -108,7 +108,7 @@ class StaleResult(Exception):
     """A result that the plan does not describe."""
 
 
-def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str) -> list[Task]:
+def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str, with_headroom: bool = True) -> list[Task]:
     """All that the named trainings need, each thing once, in an order in which it can be done."""
     found: dict[str, Task] = {}
 
@@ -166,7 +166,7 @@ def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str) ->
 
     for name in names:
         for seed in seeds:
-            if plan.trainings[name]["recipe"] == "grpo":
+            if with_headroom and plan.trainings[name]["recipe"] == "grpo":
                 headroom(plan.trainings[name]["from"], seed)
             answer(name, seed)
     return list(found.values())
@@ -256,6 +256,7 @@ def main() -> int:
     parser.add_argument("trainings", nargs="*", metavar="NAME", help="trainings of the plan (default: all)")
     add_options(parser)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="commands at once (default: as cores)")
+    parser.add_argument("--no_headroom", action="store_true", help="do not sample the starts of GRPO for headroom")
     parser.add_argument("--print", action="store_true", help="print the commands that are left to run")
     args = parser.parse_args()
     plan = Plan.read(args.plan)
@@ -264,7 +265,7 @@ def main() -> int:
         parser.error(f"no training {', '.join(unknown)} in {args.plan}, which has {', '.join(plan.trainings)}")
     if args.jobs < 1 or any(f"{args.split}=" not in world["splits"] for world in plan.worlds.values()):
         parser.error("--jobs must be at least 1, and --split one of the plan's splits")
-    wanted = tasks(plan, names, args.seeds or plan.seeds, args.split)
+    wanted = tasks(plan, names, args.seeds or plan.seeds, args.split, not args.no_headroom)
     output = args.output.resolve()
     try:
         if args.print:

@@ -15,7 +15,7 @@ if ! "$python" -c 'import swift_stvg' 2>/dev/null; then
 fi
 PATH=$(cd "$(dirname "$python")" && pwd):$PATH
 
-"$python" examples/learning_benchmark/run.py start more grpo --seeds 1 --output "$out"
+"$python" examples/learning_benchmark/run.py start more grpo --seeds 1 --no_headroom --output "$out"
 
 for name in start more grpo; do
     cp "$out/1/$name/test.jsonl" "$out/$name.jsonl"
