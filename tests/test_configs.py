@@ -72,7 +72,7 @@ def merged(run: dict[str, Any]) -> dict[str, list[str]]:
 @pytest.mark.parametrize("name", RUNS)
 def test_names_exist(name: str) -> None:
     run = RUNS[name]
-    assert set(run) <= {"what", "base", "env", "args", "without", "test", "like", "trained_as"}
+    assert set(run) <= {"what", "base", "env", "args", "without", "test", "like", "trained_as", "configs"}
     values = merged(run)
     for dataset in (*values["dataset"], run["test"]):
         source, _, split = dataset.partition(":")
@@ -120,7 +120,7 @@ for base, names, argv in json.load(open(sys.argv[1])):
 def test_argument_classes_take_them(tmp_path: Path, tiny: Path) -> None:
     """Every run, with what needs a GPU taken out of the values, but not out of the names."""
     cases = []
-    for run in [*RUNS.values(), {"base": "infer"}]:
+    for run in [*RUNS.values(), {"base": "infer", "configs": ROOT / "configs"}]:
         values = merged(run)
         kept = {name: value for name, value in values.items() if name not in NEEDS_GPU and "server" not in name}
         kept |= {"model": [str(tiny)], "model_type": ["qwen2_5_vl"], "torch_dtype": ["float32"]}
@@ -173,16 +173,13 @@ def without_gpu(folder: Path, **more: str) -> Path:
         and "--template" not in RUNS[name].get("args", "")
     ],
 )
-def test_two_steps_with_a_tiny_model(
-    name: str, workspace: Path, tiny: Path, cold_start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_steps_with_a_tiny_model(name: str, workspace: Path, tiny: Path, cold_start: Path, tmp_path: Path) -> None:
     """The recipe's own file and options, less what needs a GPU, with small counts in the place of the large ones.
 
     GRPO starts from a model that has learned something: one that knows nothing may write the token that stands for a
     frame of video, at which the Qwen models of transformers end with an error.
     """
-    run = RUNS[name]
-    monkeypatch.setattr(runner, "CONFIGS", without_gpu(tmp_path / "configs"))
+    run = runner.runs(without_gpu(tmp_path / "configs"))[name]
     output = tmp_path / "train"
     small = ON_CPU | (
         {"model": str(cold_start)} | SMALL_GRPO if run["base"] == "grpo" else {"model": str(tiny)} | SMALL_SFT

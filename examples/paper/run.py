@@ -26,18 +26,18 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 Step = tuple[str, list[str]]
 
 
-def runs() -> dict[str, dict[str, Any]]:
-    """The runs, those that are like another one completed from it."""
-    table: dict[str, dict[str, Any]] = yaml.safe_load((CONFIGS / "runs.yaml").read_text())
+def runs(configs: Path = CONFIGS) -> dict[str, dict[str, Any]]:
+    """The runs of a folder of recipes, those that are like another one completed from it."""
+    table: dict[str, dict[str, Any]] = yaml.safe_load((configs / "runs.yaml").read_text())
     return {
-        name: {"trained_as": run.get("like", name), **table.get(run.get("like"), {}), **run}
+        name: {"configs": configs, "trained_as": run.get("like", name), **table.get(run.get("like"), {}), **run}
         for name, run in table.items()
     }
 
 
 def recipe(run: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a run's recipe as they are in its file, but for those that the run goes without."""
-    options: dict[str, Any] = yaml.safe_load((CONFIGS / f"{run['base']}.yaml").read_text())
+    options: dict[str, Any] = yaml.safe_load((run["configs"] / f"{run['base']}.yaml").read_text())
     return {name: value for name, value in options.items() if name not in run.get("without", [])}
 
 
@@ -52,7 +52,8 @@ def train_command(run: Mapping[str, Any], output: Path, more: list[str]) -> list
     for name in run.get("without", []):
         options += [f"--{name}", ""]
     options += resume_options(output)
-    return ["swift", "rlhf" if run["base"] == "grpo" else "sft", str(CONFIGS / f"{run['base']}.yaml"), *options]
+    kind = "rlhf" if run["base"] == "grpo" else "sft"
+    return ["swift", kind, str(run["configs"] / f"{run['base']}.yaml"), *options]
 
 
 def answer_command(run: Mapping[str, Any], trained: Path, answers: Path) -> list[str]:
@@ -66,14 +67,13 @@ def answer_command(run: Mapping[str, Any], trained: Path, answers: Path) -> list
     )
     model = ["--adapters" if "--tuner_type lora" in run.get("args", "") else "--model", str(last)]
     return [
-        *["swift", "infer", str(CONFIGS / "infer.yaml"), *model, "--val_dataset", run["test"]],
+        *["swift", "infer", str(run["configs"] / "infer.yaml"), *model, "--val_dataset", run["test"]],
         *["--template", template, "--max_new_tokens", length, "--result_path", str(answers)],
     ]
 
 
-def steps(name: str, folder: Path, more: list[str]) -> list[Step]:
+def steps(name: str, run: Mapping[str, Any], folder: Path, more: list[str]) -> list[Step]:
     """(name, command) of each step, in order; runs that differ in what they are tested on share their training."""
-    run = runs()[name]
     trained, answers = folder / run["trained_as"] / "train", folder / name / "answers.jsonl"
     score = ["swift-stvg", "score", str(answers), "--dataset", run["test"], "--compare-to", "published"]
     return [
@@ -85,7 +85,6 @@ def steps(name: str, folder: Path, more: list[str]) -> list[Step]:
 
 
 def main() -> int:
-    global CONFIGS
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -95,13 +94,13 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("output"), help="folder of all runs (default: output)")
     args, more = parser.parse_known_args()  # what is not ours is for the training
     more = [word for word in more if word != "--"]
-    CONFIGS = args.configs
-    if args.name not in runs():
-        parser.error(f"no run {args.name!r} in {CONFIGS / 'runs.yaml'}; the runs are: {', '.join(runs())}")
-    run = runs()[args.name]
+    known = runs(args.configs)
+    if args.name not in known:
+        parser.error(f"no run {args.name!r} in {args.configs / 'runs.yaml'}; the runs are: {', '.join(known)}")
+    run = known[args.name]
     env = environment(run)
     if args.print:
-        for _, command in steps(args.name, args.output, more):
+        for _, command in steps(args.name, run, args.output, more):
             print(" ".join([*(f"{key}={shlex.quote(value)}" for key, value in env.items()), shlex.join(command)]))
         return 0
     here = args.output / args.name
@@ -113,7 +112,7 @@ def main() -> int:
             print(f"== {step}: done before")
             continue
         done.parent.mkdir(parents=True, exist_ok=True)
-        command = dict(steps(args.name, args.output, more))[step]  # now: training has made the checkpoint
+        command = dict(steps(args.name, run, args.output, more))[step]  # now: training has made the checkpoint
         print(f"== {step}: {shlex.join(command)}", flush=True)
         if step == "answers":
             (here / "answers.jsonl").unlink(missing_ok=True)  # swift appends to a result file
