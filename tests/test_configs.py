@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shlex
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +35,7 @@ def load_runner() -> ModuleType:
 runner = load_runner()
 RUNS: dict[str, dict[str, Any]] = runner.runs()
 TRAININGS = sorted({run["trained_as"] for run in RUNS.values()})
+NOT_OURS = {"NPROC_PER_NODE", "NNODES", "MASTER_PORT", "CUDA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF"}
 NEEDS_GPU = ("deepspeed", "attn_impl", "padding_free", "packing", "use_vllm", "vllm_mode", "sleep_level")
 ON_CPU = {
     "model_type": "qwen2_5_vl",
@@ -51,44 +52,35 @@ SMALL_GRPO = {"per_device_train_batch_size": "8", "gradient_accumulation_steps":
 SMALL_SFT = {"per_device_train_batch_size": "2", "gradient_accumulation_steps": "1"}
 
 
-def options(words: list[str]) -> dict[str, list[str]]:
-    """Options of a command line with their values."""
-    found: dict[str, list[str]] = {}
-    for word in words:
-        if word.startswith("--"):
-            found[word[2:]] = []
-        else:
-            found[list(found)[-1]].append(word)
-    return found
-
-
-def merged(run: dict[str, Any]) -> dict[str, list[str]]:
-    """All options of a run, the recipe's and its own, as ms-swift sees them."""
-    recipe = {name: value for name, value in runner.recipe(run).items() if name != "ENV"}
-    values = {name: value if isinstance(value, list) else [str(value)] for name, value in recipe.items()}
-    return values | options(shlex.split(run.get("args", "")))
-
-
 @pytest.mark.parametrize("name", RUNS)
 def test_names_exist(name: str) -> None:
     run = RUNS[name]
-    assert set(run) <= {"what", "base", "env", "args", "without", "test", "like", "trained_as", "configs"}
-    values = merged(run)
+    known = {"what", "base", "env", "args", "without", "test", "like", "from", "trained_as", "configs"}
+    assert set(run) <= known
+    assert set(run.get("without", [])) <= set(yaml.safe_load((ROOT / f"configs/{run['base']}.yaml").read_text()))
+    assert run.get("from", "cold_start") in RUNS
+    values = runner.values(run)
     for dataset in (*values["dataset"], run["test"]):
         source, _, split = dataset.partition(":")
         assert split in SOURCES[source].splits
-    env = runner.environment(run)
+    env = runner.environment(run, {})
+    assert {key for key in env if not key.startswith(PREFIX)} <= NOT_OURS
     Settings.from_env({key: value for key, value in env.items() if key.startswith(PREFIX)})
     assert values["external_plugins"] == ["swift_stvg"]
-    if run["base"] == "grpo":
+    accumulated = int(values["gradient_accumulation_steps"][0])
+    processes = int(env["NPROC_PER_NODE"]) * int(env.get("NNODES", 1))
+    rows = processes * int(values["per_device_train_batch_size"][0])
+    if run["base"] == "sft":
+        packed = 4 if "packing" in values else 1
+        assert rows * accumulated * packed == 128
+    else:
         assert set(values["reward_funcs"]) <= set(REWARDS)
         assert len(values["reward_funcs"]) == len(values["reward_weights"])
         assert set(map(float, values["reward_weights"])) <= {0, 0.2, 0.5, 1}
-        processes = int(env["NPROC_PER_NODE"]) * int(env.get("NNODES", 1))
-        completions = processes * int(values["per_device_train_batch_size"][0])
-        completions *= int(values["gradient_accumulation_steps"][0])
-        assert 1024 <= completions <= 1056, "128 prompts x 8 rollouts for each update"
-        assert completions % int(values["num_generations"][0]) == 0
+        assert 1024 <= rows * accumulated <= 1056, "128 prompts x 8 rollouts for each update"
+        generated = int(values.get("steps_per_generation", [accumulated])[0])
+        assert accumulated % generated == 0
+        assert rows * generated % int(values["num_generations"][0]) == 0
         lengths = int(values["max_length"][0]) + int(values["max_completion_length"][0])
         assert int(values["vllm_max_model_len"][0]) >= lengths
 
@@ -121,7 +113,7 @@ def test_argument_classes_take_them(tmp_path: Path, tiny: Path) -> None:
     """Every run, with what needs a GPU taken out of the values, but not out of the names."""
     cases = []
     for run in [*RUNS.values(), {"base": "infer", "configs": ROOT / "configs"}]:
-        values = merged(run)
+        values = runner.values(run)
         kept = {name: value for name, value in values.items() if name not in NEEDS_GPU and "server" not in name}
         kept |= {"model": [str(tiny)], "model_type": ["qwen2_5_vl"], "torch_dtype": ["float32"]}
         kept |= {"report_to": ["none"], "check_model": ["false"], "use_cpu": ["true"]} if run["base"] != "infer" else {}
@@ -143,7 +135,7 @@ def test_presets_exist() -> None:
     assert spec is not None
     assert spec.origin is not None
     for run in RUNS.values():
-        for preset in merged(run).get("deepspeed", []):
+        for preset in runner.values(run).get("deepspeed", []):
             assert (Path(spec.origin).parent / f"config/{preset}.json").is_file()
 
 
@@ -169,7 +161,7 @@ def without_gpu(folder: Path, **more: str) -> Path:
     [
         name
         for name in TRAININGS  # test_backbones.py runs the other templates, and rows without padding
-        if name not in ("rollout_server", "two_nodes", "padding_free", "packed_sft")
+        if name not in ("rollout_server", "two_nodes", "padding_free", "packed_sft", "grpo_from_cold_start")
         and "--template" not in RUNS[name].get("args", "")
     ],
 )
@@ -180,13 +172,16 @@ def test_two_steps_with_a_tiny_model(name: str, workspace: Path, tiny: Path, col
     frame of video, at which the Qwen models of transformers end with an error.
     """
     run = runner.runs(without_gpu(tmp_path / "configs"))[name]
-    output = tmp_path / "train"
+    output = tmp_path / name / "train"
     small = ON_CPU | (
         {"model": str(cold_start)} | SMALL_GRPO if run["base"] == "grpo" else {"model": str(tiny)} | SMALL_SFT
     )
+    if "--steps_per_generation" in run.get("args", ""):
+        small |= {"gradient_accumulation_steps": "2", "steps_per_generation": "1"}
     more = [word for option, value in small.items() for word in (f"--{option}", *value.split())]
-    _, command, path, *rest = runner.train_command(run, output, more)
-    env = runner.environment(run) | SIZES | {"STVG_DATA_ROOT": str(workspace / "data"), "NPROC_PER_NODE": "1"}
+    task = runner.train_task(name, {name: run}, more)
+    _, command, path, *rest = task.command(tmp_path)
+    env = dict(task.env) | SIZES | {"STVG_DATA_ROOT": str(workspace / "data"), "NPROC_PER_NODE": "1"}
     env.pop("PYTORCH_CUDA_ALLOC_CONF")
     printed = swift(command, {}, tmp_path, env, words=[path, *rest])
     logged = [line for line in json_lines(output / "logging.jsonl") if "loss" in line]
@@ -196,23 +191,75 @@ def test_two_steps_with_a_tiny_model(name: str, workspace: Path, tiny: Path, col
         assert ("rewards/StvgThink/mean" in logged[0]) == (name != "no_think_boxes")
 
 
-def test_the_runner_prints_and_resumes(tmp_path: Path) -> None:
+def test_the_runner_prints(tmp_path: Path) -> None:
     for name in RUNS:
         words = [sys.executable, str(ROOT / "examples/paper/run.py"), name, "--print", "--output", "out"]
         done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60)
-        data, train, answers, report = done.stdout.splitlines()
+        data, *before, train, answers, report = done.stdout.splitlines()
         assert f"--oracle {RUNS[name]['test']}" in data
+        assert len(before) == ("from" in RUNS[name])
         assert f"out/{RUNS[name]['trained_as']}/train" in train
         assert f"--val_dataset {RUNS[name]['test']}" in answers
-        assert f"--template {merged(RUNS[name])['template'][0]} " in answers
+        assert f"--template {runner.values(RUNS[name])['template'][0]} " in answers
         assert f"--out out/{name}/report.txt" in report
+
+
+def test_answers_are_those_of_the_model_that_was_trained() -> None:
+    def answers(name: str, *more: str) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = runner.options(runner.tasks(name, RUNS, more)[-2].words)
+        return found
+
+    lora = answers("lora_24gb")
+    assert lora["model"] == ["Qwen/Qwen2.5-VL-3B-Instruct"], "its own base, not the recipe's"
+    assert lora["adapters"] == ["OUTPUT/lora_24gb/train/CHECKPOINT"]
+    assert "adapters" not in answers("grpo_hcstvg_v1")
+    given = ["--tuner_type", "lora", "--template", "stvg_qwen3_vl", "--max_completion_length", "99", "--model", "else"]
+    more = answers("grpo_hcstvg_v1", *given)
+    assert [more[name] for name in ("model", "template", "max_new_tokens")] == [["else"], ["stvg_qwen3_vl"], ["99"]]
+    assert more["adapters"] == ["OUTPUT/grpo_hcstvg_v1/train/CHECKPOINT"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"), [("grpo_hcstvg_v1", "Qwen/Qwen2.5-VL-7B-Instruct"), ("cold_start", None)]
+)
+def test_a_resumed_training_goes_on_from_the_last_checkpoint_that_is_whole(
+    name: str, reference: str | None, tmp_path: Path
+) -> None:
+    """Its KL still refers to the model that it began with."""
+    folder = tmp_path / name / "train"
     for number in (5, 20, 100):
-        (tmp_path / f"train/checkpoint-{number}").mkdir(parents=True)
+        (folder / f"checkpoint-{number}").mkdir(parents=True)
     for number in (5, 20):
-        (tmp_path / f"train/checkpoint-{number}/trainer_state.json").write_text("{}")
-    words = runner.train_command(RUNS["grpo_hcstvg_v1"], tmp_path / "train", [])
-    last = str(tmp_path / "train/checkpoint-20")
-    assert words[-4:] == ["--model", last, "--resume_from_checkpoint", last], "the last that was written whole"
+        (folder / f"checkpoint-{number}/trainer_state.json").write_text("{}")
+    words = runner.train_task(name, RUNS).command(tmp_path)
+    last = str(folder / "checkpoint-20")
+    found = runner.options(words)
+    assert (found["model"], found["resume_from_checkpoint"]) == ([last], [last])
+    assert found.get("ref_model") == (reference and [reference])
+    (folder / "checkpoint-20/adapter_config.json").write_text("{}")
+    found = runner.options(runner.train_task(name, RUNS).command(tmp_path))
+    assert "model" not in found
+    assert "ref_model" not in found, "ms-swift refuses it for LoRA"
+
+
+def test_settings_outside_do_not_turn_a_run_into_another() -> None:
+    run = RUNS["no_think_boxes"]
+    with pytest.raises(runner.RunnerError, match=r"STVG_THINK=true is set .* wants false"):
+        runner.environment(run, {"STVG_THINK": "true"})
+    given = runner.environment(
+        run, {"STVG_THINK": "false", "STVG_FPS": "1", "STVG_DATA_ROOT": "/x", "NPROC_PER_NODE": "4"}
+    )
+    assert (given["STVG_FPS"], given["NPROC_PER_NODE"]) == ("1", "4")
+    assert "STVG_DATA_ROOT" not in given, "it says where things are, not what is trained"
+
+
+def test_headers_train_what_the_runs_do() -> None:
+    """The commands at the head of the SFT recipe are those runs."""
+    header = (ROOT / "configs/sft.yaml").read_text()
+    found = re.findall(r"/data (STVG_\w+)=(\S+) swift sft configs/sft\.yaml ?(.*)", header)
+    for (setting, value, args), name in zip(found, ("sft_hcstvg_v1", "cold_start"), strict=True):
+        assert runner.as_texts(RUNS[name]["env"]) == {setting: value}
+        assert args == RUNS[name].get("args", "")
 
 
 @pytest.mark.swift
@@ -250,10 +297,16 @@ def test_the_runner_from_annotations_to_report(workspace: Path, cold_start: Path
     env |= SIZES | {"STVG_DATA_ROOT": str(tmp_path / "data"), "NPROC_PER_NODE": "1", "OMP_NUM_THREADS": "1"}
     env |= {"PYTORCH_CUDA_ALLOC_CONF": "", "PATH": f"{Path(sys.executable).parent}:{env['PATH']}"}
     done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-8000:]
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     assert "8 samples of 8 videos" in done.stdout
     assert "STVG-o1" in done.stdout
     assert (tmp_path / "output/grpo_hcstvg_v1/exact.txt").is_file()
     again = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=True)
     assert again.stdout.count("done before") == 4
     assert "8 samples of 8 videos" in again.stdout
+    other = subprocess.run([*words, "--learning_rate", "9"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert other.returncode == 1, "what another command made is not passed off as this one's"
+    assert (
+        "output/grpo_hcstvg_v1/train output/grpo_hcstvg_v1/answers.jsonl output/grpo_hcstvg_v1/report.txt"
+        in other.stderr
+    )

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -175,6 +176,11 @@ def test_the_benchmark_runs_and_goes_on(tmp_path: Path) -> None:
 
     broken = (tmp_path / "plan.yaml").read_text().replace("--num_generations 2", "--num_generations 3")
     (tmp_path / "plan.yaml").write_text(broken)
+    for script in ("run.py", "report.py"):
+        stale = python(script)
+        assert stale.returncode == 1
+        assert "out/1/grpo" in stale.stderr
+    shutil.rmtree(tmp_path / "out/1/grpo")
     failed = python("run.py", "grpo")
     assert failed.returncode == 1
     assert "1/grpo/trained: the command ended with status 1; see" in failed.stderr

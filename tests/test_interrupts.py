@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from steps import last_checkpoint, resume_options
 
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
@@ -178,13 +179,10 @@ def test_a_write_that_fails_says_where(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.swift
 @pytest.mark.filterwarnings("default")  # importing torch warns
 def test_training_that_is_killed_goes_on_to_the_same_weights(
-    workspace: Path, env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Path, env: dict[str, str], tmp_path: Path
 ) -> None:
     """From the last checkpoint that is whole, as the runners in examples do it."""
     from safetensors.torch import load_file
-
-    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "examples")
-    from steps import last_checkpoint, resume_options
 
     options = TRAIN | {"model": str(workspace / "tiny"), "dataset": "stvg_synthetic:train", "max_steps": "12"}
     options |= {"save_steps": "2", "per_device_train_batch_size": "2", "learning_rate": "1e-3"}

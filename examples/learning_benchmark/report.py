@@ -29,7 +29,8 @@ from swift_stvg.scoring import NATIVE, GroundTruth, Scored
 from swift_stvg.settings import PREFIX, Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from run import Plan, add_options
+from run import Plan, add_options, tasks
+from steps import RunnerError, refuse_stale
 
 METRICS = ("m_tIoU", "m_vIoU", "vIoU@0.3", "vIoU@0.5")
 
@@ -134,15 +135,17 @@ def headroom_of(plan: Plan, name: str, seed: int, output: Path) -> dict[str, Any
 
 
 def report(plan: Plan, seeds: list[int], output: Path, split: str) -> dict[str, Any]:
-    """Everything as JSON data."""
-    cells = {
-        (name, seed): read_cell(path)
-        for name in plan.trainings
-        for seed in seeds
-        if (path := output / str(seed) / name / f"{split}.jsonl").is_file()
-    }
+    """Everything as JSON data.
+
+    Raises:
+        RunnerError: there is nothing, or what is there was made by other commands than the plan's.
+    """
+    known = {task.result: task for task in tasks(plan, plan.trainings, seeds, split)}
+    refuse_stale(list(known.values()), output)
+    results = {(name, seed): f"{seed}/{name}/{split}.jsonl" for name in plan.trainings for seed in seeds}
+    cells = {cell: read_cell(output / path) for cell, path in results.items() if known[path].is_done(output)}
     if not cells:
-        raise SystemExit(f"no answers to {split} in {output}: run run.py first")
+        raise RunnerError(f"no answers to {split} in {output}: run run.py first")
     found: dict[str, Any] = {"split": split, "clips": len(next(iter(cells.values())).ids), "cells": {}, "questions": []}
     for (name, seed), cell in cells.items():
         means = {metric: float(cell.metrics[metric].mean()) for metric in METRICS}
@@ -243,7 +246,11 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE.json")
     args = parser.parse_args()
     plan = Plan.read(args.plan)
-    found = report(plan, args.seeds or plan.seeds, args.output, args.split)
+    try:
+        found = report(plan, args.seeds or plan.seeds, args.output, args.split)
+    except RunnerError as error:
+        print(f"report.py: {error}", file=sys.stderr)
+        return 1
     print(as_markdown(found), end="")
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")

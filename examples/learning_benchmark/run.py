@@ -9,15 +9,13 @@ Answers and headroom lie in OUTPUT/SEED/NAME; report.py reads them.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ import yaml
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from steps import as_texts, last_checkpoint, resume_options
+from steps import Commands, RunnerError, Task, as_texts, hold, refuse_stale
 
 HERE = Path(__file__).resolve().parent
 
@@ -63,75 +61,29 @@ class Plan:
         return before | as_texts(spec.get("env", {}))
 
 
-@dataclass(frozen=True)
-class Task:
-    """One command.
-
-    Attributes:
-        result: what it makes, in OUTPUT; the task is done when that is there, with this command noted beside it.
-        needs: results of other tasks.
-        words: the command, where OUTPUT and RECIPES stand for folders, CHECKPOINT for the last checkpoint in one.
-        env: settings that it runs under.
-        makes: what the command itself writes, if it is not the result; it becomes the result when the command is done.
-    """
-
-    result: str
-    needs: tuple[str, ...]
-    words: tuple[str, ...]
-    env: dict[str, str] = field(default_factory=dict)
-    makes: str | None = None
-
-    @property
-    def description(self) -> str:
-        """The command, its settings and its recipe, wherever the folders are."""
-        recipes = [(HERE / word.partition("/")[2]).read_text() for word in self.words if word.startswith("RECIPES/")]
-        return json.dumps([self.words, self.env, recipes])
-
-    def note(self, output: Path) -> Path:
-        """Where that is written down when it is done."""
-        return output / f"{self.result}.command"
-
-    def is_done(self, output: Path) -> bool:
-        """Whether its result is there.
-
-        Raises:
-            StaleResult: it was made by another command, under an older plan for instance.
-        """
-        if not (output / self.result).exists():
-            return False
-        if not self.note(output).is_file() or self.note(output).read_text() != self.description:
-            raise StaleResult(f"{output / self.result} was made by another command: delete {output}, or what is older")
-        return True
-
-
-class StaleResult(Exception):
-    """A result that the plan does not describe."""
-
-
 def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str, with_headroom: bool = True) -> list[Task]:
     """All that the named trainings need, each thing once, in an order in which it can be done."""
     found: dict[str, Task] = {}
 
-    def add(task: Task) -> str:
-        found.setdefault(task.result, task)
-        return task.result
+    def add(result: str, words: list[str], **more: Any) -> Task:
+        return found.setdefault(result, Task(result, tuple(words), HERE, **more))
 
-    def clips(name: str, split: str) -> str:
+    def clips(name: str, split: str) -> Task:
         """One split of the world in which a training began; one at a time, for they share a manifest."""
         while "from" in plan.trainings[name]:
             name = plan.trainings[name]["from"]
         world = plan.trainings[name]["world"]
         spec = plan.worlds[world]
         words = next(word for word in spec["splits"].split() if word.startswith(f"{split}="))
-        before = [task.result for task in found.values() if task.result.startswith(f"{world}/")]
+        before = tuple(result for result in found if result.startswith(f"{world}/"))
         command = ["swift-stvg", "synth", f"OUTPUT/{world}/stvg_synthetic", "--split", words, *spec["args"].split()]
-        return add(Task(f"{world}/{split}.done", tuple(before[-1:]), tuple(command)))
+        return add(f"{world}/{split}.done", command, after=before[-1:])
 
-    def model(seed: int) -> str:
+    def model(seed: int) -> Task:
         command = ["swift-stvg", "tiny", f"OUTPUT/{seed}/tiny", "--seed", str(seed), *plan.model.split()]
-        return add(Task(f"{seed}/tiny.done", (), tuple(command)))
+        return add(f"{seed}/tiny.done", command)
 
-    def train(name: str, seed: int) -> str:
+    def train(name: str, seed: int) -> Task:
         spec = plan.trainings[name]
         recipe, args = spec["recipe"], shlex.split(spec.get("args", ""))
         rows = spec.get("labels", "prompts")
@@ -146,14 +98,14 @@ def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str, wi
         options = ["--model", start, "--dataset", f"stvg_synthetic:{rows}"]
         options += ["--seed", str(seed), "--output_dir", f"OUTPUT/{seed}/{name}", *args]
         command = ["swift", "rlhf" if recipe == "grpo" else "sft", f"RECIPES/{recipe}.yaml", *options]
-        return add(Task(f"{seed}/{name}/trained", tuple(needs), tuple(command), plan.environment(name)))
+        return add(f"{seed}/{name}/trained", command, needs=tuple(needs), env=plan.environment(name))
 
     def answer(name: str, seed: int) -> None:
         result = f"{seed}/{name}/{split}.jsonl"
         command = ["swift", "infer", "RECIPES/infer.yaml", "--model", f"OUTPUT/{seed}/{name}/CHECKPOINT"]
         command += ["--val_dataset", f"stvg_synthetic:{split}", "--result_path", f"OUTPUT/{result}.part"]
         needs = (train(name, seed), clips(name, split))
-        add(Task(result, needs, tuple(command), plan.environment(name), makes=f"{result}.part"))
+        add(result, command, needs=needs, env=plan.environment(name), makes=f"{result}.part")
 
     def headroom(name: str, seed: int) -> None:
         result = f"{seed}/{name}/headroom.txt"
@@ -162,7 +114,7 @@ def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str, wi
         command += ["--out", f"OUTPUT/{result}", *plan.headroom.split()]
         settings = as_texts(yaml.safe_load((HERE / "infer.yaml").read_text())["ENV"])
         needs = (train(name, seed), clips(name, "prompts"))
-        add(Task(result, needs, tuple(command), settings | plan.environment(name)))
+        add(result, command, needs=needs, env=settings | plan.environment(name))
 
     for name in names:
         for seed in seeds:
@@ -172,75 +124,55 @@ def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str, wi
     return list(found.values())
 
 
-def command_of(task: Task, output: Path) -> list[str]:
-    """The words of a task with its folders in place, and what a training that was interrupted goes on from."""
-    words = []
-    for word in task.words:
-        word = word.replace("OUTPUT", str(output)).replace("RECIPES", str(HERE))
-        if word.endswith("/CHECKPOINT"):
-            folder = Path(word).parent
-            word = str(last_checkpoint(folder) or folder / "checkpoint-LAST")
-        words.append(word)
-    if task.result.endswith("/trained"):
-        words += resume_options((output / task.result).parent)
-    return words
-
-
-def run(task: Task, output: Path) -> None:
+def run(task: Task, output: Path, commands: Commands) -> None:
     """Run one command; what it prints goes to a log beside its result.
 
     Raises:
-        RuntimeError: it failed; the message names the log.
+        RunnerError: it failed; the message names the log.
     """
     result = output / task.result
     result.parent.mkdir(parents=True, exist_ok=True)
-    if task.makes:
-        (output / task.makes).unlink(missing_ok=True)  # swift appends to a result file
     if task.result.endswith("tiny.done"):
         shutil.rmtree(result.with_name("tiny"), ignore_errors=True)
     log = result.with_suffix(".log")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
-    env = clean | {key: value.replace("OUTPUT", str(output)) for key, value in task.env.items()}
-    command = command_of(task, output)
-    tqdm.write(f"== {task.result}: {shlex.join(command)}")
+    tqdm.write(f"== {task.result}: {shlex.join(task.command(output))}")
     with log.open("a") as lines:
-        status = subprocess.run(command, env=env, stdout=lines, stderr=subprocess.STDOUT).returncode
+        status = commands.run(task, output, clean, lines)
     if status:
-        raise RuntimeError(f"{task.result}: the command ended with status {status}; see {log}")
-    if task.makes:
-        os.replace(output / task.makes, result)
-    elif not result.exists():
-        result.touch()
-    task.note(output).write_text(task.description)
+        raise RunnerError(f"{task.result}: the command ended with status {status}; see {log}")
 
 
 def run_all(wanted: list[Task], output: Path, jobs: int) -> None:
-    """Run tasks as soon as what they need is there, so many at once; after a failure no other one is begun."""
-    waiting = [task for task in wanted if not task.is_done(output)]
+    """Run tasks as soon as what they need is there, so many at once; after a failure no other one is begun.
+
+    Raises:
+        RunnerError: one failed, another runner is at work in `output`, or what is there was made by other commands.
+    """
     running: dict[Future[None], Task] = {}
     failure: BaseException | None = None
-    with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(waiting), unit="command", smoothing=0.05) as bar:
-        while running or (waiting and failure is None):
-            for task in list(waiting):
-                ready = not any(other.result in task.needs for other in (*waiting, *running.values()))
-                if ready and len(running) < jobs and failure is None:
-                    waiting.remove(task)
-                    running[pool.submit(run, task, output)] = task
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                del running[future]
-                failure = failure or future.exception()
-                bar.update()
+    with hold(output) as commands, ThreadPoolExecutor(jobs) as pool:
+        refuse_stale(wanted, output)
+        waiting = [task for task in wanted if not task.is_done(output)]
+        try:
+            with tqdm(total=len(waiting), unit="command", smoothing=0.05) as bar:
+                while running or (waiting and failure is None):
+                    for task in list(waiting):
+                        pending = {other.result for other in (*waiting, *running.values())}
+                        ready = pending.isdisjoint([*task.after, *(need.result for need in task.needs)])
+                        if ready and len(running) < jobs and failure is None:
+                            waiting.remove(task)
+                            running[pool.submit(run, task, output, commands)] = task
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        del running[future]
+                        failure = failure or future.exception()
+                        bar.update()
+        except BaseException:
+            commands.end()
+            raise
     if failure is not None:
         raise failure
-
-
-def print_all(wanted: list[Task], output: Path) -> None:
-    """The commands that are left to run."""
-    for task in wanted:
-        if not task.is_done(output):
-            env = [f"{key}={shlex.quote(value.replace('OUTPUT', str(output)))}" for key, value in task.env.items()]
-            print(" ".join([*env, shlex.join(command_of(task, output))]))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -269,10 +201,11 @@ def main() -> int:
     output = args.output.resolve()
     try:
         if args.print:
-            print_all(wanted, output)
+            refuse_stale(wanted, output)
+            print("\n".join(task.line(output) for task in wanted if not task.is_done(output)))
         else:
             run_all(wanted, output, args.jobs)
-    except (RuntimeError, StaleResult) as error:
+    except RunnerError as error:
         print(f"run.py: {error}", file=sys.stderr)
         return 1
     return 0

@@ -3,7 +3,7 @@
     STVG_DATA_ROOT=/data python examples/paper/run.py grpo_hcstvg_v1 [--print] [--output DIR] [TRAINING OPTIONS]
 
 A step that is done is not done again; training continues from its last checkpoint. On nodes other than the first, only
-training is run.
+training is run, into the same folder as the first one's.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from steps import as_texts, last_checkpoint, resume_options
+from steps import RunnerError, Task, as_texts, hold, refuse_stale
+
+from swift_stvg.settings import PREFIX, Settings
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-Step = tuple[str, list[str]]
 
 
 def runs(configs: Path = CONFIGS) -> dict[str, dict[str, Any]]:
@@ -41,47 +41,103 @@ def recipe(run: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in run.get("without", [])}
 
 
-def environment(run: Mapping[str, Any]) -> dict[str, str]:
-    """Settings of the recipe and of the run, as the shell would have them."""
-    return as_texts(recipe(run).get("ENV", {}) | run.get("env", {}))
+def options(words: Sequence[str]) -> dict[str, list[str]]:
+    """Options of a command line with their values; of one that is given again, the last ones."""
+    found: dict[str, list[str]] = {}
+    last: list[str] = []
+    for word in words:
+        if word.startswith("--"):
+            last = found[word[2:]] = []
+        else:
+            last.append(word)
+    return found
 
 
-def train_command(run: Mapping[str, Any], output: Path, more: list[str]) -> list[str]:
-    """The training into `output`, continued from the last checkpoint if there is one."""
-    options = [*shlex.split(run.get("args", "")), "--output_dir", str(output), *more]
-    for name in run.get("without", []):
-        options += [f"--{name}", ""]
-    options += resume_options(output)
-    kind = "rlhf" if run["base"] == "grpo" else "sft"
-    return ["swift", kind, str(run["configs"] / f"{run['base']}.yaml"), *options]
+def values(run: Mapping[str, Any], more: Sequence[str] = ()) -> dict[str, list[str]]:
+    """All options of a run as ms-swift sees them: the recipe's, its own, and further ones."""
+    given = {name: value for name, value in recipe(run).items() if name != "ENV"}
+    texts = {name: value if isinstance(value, list) else [str(value)] for name, value in given.items()}
+    return texts | options([*shlex.split(run.get("args", "")), *more])
 
 
-def answer_command(run: Mapping[str, Any], trained: Path, answers: Path) -> list[str]:
-    """The answers of the last checkpoint in `trained` to the test split."""
-    last = last_checkpoint(trained) or trained / "checkpoint-LAST"
-    recipes = {"max_completion_length": 2048} | recipe(run)
-    words = shlex.split(run.get("args", ""))
-    length, template = (
-        str(words[words.index(f"--{name}") + 1] if f"--{name}" in words else recipes[name])
-        for name in ("max_completion_length", "template")
-    )
-    model = ["--adapters" if "--tuner_type lora" in run.get("args", "") else "--model", str(last)]
+def environment(run: Mapping[str, Any], outside: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Settings of the recipe and of the run, as the shell would have them, and those of rows that are set outside.
+
+    Raises:
+        RunnerError: a setting outside is another than the run's own.
+    """
+    own = as_texts(recipe(run).get("ENV", {}) | run.get("env", {}))
+    of_rows = {PREFIX + name.upper() for name in Settings().to_texts()}
+    for name in sorted(of_rows & outside.keys() & own.keys()):
+        if outside[name] != own[name]:
+            raise RunnerError(
+                f"{name}={outside[name]} is set in the environment, but this run wants {own[name]}: unset it"
+            )
+    return {name: outside.get(name, value) for name, value in own.items()} | {
+        name: outside[name] for name in sorted(of_rows & outside.keys())
+    }
+
+
+def train_task(name: str, known: Mapping[str, Mapping[str, Any]], more: Sequence[str] = ()) -> Task:
+    """The training of a run, and before it that of the run it starts from, if it does."""
+    run = known[name]
+    folder = f"{run['trained_as']}/train"
+    words = [*shlex.split(run.get("args", "")), "--output_dir", f"OUTPUT/{folder}"]
+    needs = ()
+    if "from" in run:
+        words += ["--model", f"OUTPUT/{known[run['from']]['trained_as']}/train/CHECKPOINT"]
+        needs = (train_task(run["from"], known),)
+    words += [*more, *(word for name in run.get("without", []) for word in (f"--{name}", ""))]
+    # without KL, which is ms-swift's matter to know, or for LoRA, no other model is referred to
+    start = values(run, words)["model"][0] if run["base"] == "grpo" else None
+    command = ("swift", "rlhf" if run["base"] == "grpo" else "sft", f"RECIPES/{run['base']}.yaml", *words)
+    return Task(f"{folder}/trained", command, run["configs"], environment(run), needs, reference=start)
+
+
+def tasks(name: str, known: Mapping[str, Mapping[str, Any]], more: Sequence[str] = ()) -> list[Task]:
+    """All steps of a run, in order; runs that differ in what they are tested on share their training."""
+    run, env = known[name], environment(known[name])
+    train = train_task(name, known, more)
+    used = {"max_completion_length": ["2048"]} | values(run, train.words)
+    last = f"OUTPUT/{run['trained_as']}/train/CHECKPOINT"
+    model = ["--model", used["model"][0], "--adapters", last] if used["tuner_type"] == ["lora"] else ["--model", last]
+    result = f"{name}/answers.jsonl"
+    command = ["swift", "infer", "RECIPES/infer.yaml", *model, "--val_dataset", run["test"]]
+    command += ["--template", *used["template"], "--max_new_tokens", *used["max_completion_length"]]
+    command += ["--result_path", f"OUTPUT/{result}.part"]
+    configs = run["configs"]
+    answers = Task(result, tuple(command), configs, env, (train,), makes=f"{result}.part")
+    exact = ("swift-stvg", "score", "--oracle", run["test"], "--out", f"OUTPUT/{name}/exact.txt")
+    score = ("swift-stvg", "score", f"OUTPUT/{result}", "--dataset", run["test"], "--compare-to", "published")
+    score = (*score, "--by", "query,area,length", "--out", f"OUTPUT/{name}/report.txt")
     return [
-        *["swift", "infer", str(run["configs"] / "infer.yaml"), *model, "--val_dataset", run["test"]],
-        *["--template", template, "--max_new_tokens", length, "--result_path", str(answers)],
+        Task(f"{name}/exact.txt", exact, configs, env),
+        *train.needs,
+        train,
+        answers,
+        Task(f"{name}/report.txt", score, configs, env, (answers,)),
     ]
 
 
-def steps(name: str, run: Mapping[str, Any], folder: Path, more: list[str]) -> list[Step]:
-    """(name, command) of each step, in order; runs that differ in what they are tested on share their training."""
-    trained, answers = folder / run["trained_as"] / "train", folder / name / "answers.jsonl"
-    score = ["swift-stvg", "score", str(answers), "--dataset", run["test"], "--compare-to", "published"]
-    return [
-        ("data", ["swift-stvg", "score", "--oracle", run["test"], "--out", str(folder / name / "exact.txt")]),
-        ("train", train_command(run, trained, more)),
-        ("answers", answer_command(run, trained, answers)),
-        ("report", [*score, "--by", "query,area,length", "--out", str(folder / name / "report.txt")]),
-    ]
+def run_all(steps: Sequence[Task], output: Path, rank: str) -> None:
+    """Run what is not done yet.
+
+    Raises:
+        RunnerError: a step failed, another runner is at work, or what is there was made by other commands.
+    """
+    folders = dict.fromkeys(Path(task.result).parts[0] for task in steps)
+    with hold(*(output / folder for folder in folders), name=f".lock{rank}") as commands:
+        refuse_stale(steps, output)
+        for task in steps:
+            if task.is_done(output):
+                print(f"== {task.result}: done before", flush=True)
+                continue
+            print(f"== {task.result}: {shlex.join(task.command(output))}", flush=True)
+            env = dict(os.environ)
+            if not task.result.endswith("/trained"):  # the other nodes only train
+                env = {name: value for name, value in env.items() if name not in ("NNODES", "NODE_RANK")}
+            if status := commands.run(task, output, env):
+                raise RunnerError(f"{task.result}: the command ended with status {status}")
 
 
 def main() -> int:
@@ -97,35 +153,20 @@ def main() -> int:
     known = runs(args.configs)
     if args.name not in known:
         parser.error(f"no run {args.name!r} in {args.configs / 'runs.yaml'}; the runs are: {', '.join(known)}")
-    run = known[args.name]
-    env = environment(run)
-    if args.print:
-        for _, command in steps(args.name, run, args.output, more):
-            print(" ".join([*(f"{key}={shlex.quote(value)}" for key, value in env.items()), shlex.join(command)]))
-        return 0
-    here = args.output / args.name
-    here.mkdir(parents=True, exist_ok=True)
-    first_node = os.environ.get("NODE_RANK", "0") == "0"
-    for step in ("data", "train", "answers", "report") if first_node else ("train",):
-        done = (args.output / run["trained_as"] if step == "train" else here) / f"{step}.done"
-        if done.is_file():
-            print(f"== {step}: done before")
-            continue
-        done.parent.mkdir(parents=True, exist_ok=True)
-        command = dict(steps(args.name, run, args.output, more))[step]  # now: training has made the checkpoint
-        print(f"== {step}: {shlex.join(command)}", flush=True)
-        if step == "answers":
-            (here / "answers.jsonl").unlink(missing_ok=True)  # swift appends to a result file
-        given = env | os.environ
-        if step != "train":
-            given = {name: value for name, value in given.items() if name not in ("NNODES", "NODE_RANK")}
-        status = subprocess.run(command, env=given).returncode
-        if status:
-            print(f"== {step} ended with status {status}", file=sys.stderr)
-            return status
-        done.touch()
-    if first_node:
-        print((here / "report.txt").read_text())
+    rank = os.environ.get("NODE_RANK", "0")
+    try:
+        steps = tasks(args.name, known, more)
+        if rank != "0":
+            steps = [task for task in steps if task.result.endswith("/trained")]
+        if args.print:
+            print("\n".join(task.line(args.output) for task in steps))
+            return 0
+        run_all(steps, args.output, rank)
+    except RunnerError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 1
+    if rank == "0":
+        print((args.output / args.name / "report.txt").read_text())
     return 0
 
 
