@@ -112,13 +112,18 @@ def test_refinement_by_area_weighs_clips_by_the_answers_that_have_it(benchmark: 
 
 
 def test_headroom_is_ranked_against_gain(benchmark: SimpleNamespace) -> None:
-    def point(better: float, gain: float, start: str) -> dict[str, Any]:
-        return {"better": [better], "gain": [gain], "start": start, "seed": 1}
+    def point(better: float, gain: float, start: str, seed: int, cell: str = "grpo") -> dict[str, Any]:
+        values = {"better": [better], "gain": [gain], "best - greedy": [better], "too wide": [-0.25 - gain]}
+        values["too long"] = [0.5 - gain]
+        return values | {"start": start, "seed": seed, "cell": cell}
 
-    points = [point(0.1, 0.0, "a"), point(0.3, 0.2, "b"), point(0.2, 0.1, "b"), point(0.4, -0.1, "c")]
-    assert benchmark.report._correlation(points[:2]) == "too few cells"
+    points = [point(0.1, 0.0, "a", 1), point(0.3, 0.2, "b", 1), point(0.2, 0.1, "b", 2), point(0.4, -0.1, "c", 1)]
+    assert benchmark.report._correlation(points[:2], "better") == "too few starts"
     # ranks 1 3 2 4 against 2 4 3 1: 1 - 6 * (1 + 1 + 1 + 9) / (4 * 15)
-    assert benchmark.report._correlation(points) == "Spearman's rho -0.20 over 4 trainings from 3 starts"
+    assert benchmark.report._correlation(points, "better") == "Spearman's rho -0.20 over 4 starts"
+    lines = benchmark.report._headroom_lines([*points, point(0.1, 0.9, "a", 1, "variant")])
+    assert lines[2] == "| a, 1 | 10.0 | 10.0 | -25.0 | +50.0 | +0.0 |"
+    assert len(lines) == 2 + 4 + 2 + 4, "a variant of the rewards is no further start"
 
 
 def test_training_times_of_interrupted_runs_are_not_taken(benchmark: SimpleNamespace, tmp_path: Path) -> None:

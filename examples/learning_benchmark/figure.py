@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import cycle
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,10 +15,15 @@ INK, FAINT, SEED = "#1f3a5f", "#c8ccd2", "#d1495b"
 
 def draw(found: dict[str, Any], path: Path) -> None:
     """Differences of every question, headroom against gain, and refinement by box area."""
+    pairs = [values["m_vIoU"] for question in found["questions"] for values in question["pairs"].values()]
+    seeds = max(len(values["seeds"]) for values in pairs)
     lines: list[tuple[str, dict[str, Any] | None]] = []
     for question in found["questions"]:
         if question["pairs"]:
-            lines += [(question["ask"], None), *question["pairs"].items()]
+            lines.append((fill(question["ask"], 40), None))
+        for name, values in question["pairs"].items():
+            n = len(values["m_vIoU"]["seeds"])
+            lines.append((name if n == seeds else f"{name} ({n} of {seeds} seeds)", values))
     figure = plt.figure(figsize=(13, 0.3 * len(lines) + 1.5), layout="constrained")
     grid = figure.add_gridspec(2, 3, width_ratios=(1.0, 1.0, 1.3))
     first = figure.add_subplot(grid[:, 0])
@@ -30,7 +36,11 @@ def draw(found: dict[str, Any], path: Path) -> None:
         label.set_fontweight("normal" if values else "bold")
     second.tick_params(labelleft=False)
     first.invert_yaxis()
-    figure.suptitle("dots: mean over seeds, bars: 95% over clips, red: each seed", fontsize=9)
+    figure.suptitle(
+        f"dots: mean over {seeds} seeds; thick bars: 95% over clips; thin: Student's 95% over seeds, "
+        "cut at the frame; red: each seed",
+        fontsize=9,
+    )
     _headroom(figure.add_subplot(grid[0, 2]), found["headroom"])
     _areas(figure.add_subplot(grid[1, 2]), found["areas"])
     figure.savefig(path, dpi=130)
@@ -39,6 +49,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
 
 def _forest(axis: Any, lines: list[tuple[str, dict[str, Any] | None]], metric: str) -> None:
     axis.axvline(0, color=FAINT)
+    reach = [0.0]
     for place, (_, values) in enumerate(lines):
         if values is None:
             continue
@@ -48,6 +59,10 @@ def _forest(axis: Any, lines: list[tuple[str, dict[str, Any] | None]], metric: s
         axis.plot(100 * difference["mean"], place, "o", color=INK, zorder=3)
         each = [100 * value for value in difference["seeds"].values()]
         axis.plot(each, [place] * len(each), "|", color=SEED, markersize=9, zorder=4)
+        axis.plot([100 * end for end in difference.get("student", [])], [place] * 2, color=INK, linewidth=0.6, zorder=1)
+        reach += [*each, low, high]
+    pad = 0.3 * (max(reach) - min(reach))
+    axis.set_xlim(min(reach) - pad, max(reach) + pad)  # Student's interval of few seeds may reach far beyond
     axis.spines[["top", "right"]].set_visible(False)
 
 
@@ -60,7 +75,7 @@ def _headroom(axis: Any, points: list[dict[str, Any]]) -> None:
     axis.set_xlabel("samples better than greedy, percent", fontsize=9)
     axis.set_ylabel("gain of m_vIoU, points")
     axis.set_xlim(left=0)
-    axis.legend(fontsize=7, frameon=False, loc="center left")
+    axis.legend(fontsize=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
     axis.spines[["top", "right"]].set_visible(False)
 
 
@@ -75,5 +90,5 @@ def _areas(axis: Any, areas: dict[str, dict[str, list[float]]]) -> None:
     axis.set_xticks(range(len(labels)), [label.replace(" to ", "\n") for label in labels], fontsize=8)
     axis.set_xlabel("box area over frame area")
     axis.set_ylabel("vIoU, final - think, points")
-    axis.legend(fontsize=7, frameon=False)
+    axis.legend(fontsize=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
     axis.spines[["top", "right"]].set_visible(False)

@@ -178,6 +178,8 @@ def report(plan: Plan, seeds: list[int], output: Path, split: str) -> dict[str, 
             }
             | {"worse": figures["gain"]["share of samples"]["worse than greedy"]}
             | {"best - greedy": figures["gain"]["m_vIoU"]["best - greedy"]}
+            | {"too wide": figures["bias"]["boxes: share too wide"]["greedy"]}
+            | {"too long": figures["bias"]["span: length, share too long"]["greedy"]}
         )
     found["areas"] = {
         name: _by_area([cell for (other, _), cell in cells.items() if other == name])
@@ -204,15 +206,13 @@ def as_markdown(found: dict[str, Any]) -> str:
     """The report as tables."""
     lines = [f"{found['clips']} clips of {found['split']}, percent, mean over seeds", ""]
     lines += [
-        "| training | seeds | minutes | scored | " + " | ".join(METRICS) + " |",
-        "|---" * (4 + len(METRICS)) + "|",
+        "| training | seeds | scored | " + " | ".join(METRICS) + " |",
+        "|---" * (3 + len(METRICS)) + "|",
     ]
     for name, seeds in found["cells"].items():
         means = [f"{100 * np.mean([s[metric] for s in seeds.values()]):.1f}" for metric in METRICS]
         scored = np.mean([s["scored"] for s in seeds.values()]) / found["clips"]
-        times = [s["train_s"] / 60 for s in seeds.values() if s["train_s"] is not None]
-        minutes = f"{np.mean(times):.1f}" if times else "-"
-        lines.append(f"| {name} | {len(seeds)} | {minutes} | {100 * scored:.0f} | " + " | ".join(means) + " |")
+        lines.append(f"| {name} | {len(seeds)} | {100 * scored:.0f} | " + " | ".join(means) + " |")
     lines += ["", "| difference, points | " + " | ".join(METRICS[:2]) + " | seeds, m_vIoU |", "|---" * 4 + "|"]
     for question in found["questions"]:
         if question["pairs"]:
@@ -221,8 +221,25 @@ def as_markdown(found: dict[str, Any]) -> str:
             each = ", ".join(f"{100 * value:+.1f}" for value in metrics["m_vIoU"]["seeds"].values())
             lines.append(f"| {name} | {_figure(metrics['m_tIoU'])} | {_figure(metrics['m_vIoU'])} | {each} |")
     if found["headroom"]:
-        lines += ["", f"share of samples better than greedy against gain in m_vIoU: {_correlation(found['headroom'])}"]
+        lines += ["", *_headroom_lines(found["headroom"])]
     return "\n".join(lines) + "\n"
+
+
+def _headroom_lines(points: list[dict[str, Any]]) -> list[str]:
+    """What the starts promised and GRPO with all its rewards, the plan's first from each, gave; and its rank order."""
+    names = {point["start"]: point["cell"] for point in reversed(points)}
+    columns = ("better", "best - greedy", "too wide", "too long", "gain")
+    lines = [
+        "| start, seed | samples better than greedy | best of eight - greedy, m_vIoU | boxes too wide | "
+        "spans too long | GRPO's gain in m_vIoU |",
+        "|---" * 6 + "|",
+    ]
+    mine = [point for point in points if point["cell"] == names[point["start"]]]
+    for point in mine:
+        values = (f"{100 * point[column][0]:{'' if k < 2 else '+'}.1f}" for k, column in enumerate(columns))
+        lines.append(f"| {point['start']}, {point['seed']} | " + " | ".join(values) + " |")
+    lines += ["", "rank order of gain with"]
+    return [*lines, *(f"- {column}: {_correlation(mine, column)}" for column in columns[:-1])]
 
 
 def _figure(values: dict[str, Any]) -> str:
@@ -231,12 +248,11 @@ def _figure(values: dict[str, Any]) -> str:
     return f"{100 * values['mean']:+.1f} {ends}{student}"
 
 
-def _correlation(points: list[dict[str, Any]]) -> str:
+def _correlation(points: list[dict[str, Any]], column: str) -> str:
     if len(points) < 3:
-        return "too few cells"
-    result = stats.spearmanr([p["better"][0] for p in points], [p["gain"][0] for p in points])
-    starts = len({(p["start"], p["seed"]) for p in points})
-    return f"Spearman's rho {result.statistic:.2f} over {len(points)} trainings from {starts} starts"
+        return "too few starts"
+    result = stats.spearmanr([p[column][0] for p in points], [p["gain"][0] for p in points])
+    return f"Spearman's rho {result.statistic:.2f} over {len(points)} starts"
 
 
 def main() -> int:
