@@ -17,6 +17,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
+OF_THE_MACHINE = ("CUDA_VISIBLE_DEVICES", "MASTER_PORT", "PYTORCH_CUDA_ALLOC_CONF")
+
 
 class RunnerError(Exception):
     """What a runner cannot do, and why."""
@@ -49,10 +53,12 @@ class Task:
 
     @property
     def description(self) -> str:
-        """The command, its settings and recipe, and those of all that it is made from, wherever the folders are."""
-        recipes = [(self.recipes / w.partition("/")[2]).read_text() for w in self.words if w.startswith("RECIPES/")]
+        """The command, its settings and recipe, and those of all that it is made from, wherever and on what it runs."""
+        paths = [self.recipes / word.partition("/")[2] for word in self.words if word.startswith("RECIPES/")]
+        recipes = [yaml.safe_load(path.read_text()) for path in paths]
+        env = {name: value for name, value in self.env.items() if name not in OF_THE_MACHINE}
         made_from = [sha256(task.description.encode()).hexdigest() for task in self.needs]
-        return json.dumps([self.words, dict(self.env), recipes, made_from])
+        return json.dumps([self.words, env, recipes, made_from])
 
     def note(self, output: Path) -> Path:
         """Where that is written down before it is begun."""
@@ -104,7 +110,11 @@ class Commands:
         self._over = False
 
     def run(self, task: Task, output: Path, env: Mapping[str, str], log: IO[str] | None = None) -> int:
-        """Exit status of a task's command, under its own settings and `env`; its result is there if that is 0."""
+        """Exit status of a task's command, under its own settings and `env`; its result is there if that is 0.
+
+        Raises:
+            RunnerError: there is no such command.
+        """
         result = output / task.result
         result.parent.mkdir(parents=True, exist_ok=True)
         if task.makes:
@@ -116,9 +126,12 @@ class Commands:
             if self._over:
                 return -signal.SIGTERM
             # in a group of its own, for swift starts processes that do not end with it
-            child = subprocess.Popen(
-                command, env=given, stdout=log, stderr=log, pass_fds=self._holds, start_new_session=True
-            )
+            try:
+                child = subprocess.Popen(
+                    command, env=given, stdout=log, stderr=log, pass_fds=self._holds, start_new_session=True
+                )
+            except FileNotFoundError:
+                raise RunnerError(f"no command {command[0]!r}: is its environment the active one?") from None
             self._children.add(child)
         try:
             status = child.wait()

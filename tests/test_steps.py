@@ -82,6 +82,24 @@ def test_a_command_that_fails_has_no_result(tmp_path: Path) -> None:
     refuse_stale([task], tmp_path)
 
 
+def test_a_command_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunnerError, match="no command 'no-such-swift'"):
+        do(Task("a", ("no-such-swift",), tmp_path), tmp_path)
+
+
+def test_a_recipe_counts_by_what_it_says_and_a_setting_unless_it_is_of_the_machine(tmp_path: Path) -> None:
+    recipe = tmp_path / "sft.yaml"
+    recipe.write_text("model: a\n")
+    task = Task("a.txt", ("true", "RECIPES/sft.yaml"), tmp_path, {"STVG_FPS": "2"})
+    assert do(task, tmp_path) == 0
+    recipe.write_text("model: a   # a comment\n")
+    refuse_stale([task, replace(task, env={"STVG_FPS": "2", "CUDA_VISIBLE_DEVICES": "1"})], tmp_path)
+    for other in (replace(task, env={"STVG_FPS": "3"}), replace(task, env={})):
+        assert other.is_stale(tmp_path)
+    recipe.write_text("model: b\n")
+    assert task.is_stale(tmp_path)
+
+
 def test_a_checkpoint_of_another_training_is_not_gone_on_from(tmp_path: Path) -> None:
     task = shell("train/trained", "mkdir -p OUTPUT/train/checkpoint-1; exit 1", tmp_path)
     assert do(task, tmp_path) == 1
