@@ -263,8 +263,8 @@ def chat(content: Any) -> tuple[int, bytes]:
 NO_ANSWERS = [
     ((500, b"{}"), "no answer to 1 of 1 questions: status 500"),
     ((400, b'{"message": "too many images"}'), "too many images"),
-    ((401, b'{"error": {"message": "who are you"}}'), "refuses: .*who are you"),
-    ((404, b'{"error": {"message": "no model mine"}}'), "refuses: .*no model mine"),
+    ((401, b'{"error": {"message": "who are you"}}'), "status 401: .*who are you"),
+    ((404, b'{"error": {"message": "no model mine"}}'), "status 404: .*no model mine"),
     ((200, b"<html>hello</html>", "text/html"), "no chat completion: '<html>hello</html>'"),
     ((200, b'{"choices": ['), "no chat completion"),
     ((200, b"[1, 2]"), r"no chat completion: \[1, 2\]"),
@@ -344,17 +344,18 @@ def test_wrong_inputs_are_one_clear_error(
 def test_exports(clip: Path, tmp_path: Path) -> None:
     with server(lambda request: "no" if "two" in json.dumps(request["messages"]) else ANSWER) as (url, _):
         records = [found.record for found in ground(clip, ["one", "two"], Endpoint(url), HERE)]
-    assert to_mot(records[0]) == "13,1,40.00,20.00,40.00,40.00,1,-1,-1,-1\n26,1,60.00,20.00,40.00,40.00,1,-1,-1,-1\n"
+    assert to_mot(records[0]) == "13,1,41.00,21.00,40.00,40.00,1,-1,-1,-1\n26,1,61.00,21.00,40.00,40.00,1,-1,-1,-1\n"
     assert to_mot(records[1]) == ""
     coco = json.loads(to_coco(records))
-    assert [(image["frame_id"], image["width"], image["video_id"]) for image in coco["images"]] == [
-        (12, 224, 1),
-        (25, 224, 1),
+    assert [(image["frame_id"], image["file_name"]) for image in coco["images"]] == [
+        (frame, f"clip/{frame:06d}.jpg") for frame in range(50)
     ]
-    assert [(a["image_id"], a["category_id"], a["bbox"], a["area"]) for a in coco["annotations"]] == [
-        (1, 1, [40, 20, 40, 40], 1600),
-        (2, 1, [60, 20, 40, 40], 1600),
+    by_id = {image["id"]: image for image in coco["images"]}
+    assert [(by_id[a["image_id"]]["frame_id"], a["time_s"], a["bbox"], a["area"]) for a in coco["annotations"]] == [
+        (12, 0.48, [40, 20, 40, 40], 1600),
+        (25, 1.0, [60, 20, 40, 40], 1600),
     ]
+    assert {(a["category_id"], a["instance_id"]) for a in coco["annotations"]} == {(1, 1)}
     assert coco["categories"] == [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}]
     (tmp_path / "tubes.json").write_text(to_tubes(records))
     tubes, faults, _ = read_tubes(tmp_path / "tubes.json")
@@ -495,7 +496,7 @@ def test_a_dataset_is_answered_kept_and_scored(
         assert "1 of 1 answers: no answer" in said
         broken.clear()
         asked.clear()
-        out.write_text(out.read_text() + '{"cut off')
+        out.write_text(out.read_text() + '{"response": "cut off')
         assert main([*words, "--endpoint", url]) == 0
         assert len(asked) == 1
         assert f"{len(rows) - 1} answers were there, 1 were asked for" in capsys.readouterr().err
@@ -506,7 +507,7 @@ def test_a_dataset_is_answered_kept_and_scored(
     assert [json.loads(line)["status"] for line in out.read_text().splitlines()] == ["ok"] * len(rows)
     answers = out.read_text()
     for more, message in (
-        (["--endpoint", url, "--model", "other"], "with model None, not model other: give another --out"),
+        (["--endpoint", url, "--model", "other"], "with model tiny, not model other: give another --out"),
         (["--endpoint", "http://127.0.0.1:1/v1"], "not endpoint http://127.0.0.1:1/v1"),
     ):
         assert main([*words, *more]) == 1
