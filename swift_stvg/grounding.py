@@ -323,8 +323,8 @@ def to_tubes(records: Sequence[dict[str, Any]]) -> str:
 
 
 def _tube_boxes(boxes: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
-    """Boxes by frame. Where one is inverted, the scorer has none up to its neighbours, so none may come of
-    interpolation: boxes without an area stand there."""
+    """Boxes by frame. Where one is inverted, the scorer has none up to its neighbours, so that none comes of
+    interpolation either, boxes without an area stand there."""
     found: dict[int, list[float]] = {}
     for i, box in enumerate(boxes):
         if box["pred_xyxy"] is not None:

@@ -298,7 +298,7 @@ def test_parse_reads_what_ask_asked(tmp_path: Path) -> None:
     assert found.pred_xyxy is not None
     assert found.think_xyxy.tolist() == [[0, 0, 64, 32]] * 2, "pixels of the video, not of the frames"
     assert found.pred_xyxy.tolist() == [[32, 16, 64, 32]] * 2
-    for text, status in (("no", "unparsable"), (answer("5 - 2", "x", boxes(2, 5)), "inconsistent")):
+    for text, status in ((None, "unparsable"), ("no", "unparsable"), (answer("5 - 2", "x", boxes(2, 5)), "inconsistent")):
         found = swift_stvg.parse(text, question)
         assert (found.status, found.span_s, found.pred_xyxy) == (status, None, None)
     assert swift_stvg.parse(answer("2 - 3", "", boxes(2, 2)), question).status == "inconsistent"
