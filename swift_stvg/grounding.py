@@ -141,14 +141,15 @@ def replies(rows: Sequence[Row], engine: Engine, title: str = "answers") -> Iter
     """
     from tqdm import tqdm
 
-    waiting, failed = iter(rows), 0
+    waiting, done, failed = iter(rows), 0, 0
     with tqdm(total=len(rows), desc=title, unit="answer") as bar:
         while part := list(islice(waiting, engine.at_once)):
             found = engine.answer(part)
             failed = failed + 1 if all(reply.down for reply in found) else 0
-            if bar.n + len(found) < len(rows) and failed == (PATIENCE if bar.n else 1):
-                raise no_answers(found, len(rows), bar.n)
+            if done + len(found) < len(rows) and failed == (PATIENCE if done else 1):
+                raise no_answers(found, len(rows), done)
             yield from found
+            done += len(found)
             bar.update(len(found))
 
 
@@ -272,7 +273,9 @@ def to_coco(records: Sequence[dict[str, Any]]) -> str:
     """
     videos = {record["videos"][0]: record for record in records}
     stems = Counter(Path(video).stem for video in videos)
-    known, images, first_ids = [], [], {}
+    known: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
+    first_ids: dict[str, tuple[int, int]] = {}
     for number, (video, record) in enumerate(videos.items(), 1):
         path, (width, height) = Path(video), record["size_wh"]
         name = path.stem if stems[path.stem] == 1 else f"{path.stem}_{number}"

@@ -796,8 +796,10 @@ def test_runs_that_were_killed_and_odd_answers(
     models = ["tiny"]
     odd = json.dumps({"choices": [{"message": {"content": "a \ud83d b"}}]}).encode()
     down = [True]
+    if_killed_now: list[bytes] = []
 
     def say(_: Any) -> Any:
+        if_killed_now.append(out.read_bytes())
         if len(asked) == 1:
             return 200, odd
         return (500, b"{}") if down[0] else "nothing"
@@ -807,6 +809,8 @@ def test_runs_that_were_killed_and_odd_answers(
         assert main([*words, "--endpoint", url]) == 0
         assert [line["response"] for line in json_lines(out)] == ["a \ud83d b", "", ""]
         assert {line["model"] for line in json_lines(out)} == {"tiny"}
+        assert if_killed_now[0] == b"", "what was cut off is gone before anything follows it"
+        assert json.loads(if_killed_now[1])["response"] == "a \ud83d b"
         out.write_bytes(out.read_bytes() + b'{"resp')
         models[0], before = "other", out.read_bytes()
         assert main([*words, "--endpoint", url]) == 1
