@@ -554,16 +554,17 @@ def test_a_folder_holds_one_run_and_nothing_of_others(
         assert asked == []
         assert (own / "coco.json").read_text() == "of somebody"
         assert main([*words, str(out), "--format", "coco", "mot", "--draw", "gif"]) == 0
-        (out / "notes.txt").write_text("mine")
+        for name in ("notes.txt", "2.gif"):
+            (out / name).write_text("mine")
         assert main([*words, str(out), "--draw", "none"]) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["answers.jsonl", "notes.txt"]
+    assert sorted(path.name for path in out.iterdir()) == ["2.gif", "answers.jsonl", "notes.txt"]
     assert json_lines(out / "answers.jsonl")[0]["sentence"] == "-5 is written there"
     with server(lambda _: (500, b"{}")) as (url, _):
         words = ["ground", str(clip), "one", "--endpoint", url, "--retries", "0", "--out"]
         assert main([*words, str(tmp_path / "na" / "nb")]) == 1
         assert main([*words, str(out)]) == 1
     assert not (tmp_path / "na").exists()
-    assert len(list(out.iterdir())) == 2, "what was there before a run that failed stays"
+    assert len(list(out.iterdir())) == 3, "what was there before a run that failed stays"
 
 
 def test_every_frame_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -771,10 +772,17 @@ def test_a_server_that_goes_down_is_left_alone(
         assert out.read_text() == before
 
 
-FOREIGN = ['{"my": "notes"}', "my notes, without a line end", "[1]", '{"response": "of something else"}', "\n{}"]
+FOREIGN = [
+    '{"my": "notes"}',
+    "my notes, without a line end",
+    "[1]",
+    '{"response": "of something else"}',
+    "\n{}",
+    '{"response": ' + "[" * 100_000,
+]
 
 
-@pytest.mark.parametrize("content", FOREIGN)
+@pytest.mark.parametrize("content", FOREIGN, ids=[content[:30] for content in FOREIGN])
 def test_files_of_others_stay(
     synthetic: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
 ) -> None:

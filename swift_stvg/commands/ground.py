@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -42,8 +41,6 @@ from swift_stvg.video import is_picture
 EXPORTS = ("coco", "mot", "tubes")
 DRAWINGS = ("mp4", "gif", "png", "none")
 ANSWERS = "answers.jsonl"
-_MADE = re.compile(r"answers\.jsonl|coco\.json|tubes\.json|mot_[0-9]+\.txt|[0-9]+\.(mp4|gif|png)")
-"""Names of what the command puts into a folder."""
 _BEGINS = b'{"response": '
 """How a line about a row of a dataset begins."""
 
@@ -110,9 +107,8 @@ def _ground(args: argparse.Namespace, settings: Settings) -> int:
     records = [grounded.record for grounded in found]
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     if args.out:
-        for path in args.out.iterdir():  # nothing of an earlier run stays beside the new answers
-            if _MADE.fullmatch(path.name) and path.is_file():
-                path.unlink()
+        for path in _made_of(args.out / ANSWERS):  # nothing of an earlier run stays beside the new answers
+            path.unlink(missing_ok=True)
         write_whole(args.out / ANSWERS, lines)
         _export(args, records)
         _draw(args, found)
@@ -145,6 +141,17 @@ def _is_ours(answers: Path) -> bool:
     except (FileNotFoundError, ValueError, RecursionError):
         return False
     return isinstance(first, dict) and {"schema", "swift_stvg"} <= set(first)
+
+
+def _made_of(answers: Path) -> list[Path]:
+    """What an earlier run may have put beside its answers."""
+    if not answers.exists():
+        return []
+    with answers.open("rb") as file:
+        numbers = range(1, sum(1 for _ in file) + 1)
+    names = ["coco.json", "tubes.json", *(f"mot_{number}.txt" for number in numbers)]
+    names += [f"{number}.{form}" for number in numbers for form in DRAWINGS if form != "none"]
+    return [answers.with_name(name) for name in names]
 
 
 def _export(args: argparse.Namespace, records: list[dict[str, Any]]) -> None:
@@ -285,6 +292,8 @@ def _is_cut_off(line: bytes) -> bool:
         return False
     try:
         json.loads(line)
+    except RecursionError:
+        return False
     except ValueError:
         return True
     return False
