@@ -13,6 +13,9 @@ from swift_stvg.rows import Question, make_prompt, make_question
 from swift_stvg.settings import Settings
 from swift_stvg.sources import probe_all
 
+ROUNDING_S = 5.01e-4
+"""How far the times that a record gives are from those of the frames, at most."""
+
 
 def ask(
     video: Path, sentence: str, settings: Settings, clip_s: tuple[float, float] | None = None
@@ -55,10 +58,12 @@ def check_sentence(sentence: str) -> None:
 def clip_frames(video: VideoInfo, clip_s: tuple[float, float]) -> tuple[int, int]:
     """The frames [first, end) of a video that begin within [start, end) seconds of its presentation time.
 
+    Seconds may be those of a record, which are rounded to thousandths.
+
     Raises:
         RowError: there is none.
     """
-    first, end = (int(place) for place in np.searchsorted(video.frame_times_s, clip_s))
+    first, end = (int(place) for place in np.searchsorted(video.frame_times_s, np.array(clip_s) - ROUNDING_S))
     if first >= end:
         lasts = f"{video.frame_times_s[0]:.2f} to {video.end_s:.2f} s"
         raise RowError(

@@ -161,7 +161,7 @@ class Overlay:
             frames=line.frames,
             times_s=line.times_s,
             clip_start_s=line.clip_start_s,
-            duration_s=line.end_s,
+            duration_s=contract.duration_s,
             scores=dict(scores or {}),
         )
 
@@ -324,7 +324,7 @@ def _track(kind: str, span: tuple[int, int], boxes: BoxList | None, contract: Qu
     given_xyxy = given_xyxy[inside] / np.array(contract.scale_wh * 2, dtype=np.float64)
     upright = np.all(given_xyxy[:, :2] <= given_xyxy[:, 2:], axis=1)  # NaN is not
     boxes_xyxy[index[inside] - first] = np.where(upright[:, None], clip_boxes(given_xyxy, (1.0, 1.0)), np.nan)
-    return Track(kind, line.span_s((first, last)), line.seconds(wanted), boxes_xyxy)
+    return Track(kind, contract.clip_span_s(on_grid), line.seconds(wanted), boxes_xyxy)
 
 
 def _with_boxes(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import os
+import sys
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from swift_stvg.errors import DataError, EndpointError, StvgError, VideoError
 from swift_stvg.framecache import to_jpeg
@@ -20,6 +23,8 @@ Row = dict[str, Any]
 """As `rows.make_prompt` makes them, without an answer."""
 SEND = ("images", "video")
 KEY_VARIABLE = "OPENAI_API_KEY"
+LARGEST_ANSWER = 1 << 24
+"""Bytes of what a server may answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Reply:
     Attributes:
         text: what the model wrote.
         failure: why it could not be asked; None if it was.
-        down: whether that is the server's fault, and not this row's.
+        down: whether that is likely to be the server's fault, and not this row's.
         cut: how the text was cut off, if it was.
     """
 
@@ -138,6 +143,8 @@ def _infer_arguments(model: str, words: list[str]) -> Any:
         HfArgumentParser.error = own_error
     if unknown:
         raise DataError(f"neither swift-stvg nor ms-swift knows these options: {' '.join(unknown)}")
+    if args.stream:
+        raise DataError("answers are read whole: leave --stream out")
     if args.template not in ours:
         fitting = f"stvg_{args.model_type}"
         if "--template" in words or fitting not in ours:
@@ -173,22 +180,25 @@ def _cut(finish_reason: Any, tokens: Any) -> str:
     if finish_reason != "length":
         return ""
     when = f" after {tokens} tokens" if isinstance(tokens, int) else ""
-    return f"cut off{when}: raise --max_new_tokens, or max_tokens in --body"
+    return f"cut off{when}: raise --max_new_tokens, or max_tokens in --body, with another --out"
 
 
 class Endpoint:
     """A server with OpenAI's chat completions.
 
     Args:
-        url: up to and with `/v1`.
+        url: up to and with `/v1`, without user, password and query.
         model: its name there; the only one that the server lists if None.
         send: "images", each sampled frame with its number or time, which any server with vision takes; or "video", the
             whole file and which of its frames to look at, which `swift deploy` with a template of swift_stvg takes.
-        timeout_s: how long to wait for an answer, each time.
+        timeout_s: how long to wait for an answer as a whole, each time.
         retries: how often to try again after a failure that may pass, with growing pauses in between.
         at_once: requests at a time.
         body: further entries of the request; None takes one out, for servers that know no such entry.
-        key: of the server; from OPENAI_API_KEY if None.
+        key: of the server; from OPENAI_API_KEY if None. It is hidden in all that the server says.
+
+    Attributes:
+        model: its name.
 
     Raises:
         EndpointError: the server cannot be reached, or it lists several models.
@@ -209,22 +219,23 @@ class Endpoint:
     ) -> None:
         import openai
 
-        if not url.startswith(("http://", "https://")) or send not in SEND:
-            raise DataError(
-                f"an endpoint is a URL like http://127.0.0.1:8000/v1 and takes {' or '.join(SEND)}: {url!r}"
-            )
+        check_url(url)
+        if send not in SEND:
+            raise DataError(f"an endpoint takes {' or '.join(SEND)}, not {send!r}")
         if not timeout_s > 0 or retries < 0 or at_once < 1:
             raise DataError("the timeout and the number of requests must be above 0, retries at least 0")
         self.at_once = at_once
         self._url, self._send, self._timeout_s = url, send, timeout_s
+        self._key = _read_key(key)
         self._client = openai.OpenAI(
             base_url=url,
-            api_key=key or os.environ.get(KEY_VARIABLE) or "none",
+            api_key=self._key or "none",
             timeout=timeout_s,
             max_retries=retries,
+            http_client=_bounded_client(timeout_s),
         )
         self._body = {"temperature": 0, "max_tokens": 2048} | (body or {})
-        self._model = model or self._only_model()
+        self.model = model or self._only_model()
         self._frames = _frame_loader()
 
     def answer(self, rows: Sequence[Row]) -> list[Reply]:
@@ -240,16 +251,22 @@ class Endpoint:
         except VideoError as error:
             return Reply("", str(error))
         try:
-            answer = self._client.post("/chat/completions", body=request, cast_to=object)
-        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-            raise EndpointError(f"{self._url} refuses: {error!s:.300}") from None
-        except (openai.APIError, ValueError) as error:  # ValueError: an answer that says it is JSON and is not
-            down = isinstance(error, openai.APIConnectionError | openai.InternalServerError)
-            return Reply("", self._why(error), down)
-        return _read_completion(answer)
+            reply = _read_completion(self._client.post("/chat/completions", body=request, cast_to=object))
+        except (openai.APIError, ValueError, RecursionError) as error:  # the last two: no JSON, or too deep
+            down = isinstance(
+                error,
+                openai.APIConnectionError
+                | openai.InternalServerError
+                | openai.AuthenticationError
+                | openai.PermissionDeniedError
+                | openai.NotFoundError,
+            )
+            reply = Reply("", self._why(error), down)
+        failure = None if reply.failure is None else f"{self._hidden(reply.failure):.400}"
+        return replace(reply, text=self._hidden(reply.text), failure=failure)
 
     def _request(self, row: Row) -> dict[str, Any]:
-        request = {"model": self._model, "messages": row["messages"]} | self._body
+        request = {"model": self.model, "messages": row["messages"]} | self._body
         if self._send == "images":
             request["messages"] = with_images(row, self._frames)
         else:
@@ -264,13 +281,14 @@ class Endpoint:
 
         try:
             names = [model.id for model in self._client.models.list().data]
-        except (openai.APIError, ValueError, AttributeError, TypeError) as error:
+        except (openai.APIError, ValueError, AttributeError, TypeError, RecursionError) as error:
             raise EndpointError(
-                f"{self._url} lists no models ({self._why(error)}): is it up? Or give --model"
+                f"{self._url} lists no models ({self._hidden(self._why(error)):.400}): is it up? Or give --model"
             ) from None
         if len(names) != 1:
             raise EndpointError(
-                f"{self._url} has {len(names)} models, so --model must say which: {', '.join(names):.500}"
+                f"{self._url} has {len(names)} models, so --model must say which: "
+                f"{self._hidden(', '.join(map(str, names))):.500}"
             )
         return names[0]
 
@@ -282,8 +300,67 @@ class Endpoint:
         if isinstance(error, openai.APIConnectionError):
             return f"no connection: {error.__cause__ or error}"
         if isinstance(error, openai.APIStatusError):
-            return f"status {error.status_code}: {error.message:.300}"
-        return f"no chat completion: {error!r:.300}"
+            return f"status {error.status_code}: {error.message}"
+        return f"no chat completion: {error!r}"
+
+    def _hidden(self, text: str) -> str:
+        """Text from outside, which may repeat the request, without the key; cut it after that, never before."""
+        return text.replace(self._key, "***") if self._key else text
+
+
+def check_url(url: str) -> None:
+    """Refuse what is no address of a server, or holds more, which would be kept with the answers.
+
+    Raises:
+        DataError: it does.
+    """
+    if any(sign in url for sign in "@?#"):
+        raise DataError(f"an endpoint is a URL without user, password, ? and #; a key goes into {KEY_VARIABLE}")
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        raise DataError(f"an endpoint is a URL like http://127.0.0.1:8000/v1: {url!r}")
+
+
+def _read_key(key: str | None) -> str:
+    """The key as a header takes it; "" if there is none."""
+    key = (key or os.environ.get(KEY_VARIABLE) or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise DataError(f"{KEY_VARIABLE} holds characters that no key has, such as line ends or letters beyond ASCII")
+    return key
+
+
+def _bounded_client(timeout_s: float) -> Any:
+    """What sends requests, and gives up answers that do not end: httpx limits the time of each read alone."""
+    import openai
+
+    class Client(openai.DefaultHttpxClient):
+        def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
+            end = time.monotonic() + timeout_s
+            response = super().send(request, stream=True, **how)
+            httpx = sys.modules[type(response).__module__]  # httpx or httpx2, as openai's version goes
+            parts, size = [], 0
+            try:
+                for part in response.iter_bytes():
+                    parts.append(part)
+                    size += len(part)
+                    if time.monotonic() > end:
+                        raise httpx.ReadTimeout(f"no whole answer within {timeout_s:g} s", request=request)
+                    if size > LARGEST_ANSWER:
+                        raise ValueError(f"an answer of more than {LARGEST_ANSWER >> 20} MiB")
+            finally:
+                response.close()
+            headers = [
+                (name, value)
+                for name, value in response.headers.multi_items()
+                if name.lower() not in ("content-encoding", "content-length", "transfer-encoding")
+            ]
+            return type(response)(response.status_code, headers=headers, content=b"".join(parts), request=request)
+
+    return Client()
 
 
 def _read_completion(answer: Any) -> Reply:
@@ -292,9 +369,9 @@ def _read_completion(answer: Any) -> Reply:
         choice = answer["choices"][0]
         content, reason = choice["message"]["content"], choice.get("finish_reason")
     except (KeyError, IndexError, TypeError, AttributeError):
-        return Reply("", f"no chat completion: {answer!r:.300}")
+        return Reply("", f"no chat completion: {answer!r}")
     if not isinstance(content, str):
-        return Reply("", f"an answer without text: {answer!r:.300}")
+        return Reply("", f"an answer without text: {answer!r}")
     usage = answer.get("usage")
     return Reply(content, cut=_cut(reason, usage.get("completion_tokens") if isinstance(usage, dict) else None))
 

@@ -10,6 +10,7 @@ A record can be written as JSON; what it holds is said at `make_record`.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -37,6 +38,8 @@ OK, NO_ANSWER = "ok", "no answer"
 STATUSES = (OK, "unparsable", "inconsistent", NO_ANSWER)
 """The last: the model could not be asked. The two before it: see `Answer.fault`; what can be read is still given."""
 EVERY_FRAME = float("inf")
+PATIENCE = 3
+"""Batches in a row at which a server may fail as a whole before it is not asked any more."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,10 +87,17 @@ class Search:
         """What the engine answers; arguments and errors as for `ground`."""
         if rate is not None and not rate > 0:
             raise DataError(f"boxes per second must be above 0, got {rate:g}")
-        found = []
-        answers = list(replies(self.rows, engine))
+        answers: list[Reply] = []
+        try:
+            for reply in replies(self.rows, engine):
+                answers.append(reply)
+        except EndpointError as error:
+            if all(reply.failure for reply in answers):
+                raise
+            answers += [Reply("", str(error), down=True)] * (len(self.rows) - len(answers))
         if all(reply.failure for reply in answers):
             raise no_answers(answers, len(answers))
+        found = []
         for i, reply in enumerate(answers):
             sentence, name = self.sentences[i], self.info.path.name + (f"#{i + 1}" if i else "")
             record = {"id": name} | make_record(self.question, self.info, self.rows[i], sentence, reply, rate)
@@ -126,23 +136,27 @@ def replies(rows: Sequence[Row], engine: Engine, title: str = "answers") -> Iter
     """A reply to each row in turn, with a progress bar.
 
     Raises:
-        EndpointError: the server fails at all of the first ones, so there is no point in going on.
+        EndpointError: the server fails at all of the first ones, or later at several batches in a row, so there is no
+            point in going on.
     """
     from tqdm import tqdm
 
-    waiting = iter(rows)
+    waiting, done, failed = iter(rows), 0, 0
     with tqdm(total=len(rows), desc=title, unit="answer") as bar:
         while part := list(islice(waiting, engine.at_once)):
             found = engine.answer(part)
-            if bar.n == 0 and len(found) < len(rows) and all(reply.down for reply in found):
-                raise no_answers(found, len(rows))
+            failed = failed + 1 if all(reply.down for reply in found) else 0
+            if done + len(found) < len(rows) and failed == (PATIENCE if done else 1):
+                raise no_answers(found, len(rows), done)
             yield from found
+            done += len(found)
             bar.update(len(found))
 
 
-def no_answers(failed: Sequence[Reply], asked: int) -> EndpointError:
-    """The error that no question was answered."""
-    return EndpointError(f"no answer to {len(failed)} of {asked} questions: {failed[0].failure}")
+def no_answers(failed: Sequence[Reply], asked: int, before: int = 0) -> EndpointError:
+    """The error that no question was answered, or none any more after the first ones."""
+    after = f" after the first {before}" if before else ""
+    return EndpointError(f"no answer to {len(failed)} of {asked} questions{after}: {failed[0].failure}")
 
 
 def make_record(
@@ -151,11 +165,11 @@ def make_record(
     """What an answer says, in seconds of the video's presentation time and pixels of the video.
 
     Returns:
-        schema, swift_stvg (the version), sentence, size_wh, status (see `STATUSES`) and detail; span_s and span_frames,
-        the first and the last frame as the scorer has them, None where no span on the clip can be read; boxes, a
-        dictionary for each: time_s, frame (counted from 0), given (whether the model gave it, rather than
-        interpolated), think_xyxy and pred_xyxy, None where there is none; response, what the model wrote; and what the
-        row holds: messages, videos, settings.
+        schema, swift_stvg (the version), sentence, size_wh and n_frames of the video, status (see `STATUSES`) and
+        detail; span_s and span_frames, the first and the last frame as the scorer has them, None where no span on the
+        clip can be read; boxes, a dictionary for each: time_s, frame (counted from 0), given (whether the model gave
+        it, rather than interpolated), think_xyxy and pred_xyxy, None where there is none or it is inverted; response,
+        what the model wrote; and what the row holds: messages, videos, settings.
     """
     answer = question.format.parse(reply.text)
     status, detail = judge(question, answer, reply)
@@ -164,6 +178,7 @@ def make_record(
         "swift_stvg": __version__,
         "sentence": sentence,
         "size_wh": list(question.source_wh),
+        "n_frames": info.n_frames,
         "status": status,
         "detail": detail,
         "span_s": None,
@@ -176,14 +191,16 @@ def make_record(
         first, last = record["span_frames"] = list(tubes["pred"].span_frames)
         record["span_s"] = [round(t, 3) for t in question.span_s(on_grid)]
         tracks = {part: _track(tube, info) for part, tube in tubes.items()}
+        inverted = tubes["pred"].frames[np.isnan(tubes["pred"].boxes_xyxy).any(axis=1)]
         if rate is None:
             frames = np.unique(np.concatenate([tube.frames for tube in tubes.values()]))
         else:
-            frames = first + _at_rate(info.frame_times_s[first : last + 1], rate)
+            frames = np.union1d(first + _at_rate(info.frame_times_s[first : last + 1], rate), inverted)
+        holes = set(inverted.tolist())
         for frame, time_s in zip(frames.tolist(), info.frame_times_s[frames].tolist(), strict=True):
             found = {part: track.at(time_s, 1e-6) for part, track in tracks.items()}
             known = {part: box for part, box in found.items() if box is not None and (box[1] or rate is not None)}
-            if known:
+            if known or frame in holes:
                 record["boxes"].append(
                     {
                         "time_s": round(time_s, 3),
@@ -238,61 +255,69 @@ def _at_rate(times_s: FloatArray, rate: float) -> IntArray:
 
 
 def to_mot(record: dict[str, Any]) -> str:
-    """The final boxes as MOTChallenge has them: frame from 1, track 1, left, top, width, height, 1, -1, -1, -1.
+    """The final boxes as MOTChallenge has them: frame, track 1, left, top, width, height, 1, -1, -1, -1.
 
-    Source: MOT16's `gt.txt` and result files.
+    Frames, left and top count from 1; boxes without an area are left out. Source: motchallenge.net, instructions.
     """
     lines = []
     for box in _final(record):
         x1, y1, x2, y2 = box["pred_xyxy"]
-        lines.append(f"{box['frame'] + 1},1,{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},1,-1,-1,-1\n")
+        lines.append(f"{box['frame'] + 1},1,{x1 + 1:.2f},{y1 + 1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},1,-1,-1,-1\n")
     return "".join(lines)
 
 
 def to_coco(records: Sequence[dict[str, Any]]) -> str:
-    """The final boxes as COCO's detection files have them, with frames as images and a category for each sentence.
+    """The final boxes as COCO-VID, as mmtracking reads it, with a category and an instance for each sentence.
 
-    As in COCO-VID, an image knows its video and frame (`video_id`, `frame_id`, from 0), an annotation its `track_id`.
+    All frames of a video are images, `NAME/000000.jpg` on, with `frame_id` from 0; boxes without an area are left out.
     """
-    videos = {name: number for number, name in enumerate(dict.fromkeys(r["videos"][0] for r in records), 1)}
-    images: dict[tuple[str, int], dict[str, Any]] = {}
+    videos = {record["videos"][0]: record for record in records}
+    stems = Counter(Path(video).stem for video in videos)
+    known: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
+    first_ids: dict[str, tuple[int, int]] = {}
+    for number, (video, record) in enumerate(videos.items(), 1):
+        path, (width, height) = Path(video), record["size_wh"]
+        name = path.stem if stems[path.stem] == 1 else f"{path.stem}_{number}"
+        size = {"width": width, "height": height}
+        known.append({"id": number, "name": name, "file_name": video, **size})
+        first_ids[video] = number, len(images) + 1
+        for frame in range(record["n_frames"]):
+            file = name + path.suffix if is_picture(path) else f"{name}/{frame:06d}.jpg"
+            images.append({"id": len(images) + 1, "file_name": file, **size, "video_id": number, "frame_id": frame})
     annotations: list[dict[str, Any]] = []
-    for number, record in enumerate(records, 1):
-        video, (width, height) = record["videos"][0], record["size_wh"]
+    for track, record in enumerate(records, 1):
+        number, first_id = first_ids[record["videos"][0]]
         for box in _final(record):
-            path = Path(video)
-            name = path.name if is_picture(path) else f"{path.stem}/{box['frame']:06d}.jpg"
-            made = {"id": len(images) + 1, "file_name": name, "width": width, "height": height}
-            made |= {"video_id": videos[video], "frame_id": box["frame"], "time_s": box["time_s"]}
-            image = images.setdefault((video, box["frame"]), made)
             x1, y1, x2, y2 = box["pred_xyxy"]
+            which = {"id": len(annotations) + 1, "image_id": first_id + box["frame"], "video_id": number}
+            which |= {"category_id": track, "instance_id": track, "track_id": track}
             place = {"bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)], "area": round((x2 - x1) * (y2 - y1), 2)}
-            which = {"id": len(annotations) + 1, "image_id": image["id"], "video_id": videos[video], "track_id": number}
-            annotations.append(which | {"category_id": number, **place, "iscrowd": 0})
-    sizes = {record["videos"][0]: record["size_wh"] for record in records}
+            annotations.append(which | place | {"iscrowd": 0, "time_s": box["time_s"]})
     return json.dumps(
         {
             "info": {"description": f"swift-stvg {__version__}"},
-            "videos": [
-                {"id": number, "file_name": name, "width": sizes[name][0], "height": sizes[name][1]}
-                for name, number in videos.items()
-            ],
-            "images": list(images.values()),
+            "videos": known,
+            "images": images,
             "annotations": annotations,
-            "categories": [{"id": number, "name": record["sentence"]} for number, record in enumerate(records, 1)],
+            "categories": [{"id": track, "name": record["sentence"]} for track, record in enumerate(records, 1)],
         },
         ensure_ascii=False,
     )
 
 
 def to_tubes(records: Sequence[dict[str, Any]]) -> str:
-    """The final boxes of whole answers as `swift-stvg score` reads other systems' predictions; see `tubes`."""
+    """The final boxes of whole answers as `swift-stvg score` reads other systems' predictions; see `tubes`.
+
+    Raises:
+        DataError: two records have the same id, as those of two videos of one name have.
+    """
+    ids = Counter(record["id"] for record in records)
+    if (name := next((name for name, count in ids.items() if count > 1), None)) is not None:
+        raise DataError(f"{ids[name]} records are called {name!r:.200}: give each an `id` of its own")
     return json.dumps(
         {
-            record["id"]: {
-                "span_frames": record["span_frames"],
-                "boxes": {str(box["frame"]): box["pred_xyxy"] for box in _final(record)},
-            }
+            record["id"]: {"span_frames": record["span_frames"], "boxes": _tube_boxes(record["boxes"])}
             for record in records
             if record["status"] == OK
         },
@@ -300,5 +325,24 @@ def to_tubes(records: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def _tube_boxes(boxes: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """Boxes by frame. Where one is inverted, the scorer has none up to its neighbours, so that none comes of
+    interpolation either, boxes without an area stand there."""
+    found: dict[int, list[float]] = {}
+    for i, box in enumerate(boxes):
+        if box["pred_xyxy"] is not None:
+            found[box["frame"]] = box["pred_xyxy"]
+            continue
+        around = {box["frame"]}
+        if i > 0:
+            around.add(boxes[i - 1]["frame"] + 1)
+        if i + 1 < len(boxes):
+            around.add(boxes[i + 1]["frame"] - 1)
+        found |= {frame: [0.0] * 4 for frame in around}
+    return {str(frame): found[frame] for frame in sorted(found)}
+
+
 def _final(record: dict[str, Any]) -> list[dict[str, Any]]:
-    return [box for box in record["boxes"] if box["pred_xyxy"] is not None]
+    """Those of its boxes that have an area."""
+    boxes = [box for box in record["boxes"] if box["pred_xyxy"] is not None]
+    return [box for box in boxes if all(np.less(box["pred_xyxy"][:2], box["pred_xyxy"][2:]))]

@@ -33,9 +33,12 @@ class Reading:
     pred_xyxy: FloatArray | None
 
 
-def parse(reply: str, question: Question) -> Reading:
-    """Read any text as the answer to a question of `ask`, or to a row; never raises, linear in its length."""
-    answer = question.format.parse(reply)
+def parse(reply: str | None, question: Question) -> Reading:
+    """Read any text as the answer to a question of `ask`, or to a row; never raises, linear in its length.
+
+    None, which servers give where a model wrote nothing, is read as "".
+    """
+    answer = question.format.parse(reply or "")
     status, detail = answer.fault(question.timeline.size, question.scale_wh) or (OK, "")
     line, tracks = question.timeline, {track.kind: track for track in Overlay.of(question, "", answer).tracks}
     tracks.pop("truth", None)

@@ -66,10 +66,23 @@ class Question:
             return None
         return span[0], min(span[1], self.timeline.size - 1)
 
+    @property
+    def duration_s(self) -> float:
+        """Length of the clip in seconds, or until its last sample ends where a row does not say."""
+        return self.timeline.end_s if self.clip_end_s is None else self.clip_end_s - self.timeline.clip_start_s
+
+    def clip_span_s(self, on_grid: tuple[int, int]) -> tuple[float, float]:
+        """When a span on the grid begins and ends, in seconds from the clip's start, within the clip.
+
+        It reaches half an interval beyond its first and last index, and to the ends of the clip from its ends.
+        """
+        begin_s, end_s = self.timeline.span_s(on_grid)
+        return begin_s, self.duration_s if on_grid[1] == self.timeline.size - 1 else min(end_s, self.duration_s)
+
     def span_s(self, on_grid: tuple[int, int]) -> tuple[float, float]:
-        """When a span on the grid begins and ends, in seconds of the file's presentation time, within the clip."""
-        begin_s, end_s = (self.timeline.clip_start_s + t for t in self.timeline.span_s(on_grid))
-        return begin_s, end_s if self.clip_end_s is None else min(end_s, self.clip_end_s)
+        """The same in seconds of the file's presentation time."""
+        begin_s, end_s = self.clip_span_s(on_grid)
+        return self.timeline.clip_start_s + begin_s, self.timeline.clip_start_s + end_s
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -78,11 +78,43 @@ def hub_id(model: Any) -> str | None:
     """OWNER/NAME of a model as `--model` had it: an id, or a folder in a hub's cache; None for any other folder."""
     if not isinstance(model, str):
         return None
-    found = _CACHED.search(model)
-    if found is not None:
-        owner, name = (part for part in found.groups() if part is not None)
-        return f"{owner}/{name.replace('___', '.')}"
+    if (found := _cached(model)) is not None:
+        return found
     return model if _ID.fullmatch(model) and not Path(model).exists() else None
+
+
+def _cached(path: Any) -> str | None:
+    """OWNER/NAME of a folder in a hub's cache; None for anything else."""
+    found = _CACHED.search(path) if isinstance(path, str) else None
+    if found is None:
+        return None
+    owner, name = (part for part in found.groups() if part is not None)
+    return f"{owner}/{name.replace('___', '.')}"
+
+
+def base_model(args: Mapping[str, Any], adapter: Mapping[str, Any], checkpoint: Path) -> str | None:
+    """OWNER/NAME of the model that a training began with; None for a folder.
+
+    Args:
+        args: as ms-swift wrote them. `output/merged` in them is a folder below that of the training, or a model of
+            OUTPUT on a hub; where ms-swift loaded it from tells which.
+        adapter: configuration of the adapter; empty for a whole model.
+        checkpoint: where the arguments lie.
+
+    Raises:
+        DataError: it may be either.
+    """
+    loaded_from, origin = args.get("model_dir"), adapter.get(_ORIGINS[0])
+    model = args.get("model") or origin
+    cached = (found for path in (model, loaded_from, origin) if (found := _cached(path)) is not None)
+    if (known := next(cached, None)) is not None:
+        return known
+    found = hub_id(model)
+    if found is None or any((folder / found).exists() for folder in checkpoint.resolve().parents):
+        return None
+    if OUR_TEMPLATE in args or (isinstance(loaded_from, str) and not loaded_from.endswith(f"/{found}")):
+        return found
+    raise DataError(f"is {found}, which was trained, a folder or a model on a hub? Give --base_model OWNER/NAME")
 
 
 def stock_template(template: str, asked: str | None) -> str:

@@ -104,7 +104,8 @@ class Timeline:
     def span_s(self, span: tuple[int, int]) -> tuple[float, float]:
         """When a closed span of indices on the grid begins and ends, in seconds from the clip's start.
 
-        It reaches half an interval beyond its first and last index, and to the ends of the clip from its ends.
+        It reaches half an interval beyond its first and last index, to the start of the clip from its first index, and
+        from its last one to the end of that sample: `Question.clip_span_s` knows when the clip ends.
         """
         (first, last), times_s = span, self.seconds(np.arange(self.size, dtype=np.int64))
         begin = 0.0 if first == 0 else (times_s[first - 1] + times_s[first]) / 2

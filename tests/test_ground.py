@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,18 +23,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swift_stvg.asking import ask
+from swift_stvg.asking import ask, clip_frames
 from swift_stvg.cli import main
-from swift_stvg.drawing import render, shown_size
+from swift_stvg.drawing import Overlay, render, shown_size
 from swift_stvg.engines import Endpoint, Reply
 from swift_stvg.errors import DataError, EndpointError, RowError, StvgError, VideoError
 from swift_stvg.grounding import EVERY_FRAME, Grounded, ground, make_record, to_coco, to_mot, to_tubes
+from swift_stvg.protocols import evaluate
 from swift_stvg.reading import parse
-from swift_stvg.records import VideoInfo
-from swift_stvg.rows import Contract, make_prompt, make_question
+from swift_stvg.records import Sample, VideoInfo
+from swift_stvg.rows import Contract, make_contract, make_prompt, make_question
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
-from swift_stvg.tubes import read_tubes
+from swift_stvg.tubes import answer_tube, read_tubes
 from swift_stvg.video import probe, read_frames
 from tests.running import SIZES, SwiftFailed, json_lines
 from tests.videos import picture, write_video
@@ -46,21 +47,31 @@ HERE = Settings(cache_dir=None, max_side=112, side_multiple=28)
 ANSWER = "<time> 1 - 2 </time> <think_bbox> 1. [10, 10, 30, 30], 2. [10, 10, 30, 30] </think_bbox> "
 ANSWER += "<pred_bbox> 1. [20, 10, 40, 30], 2. [30, 10, 50, 30] </pred_bbox>"
 Said = Callable[[dict[str, Any]], Any]
-"""What a server says to a request: a status and bytes, or text that a model wrote."""
+"""What a server says to a request, which holds its Authorization too: a status and bytes, text that a model wrote, or
+the bytes of a body as they come."""
 
 
 @contextmanager
-def server(say: Said) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def server(say: Said, models: list[str] | None = None) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """A server of chat completions, its URL, and the requests that it got."""
     asked: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._send(200, json.dumps({"object": "list", "data": [{"id": "tiny", "object": "model"}]}).encode())
+            listed = [{"id": name, "object": "model"} for name in models or ["tiny"]]
+            self._send(200, json.dumps({"object": "list", "data": listed}).encode())
 
         def do_POST(self) -> None:
             asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            asked[-1]["Authorization"] = self.headers["Authorization"]
             said = say(asked[-1])
+            if isinstance(said, Iterator):
+                with suppress(OSError):  # the client has gone
+                    self.send_response(200)
+                    self.end_headers()
+                    for part in said:
+                        self.wfile.write(part)
+                return
             if isinstance(said, str):
                 message = {"role": "assistant", "content": said}
                 said = 200, json.dumps({"choices": [{"index": 0, "message": message}]}).encode()
@@ -182,6 +193,29 @@ def test_a_rate_takes_no_more_than_the_frames_it_is_for() -> None:
     assert len(record["boxes"]) == 71429
 
 
+def test_a_span_at_the_end_reaches_the_end() -> None:
+    """Of a file whose last picture stands for six seconds, and of a part of it."""
+    info = VideoInfo(Path("slides.mp4"), np.arange(100) / 25, 10.0, (224, 112))
+    text = ANSWER.replace("1 - 2", "0 - 8")
+    for clip_s, end_s in ((None, 10.0), ((0.0, 3.96), 3.96)):
+        question = make_question(info, HERE, clip_s and clip_frames(info, clip_s))
+        record = make_record(question, info, make_prompt(question, "one", info.path), "one", Reply(text))
+        assert record["span_s"] == [0.0, end_s]
+        assert parse(text, question).span_s == pytest.approx((0.0, end_s))
+        overlay = Overlay.of(question, "one", text)
+        assert (overlay.duration_s, overlay.tracks[0].span_s[1]) == pytest.approx((end_s, end_s)), "as it is drawn"
+    assert question.clip_span_s((0, 6)) == pytest.approx((0.0, 3.24)), "half-way to the next"
+
+
+def test_times_of_a_record_can_be_asked_about() -> None:
+    """They are rounded to thousandths: at 30 frames per second, nearly all of them are off."""
+    info = VideoInfo(Path("v.mp4"), np.arange(90) / 30, 3.0, (224, 112))
+    for frame in (1, 2, 50):
+        time_s = round(frame / 30, 3)
+        assert clip_frames(info, (time_s, 9.0)) == (frame, 90)
+        assert clip_frames(info, (0.0, time_s)) == (0, frame)
+
+
 STATUSES = [
     ("nothing", "unparsable", "no <time>; no <pred_bbox>", None, 0),
     ("<time> 1 - 1 </time>", "unparsable", "no <pred_bbox>", [0.24, 0.74], 0),
@@ -263,12 +297,13 @@ def chat(content: Any) -> tuple[int, bytes]:
 NO_ANSWERS = [
     ((500, b"{}"), "no answer to 1 of 1 questions: status 500"),
     ((400, b'{"message": "too many images"}'), "too many images"),
-    ((401, b'{"error": {"message": "who are you"}}'), "refuses: .*who are you"),
-    ((404, b'{"error": {"message": "no model mine"}}'), "refuses: .*no model mine"),
+    ((401, b'{"error": {"message": "who are you"}}'), "status 401: .*who are you"),
+    ((404, b'{"error": {"message": "no model mine"}}'), "status 404: .*no model mine"),
     ((200, b"<html>hello</html>", "text/html"), "no chat completion: '<html>hello</html>'"),
     ((200, b'{"choices": ['), "no chat completion"),
     ((200, b"[1, 2]"), r"no chat completion: \[1, 2\]"),
     ((200, b'{"choices": []}'), "no chat completion"),
+    ((200, b"[" * 200_000), "no chat completion"),
     (chat(None), "an answer without text"),
     (chat([{"type": "text"}]), "an answer without text"),
 ]
@@ -301,6 +336,63 @@ def test_a_server_that_is_down_and_one_that_hangs(clip: Path) -> None:
         assert time.perf_counter() - start < 15
         let_go.set()
         assert len(asked) == 2, "once more, then no more"
+
+
+def test_a_key_stays_secret(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", " sk-SECRET\r")
+    said = ["status 400, your request", "an answer without text", "no chat completion"]
+
+    def repeat(request: dict[str, Any]) -> Any:
+        key = request["Authorization"]
+        kind = request["messages"][-1]["content"][-1]["text"].splitlines()[-1]
+        if kind == said[0]:
+            return 400, json.dumps({"error": {"message": "x" * 270 + f"your header: {key} {key}"}}).encode()
+        return chat({"key": key}) if kind == said[1] else (200, json.dumps([key]).encode())
+
+    with server(lambda request: request["Authorization"]) as (url, asked):
+        (found,) = ground(clip, ["one"], Endpoint(url), HERE)
+    assert asked[0]["Authorization"] == "Bearer sk-SECRET"
+    assert found.record["response"] == "Bearer ***"
+    with server(lambda request: repeat(request) if len(asked) > 1 else ANSWER) as (url, asked):
+        records = [found.record for found in ground(clip, ["good", *said], Endpoint(url, at_once=1), HERE)]
+    assert [record["status"] for record in records] == ["ok", *["no answer"] * 3]
+    assert "SEC" not in json.dumps(records)
+    for key in ("sk-SECRET\x00", "sk-SECRET\u2026", "sk-SEC\r\nRET"):
+        with pytest.raises(DataError, match="OPENAI_API_KEY holds characters that no key has") as error:
+            Endpoint("http://127.0.0.1:1/v1", "mine", key=key)
+        assert "SEC" not in str(error.value)
+    out = tmp_path / "a.jsonl"
+    for url in ("http://me:SECRET@127.0.0.1:1/v1", "http://127.0.0.1:1/v1?key=SECRET", "me:SECRET@host"):
+        words = ["ground", "--dataset", "stvg_synthetic:test", "--endpoint", url, "--out", str(out), "--model", "m"]
+        assert main(words) == 1
+        assert "SEC" not in (said_here := capsys.readouterr().err)
+        assert "a URL without user, password" in said_here
+    assert not out.exists()
+
+
+def test_an_answer_that_never_ends_is_given_up(clip: Path) -> None:
+    sent: list[int] = []
+
+    def drip() -> Iterator[bytes]:
+        for _ in range(100):  # 8 s
+            time.sleep(0.08)
+            yield b" "
+
+    def flood() -> Iterator[bytes]:
+        for size in [1 << 16] * 1600:  # 100 MiB
+            sent.append(size)
+            yield b" " * size
+
+    with server(lambda _: drip()) as (url, _):
+        start = time.perf_counter()
+        with pytest.raises(EndpointError, match=r"no answer within 0.4 s"):
+            ground(clip, ["one"], Endpoint(url, "mine", retries=0, timeout_s=0.4), HERE)
+        assert time.perf_counter() - start < 5
+    with server(lambda _: flood()) as (url, _), pytest.raises(EndpointError, match="more than 16 MiB"):
+        ground(clip, ["one"], Endpoint(url, "mine", retries=0), HERE)
+    assert sum(sent) < 1 << 26
 
 
 def test_failures_that_pass_are_tried_again_and_others_are_records(clip: Path) -> None:
@@ -344,23 +436,86 @@ def test_wrong_inputs_are_one_clear_error(
 def test_exports(clip: Path, tmp_path: Path) -> None:
     with server(lambda request: "no" if "two" in json.dumps(request["messages"]) else ANSWER) as (url, _):
         records = [found.record for found in ground(clip, ["one", "two"], Endpoint(url), HERE)]
-    assert to_mot(records[0]) == "13,1,40.00,20.00,40.00,40.00,1,-1,-1,-1\n26,1,60.00,20.00,40.00,40.00,1,-1,-1,-1\n"
+    assert to_mot(records[0]) == "13,1,41.00,21.00,40.00,40.00,1,-1,-1,-1\n26,1,61.00,21.00,40.00,40.00,1,-1,-1,-1\n"
     assert to_mot(records[1]) == ""
     coco = json.loads(to_coco(records))
-    assert [(image["frame_id"], image["width"], image["video_id"]) for image in coco["images"]] == [
-        (12, 224, 1),
-        (25, 224, 1),
+    assert [(image["frame_id"], image["file_name"]) for image in coco["images"]] == [
+        (frame, f"clip/{frame:06d}.jpg") for frame in range(50)
     ]
-    assert [(a["image_id"], a["category_id"], a["bbox"], a["area"]) for a in coco["annotations"]] == [
-        (1, 1, [40, 20, 40, 40], 1600),
-        (2, 1, [60, 20, 40, 40], 1600),
+    by_id = {image["id"]: image for image in coco["images"]}
+    assert [(by_id[a["image_id"]]["frame_id"], a["time_s"], a["bbox"], a["area"]) for a in coco["annotations"]] == [
+        (12, 0.48, [40, 20, 40, 40], 1600),
+        (25, 1.0, [60, 20, 40, 40], 1600),
     ]
+    assert {(a["category_id"], a["instance_id"]) for a in coco["annotations"]} == {(1, 1)}
     assert coco["categories"] == [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}]
     (tmp_path / "tubes.json").write_text(to_tubes(records))
     tubes, faults, _ = read_tubes(tmp_path / "tubes.json")
     assert faults == {}
     assert tubes["clip.mp4"].span_frames == (7, 31)
     assert tubes["clip.mp4"].boxes_xyxy.tolist() == [[40, 20, 80, 60], [60, 20, 100, 60]]
+
+
+def test_coco_vid_is_read_as_mmtracking_does(clip: Path) -> None:
+    """Its `CocoVID.get_img_ids_from_vid` puts ids into a list by `frame_id`; annotations go by `instance_id`."""
+    records = [answered(clip, ANSWER).record, answered(clip, ANSWER, rate=EVERY_FRAME).record]
+    records.append(records[0] | {"videos": ["/elsewhere/clip.mp4"]})
+    coco = json.loads(to_coco(records))
+    for video in coco["videos"]:
+        images = [image for image in coco["images"] if image["video_id"] == video["id"]]
+        ids = [0] * len(images)
+        for image in images:
+            ids[image["frame_id"]] = image["id"]
+        assert 0 not in ids
+        assert {image["file_name"].partition("/")[0] for image in images} == {video["name"]}
+    assert [video["name"] for video in coco["videos"]] == ["clip_1", "clip_2"], "nothing of two files is mixed"
+    assert len({image["file_name"] for image in coco["images"]}) == len(coco["images"]) == 100
+    assert [a["instance_id"] for a in coco["annotations"]] == [1] * 2 + [2] * 25 + [3] * 2
+    with pytest.raises(DataError, match=r"2 records are called 'clip.mp4'"):
+        to_tubes(records[1:])
+
+
+def test_boxes_without_an_area_are_not_exported(clip: Path) -> None:
+    """They lie outside the picture; trackers and detectors take none."""
+    record = answered(clip, ANSWER.replace("1. [20, 10, 40, 30], 2", "1. [120, 10, 140, 30], 2")).record
+    assert record["boxes"][0]["pred_xyxy"] == [224, 20, 224, 60]
+    assert [line.split(",")[0] for line in to_mot(record).splitlines()] == ["26"]
+    assert len(json.loads(to_coco([record]))["annotations"]) == 1
+
+
+@pytest.mark.parametrize("rate", [None, EVERY_FRAME])
+@pytest.mark.parametrize("inverted", [(0,), (1,), (3,), (1, 2), (0, 1, 2, 3), ()])
+def test_exported_tubes_score_as_the_answer(
+    clip: Path, tmp_path: Path, inverted: tuple[int, ...], rate: float | None
+) -> None:
+    info = probe(clip)
+    sample = Sample(
+        id="a",
+        dataset="made",
+        split="up",
+        sentence="it moves",
+        video=clip,
+        annotated_frames=50,
+        annotated_fps=25.0,
+        size_wh=(224, 112),
+        span_frames=(0, 50),
+        tube_frames=np.arange(50),
+        tube_xyxy=np.tile([40.0, 20, 80, 60], (50, 1)) + np.arange(50)[:, None] / 2,
+    )
+    contract = make_contract(sample, info, HERE)
+    boxes = [f"{i}. " + ("[40, 30, 20, 10]" if i in inverted else f"[{20 + 5 * i}, 10, 40, 30]") for i in range(4)]
+    text = f"<time> 0 - 3 </time> <think_bbox> {', '.join(boxes)} </think_bbox> <pred_bbox> {', '.join(boxes)} "
+    text += "</pred_bbox>"
+    record = make_record(contract, info, make_prompt(contract, "it moves", clip), "it moves", Reply(text), rate)
+    (tmp_path / "tubes.json").write_text(to_tubes([{"id": "a"} | record]))
+    tubes, faults, _ = read_tubes(tmp_path / "tubes.json")
+    assert faults == {}
+    pred = contract.format.parse(text).pred
+    direct = answer_tube((0, 3), pred, contract, sample)
+    expected, found = (evaluate([sample], [tube], "hcstvg_official") for tube in (direct, tubes["a"]))
+    assert found.viou[0] == pytest.approx(expected.viou[0], abs=1e-3)
+    assert found.tiou[0] == expected.tiou[0] == 1
+    assert (expected.viou[0] > 0) == (len(inverted) < 4)
 
 
 def test_the_command_writes_everything(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,6 +537,34 @@ def test_the_command_writes_everything(clip: Path, tmp_path: Path, monkeypatch: 
     red = [(frame[..., 0].astype(int) - frame[..., 1] > 60).sum() for frame in (left, right)]
     assert red[0] == 0 < red[1], "a box in red at frame 12, none at frame 0"
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["1.png", "answers.jsonl"]
+
+
+def test_a_folder_holds_one_run_and_nothing_of_others(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STVG_MAX_SIDE", "112")
+    monkeypatch.setenv("STVG_CACHE_DIR", "off")
+    own, out = tmp_path / "own", tmp_path / "new" / "out"
+    own.mkdir()
+    (own / "coco.json").write_text("of somebody")
+    with server(lambda _: ANSWER) as (url, asked):
+        words = ["ground", str(clip), "-5 is written there", "--endpoint", url, "--out"]
+        assert main([*words, str(own), "--format", "coco"]) == 1
+        assert "holds something else than answers" in capsys.readouterr().err
+        assert asked == []
+        assert (own / "coco.json").read_text() == "of somebody"
+        assert main([*words, str(out), "--format", "coco", "mot", "--draw", "gif"]) == 0
+        for name in ("notes.txt", "2.gif"):
+            (out / name).write_text("mine")
+        assert main([*words, str(out), "--draw", "none"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["2.gif", "answers.jsonl", "notes.txt"]
+    assert json_lines(out / "answers.jsonl")[0]["sentence"] == "-5 is written there"
+    with server(lambda _: (500, b"{}")) as (url, _):
+        words = ["ground", str(clip), "one", "--endpoint", url, "--retries", "0", "--out"]
+        assert main([*words, str(tmp_path / "na" / "nb")]) == 1
+        assert main([*words, str(out)]) == 1
+    assert not (tmp_path / "na").exists()
+    assert len(list(out.iterdir())) == 3, "what was there before a run that failed stays"
 
 
 def test_every_frame_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -428,6 +611,7 @@ USES = [
     (["--dataset", "stvg_synthetic:test", "--model", "m", "--out", "a.jsonl", "--draw", "gif"], "are about one video"),
     (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--retries", "0", "--out", "new"], "lists no models"),
     (["clip.mp4", "one", "--model", "./nothing"], "no model at ./nothing"),
+    (["--dataset", "stvg_synthetic:test#0", "--model", "m", "--out", "a.jsonl"], "a number of rows, above 0, got '0'"),
     (["clip.mp4", "one", "--model", "m", "--out", "clip.mp4"], "cannot make the folder clip.mp4"),
 ]
 
@@ -495,7 +679,7 @@ def test_a_dataset_is_answered_kept_and_scored(
         assert "1 of 1 answers: no answer" in said
         broken.clear()
         asked.clear()
-        out.write_text(out.read_text() + '{"cut off')
+        out.write_text(out.read_text() + '{"response": "cut off')
         assert main([*words, "--endpoint", url]) == 0
         assert len(asked) == 1
         assert f"{len(rows) - 1} answers were there, 1 were asked for" in capsys.readouterr().err
@@ -506,7 +690,7 @@ def test_a_dataset_is_answered_kept_and_scored(
     assert [json.loads(line)["status"] for line in out.read_text().splitlines()] == ["ok"] * len(rows)
     answers = out.read_text()
     for more, message in (
-        (["--endpoint", url, "--model", "other"], "with model None, not model other: give another --out"),
+        (["--endpoint", url, "--model", "other"], "with model tiny, not model other: give another --out"),
         (["--endpoint", "http://127.0.0.1:1/v1"], "not endpoint http://127.0.0.1:1/v1"),
     ):
         assert main([*words, *more]) == 1
@@ -551,6 +735,104 @@ def test_the_first_rows_that_no_model_takes_do_not_end_a_run(
     assert "no answer to 3 of 3 questions: status 400" in capsys.readouterr().err
 
 
+def test_one_refusal_is_one_answer_less(
+    clip: Path, synthetic: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A moderated row, or a model that is taken away: what was answered before is kept."""
+    with server(lambda _: ANSWER if len(asked) < 5 else (404, b'{"error": {"message": "gone"}}')) as (url, asked):
+        found = ground(clip, list("abcdefg"), Endpoint(url, retries=0, at_once=1), HERE)
+    assert len(asked) == 7, "at the third one in a row it is clear, and no more would be asked"
+    assert [grounded.record["status"] for grounded in found] == ["ok"] * 4 + ["no answer"] * 3
+    assert "gone" in found[5].record["detail"]
+    out = tmp_path / "answers.jsonl"
+    words = ["ground", "--dataset", "stvg_synthetic:test", "--out", str(out), "--retries", "0", "--at-once", "1"]
+    with server(lambda _: (403, b"{}") if len(asked) == 2 else "nothing") as (url, asked):
+        assert main([*words, "--endpoint", url]) == 0
+        assert [line["status"] for line in json_lines(out)].count("no answer") == 1
+        assert len(asked) == len(synthetic)
+
+
+def test_a_server_that_goes_down_is_left_alone(
+    synthetic: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "answers.jsonl"
+    words = ["ground", "--dataset", "stvg_synthetic:test", "--out", str(out), "--retries", "0", "--at-once", "1"]
+    up = [True]
+    with server(lambda _: "nothing" if up[0] and len(asked) < 2 else (503, b"{}")) as (url, asked):
+        assert main([*words, "--endpoint", url]) == 1
+        assert len(asked) == 4 < len(synthetic)
+        assert f"no answer to 1 of {len(synthetic)} questions after the first 3: status 503" in capsys.readouterr().err
+        assert [line["status"] for line in json_lines(out)] == ["unparsable"] + ["no answer"] * 2, "what came is kept"
+        asked.clear()
+        assert main([*words[:2], "stvg_synthetic:test#2", *words[3:], "--endpoint", url]) == 0
+        up[0] = False
+        before = out.read_text()
+        assert main([*words[:2], "stvg_synthetic:test#3", *words[3:], "--endpoint", url]) == 1, "one is left, of three"
+        assert "no answer to 1 of 1 questions: status 503" in capsys.readouterr().err
+        assert out.read_text() == before
+
+
+FOREIGN = [
+    '{"my": "notes"}',
+    "my notes, without a line end",
+    "[1]",
+    '{"response": "of something else"}',
+    "\n{}",
+    '{"response": ' + "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("content", FOREIGN, ids=[content[:30] for content in FOREIGN])
+def test_files_of_others_stay(
+    synthetic: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    out = tmp_path / "notes.jsonl"
+    out.write_text(content)
+    with server(lambda _: "nothing") as (url, asked):
+        assert main(["ground", "--dataset", "stvg_synthetic:test#2", "--out", str(out), "--endpoint", url]) == 1
+    assert asked == []
+    assert "line 1 of" in capsys.readouterr().err
+    assert out.read_text() == content
+
+
+def test_runs_that_were_killed_and_odd_answers(
+    synthetic: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half a character, half a first line, half a pair of surrogates, another model: nothing is lost or mixed."""
+    out = tmp_path / "answers.jsonl"
+    words = ["ground", "--dataset", "stvg_synthetic:test#3", "--out", str(out), "--retries", "0", "--at-once", "1"]
+    models = ["tiny"]
+    odd = json.dumps({"choices": [{"message": {"content": "a \ud83d b"}}]}).encode()
+    down = [True]
+    if_killed_now: list[bytes] = []
+
+    def say(_: Any) -> Any:
+        if_killed_now.append(out.read_bytes())
+        if len(asked) == 1:
+            return 200, odd
+        return (500, b"{}") if down[0] else "nothing"
+
+    out.write_bytes('{"response": "a cut-off \u00e9'.encode()[:-1])
+    with server(say, models) as (url, asked):
+        assert main([*words, "--endpoint", url]) == 0
+        assert [line["response"] for line in json_lines(out)] == ["a \ud83d b", "", ""]
+        assert {line["model"] for line in json_lines(out)} == {"tiny"}
+        assert if_killed_now[0] == b"", "what was cut off is gone before anything follows it"
+        assert json.loads(if_killed_now[1])["response"] == "a \ud83d b"
+        out.write_bytes(out.read_bytes() + b'{"resp')
+        models[0], before = "other", out.read_bytes()
+        assert main([*words, "--endpoint", url]) == 1
+        assert "with model tiny, not model other: give another --out" in capsys.readouterr().err
+        assert out.read_bytes() == before
+        models[0], down[0] = "tiny", False
+        assert main([*words, "--endpoint", url]) == 0
+        assert "1 answers were there, 2 were asked for" in capsys.readouterr().err
+        assert len(json_lines(out)) == 3
+        for more in (["--body", '{"max_tokens": 9}'], ["--send", "video"]):
+            assert main([*words, "--endpoint", url, *more]) == 1
+            assert f"not {more[0][2:]} " in capsys.readouterr().err
+
+
 def test_answers_that_are_cut_off_say_so(clip: Path) -> None:
     said = {"choices": [{"message": {"content": ANSWER[:40]}, "finish_reason": "length"}]}
     for usage, message in (({"completion_tokens": 24}, "after 24 tokens: raise"), (None, "cut off: raise")):
@@ -589,6 +871,8 @@ def test_options_of_ms_swift_and_a_dataset(
     assert "cut off after 8 tokens" in lines[0]["detail"]
     out.unlink()
     capsys.readouterr()
+    assert main([*words, "--stream", "true"]) == 1
+    assert "leave --stream out" in capsys.readouterr().err
     assert main([*words, "--max_new_tokens", "abc"]) == 1
     said = capsys.readouterr().err
     assert "invalid int value: 'abc'" in said

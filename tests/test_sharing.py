@@ -206,6 +206,44 @@ def test_hub_id(model: str | None, found: str | None, monkeypatch: pytest.Monkey
     assert sharing.hub_id(model) == found
 
 
+@pytest.mark.parametrize(
+    ("loaded_from", "beside", "found"),
+    [
+        ("/root/.cache/modelscope/hub/models/output/sft-merged", False, "output/sft-merged"),
+        ("/data/cache/models--output--sft-merged/snapshots/0123abcd", False, "output/sft-merged"),
+        ("/home/somebody/output/sft-merged", True, None),  # the folder is there
+        ("/home/somebody/output/sft-merged", False, "Give --base_model"),  # it was, on another machine
+        (None, False, "Give --base_model"),
+    ],
+)
+def test_what_looks_like_an_id_may_be_a_folder_of_the_training(
+    checkpoint: Path,
+    loaded_from: str | None,
+    beside: bool,
+    found: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Wherever the command is called."""
+    args = ARGS | {"model": "output/sft-merged"} | ({"model_dir": loaded_from} if loaded_from else {})
+    (checkpoint / "args.json").write_text(json.dumps(args))
+    folder = checkpoint.parents[1] / "output" / "sft-merged"
+    if beside:
+        folder.mkdir(parents=True)
+    for where in (checkpoint.parents[1], Path("/")):
+        monkeypatch.chdir(where)
+        if found == "Give --base_model":
+            assert main(["card", str(checkpoint)]) == 1
+            assert found in capsys.readouterr().err
+            assert json.loads((checkpoint / "args.json").read_text()) == args
+        else:
+            assert main(["card", str(checkpoint)]) == 0
+            assert json.loads((checkpoint / "args.json").read_text()).get("model") == found
+    assert main(["card", str(checkpoint), "--base_model", "me/base"]) == 0
+    assert main(["card", str(checkpoint)]) == 0, "what an earlier card says is known"
+    assert json.loads((checkpoint / "args.json").read_text())["model"] == "me/base"
+
+
 @pytest.mark.filterwarnings("default")  # importing ms-swift warns
 def test_stock_templates() -> None:
     from swift_stvg.adapters.templates import TEMPLATES
@@ -280,6 +318,10 @@ def test_pushed(tmp_path: Path, client: list[str]) -> None:
         assert "not there: sub/more.txt" in said
         assert "another file there: args.json" in said
         assert "another file there: model.safetensors" in said
+        hub.refuse = lambda call: call.endswith(("/repo", "/resolve/main/args.json"))
+        said = check()
+        assert "swift-stvg: error: args.json of me/model cannot be fetched" in said
+        assert "Traceback" not in said
 
 
 def test_parse_reads_what_ask_asked(tmp_path: Path) -> None:
@@ -298,7 +340,11 @@ def test_parse_reads_what_ask_asked(tmp_path: Path) -> None:
     assert found.pred_xyxy is not None
     assert found.think_xyxy.tolist() == [[0, 0, 64, 32]] * 2, "pixels of the video, not of the frames"
     assert found.pred_xyxy.tolist() == [[32, 16, 64, 32]] * 2
-    for text, status in (("no", "unparsable"), (answer("5 - 2", "x", boxes(2, 5)), "inconsistent")):
+    for text, status in (
+        (None, "unparsable"),
+        ("no", "unparsable"),
+        (answer("5 - 2", "x", boxes(2, 5)), "inconsistent"),
+    ):
         found = swift_stvg.parse(text, question)
         assert (found.status, found.span_s, found.pred_xyxy) == (status, None, None)
     assert swift_stvg.parse(answer("2 - 3", "", boxes(2, 2)), question).status == "inconsistent"

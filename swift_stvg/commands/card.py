@@ -55,14 +55,12 @@ def run(args: argparse.Namespace) -> int:
     old = sharing.read_args(checkpoint)
     configs = {name: _object(checkpoint / name) for name in sharing.CONFIGS if (checkpoint / name).is_file()}
     adapter = configs.get(sharing.ADAPTER)
-    base = args.base_model or sharing.hub_id(old.get("model"))
-    if adapter is not None:
-        base = base or sharing.hub_id(adapter.get("base_model_name_or_path"))
-        if base is None:
-            raise DataError(
-                f"{checkpoint} is an adapter to {old.get('model')}, which others do not have: give --base_model "
-                "OWNER/NAME as a hub knows it"
-            )
+    base = args.base_model or sharing.base_model(old, adapter or {}, checkpoint)
+    if adapter is not None and base is None:
+        raise DataError(
+            f"{checkpoint} is an adapter to {old.get('model')}, which others do not have: give --base_model "
+            "OWNER/NAME as a hub knows it"
+        )
     ours, noted = sharing.trained_with(old)
     template = sharing.stock_template(ours, args.stock_template)
     _check_readme((args.out or checkpoint) / sharing.README, checkpoint / sharing.README, args.force)

@@ -73,14 +73,20 @@ def run(args: argparse.Namespace) -> int:
 def _is_same(path: Path, remote: Remote, args: argparse.Namespace, name: str) -> bool:
     if path.stat().st_size != remote.size:
         return False
-    sha256, blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % remote.size)
+    sha256, blob = _digests(path)
+    if sha256 == remote.sha256 or blob == remote.blob:
+        return True
+    return _fetched_sha256(args, name) == sha256  # a digest of a pointer says nothing of the content
+
+
+def _digests(path: Path) -> tuple[str, str]:
+    """SHA-256 of a file, and what git calls it."""
+    sha256, blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % path.stat().st_size)
     with path.open("rb") as file:
         while part := file.read(1 << 22):
             sha256.update(part)
             blob.update(part)
-    if remote.sha256 == sha256.hexdigest() or remote.blob == blob.hexdigest():
-        return True
-    return _fetched_sha256(args, name) == sha256.hexdigest()  # a digest of a pointer says nothing of the content
+    return sha256.hexdigest(), blob.hexdigest()
 
 
 def _on_modelscope(model_id: str, revision: str | None, token: str | None) -> dict[str, Remote]:
@@ -113,6 +119,9 @@ def _on_hugging_face(model_id: str, revision: str | None, token: str | None) -> 
 
 def _fetched_sha256(args: argparse.Namespace, name: str) -> str:
     """Digest of a file as the hub gives it."""
+    from httpx import HTTPError
+    from modelscope_hub.errors import HubError
+
     with TemporaryDirectory() as folder:
         try:
             if args.use_hf:
@@ -127,8 +136,8 @@ def _fetched_sha256(args: argparse.Namespace, name: str) -> str:
                 fetched = HubApi(token=args.hub_token).download_file(
                     args.hub_model_id, "model", name, revision=args.revision, local_dir=folder
                 )
-            return hashlib.sha256(Path(fetched).read_bytes()).hexdigest()
-        except (OSError, ValueError) as error:
+            return _digests(Path(fetched))[0]
+        except (HubError, HTTPError, OSError, ValueError) as error:
             raise DataError(f"{name} of {args.hub_model_id} cannot be fetched: {error}") from None
 
 

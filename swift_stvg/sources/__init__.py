@@ -67,8 +67,8 @@ def parse_dataset(text: str) -> tuple[str, list[str], int | None]:
     rest, _, count = rest.rpartition("#") if "#" in rest else (rest, "", "")
     if not source:
         raise DataError(f"unknown dataset {name.partition('#')[0]!r}; the datasets are: {', '.join(SOURCES)}")
-    if count and not re.fullmatch("[0-9]{1,9}", count):
-        raise DataError(f"{text}: after # comes a number of rows, got {count!r}")
+    if count and not (re.fullmatch("[0-9]{1,9}", count) and int(count)):
+        raise DataError(f"{text}: after # comes a number of rows, above 0, got {count!r}")
     splits = [part.strip() for part in rest.split("/")] if source.splits else [rest]
     if splits == ["all"]:
         splits = [split for split in source.splits if not is_part(split)]
