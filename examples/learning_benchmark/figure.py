@@ -59,7 +59,8 @@ def _forest(axis: Any, lines: list[tuple[str, dict[str, Any] | None]], metric: s
         axis.plot(100 * difference["mean"], place, "o", color=INK, zorder=3)
         each = [100 * value for value in difference["seeds"].values()]
         axis.plot(each, [place] * len(each), "|", color=SEED, markersize=9, zorder=4)
-        axis.plot([100 * end for end in difference.get("student", [])], [place] * 2, color=INK, linewidth=0.6, zorder=1)
+        if "student" in difference:
+            axis.plot([100 * end for end in difference["student"]], [place] * 2, color=INK, linewidth=0.6, zorder=1)
         reach += [*each, low, high]
     pad = 0.3 * (max(reach) - min(reach))
     axis.set_xlim(min(reach) - pad, max(reach) + pad)  # Student's interval of few seeds may reach far beyond

@@ -236,7 +236,10 @@ def _headroom_lines(points: list[dict[str, Any]]) -> list[str]:
     ]
     mine = [point for point in points if point["cell"] == names[point["start"]]]
     for point in mine:
-        values = (f"{100 * point[column][0]:{'' if k < 2 else '+'}.1f}" for k, column in enumerate(columns))
+        values = (
+            "-" if point[column][0] is None else f"{100 * point[column][0]:{'' if k < 2 else '+'}.1f}"
+            for k, column in enumerate(columns)
+        )
         lines.append(f"| {point['start']}, {point['seed']} | " + " | ".join(values) + " |")
     lines += ["", "rank order of gain with"]
     return [*lines, *(f"- {column}: {_correlation(mine, column)}" for column in columns[:-1])]
@@ -249,6 +252,7 @@ def _figure(values: dict[str, Any]) -> str:
 
 
 def _correlation(points: list[dict[str, Any]], column: str) -> str:
+    points = [point for point in points if point[column][0] is not None]
     if len(points) < 3:
         return "too few starts"
     result = stats.spearmanr([p[column][0] for p in points], [p["gain"][0] for p in points])

@@ -202,7 +202,9 @@ def main() -> int:
     try:
         if args.print:
             refuse_stale(wanted, output)
-            print("\n".join(task.line(output) for task in wanted if not task.is_done(output)))
+            for task in wanted:
+                if not task.is_done(output):
+                    print(task.line(output))
         else:
             run_all(wanted, output, args.jobs)
     except RunnerError as error:

@@ -159,7 +159,8 @@ def main() -> int:
         if rank != "0":
             steps = [task for task in steps if task.result.endswith("/trained")]
         if args.print:
-            print("\n".join(task.line(args.output) for task in steps))
+            for task in steps:
+                print(task.line(args.output))
             return 0
         run_all(steps, args.output, rank)
     except RunnerError as error:
