@@ -122,8 +122,8 @@ def test_headroom_is_ranked_against_gain(benchmark: SimpleNamespace) -> None:
     # ranks 1 3 2 4 against 2 4 3 1: 1 - 6 * (1 + 1 + 1 + 9) / (4 * 15)
     assert benchmark.report._correlation(points, "better") == "Spearman's rho -0.20 over 4 starts"
     lines = benchmark.report._headroom_lines([*points, point(0.1, 0.9, "a", 1, "variant")])
-    assert lines[2] == "| a, 1 | 10.0 | 10.0 | -25.0 | +50.0 | +0.0 |"
-    assert len(lines) == 2 + 4 + 2 + 4, "a variant of the rewards is no further start"
+    assert lines[2] == "| a, 1 | +10.0 | +10.0 | -25.0 | +50.0 | +0.0 |"
+    assert len(lines) == 2 + 4 + 3 + 4, "a variant of the rewards is no further start"
 
 
 def test_training_times_of_interrupted_runs_are_not_taken(benchmark: SimpleNamespace, tmp_path: Path) -> None:

@@ -33,6 +33,12 @@ from run import Plan, add_options, tasks
 from steps import RunnerError, refuse_stale
 
 METRICS = ("m_tIoU", "m_vIoU", "vIoU@0.3", "vIoU@0.5")
+PROMISES = {  # of headroom: what may foretell a gain
+    "better": "samples better than greedy",
+    "best - greedy": "best sample - greedy, m_vIoU",
+    "too wide": "boxes too wide",
+    "too long": "spans too long",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,21 +234,14 @@ def as_markdown(found: dict[str, Any]) -> str:
 def _headroom_lines(points: list[dict[str, Any]]) -> list[str]:
     """What the starts promised and GRPO with all its rewards, the plan's first from each, gave; and its rank order."""
     names = {point["start"]: point["cell"] for point in reversed(points)}
-    columns = ("better", "best - greedy", "too wide", "too long", "gain")
-    lines = [
-        "| start, seed | samples better than greedy | best of eight - greedy, m_vIoU | boxes too wide | "
-        "spans too long | GRPO's gain in m_vIoU |",
-        "|---" * 6 + "|",
-    ]
     mine = [point for point in points if point["cell"] == names[point["start"]]]
+    lines = [f"| start, seed | {' | '.join(PROMISES.values())} | GRPO's gain in m_vIoU |", "|---" * 6 + "|"]
     for point in mine:
-        values = (
-            "-" if point[column][0] is None else f"{100 * point[column][0]:{'' if k < 2 else '+'}.1f}"
-            for k, column in enumerate(columns)
-        )
-        lines.append(f"| {point['start']}, {point['seed']} | " + " | ".join(values) + " |")
-    lines += ["", "rank order of gain with"]
-    return [*lines, *(f"- {column}: {_correlation(mine, column)}" for column in columns[:-1])]
+        values = [point[column][0] for column in (*PROMISES, "gain")]
+        texts = ("-" if value is None else f"{100 * value:+.1f}" for value in values)
+        lines.append(f"| {point['start']}, {point['seed']} | {' | '.join(texts)} |")
+    lines += ["", "Rank order of the gain with", ""]
+    return [*lines, *(f"- {title}: {_correlation(mine, column)}" for column, title in PROMISES.items())]
 
 
 def _figure(values: dict[str, Any]) -> str:
