@@ -192,8 +192,8 @@ def test_an_adapter_names_its_base(
     ("model", "found"),
     [
         ("Qwen/Qwen2.5-VL-7B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct"),
-        ("/root/.cache/modelscope/hub/models/Qwen/Qwen2___5-VL-7B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct"),
-        ("/root/.cache/modelscope/hub/Qwen/Qwen2___5-VL-7B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct"),
+        ("/home/me/.cache/modelscope/hub/models/Qwen/Qwen2___5-VL-7B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct"),
+        ("/home/me/.cache/modelscope/hub/Qwen/Qwen2___5-VL-7B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct"),
         ("/cache/models--Qwen--Qwen2.5-VL-7B-Instruct/snapshots/0123abcd", "Qwen/Qwen2.5-VL-7B-Instruct"),
         ("/models/Qwen2.5-VL-7B-Instruct", None),  # whose?
         ("tests/hubs.py", None),  # looks like an id, and is a file
@@ -209,7 +209,7 @@ def test_hub_id(model: str | None, found: str | None, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("loaded_from", "beside", "found"),
     [
-        ("/root/.cache/modelscope/hub/models/output/sft-merged", False, "output/sft-merged"),
+        ("/home/me/.cache/modelscope/hub/models/output/sft-merged", False, "output/sft-merged"),
         ("/data/cache/models--output--sft-merged/snapshots/0123abcd", False, "output/sft-merged"),
         ("/home/somebody/output/sft-merged", True, None),  # the folder is there
         ("/home/somebody/output/sft-merged", False, "Give --base_model"),  # it was, on another machine
