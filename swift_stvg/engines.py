@@ -23,6 +23,8 @@ Row = dict[str, Any]
 """As `rows.make_prompt` makes them, without an answer."""
 SEND = ("images", "video")
 KEY_VARIABLE = "OPENAI_API_KEY"
+SHORTEST_KEY = 8
+"""Characters of a key that is worth hiding."""
 LARGEST_ANSWER = 1 << 24
 """Bytes of what a server may answer."""
 
@@ -195,7 +197,7 @@ class Endpoint:
         retries: how often to try again after a failure that may pass, with growing pauses in between.
         at_once: requests at a time.
         body: further entries of the request; None takes one out, for servers that know no such entry.
-        key: of the server; from OPENAI_API_KEY if None. It is hidden in all that the server says.
+        key: of the server; from OPENAI_API_KEY if None. One of 8 characters or more is hidden in all that the server says.
 
     Attributes:
         model: its name.
@@ -304,8 +306,11 @@ class Endpoint:
         return f"no chat completion: {error!r}"
 
     def _hidden(self, text: str) -> str:
-        """Text from outside, which may repeat the request, without the key; cut it after that, never before."""
-        return text.replace(self._key, "***") if self._key else text
+        """Text from outside, which may repeat the request, without the key; cut it after that, never before.
+
+        What local servers are given for a key, `x` or `0`, is none, and may stand in any answer.
+        """
+        return text.replace(self._key, "***") if len(self._key) >= SHORTEST_KEY else text
 
 
 def check_url(url: str) -> None:

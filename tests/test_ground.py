@@ -338,6 +338,13 @@ def test_a_server_that_is_down_and_one_that_hangs(clip: Path) -> None:
         assert len(asked) == 2, "once more, then no more"
 
 
+@pytest.mark.parametrize("key", ["x", "1", "none"])
+def test_what_stands_for_a_key_of_a_local_server_changes_no_answer(clip: Path, key: str) -> None:
+    with server(lambda _: ANSWER) as (url, _):
+        (found,) = ground(clip, ["one"], Endpoint(url, "mine", key=key), HERE)
+    assert (found.record["status"], found.record["response"]) == ("ok", ANSWER)
+
+
 def test_a_key_stays_secret(
     clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
