@@ -197,7 +197,8 @@ class Endpoint:
         retries: how often to try again after a failure that may pass, with growing pauses in between.
         at_once: requests at a time.
         body: further entries of the request; None takes one out, for servers that know no such entry.
-        key: of the server; from OPENAI_API_KEY if None. One of 8 characters or more is hidden in all that the server says.
+        key: of the server; from OPENAI_API_KEY if None. One of 8 characters or more is hidden in all that the server
+            says.
 
     Attributes:
         model: its name.

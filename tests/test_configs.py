@@ -253,6 +253,12 @@ def test_settings_outside_do_not_turn_a_run_into_another() -> None:
     assert "STVG_DATA_ROOT" not in given, "it says where things are, not what is trained"
 
 
+def test_several_nodes_train_and_one_does_the_rest() -> None:
+    data, train, *rest = runner.tasks("two_nodes", RUNS)
+    assert train.env["NNODES"] == "2"
+    assert all("NNODES" not in task.env for task in (data, *rest)), "they would wait for the other node"
+
+
 def test_headers_train_what_the_runs_do() -> None:
     """The commands at the head of the SFT recipe are those runs."""
     header = (ROOT / "configs/sft.yaml").read_text()

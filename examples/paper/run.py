@@ -96,8 +96,8 @@ def train_task(name: str, known: Mapping[str, Mapping[str, Any]], more: Sequence
 
 def tasks(name: str, known: Mapping[str, Mapping[str, Any]], more: Sequence[str] = ()) -> list[Task]:
     """All steps of a run, in order; runs that differ in what they are tested on share their training."""
-    run, env = known[name], environment(known[name])
-    train = train_task(name, known, more)
+    run, train = known[name], train_task(name, known, more)
+    env = {name: value for name, value in environment(run).items() if name != "NNODES"}  # the other nodes only train
     used = {"max_completion_length": ["2048"]} | values(run, train.words)
     last = f"OUTPUT/{run['trained_as']}/train/CHECKPOINT"
     model = ["--model", used["model"][0], "--adapters", last] if used["tuner_type"] == ["lora"] else ["--model", last]
@@ -134,7 +134,7 @@ def run_all(steps: Sequence[Task], output: Path, rank: str) -> None:
                 continue
             print(f"== {task.result}: {shlex.join(task.command(output))}", flush=True)
             env = dict(os.environ)
-            if not task.result.endswith("/trained"):  # the other nodes only train
+            if not task.result.endswith("/trained"):
                 env = {name: value for name, value in env.items() if name not in ("NNODES", "NODE_RANK")}
             if status := commands.run(task, output, env):
                 raise RunnerError(f"{task.result}: the command ended with status {status}")
