@@ -100,7 +100,8 @@ def tasks(name: str, known: Mapping[str, Mapping[str, Any]], more: Sequence[str]
     env = {name: value for name, value in environment(run).items() if name != "NNODES"}  # the other nodes only train
     used = {"max_completion_length": ["2048"]} | values(run, train.words)
     last = f"OUTPUT/{run['trained_as']}/train/CHECKPOINT"
-    model = ["--model", used["model"][0], "--adapters", last] if used.get("tuner_type") == ["lora"] else ["--model", last]
+    is_lora = used.get("tuner_type") == ["lora"]
+    model = ["--model", used["model"][0], "--adapters", last] if is_lora else ["--model", last]
     result = f"{name}/answers.jsonl"
     command = ["swift", "infer", "RECIPES/infer.yaml", *model, "--val_dataset", run["test"]]
     command += ["--template", *used["template"], "--max_new_tokens", *used["max_completion_length"]]
