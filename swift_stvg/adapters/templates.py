@@ -7,14 +7,18 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import cached_property
 from tempfile import NamedTemporaryFile
 from typing import Any, ClassVar
 
+import numpy as np
 from swift.template import TEMPLATE_MAPPING, register_template
 from swift.template.vision_utils import load_file
 from swift.utils import get_logger
 
 from swift_stvg.adapters.patches import remember
+from swift_stvg.adapters.positions import mend
+from swift_stvg.adapters.prompts import PAD, VIDEO, vllm_keeps_outer_pair, without_outer_pair
 from swift_stvg.errors import TemplateMismatch, VideoError
 from swift_stvg.frames import FrameLoader
 from swift_stvg.rows import VIDEO_KEY, VideoRequest
@@ -41,8 +45,8 @@ class StvgTemplate:
     """
 
     coords: ClassVar[str]
-    tag: ClassVar[Any] = "<|vision_start|><|video_pad|><|vision_end|>"
-    vllm_tag: ClassVar[str] = "<|vision_start|><|video_pad|><|vision_end|>"
+    tag: ClassVar[Any] = "".join(VIDEO)
+    vllm_tag: ClassVar[str] = "".join(VIDEO)
     placeholders: ClassVar[tuple[str, str]] = ("<|image_pad|>", "<|video_pad|>")
     in_use: ClassVar[StvgTemplate | None] = None
     """The template that was given a processor last: ms-swift makes it before it loads datasets."""
@@ -69,6 +73,7 @@ class StvgTemplate:
                     "the template is not this model's"
                 )
             self.image_token_id, self.video_token_id = (known[token] for token in self.placeholders)
+            mend(self.config.model_type)
             remember(processor.video_processor, FRAMES)
             StvgTemplate.in_use = self
 
@@ -104,7 +109,7 @@ class StvgTemplate:
     def metadata(self, request: VideoRequest) -> dict[str, Any]:
         """What transformers' processors call a video's metadata: here, frames at the row's nominal rate."""
         count = len(request.frames)
-        return {"fps": request.fps, "frames_indices": list(range(count)), "total_num_frames": count}
+        return {"fps": rate_of(request.fps), "frames_indices": list(range(count)), "total_num_frames": count}
 
     def tell_time(self, request: VideoRequest, kwargs: dict[str, Any]) -> None:
         """Say when the frames were, in the form that the stock template takes; nothing by default."""
@@ -153,6 +158,18 @@ class StvgTemplate:
             )
 
 
+def rate_of(fps: float) -> float:
+    """A row's nominal rate in frames a second, lowered by so little that no position is lost to rounding.
+
+    Positions are floor(i * seconds of a pair * 2), and some readers keep the seconds as float32. Where they round them
+    down, a pair that lies at a whole number would come one earlier there.
+    """
+    pair_s = np.float32(2 / fps)
+    if float(pair_s) < 2 / fps:
+        pair_s = np.nextafter(pair_s, np.float32(np.inf))
+    return 2 / float(pair_s)
+
+
 def stock_class(name: str) -> Any:
     """The class of ms-swift's template of that name."""
     return TEMPLATE_MAPPING[name].template_cls
@@ -171,14 +188,33 @@ class StvgQwen2_5VLTemplate(StvgTemplate, stock_class("qwen2_5_vl")):  # type: i
 
     def tell_time(self, request: VideoRequest, kwargs: dict[str, Any]) -> None:
         """The nominal rate, from which come the seconds of a pair of frames."""
-        kwargs.setdefault("fps", []).append(request.fps)
+        kwargs.setdefault("fps", []).append(rate_of(request.fps))
 
 
 class StvgQwen3VLTemplate(StvgTemplate, stock_class("qwen3_vl")):  # type: ignore[misc]
     """Qwen3-VL: thousandths, each pair of frames after the mean of its two times, written as text."""
 
     coords = BACKBONES["stvg_qwen3_vl"].coords
-    tag = "<|video_pad|>"
+    tag = PAD
+
+    @cached_property
+    def asked_of_vllm(self) -> str:
+        """What the installed vLLM turns into the released prompt of a video."""
+        return PAD if vllm_keeps_outer_pair(self.processor, self.config) else self.vllm_tag
+
+    def replace_tag(self, media_type: str, index: int, inputs: Any) -> list[Any]:
+        """As of all backbones; rows of other datasets get the released prompt from vLLM too."""
+        tokens = super().replace_tag(media_type, index, inputs)
+        return [self.asked_of_vllm if token == self.vllm_tag else token for token in tokens]
+
+    def _extend_tokens(
+        self, input_ids: Any, labels: Any, loss_scale: Any, places: Any, new_tokens: Any, mm_mask: Any = None
+    ) -> Any:
+        """Put the tokens of pictures and videos into a prompt: the released ones, whatever transformers gives."""
+        start, pad, end = self.tokenizer.convert_tokens_to_ids(list(VIDEO))
+        return super()._extend_tokens(
+            input_ids, labels, loss_scale, places, lambda i: without_outer_pair(new_tokens(i), start, end, pad), mm_mask
+        )
 
     def metadata(self, request: VideoRequest) -> dict[str, Any]:
         """The true times, as frame numbers of a video fine enough to tell them apart."""
