@@ -67,7 +67,8 @@ def test_vllm_of_both_kinds_makes_the_same_prompt(
     templates: dict[str, Any], video: Path, monkeypatch: pytest.MonkeyPatch, name: str, keeps: bool
 ) -> None:
     """A stand-in cuts prompts as vLLM's two kinds of processors do; the real one runs in tests/engines."""
-    from swift_stvg.adapters import prompts, templates as module
+    from swift_stvg.adapters import prompts
+    from swift_stvg.adapters import templates as module
 
     template = templates[name]
     monkeypatch.setattr(module, "vllm_keeps_outer_pair", lambda *_: keeps)
@@ -129,3 +130,36 @@ def test_only_a_doubled_pair_is_taken_away() -> None:
 
     for tokens, expected, why in cases:
         assert without_outer_pair(tokens, start, end, pad) == expected, why
+
+
+@pytest.mark.parametrize("fps", [1.25, 2.0, 4.0, 0.7])
+@pytest.mark.parametrize("name", FITTING)
+def test_a_check_finds_that_models_are_asked_as_they_were_pretrained(
+    templates: dict[str, Any], video: Path, name: str, fps: float
+) -> None:
+    """Prompts and positions, from the row's own times; and that it finds a wrong one of either."""
+    from swift_stvg.adapters.lengths import disagreements
+    from swift_stvg.settings import Settings
+
+    template, made = templates[name], row(video, fps=fps, **FITTING[name])
+    model = template.model
+    try:
+        assert disagreements(template, [made], Settings()) == []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(template), "_get_position_ids", lambda self, inputs: _shifted(self, inputs))
+            (found,) = disagreements(template, [made], Settings())
+        assert found.startswith("a: token 0 is at position [1, 1, 1], but the model was pretrained with [0, 0, 0]")
+        if name.startswith("qwen3"):
+            with pytest.MonkeyPatch.context() as patch:  # a prompt as transformers 5.12 and later expand it
+                patch.setattr("swift_stvg.adapters.templates.without_outer_pair", lambda tokens, *_: tokens)
+                found = disagreements(template, [made], Settings())
+            assert found[0].endswith("is '<|vision_start|>' in training and '<' in vLLM"), found
+    finally:
+        template.model = model
+
+
+def _shifted(template: Any, inputs: Any) -> Any:
+    stock = next(kind for kind in type(template).__mro__ if kind.__module__.startswith("swift.template"))
+    positions = stock._get_position_ids(template, inputs)["position_ids"]
+    positions[1:] += 1  # the first are the places in the sequence
+    return {"position_ids": positions}

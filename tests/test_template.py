@@ -112,7 +112,7 @@ def by_transformers(template: Any, video: Path, asked: list[dict[str, Any]]) -> 
 
 
 def released(template: Any, ids: list[int]) -> list[int]:
-    """A prompt without the markers that current transformers leaves around a video with times (tests/test_prompts.py)."""
+    """A prompt without the markers that current transformers leaves around a video with times (test_prompts.py)."""
     text = template.tokenizer.decode(ids)
     times = re.compile(r"<\|vision_start\|>(<[0-9.]+ seconds>.*<\|vision_end\|>)<\|vision_end\|>", re.DOTALL)
     made: list[int] = template.tokenizer.encode(times.sub(r"\1", text), add_special_tokens=False)

@@ -52,6 +52,7 @@ class StvgTemplate:
     """The template that was given a processor last: ms-swift makes it before it loads datasets."""
     processor: Any
     tokenizer: Any
+    config: Any
     template_meta: Any
     mode: str
     set_mode: Any
