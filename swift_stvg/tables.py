@@ -338,10 +338,9 @@ def _gains(report: dict[str, Any], markdown: bool) -> list[str]:
         [label, f"{gain:+d}", *(gains.get((system, label), "-") for system in systems)]
         for label, gain in zip(bin_labels(AREA_EDGES), GAINS_BY_AREA, strict=True)
     ]
-    title = (
-        f"Gain of the final boxes over the think boxes in m_vIoU, beside Fig. 4 of {PAPER} (its dataset is not named)"
-    )
-    return [_block(title, ["box area over frame area", "Fig. 4", *systems], rows, markdown)]
+    title = f"What final boxes gain over think boxes in m_vIoU, beside Fig. 4 of {PAPER}, which names no dataset"
+    header = ["box area over frame area", "Fig. 4", *(escaped(name) if markdown else name for name in systems)]
+    return [_block(title, header, rows, markdown)]
 
 
 def _printed(value: float | None) -> str:

@@ -294,6 +294,9 @@ def test_gains_by_area_stand_beside_the_papers(root: Path, capsys: pytest.Captur
     for line, label in zip(lines, bin_labels(AREA_EDGES), strict=True):
         last = re.split(r" {2,}", line)[-1].split(" [")[0]
         assert last == (f"{100 * by_bin[label][0]:+.1f}" if label in by_bin else "-")
+    (root / "r.jsonl").rename(root / "a|b.jsonl")
+    assert main(["score", "a|b.jsonl", *words[1:], "--format", "markdown"]) == 0
+    assert " | a\\|b.jsonl (cg_stvg) |" in capsys.readouterr().out
     write_results(root / "r.jsonl", contracts(think=False))
     assert main(["score", *words]) == 0
     assert "Fig. 4 of" not in capsys.readouterr().out
