@@ -7,7 +7,11 @@ Where they were read, in November 2026:
   dashes; ScanFocus prints the same row with m_vIoU alone.
 - ScanFocus, "A Coarse-to-Fine Framework for Spatio-Temporal Video Grounding" (arXiv 2607.13421, July 2026): the text of
   its Tab. 1 to 3, which agree with STVG-o1's on every row that both print.
-- STVG-R1 (arXiv 2602.11730, February 2026): README.md of github.com/XiaowZhang00/stvg-r1 at commit 0bea9e57.
+- STVG-R1 (arXiv 2602.11730, February 2026): README.md of github.com/XiaowZhang00/stvg-r1 at commit 0bea9e57. Its
+  evaluate.py follows none of the protocols here: tIoU is of seconds, vIoU of frames with both ends included.
+
+Left out: Bridge-STG (arXiv 2604.08014, April 2026), of which only an average over both kinds of VidSTG's sentences was
+found, m_vIoU 34.3, and not the tables.
 
 No official code of STVG-o1 was found by then, and its paper does not name its evaluator: see `CANDIDATES`.
 """
