@@ -1,6 +1,6 @@
 """The answer format: instruction, rendering, strict check and lenient reading in one place.
 
-    <time> 5 - 6 </time> <think_bbox> 5. [271, 30, 395, 212], 6. [267, 24, 393, 216] </think_bbox> <pred_bbox> ...
+    <time> 5 - 6 </time> <think_bbox> 5. [211, 24, 308, 166], 6. [208, 19, 306, 169] </think_bbox> <pred_bbox> ...
 
 or, for models that were never trained to write that, lines of numbers: first, last; then index, x1, y1, x2, y2.
 

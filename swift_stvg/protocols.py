@@ -186,7 +186,10 @@ def _hcstvg_official(truth: _Truths, prediction: _Prediction) -> Scores:
 
 
 def _tubedetr(truth: _Truths, prediction: _Prediction) -> Scores:
-    """TubeDETR's evaluators: frames sampled at 5 per second, ends excluded, first frame counted from 0."""
+    """TubeDETR's evaluators: frames sampled at 5 per second, ends excluded, first frame counted from 0.
+
+    A candidate for STVG-o1's tables, as cg_stvg is: its text refers to TubeDETR for the metrics.
+    """
     sampled = [
         i * _STRIDE + _sampled(first, end, fps)
         for i, ((first, end), fps) in enumerate(zip(truth.clips.tolist(), truth.fps.tolist(), strict=True))
@@ -205,7 +208,7 @@ def _tubedetr_as_shipped(truth: _Truths, prediction: _Prediction) -> Scores:
 def _cg_stvg(truth: _Truths, prediction: _Prediction) -> Scores:
     """CG-STVG's evaluator, shared with STCAT and TA-STVG: every frame, HC-STVG's last annotated one never counted.
 
-    STVG-o1 most plausibly used it; that is an inference: its first author wrote CG-STVG.
+    A candidate for STVG-o1's tables, as tubedetr is: its first author wrote CG-STVG and TA-STVG.
     """
     limit = np.where(truth.one_based[:, None], truth.size_wh, np.inf)  # only HC-STVG's boxes are clipped there
     boxes_xyxy = truth.boxes_xyxy.copy()

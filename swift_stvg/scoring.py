@@ -142,11 +142,15 @@ class GroundTruth:
         edges, measure = (AREA_EDGES, box_area) if name == "area" else (LENGTH_EDGES_S, event_s)
         values = np.array([measure(sample) for sample in self.samples or self.contracts or ()])
         bins = np.clip(np.digitize(values, edges) - 1, 0, len(edges) - 2)
-        unit = "" if name == "area" else " s"
-        labels = [f"{low:g} to {high:g}{unit}" for low, high in pairwise(edges)]
-        if np.isinf(edges[-1]):
-            labels[-1] = f"{edges[-2]:g}{unit} and more"
+        labels = bin_labels(edges, "" if name == "area" else " s")
         return [(label, bins == i) for i, label in enumerate(labels) if (bins == i).any()]
+
+
+def bin_labels(edges: Sequence[float], unit: str = "") -> list[str]:
+    """What the bins between edges are called in a report."""
+    return [
+        f"{low:g}{unit} and more" if np.isinf(high) else f"{low:g} to {high:g}{unit}" for low, high in pairwise(edges)
+    ]
 
 
 def box_area(sample: Sample | Contract) -> float:
