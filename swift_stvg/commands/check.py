@@ -44,7 +44,7 @@ def add_options(check: argparse.ArgumentParser) -> None:
     add(
         "--engine",
         metavar="NAME",
-        help="answer a few rows with this engine of ms-swift, such as vllm, and with the model itself, and compare; needs --model",
+        help="compare answers of this engine of ms-swift, such as vllm, with those of the model itself; needs --model",
     )
     add("--max_length", type=int, metavar="N", help="of the training; needs --model")
     add("--max_completion_length", type=int, metavar="N", help="of GRPO; ms-swift's default there is 512")
