@@ -142,9 +142,10 @@ def read_label(text: str, unit: str) -> int | None:
 def read_box(cells: list[str]) -> tuple[float, float, float, float] | str | None:
     """Four coordinates as written; `SHARES` if that is what they are; None if they are not four numbers."""
     found = [_COORDINATE.fullmatch(cell.strip()) for cell in cells]
-    if len(found) != 4 or None in found:
+    numbers = [float(number[0]) for number in found if number is not None]
+    if len(found) != 4 or len(numbers) != 4:
         return None
-    x1, y1, x2, y2 = map(float, cells)
+    x1, y1, x2, y2 = numbers
     if min(x1, y1, x2, y2) >= 0 and max(x1, y1, x2, y2) <= 1 and any("." in cell for cell in cells):
         return SHARES
     return x1, y1, x2, y2
