@@ -43,6 +43,7 @@ _ENTRY_BREAK = re.compile(r"[;\n|]|,(?![0-9])|(?<![0-9]),")  # 2,5 may be a deci
 _LABEL_BREAK = re.compile(r"[\"'{}()\[\]*=#]|:(?![0-9])|(?<![0-9]):|\.(?!\S)")
 _ANY_NUMBER, _WORD = re.compile(_NUMBER), re.compile(r"[^\W\d_]+")
 _LABEL = re.compile(rf"(?:- )?(?:({_WORD.pattern})[\s_]*)?({_NUMBER})\s*({_WORD.pattern})?\s*-?")
+_USUAL_LABEL = re.compile(r"[ ,]{0,8}([0-9]{1,7})[.:]? ?")  # most of them; it agrees with what the others say
 _COORDINATE = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 _PLAIN = {0xFF01 + i: 0x21 + i for i in range(94)} | str.maketrans(
@@ -125,6 +126,9 @@ def read_span(text: str, unit: str) -> Span:
 
 def read_label(text: str, unit: str) -> int | None:
     """The index that stands before a box, None where it is not sure; what precedes it up to a comma is passed over."""
+    usual = _USUAL_LABEL.fullmatch(text)
+    if usual is not None:
+        return int(usual[1])
     if len(text) > LONGEST_LABEL:
         return None
     entry = _ENTRY_BREAK.split(plain(text).lower().strip())[-1]

@@ -6,9 +6,10 @@ Each takes what an adversary controls, and raises AssertionError, or whatever es
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ WORDS = (
     *("２：【１，２，３，４】", "],", "[2,1,2,3,4],\n", "2,5\n", "2,1,2,3,4\n"),
 )
 """What answers are made of, in the forms that the reader takes and in those that it must not mistake."""
+HALF_WIDTH = {c: unicodedata.normalize("NFKC", chr(c)) for c in range(0xFF01, 0xFF5F)}
 HIGHEST_INDEX = 10_000_000
 """What an index of at most seven digits and a decimal part rounds to."""
 
@@ -125,11 +127,11 @@ def check_read(text: str, fmt: AnswerFormat) -> tuple[Answer, bool]:
     return answer, valid
 
 
+@lru_cache(maxsize=1)  # asked for once for each format
 def numbers_in(text: str) -> set[float]:
     """The numbers of a text, by another way than the reader's: clock times in seconds, nothing for what is neither."""
-    ascii_text = "".join(unicodedata.normalize("NFKC", c) if "\uff00" < c < "\uff5f" else c for c in text)
     found = set()
-    for run in "".join(c if c in "0123456789.:" else " " for c in ascii_text).split():
+    for run in re.findall("[0-9.:]+", text.translate(HALF_WIDTH)):
         parts = run.rstrip(".:").lstrip(":").split(":")
         if all(part.replace(".", "", 1).isdigit() and part[0] != "." for part in parts) and len(parts) <= 3:
             found.add(sum(float(part) * 60**i for i, part in enumerate(reversed(parts))))
