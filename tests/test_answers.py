@@ -236,6 +236,11 @@ FAULTS = [
     ("2 - 5", boxes(2, 4), ("inconsistent", "3 boxes for the span 2 - 5")),
     ("2 - 5", boxes(2, 6), ("inconsistent", "5 boxes for the span 2 - 5")),
     ("2 - 5", boxes(3, 6), ("inconsistent", "the indices of the boxes are not those of the span 2 - 5, in order")),
+    (
+        "2 - 3",
+        "2. [1, 2, 3, 4], 2.5. [5, 6, 7, 8], 3. [1, 2, 3, 4]",
+        ("inconsistent", "a box has no index that can be read: '2.5. [5, 6, 7, 8]'"),
+    ),
     ("2 - 3", "2. [1, 2, 3, 4], 3. [1, 2, 3]", ("inconsistent", "the box of index 3 cannot be read")),
     ("2 - 3", "2. [1, 2, 3, 4], 3. [1, 2, 3, 4, 5]", ("inconsistent", "the box of index 3 cannot be read")),
     (
