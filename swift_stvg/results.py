@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from swift_stvg.errors import DataError, RowError, VideoError
+from swift_stvg.geometry import FloatArray
 from swift_stvg.records import Sample, Tube, VideoInfo
 from swift_stvg.rewards import Batch
 from swift_stvg.rows import Contract, make_contract, sentence_of, truth_on_grid
 from swift_stvg.settings import PREFIX, Settings
 from swift_stvg.sources import SOURCES
 from swift_stvg.tubes import answer_tube, read_tubes
+from swift_stvg.written import CLOCK_TIMES, SHARES
 
 Key = tuple[str, str]
 """Subset and id: what one ground-truth sample is known by."""
@@ -95,6 +97,12 @@ class Tubes:
             Problem("repeated", f"the key {name!r} stands there again; the last value counts") for name in repeated
         ]
         return cls(path.name, str(path), [*tubes, *faults], tubes, faults, again)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the whole file may mean otherwise than it is read."""
+        boxes_xyxy = [tube.boxes_xyxy for tube in self.tubes.values()]
+        return _box_warnings(boxes_xyxy, "pixels of the annotation", shares=False)
 
     def keys(self, subset: str) -> list[Key]:
         """(B,) of the predictions, which are for samples of `subset`."""
@@ -219,6 +227,20 @@ class Answers:
         """Those that all rows were made with."""
         return self.batch.contracts[0].settings
 
+    @property
+    def warnings(self) -> list[str]:
+        """What the whole file may mean otherwise than it is read."""
+        answers, fmt = self.batch.answers, self.settings.answer_format
+        boxes_xyxy = [answer.pred.boxes_xyxy for answer in answers if answer.pred is not None]
+        found = _box_warnings(boxes_xyxy, fmt.extent, shares=any(SHARES in answer.seen for answer in answers))
+        spans = [answer for answer in answers if answer.span is not None or CLOCK_TIMES in answer.seen]
+        if spans and all(CLOCK_TIMES in answer.seen for answer in spans):
+            read = "they are read as seconds from the clip's start"
+            if fmt.unit == "frame":
+                read = "they count 0 where an index counts frames: make the rows with STVG_INDEX_UNIT=second"
+            found.append(f"all {len(spans)} spans are clock times; {read}")
+        return found
+
     def keys(self, _: str) -> list[Key]:
         """(B,) of the answers, as their rows have them."""
         return [(subset(contract.dataset, contract.split), contract.id) for contract in self.batch.contracts]
@@ -265,6 +287,27 @@ class Answers:
     def response(self, i: int) -> str | None:
         """What the model wrote."""
         return self.responses[i]
+
+
+def _box_warnings(lists_xyxy: Sequence[FloatArray], extent: str, *, shares: bool) -> list[str]:
+    """What all boxes of a file, lists (K, 4), have in common that boxes in this extent have not.
+
+    Args:
+        lists_xyxy: as written; NaN where a box could not be read.
+        extent: what a coordinate counts, in words.
+        shares: whether there were others, in shares of 1, which were not read.
+    """
+    boxes_xyxy = np.concatenate([np.empty((0, 4)), *lists_xyxy])
+    boxes_xyxy = boxes_xyxy[~np.isnan(boxes_xyxy).any(axis=1)]
+    found = []
+    if (shares or len(boxes_xyxy)) and ((boxes_xyxy >= 0) & (boxes_xyxy <= 1)).all():
+        found.append(f"all boxes lie within [0, 1], as shares of the picture do; they should be {extent}")
+    if len(boxes_xyxy) and (boxes_xyxy[:, :2] > boxes_xyxy[:, 2:]).any(axis=1).all():
+        found.append(
+            f"all {len(boxes_xyxy)} boxes have their right left of their left or their bottom above their top, so none "
+            "counts: the order is left, top, right, bottom"
+        )
+    return found
 
 
 def read_predictions(path: Path) -> Answers | Tubes:

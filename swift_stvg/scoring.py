@@ -398,7 +398,7 @@ def _facts(scored: Scored, groups: IntArray) -> dict[str, Any]:
     """What is known of a system beside its metrics."""
     system = scored.system
     facts: dict[str, Any] = {"name": scored.name, "file": system.path, "counts": scored.counts}
-    facts["reasons"] = scored.reasons
+    facts |= {"reasons": scored.reasons, "warnings": system.warnings}
     if isinstance(system, Answers):
         facts["settings"] = system.settings.to_texts()
         if system.settings.answer_format.think:

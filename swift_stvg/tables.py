@@ -262,6 +262,7 @@ def preamble(report: dict[str, Any]) -> list[str]:
         for reason, found in system["reasons"].items():
             title = "counts 0" if found["counts_zero"] else "set aside"
             lines.append(f"  {title}: {found['count']} x {reason}, e.g. {found['example']}")
+        lines += [f"  warning: {warning}" for warning in system["warnings"]]
         if "think_reward" in system:
             mean, low, high = system["think_reward"]
             interval = "" if low is None else f" [{low:.3f}, {high:.3f}]"

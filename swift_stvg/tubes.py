@@ -141,13 +141,21 @@ def _read_clean(path: Path) -> dict[str, Tube] | None:
     }
 
 
+def _frame(key: str) -> int:
+    """A frame's number as a key: digits, and zeros behind a point."""
+    number, _, fraction = key.partition(".")
+    if not (key.isascii() and number.removeprefix("-").isdigit()) or fraction.strip("0"):
+        raise ValueError(f"{key!r} is no frame number")
+    return int(number)
+
+
 def _tube(entry: Any) -> Tube:
     first, last = (whole(frame) for frame in entry["span_frames"])
     boxes = entry["boxes"]
     for part in (entry, boxes):
         if isinstance(part, RepeatedKeys):
             raise ValueError(f"{part.repeated[0]!r} stands there twice")
-    frames = np.fromiter(map(int, boxes), dtype=np.int64, count=len(boxes))
+    frames = np.fromiter(map(_frame, boxes), dtype=np.int64, count=len(boxes))
     boxes_xyxy = np.array(list(boxes.values()), dtype=np.float64).reshape(-1, 4)
     if len(boxes_xyxy) != len(frames):
         raise ValueError("a box must hold four numbers")

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from swift_stvg.sources import LoadReport, load_samples
 from tests.helpers import answer, contract
 from tests.test_protocols import golden
 
-PREDICTIONS = {"dense": "predictions_dense", "sparse": "predictions_sparse"}
+DENSE = "predictions_dense"
+PREDICTIONS = {"dense": DENSE, "sparse": "predictions_sparse"}
 
 
 @pytest.fixture
@@ -103,6 +105,69 @@ def test_without_interpolation_sparse_boxes_are_worth_little(capsys: pytest.Capt
     rarely = figures(sparse, "hcstvg_official", system="sparse.json", part="pred")["m_vIoU"][0]
     assert rarely < 0.15 * everywhere
     assert dense["how"]["frames of a span without a box"] == "count 0"
+
+
+def clocks(row: Contract) -> str:
+    first, last = row.span
+    exact = row.format.render(row.answer)
+    return exact.replace(f"{first} - {last}", f"00:{first:02} - 00:{last:02}", 1)
+
+
+def shares(row: Contract) -> str:
+    return re.sub(r"\[[^]]*\]", "[0.1, 0.25, 0.5, 0.75]", row.format.render(row.answer))
+
+
+def swapped(row: Contract) -> str:
+    return re.sub(r"\[(\d+, \d+), (\d+, \d+)\]", r"[\2, \1]", row.format.render(row.answer))
+
+
+SHARED, SWAPPED = "all boxes lie within [0, 1]", "boxes have their right left of their left"
+IN_FORMS = [
+    # how answers are written, index unit, the start of each warning, reasons that answers count 0 for, why
+    (clocks, "frame", ["all 12 spans are clock times; they count 0"], {"unparsable": 12}, "a clock time is no frame"),
+    (clocks, "second", ["all 12 spans are clock times; they are read as seconds"], {}, "but a second"),
+    (shares, "frame", [SHARED], {"unparsable": 12}, "no pixels"),
+    (swapped, "frame", [SWAPPED], {}, "an inverted box counts as the worst one"),
+    (lambda row: row.format.render(row.answer), "frame", [], {}, "nothing is wrong"),
+]
+
+
+@pytest.mark.parametrize(("write", "unit", "warnings", "reasons", "why"), IN_FORMS, ids=[case[-1] for case in IN_FORMS])
+def test_a_form_that_all_answers_have_is_told_once(
+    root: Path,
+    capsys: pytest.CaptureFixture[str],
+    write: Callable[[Contract], str],
+    unit: str,
+    warnings: list[str],
+    reasons: dict[str, int],
+    why: str,
+) -> None:
+    rows = contracts(index_unit=unit)[:12]
+    responses: list[str | None] = [write(row) for row in rows]
+    write_results(root / "r.jsonl", rows, responses)
+    (system,) = run(capsys, "r.jsonl")["systems"]
+    assert {reason: found["count"] for reason, found in system["reasons"].items()} == reasons
+    assert len(system["warnings"]) == len(warnings)
+    assert all(start in warning for start, warning in zip(warnings, system["warnings"], strict=True))
+    assert main(["score", "r.jsonl"]) == 0
+    assert capsys.readouterr().out.count("  warning: ") == len(warnings)
+
+    one_right = [*responses[1:], rows[0].format.render(rows[0].answer)]
+    write_results(root / "r.jsonl", [*rows[1:], rows[0]], one_right)
+    assert run(capsys, "r.jsonl")["systems"][0]["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("box", "warning"), [([0.1, 0.2, 0.3, 1.0], SHARED), ([30, 20, 10, 40], SWAPPED), ([10, 20, 30, 40], "")]
+)
+def test_a_form_that_all_tubes_have_is_told_once(
+    root: Path, capsys: pytest.CaptureFixture[str], box: list[float], warning: str
+) -> None:
+    tubes = {name: {**tube, "boxes": dict.fromkeys(tube["boxes"], box)} for name, tube in golden(DENSE).items()}
+    (root / "t.json").write_text(json.dumps(tubes))
+    words = ["t.json", "--dataset", "hcstvg_v1:test", "--protocol", "cg_stvg"]
+    found = run(capsys, *words)["systems"][0]["warnings"]
+    assert [warning in text for text in found] == [True] * bool(warning)
 
 
 def test_every_answer_is_accounted_for(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

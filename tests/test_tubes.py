@@ -106,7 +106,11 @@ BAD_ENTRIES: list[tuple[str, Any, str]] = [
     ("half a frame", ENTRY | {"span_frames": [1, 2.5]}, "unparsable: expected a whole number"),
     ("backwards", ENTRY | {"span_frames": [3, 1]}, "inconsistent: `span_frames` [3, 1] runs backwards"),
     ("three numbers", ENTRY | {"boxes": {"1": [0, 0, 5]}}, "unparsable: "),
-    ("no frame", ENTRY | {"boxes": {"one": [0, 0, 5, 5]}}, "unparsable: invalid literal for int"),
+    ("no frame", ENTRY | {"boxes": {"one": [0, 0, 5, 5]}}, "unparsable: 'one' is no frame number"),
+    ("a fraction", ENTRY | {"boxes": {"1.5": [0, 0, 5, 5]}}, "unparsable: '1.5' is no frame number"),
+    ("a number in two halves", ENTRY | {"boxes": {"1_0": [0, 0, 5, 5]}}, "unparsable: '1_0' is no frame number"),
+    ("a clock time", ENTRY | {"boxes": {"00:02": [0, 0, 5, 5]}}, "unparsable: '00:02' is no frame number"),
+    ("a span on the clock", ENTRY | {"span_frames": ["00:02", "00:04"]}, "unparsable: TypeError"),
     (
         "NaN",
         ENTRY | {"boxes": {"1": [0, 0, float("nan"), 5]}},
@@ -142,7 +146,7 @@ def test_a_frame_that_stands_there_twice_is_said(tmp_path: Path) -> None:
 def test_frames_in_any_order_and_none_at_all(tmp_path: Path) -> None:
     path = tmp_path / "tubes.json"
     path.write_text(
-        '{"a": {"span_frames": [1, 3], "boxes": {"3": [1, 1, 6, 6], "1": [0, 0, 5, 5]}}, '
+        '{"a": {"span_frames": [1, 3.0], "boxes": {"3.0": [1, 1, 6, 6], "1": [0, 0, 5, 5]}}, '
         '"b": {"span_frames": [1, 3], "boxes": {}}, "b": {"span_frames": [2, 3], "boxes": {}}}'
     )
     tubes, faults, repeated = read_tubes(path)
