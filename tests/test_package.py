@@ -133,13 +133,17 @@ import swift
 import swift_stvg
 from types import SimpleNamespace
 from swift.rewards import orms
-from swift_stvg.adapters.judged import WATCHERS
+from swift_stvg.adapters.judged import watch
 from swift_stvg.adapters.preview import StvgPreview
-told = []
-WATCHERS.append(lambda name, values, batch, rows: told.append((name, values.tolist(), rows)))
+told, state = [], SimpleNamespace(is_world_process_zero=True)
 preview = StvgPreview(None, SimpleNamespace(model=None))  # asked whether it trains, this model raises
-WATCHERS.append(preview._note)
-print("WATCHED", orms["stvg_format"]()(completions=["x"], stvg=[{contract!r}], videos=[["v"]]), told, preview.failed)
+watch(state, lambda name, values, batch, rows: told.append((name, values.tolist(), rows)))
+watch(state, preview._note)
+asked = {"completions": ["x"], "stvg": [{contract!r}], "videos": [["v"]]}
+print("WATCHED", orms["stvg_format"]()(**asked, trainer_state=state), told, preview.failed)
+orms["stvg_format"]()(**asked, trainer_state=SimpleNamespace())
+orms["stvg_format"]()(**asked)
+print("OTHERS", len(told), preview.failed)
 """
 
 
