@@ -150,6 +150,32 @@ print("OTHERS", len(told), preview.failed)
 def test_a_preview_that_raises_takes_nothing_from_the_rewards(tmp_path: Path) -> None:
     printed = fresh(WATCHED.replace("{contract!r}", repr(contract().to_json())), tmp_path)
     assert "WATCHED [0.0] [('StvgFormat', [0.0], [{'completion': 'x', 'videos': ['v']}])] 1" in printed
+    assert "OTHERS 1 1" in printed, "what another run's rewards, or nobody's, judge is not told"
+
+
+FAILED_RUN = """
+import swift
+import swift_stvg
+from types import SimpleNamespace
+from swift.rewards import orms
+from swift_stvg.adapters.preview import StvgPreview
+trainer = SimpleNamespace(model=SimpleNamespace(training=True))
+args = SimpleNamespace(report_to=["tensorboard"], logging_dir="runs")
+runs = []
+for preview in (StvgPreview(args, trainer), StvgPreview(args, trainer)):
+    state = SimpleNamespace(is_world_process_zero=True, global_step=50)
+    preview.on_train_begin(args, state, None)
+    orms["stvg_format"]()(completions=["x"], stvg=[{contract!r}], trainer_state=state)  # and then this run fails
+    runs.append((preview, state))
+print("WATCHED", [preview._values["stvg_train"]["StvgFormat"] for preview, _ in runs])
+orms["stvg_format"]()(completions=["x"], stvg=[{contract!r}], trainer_state=SimpleNamespace())  # one without preview
+print("WATCHED", [preview._values["stvg_train"]["StvgFormat"] for preview, _ in runs])
+"""
+
+
+def test_the_preview_of_a_run_that_failed_does_not_watch_the_next(tmp_path: Path) -> None:
+    printed = fresh(FAILED_RUN.replace("{contract!r}", repr(contract().to_json())), tmp_path)
+    assert printed.count("WATCHED [[0.0], [0.0]]") == 2
 
 
 def test_a_wrong_setting_stops_the_plugin(tmp_path: Path) -> None:
