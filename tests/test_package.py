@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,25 @@ def fresh(code: str, tmp_path: Path, *words: str, **env: str) -> str:
 def test_import_loads_neither_torch_nor_ms_swift(tmp_path: Path) -> None:
     code = "import sys, swift_stvg\nprint([m for m in ('torch', 'swift', 'transformers', 'numpy') if m in sys.modules])"
     assert fresh(code, tmp_path).strip() == "[]"
+
+
+def test_what_is_imported_is_declared() -> None:
+    """Each distribution by its own name in pyproject.toml, also where another one would bring it along."""
+    root = Path(__file__).parent.parent
+    project = (root / "pyproject.toml").read_text()
+    declared = {re.sub(r"[-_.]+", "-", name).lower() for name in re.findall(r'"([A-Za-z][\w.-]*)\s*[><=]', project)}
+    extra = {"swanlab", "torchcodec"}  # of whoever asks for them
+    used = set()
+    for path in (root / "swift_stvg").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                used |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                used.add((node.module or "").partition(".")[0])
+    used -= {*sys.stdlib_module_names, *extra, "swift_stvg"}
+    packages = packages_distributions()
+    names = {module: {name.replace("_", "-").lower() for name in packages.get(module, [module])} for module in used}
+    assert {module for module, of in names.items() if not of & declared} == set()
 
 
 def test_import_within_300_ms(tmp_path: Path) -> None:
