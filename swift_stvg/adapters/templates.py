@@ -172,17 +172,6 @@ class StvgTemplate:
             )
 
 
-def asked_of_the_engine() -> dict[str, Any]:
-    """The options that ms-swift's vLLM engine was given, while that asks a template for more.
-
-    It does not hand them over, and puts what it gets from the template in the place of those with the same names.
-    """
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_code.co_name != "_prepare_engine_kwargs":
-        frame = frame.f_back
-    return {} if frame is None else frame.f_locals.get("engine_kwargs") or {}
-
-
 def stock_class(name: str) -> Any:
     """The class of ms-swift's template of that name; if this version has none, one to derive from all the same."""
     return TEMPLATE_MAPPING[name].template_cls if name in TEMPLATE_MAPPING else object
@@ -276,6 +265,17 @@ TEMPLATES: dict[str, tuple[str, type[StvgTemplate]]] = {
     "stvg_qwen3_5": ("qwen3_5", StvgQwen3_5Template),
 }
 """By name, the stock template and ours."""
+
+
+def asked_of_the_engine() -> dict[str, Any]:
+    """The options that ms-swift's vLLM engine was given, while that asks a template for more.
+
+    It does not hand them over, and puts what it gets from the template in the place of those with the same names.
+    """
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_name != "_prepare_engine_kwargs":
+        frame = frame.f_back
+    return {} if frame is None else frame.f_locals.get("engine_kwargs") or {}
 
 
 def add(name: str, stock: str, template: type[StvgTemplate]) -> None:
