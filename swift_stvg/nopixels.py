@@ -8,7 +8,7 @@ from vllm.v1.sample.logits_processor import LogitsProcessor
 
 try:
     from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as RunnerV2LogitsProcessor
-except ModuleNotFoundError:  # in vLLM 0.26, say, only the first runner takes such processors, and does what has any
+except ModuleNotFoundError:  # vLLM 0.26, say, leaves runs with such processors to its first runner
     RunnerV2LogitsProcessor = object
 
 UNWANTED = "swift_stvg_unwanted"

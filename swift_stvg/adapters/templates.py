@@ -126,7 +126,7 @@ class StvgTemplate:
         """
         kwargs: dict[str, Any] = super().prepare_engine_kwargs()  # type: ignore[misc]
         if self.mode == "vllm":
-            given = asked_of_the_engine() | kwargs
+            given = asked_of_the_engine() | kwargs  # as ms-swift joins the two
             processors, config = given.get("logits_processors") or [], given.get("additional_config") or {}
             if not isinstance(processors, list) or not isinstance(config, dict):
                 raise TemplateMismatch(
