@@ -294,7 +294,7 @@ for (case, groups), estimator, scale in product(
     )
     finite = all(bool(values.isfinite().all()) for values in (one, summed, more))
     silent = [bool((values[4 * k : 4 * k + 4].abs() < 1e-6).all()) for values in (one, more) for k in range(2)]
-    found.append([case, estimator, scale, finite, silent])
+    found.append([case, estimator, scale, finite, silent, one.tolist()])
 print("ADVANTAGES", json.dumps(found))
 """
 
@@ -305,9 +305,12 @@ def test_rewards_of_none_poison_no_advantage(tmp_path: Path, version: dict[str, 
     (line,) = [line for line in printed.splitlines() if line.startswith("ADVANTAGES ")]
     found = json.loads(line.partition(" ")[2])
     assert len(found) == 4 * 3 * 4
-    for case, estimator, scale, finite, silent in found:
+    values = {(case, estimator, scale): advantages for case, estimator, scale, *_, advantages in found}
+    for case, estimator, scale, finite, silent, _ in found:
         expected = {"a prompt without rewards": [False, True] * 2, "no rewards": [True] * 4}.get(case, [False] * 4)
         assert (finite, silent) == (True, expected), (case, estimator, scale)
+        assert values[case, "reinforce_plus_plus", "gdpo"] == values[case, "reinforce_plus_plus", "none"]
+        assert values[case, "rloo", "gdpo"] == values[case, "grpo", "gdpo"]
 
 
 def test_a_run_in_which_none_would_poison_the_step_is_warned(
