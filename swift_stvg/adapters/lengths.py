@@ -74,14 +74,13 @@ def prepare(model: str, template: str | None, model_type: str | None) -> Any:
 
 def measure(template: Any, rows: Sequence[dict[str, Any]], settings: Settings) -> Lengths:
     """Token lengths of rows, with a progress bar; no video is opened."""
-    blank, processor = _BlankFrames(settings), template.processor.video_processor
-    remember(processor, blank)
+    blank = _BlankFrames(settings)
+    remember(template.processor.video_processor, blank)
     loader, templates.FRAMES = templates.FRAMES, blank
     try:
         found = [_lengths(template, row) for row in tqdm(rows, desc="rows in tokens", unit="row")]
     finally:
         templates.FRAMES = loader
-        remember(processor, loader)
     return Lengths(*np.array(found, dtype=np.int64).T)
 
 
