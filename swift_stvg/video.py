@@ -92,7 +92,7 @@ def frame_batches(path: Path, frames: IntArray) -> Iterator[Frames]:
         try:
             batch = reader.get_batch(frames[i : i + at_once].tolist()).asnumpy()
         except DECORDError as error:
-            fault = _last_line(error)
+            fault = _first_line(error)
         if fault is not None:
             turned = i == 0 and _channels(reader) > 3
             # a process that is forked while an error still holds the reader ends with a segmentation fault
@@ -196,7 +196,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
                 raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) holds {what}")
             yield container, stream
     except (av.error.FFmpegError, ValueError) as error:
-        raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes): {_last_line(error)}") from None
+        raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes): {_first_line(error)}") from None
 
 
 def _survey(path: Path) -> _Survey:
@@ -273,7 +273,7 @@ def _read_picture(path: Path) -> Frames:
         with Image.open(path) as picture:
             return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG
-        raise VideoError("video unreadable", f"{path} cannot be decoded: {_last_line(error)}") from None
+        raise VideoError("video unreadable", f"{path} cannot be decoded: {_first_line(error)}") from None
 
 
 def _require_file(path: Path) -> None:
@@ -315,6 +315,7 @@ def _read_one_by_one(path: Path, survey: _Survey, frames: IntArray) -> Iterator[
         raise VideoError("video shorter than expected", f"{found} of {len(frames)} wanted frames in {path}")
 
 
-def _last_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
+    """What is wrong; decord's errors go on with a stack trace."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0].strip() if lines else type(error).__name__

@@ -8,7 +8,7 @@ from swift.metrics import eval_metrics_map
 from swift.metrics.base import EvalMetrics
 from swift.utils import Serializer
 
-from swift_stvg.adapters.judged import WATCHERS, tell
+from swift_stvg.adapters.judged import is_watched, tell
 from swift_stvg.adapters.rewards import CLASSES
 from swift_stvg.errors import DataError
 from swift_stvg.metrics import summarise
@@ -37,8 +37,9 @@ class StvgMetrics(EvalMetrics):  # type: ignore[misc]
         if not rows:
             raise DataError("no row of the validation set has the `stvg` column that --eval_metric stvg needs")
         batch = Batch([row["completion"] for row in rows], [Contract.from_json(row["stvg"]) for row in rows])
-        for name in usual_weights(batch.contracts) if WATCHERS else ():
-            tell(CLASSES[name].__name__, REWARDS[name](batch), batch, rows)
+        state = self.trainer.state
+        for name in usual_weights(batch.contracts) if is_watched(state) else ():
+            tell(state, CLASSES[name].__name__, REWARDS[name](batch), batch, rows)
         return summarise(tiou(batch), viou(batch))
 
 
