@@ -193,7 +193,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     import av
 
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(_plain(path), metadata_errors="replace") as container:
             stream = container.streams.best("video")
             if stream is None or stream.codec_context is None:
                 what = "no video stream" if stream is None else "a video stream of an unknown kind"
@@ -254,6 +254,11 @@ def _survey(path: Path) -> _Survey:
     return _Survey(times_s, start_s, end_s, ticks if by_pts else None, pixels, decords)
 
 
+def _plain(path: Path) -> str:
+    """A path in which FFmpeg sees no protocol, as it does in `12:30.mp4`."""
+    return os.path.abspath(path)
+
+
 def _all_different(stamps: list[int | None]) -> IntArray | None:
     """Time stamps in order; None if there are not as many different ones as packets."""
     known = {stamp for stamp in stamps if stamp is not None}
@@ -265,7 +270,7 @@ def _open(path: Path) -> Any:
     from decord import DECORDError, VideoReader, cpu
 
     try:
-        return VideoReader(str(path), ctx=cpu(0), num_threads=1)
+        return VideoReader(_plain(path), ctx=cpu(0), num_threads=1)
     except (DECORDError, RuntimeError):
         return None
 
