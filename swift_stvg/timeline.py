@@ -159,7 +159,7 @@ def frames_before(
 
     The public loaders let FFmpeg write all frames and take the k-th. It counts from where the file begins, be that
     sound, and repeats the first picture up to its time; files without sound begin with it. So the time before the
-    first picture counts, where the video is as long as annotated with it, and not without it.
+    first picture counts, where the video is as long as annotated with it, and by half a frame or more less so without.
 
     Args:
         duration_s: from the first decoded frame to the end of the last.
@@ -168,7 +168,9 @@ def frames_before(
     """
     how = annotated, annotated_fps, at_least
     with_it_s, without_s = off_by_s(duration_s + lead_s, *how), off_by_s(duration_s, *how)
-    return round(lead_s * annotated_fps) if with_it_s < without_s and with_it_s <= slack_s(*how[:2]) else 0
+    if with_it_s > slack_s(*how[:2]) or without_s - with_it_s < 0.5 / annotated_fps:
+        return 0
+    return round(lead_s * annotated_fps)
 
 
 def annotated_frames(
