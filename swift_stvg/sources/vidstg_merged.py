@@ -197,10 +197,10 @@ def _entry(decoder: Any, raw: msgspec.Raw, number: int, path: Path) -> Any:
 def _tube_from(pair: _Pair) -> Tube:
     """The boxes of an entry of STCAT's form."""
     boxes = _BOXES.decode(pair.target_bboxs)
-    sides = [[b.xmin, b.ymin, b.xmax, b.ymax] for b in boxes]
-    given = np.array([None not in box for box in sides], dtype=bool)
-    frames = whole(pair.ori_temp_gt["begin_fid"]) + np.flatnonzero(given)
-    return frames, np.array([box for box in sides if None not in box], dtype=np.float64).reshape(-1, 4)
+    sides = [[b.xmin for b in boxes], [b.ymin for b in boxes], [b.xmax for b in boxes], [b.ymax for b in boxes]]
+    boxes_xyxy = np.array(sides, dtype=np.float64).T  # (N, 4), None as NaN
+    given = np.flatnonzero(~np.isnan(boxes_xyxy).any(axis=1))
+    return whole(pair.ori_temp_gt["begin_fid"]) + given, boxes_xyxy[given]
 
 
 def _joined(tubes: list[Tube]) -> Tube:
