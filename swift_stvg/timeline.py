@@ -159,16 +159,17 @@ def frames_before(
 
     The public loaders let FFmpeg write all frames and take the k-th. It counts from where the file begins, be that
     sound, and repeats the first picture up to its time; files without sound begin with it. So the time before the
-    first picture counts, where the video is as long as annotated with it, and by half a frame or more less so without.
+    first picture counts, where the video is as long as annotated with it, and less so, by half a frame, without it.
 
     Args:
         duration_s: from the first decoded frame to the end of the last.
         lead_s: from the beginning of the file to the first decoded frame.
         annotated, annotated_fps, at_least: as in `off_by_s`.
     """
-    how = annotated, annotated_fps, at_least
-    with_it_s, without_s = off_by_s(duration_s + lead_s, *how), off_by_s(duration_s, *how)
-    if with_it_s > slack_s(*how[:2]) or without_s - with_it_s < 0.5 / annotated_fps:
+    with_it_s, without_s = (
+        off_by_s(seconds, annotated, annotated_fps, at_least) for seconds in (duration_s + lead_s, duration_s)
+    )
+    if with_it_s > slack_s(annotated, annotated_fps) or without_s - with_it_s < 0.5 / annotated_fps:
         return 0
     return round(lead_s * annotated_fps)
 

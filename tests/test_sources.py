@@ -201,15 +201,21 @@ def test_namesakes_in_two_folders_are_told_apart(tmp_path: Path, clip: Path) -> 
     assert "a/p.mp4" in report.dropped["video missing"][1]
 
 
-def test_a_list_must_name_its_videos(tmp_path: Path, clip: Path) -> None:
+def test_entries_of_a_list_name_their_videos(tmp_path: Path, clip: Path) -> None:
     place(clip, tmp_path / "hc-stvg/a.mp4")
     write_json(tmp_path / "hc-stvg/train_proc.json", [processed(), processed(caption="Later.")])
     rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
     assert "Later." in rows[0]["messages"][1]["content"]
     assert report.dropped == {"repeated video": (1, "'a.mp4' has several entries, the last one is kept")}
-    write_json(tmp_path / "hc-stvg/train_proc.json", [v1()])
-    with pytest.raises(DataError, match=r"entry 0 of the list in .*train_proc\.json names no video: no video, video_p"):
-        load_rows("hcstvg_v1", "train", settings(tmp_path))
+    odd = [v1(), processed(video_path=None, original_video_id=None), 7, processed()]
+    write_json(tmp_path / "hc-stvg/train_proc.json", odd)
+    rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
+    assert len(rows) == 1
+    assert {reason: count for reason, (count, _) in report.dropped.items()} == {
+        "malformed annotation": 1,
+        "video missing": 2,
+    }
+    assert "entry 0 that names no video" in report.dropped["video missing"][1]
 
 
 def test_a_repeated_video_is_counted(tmp_path: Path, clip: Path) -> None:
@@ -542,6 +548,8 @@ VIDSTG_TRAPS: list[tuple[str, Any, str | None]] = [
     ("no target", {"captions": [{"description": "x"}]}, "malformed annotation"),
     ("no segment", {"used_segment": None}, "malformed annotation"),
     ("another video", {"vid": "78"}, "no trajectory file"),
+    ("an unknown kind", {"qtype": ["x"]}, "malformed annotation"),
+    ("a kind without a sentence", {"qtype": "declar"}, "malformed annotation"),
 ]
 
 

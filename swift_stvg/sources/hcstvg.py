@@ -65,7 +65,7 @@ def _read_version(found: list[tuple[Path, Path]], version: str, name: str) -> tu
     for folder, path in found:
         annotations = read_json(path, keep_repeated=True, each_has=_FIRST[0])
         if isinstance(annotations, list):
-            annotations = _by_name(annotations, path)
+            annotations = _by_name(annotations)
         if not isinstance(annotations, dict):
             raise DataError(f"{path} must hold an object of video names, got {type(annotations).__name__}")
         repeated = annotations.repeated if isinstance(annotations, RepeatedKeys) else []
@@ -86,14 +86,12 @@ def _version(entries: Iterable[Any], path: Path) -> str:
     return f"v{named[-1]}" if named else "v1"
 
 
-def _by_name(entries: list[Any], path: Path) -> RepeatedKeys:
-    """A list's entries by the names of their videos."""
+def _by_name(entries: list[Any]) -> RepeatedKeys:
+    """A list's entries by the names of their videos; one without gets a name that says so, and no video is found."""
     names = []
     for number, entry in enumerate(entries):
         name = _one_of(entry, _NAME, "") if isinstance(entry, dict) else None
-        if not isinstance(name, str) or not name:
-            raise DataError(f"entry {number} of the list in {path} names no video: no {', '.join(_NAME)}")
-        names.append(_last_part(name))
+        names.append(_last_part(name) if isinstance(name, str) and name else f"entry {number} that names no video")
     found = RepeatedKeys(zip(names, entries, strict=True))
     found.repeated = list((Counter(names) - Counter(found.keys())).elements())
     return found

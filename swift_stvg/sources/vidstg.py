@@ -161,15 +161,15 @@ def _queries(annotation: Any, number: int, report: LoadReport) -> Iterator[tuple
     """(id, "declarative" or "interrogative", entry) of each sentence of an annotation.
 
     Raises:
-        RowError: the sentences are no lists.
+        RowError: the sentences are no lists, or one is of an unknown kind.
     """
     if not isinstance(annotation, dict):
         return
     if "qtype" in annotation:
-        query = QUERIES.get(annotation["qtype"])
-        if query is None:
+        query = QUERIES.get(str(annotation["qtype"]), "")
+        if not query:
             raise RowError("malformed annotation", f"`qtype` of annotation {number} is {annotation['qtype']!r:.40}")
-        yield f"{number:05d}_{_LETTERS[query]}_{_video_id(annotation)}", query, annotation["sentence"]
+        yield f"{number:05d}_{_LETTERS[query]}_{_video_id(annotation)}", query, annotation.get("sentence")
         return
     for key, query in _QUERIES:
         entries = annotation.get(key) or []
