@@ -193,7 +193,8 @@ class VideoInfo:
         frame_times_s: (N,) presentation time of each frame, increasing.
         end_s: when the last frame ends.
         size_wh: frame size in pixels, after the rotation that the file asks for.
-        start_s: when the file begins: its picture or its sound, whichever is first; None for its first frame.
+        start_s: when the file begins: its picture or its sound, whichever is first; of one without sound, and for
+            None, its first frame.
     """
 
     path: Path

@@ -172,7 +172,7 @@ class _Survey:
 
     Attributes:
         times_s: (N,) presentation time of each frame, increasing.
-        start_s: when the first of the file's streams begins.
+        start_s: when the first of the file's streams begins; its first frame if there is no other stream.
         end_s: when the last one ends.
         ticks: (N,) the same times as decoded frames have them; None where packets have none, and order must do.
         pixels: of a frame.
@@ -237,7 +237,8 @@ def _survey(path: Path) -> _Survey:
                 raise VideoError("video unreadable", f"{path} has more than {MOST_FRAMES} frames")
         codec, announced, rate = stream.codec_context.codec.canonical_name, stream.frames, stream.average_rate
         tick_s = float(stream.time_base or 0)
-        start = container.start_time  # in millionths of a second
+        # in millionths of a second; of a file with pictures alone FFmpeg counts frames from the first that it decodes
+        start = container.start_time if len(container.streams) > 1 else None
     if not shown:
         raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) holds no frame")
     by_pts, ticks = True, _all_different([pts for pts, _ in shown])
