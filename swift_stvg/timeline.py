@@ -157,8 +157,8 @@ def frames_before(
 ) -> int:
     """Number of annotated frames before the first decoded one.
 
-    The public loaders let FFmpeg write all frames and take the k-th. It counts from where the file begins, be that
-    sound, and repeats the first picture up to its time; files without sound begin with it. So the time before the
+    STCAT, CG-STVG and TA-STVG let FFmpeg write all frames and take the k-th. It counts from where the file begins, be
+    that sound, and repeats the first picture up to its time; files without sound begin with it. So the time before the
     first picture counts, where the video is as long as annotated with it, and less so, by half a frame, without it.
 
     Args:
