@@ -53,6 +53,8 @@ class Truth:
         one_based: whether the file counts frames from 1 and ends the event with its last frame, as HC-STVG does; here
             all numbers are as above, but public evaluators differ over it.
         time_only: whether nobody drew boxes, as for temporal grounding; then K is 0.
+        at_least: whether `annotated_frames` is no count but the least that the file must have, because the annotation
+            does not say how many it has.
     """
 
     annotated_frames: int
@@ -64,6 +66,7 @@ class Truth:
     clip_frames: tuple[int, int] | None = None
     one_based: bool = False
     time_only: bool = False
+    at_least: bool = False
 
     @property
     def clip(self) -> tuple[int, int]:
@@ -190,12 +193,15 @@ class VideoInfo:
         frame_times_s: (N,) presentation time of each frame, increasing.
         end_s: when the last frame ends.
         size_wh: frame size in pixels, after the rotation that the file asks for.
+        start_s: when the file begins: its picture or its sound, whichever is first; of one without sound, and for
+            None, its first frame.
     """
 
     path: Path
     frame_times_s: FloatArray
     end_s: float
     size_wh: tuple[int, int]
+    start_s: float | None = None
 
     @classmethod
     def nominal(cls, sample: Sample) -> VideoInfo:
@@ -207,3 +213,8 @@ class VideoInfo:
     def n_frames(self) -> int:
         """Number of frames."""
         return len(self.frame_times_s)
+
+    @property
+    def lead_s(self) -> float:
+        """Seconds of the file before its first frame."""
+        return 0.0 if self.start_s is None else float(self.frame_times_s[0]) - self.start_s

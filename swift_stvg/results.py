@@ -318,9 +318,10 @@ def read_predictions(path: Path) -> Answers | Tubes:
     """
     if not os.path.isfile(path):  # False, where Path.is_file raises, for names that cannot be
         raise DataError(f"no file {str(path)!r:.200}")
-    if path.suffix == ".jsonl":
+    suffix = path.suffix.strip().lower()
+    if suffix == ".jsonl":
         return Answers.read(path)
-    if path.suffix == ".json":
+    if suffix == ".json":
         return Tubes.read(path)
     raise DataError(f"{path} must be a .jsonl file of `swift infer` or a .json file of tubes")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,9 +26,20 @@ from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.records import WIDEST, Sample, VideoInfo
 from swift_stvg.settings import Settings
-from swift_stvg.timeline import Timeline, annotated_clip, annotated_frames, nearest
+from swift_stvg.timeline import (
+    Timeline,
+    annotated_clip,
+    annotated_frames,
+    frames_before,
+    is_same_rate,
+    nearest,
+    off_by_s,
+    slack_s,
+)
 
 CONTRACT_VERSION = 2
+_SAME_COUNT = 2
+"""Counts of frames that differ by no more are those of the same video."""
 VIDEO_KEY = "stvg_video"
 """Key of `chat_template_kwargs` under which a row tells the template about its video."""
 
@@ -257,7 +269,9 @@ def make_question(video: VideoInfo, settings: Settings, clip: tuple[int, int] | 
 def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contract:
     """The ground truth of a sample on the grid of what the model sees; raises as `make_row` does."""
     _check_fit(sample, video)
-    numbers = annotated_frames(video.frame_times_s, sample.annotated_frames, sample.annotated_fps)  # (N,)
+    numbers = annotated_frames(
+        video.frame_times_s, *_annotated(sample), before=_before(sample, video), at_least=sample.at_least
+    )  # (N,)
     clip = annotated_clip(numbers, sample.clip)
     if clip[0] >= clip[1]:
         raise RowError("clip outside the video", f"clip {sample.clip_frames} of {video.path}, row {sample.id}")
@@ -397,16 +411,54 @@ def video_facts(question: Question) -> str:
     return f"({facts})"
 
 
+def fit_notes(sample: Sample, video: VideoInfo) -> Iterator[tuple[str, str]]:
+    """What is worth knowing of how a video fits its annotation: kinds of deviation, each with what was seen."""
+    before, annotated = _before(sample, video), sample.annotated_frames
+    if before:
+        yield (
+            "videos whose picture begins late",
+            f"{video.lead_s:.2f} s after the file, with frame {before} of the annotation, row {sample.id}",
+        )
+    more = before + video.n_frames - annotated
+    if not is_same_rate(video.frame_times_s, sample.annotated_fps):
+        if more != 0:
+            rate = (video.n_frames - 1) / float(video.frame_times_s[-1] - video.frame_times_s[0])
+            yield (
+                "frame numbers rescaled to the video's frame rate",
+                f"{sample.annotated_fps:.5g} per second annotated, {rate:.5g} decoded, row {sample.id}",
+            )
+    elif more < -_SAME_COUNT or (more > _SAME_COUNT and not sample.at_least):
+        yield (
+            "videos with another number of frames than annotated",
+            f"{video.n_frames} of {annotated}, counted from the first, at {video.frame_times_s[0]:.2f} s, "
+            f"row {sample.id}",
+        )
+
+
+def _annotated(sample: Sample) -> tuple[int, float]:
+    return sample.annotated_frames, sample.annotated_fps
+
+
+def _before(sample: Sample, video: VideoInfo) -> int:
+    """Number of annotated frames before the video's first."""
+    return frames_before(_duration_s(video), video.lead_s, *_annotated(sample), sample.at_least)
+
+
+def _duration_s(video: VideoInfo) -> float:
+    return video.end_s - float(video.frame_times_s[0])
+
+
 def _check_fit(sample: Sample, video: VideoInfo) -> None:
     """Refuse a file that cannot be the annotated one: of another length, or of another shape."""
-    annotated_s = sample.annotated_frames / sample.annotated_fps
-    decoded_s = video.end_s - float(video.frame_times_s[0])
-    same_count = abs(video.n_frames - sample.annotated_frames) <= 2
-    if not same_count and abs(decoded_s - annotated_s) > max(2 / sample.annotated_fps, 0.02 * annotated_s):
+    before, annotated = _before(sample, video), _annotated(sample)
+    decoded_s = _duration_s(video) + before / sample.annotated_fps
+    same_count = abs(before + video.n_frames - sample.annotated_frames) <= _SAME_COUNT
+    if not same_count and off_by_s(decoded_s, *annotated, sample.at_least) > slack_s(*annotated):
         raise VideoError(
             "video and annotation differ in length",
-            f"{video.n_frames} frames ({decoded_s:.2f} s) decoded, {sample.annotated_frames} ({annotated_s:.2f} s) "
-            f"annotated; a truncated download? {video.path}, row {sample.id}",
+            f"{video.n_frames} frames ({decoded_s:.2f} s) decoded, {sample.annotated_frames} "
+            f"({annotated[0] / annotated[1]:.2f} s) annotated; the first comes at {video.frame_times_s[0]:.2f} s; "
+            f"a truncated download? {video.path}, row {sample.id}",
         )
     aspect = (video.size_wh[0] * sample.size_wh[1]) / (video.size_wh[1] * sample.size_wh[0])
     if not 0.9 < aspect < 1.1:

@@ -242,10 +242,15 @@ class Scored:
 
     @property
     def reasons(self) -> dict[str, dict[str, Any]]:
-        """Why the others are not scored: how many for each reason, and an example."""
+        """Why the others are not scored: how many for each reason, an example, and the ids that are missing."""
         examples = {problem.reason: str(problem) for problem in reversed(self.problems)}
         numbers = Counter(problem.reason for problem in self.problems).most_common()
-        return {r: {"count": n, "counts_zero": r in COUNT_ZERO, "example": examples[r]} for r, n in numbers}
+        found: dict[str, dict[str, Any]] = {
+            r: {"count": n, "counts_zero": r in COUNT_ZERO, "example": examples[r]} for r, n in numbers
+        }
+        if MISSING in found:
+            found[MISSING]["ids"] = [problem.id for problem in self.problems if problem.reason == MISSING]
+        return found
 
     def failures(self) -> str:
         """Every problem as a line of JSON."""

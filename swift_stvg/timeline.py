@@ -134,25 +134,74 @@ def nearest(sorted_values: FloatArray | IntArray, wanted: FloatArray | IntArray)
     return (right - nearer_left).astype(np.int64)
 
 
-def annotated_frames(frame_times_s: FloatArray, annotated: int, annotated_fps: float) -> IntArray:
+def off_by_s(duration_s: float, annotated: int, annotated_fps: float, at_least: bool = False) -> float:
+    """By how many seconds a duration differs from that of the annotated frames.
+
+    Args:
+        duration_s: of a video.
+        annotated: number of frames as annotated.
+        annotated_fps: frames per second as annotated.
+        at_least: whether there may be more frames.
+    """
+    lacking_s = annotated / annotated_fps - duration_s
+    return max(lacking_s, 0.0) if at_least else abs(lacking_s)
+
+
+def slack_s(annotated: int, annotated_fps: float) -> float:
+    """By how many seconds the duration of the annotated video may differ: two frames, or 2%."""
+    return max(2 / annotated_fps, 0.02 * annotated / annotated_fps)
+
+
+def frames_before(
+    duration_s: float, lead_s: float, annotated: int, annotated_fps: float, at_least: bool = False
+) -> int:
+    """Number of annotated frames before the first decoded one.
+
+    STCAT, CG-STVG and TA-STVG let FFmpeg write all frames and take the k-th. It counts from where the file begins, be
+    that sound, and repeats the first picture up to its time; files without sound begin with it. So the time before the
+    first picture counts, where the video is as long as annotated with it, and less so, by half a frame, without it.
+
+    Args:
+        duration_s: from the first decoded frame to the end of the last.
+        lead_s: from the beginning of the file to the first decoded frame.
+        annotated, annotated_fps, at_least: as in `off_by_s`.
+    """
+    with_it_s, without_s = (
+        off_by_s(seconds, annotated, annotated_fps, at_least) for seconds in (duration_s + lead_s, duration_s)
+    )
+    if with_it_s > slack_s(annotated, annotated_fps) or without_s - with_it_s < 0.5 / annotated_fps:
+        return 0
+    return round(lead_s * annotated_fps)
+
+
+def annotated_frames(
+    frame_times_s: FloatArray, annotated: int, annotated_fps: float, *, before: int = 0, at_least: bool = False
+) -> IntArray:
     """(N,) annotated frame number of each decoded frame.
 
-    The decoded frame's own number, unless both the counts and the frame rates differ: then the annotation goes by a
-    nominal rate (30 for 29.97) or by another version of the file, and numbers are rescaled by the counts.
+    They count on from `before`, unless both the counts and the frame rates differ: then the annotation goes by a
+    nominal rate (30 for 29.97) or by another version of the file, and numbers are rescaled by the counts, or by the
+    rates where the annotated count is not known.
 
     Args:
         frame_times_s: (N,) presentation times of the decoded frames.
-        annotated: number of frames as annotated.
-        annotated_fps: frames per second as annotated.
+        annotated, annotated_fps, at_least: as in `off_by_s`.
+        before: number of annotated frames before the first of them.
     """
     decoded = len(frame_times_s)
     numbers = np.arange(decoded, dtype=np.int64)
+    if before + decoded == annotated or is_same_rate(frame_times_s, annotated_fps):
+        return before + numbers
+    if at_least:
+        since_first = np.rint((frame_times_s - frame_times_s[0]) * annotated_fps)
+        return np.array(before + since_first, dtype=np.int64)
+    return before + ((2 * numbers + 1) * (annotated - before)) // (2 * decoded)
+
+
+def is_same_rate(frame_times_s: FloatArray, fps: float) -> bool:
+    """Whether frames (N,) come at a rate, on average; any rate fits one frame."""
     length_s = float(frame_times_s[-1] - frame_times_s[0])
-    if decoded == annotated or decoded < 2 or length_s <= 0:
-        return numbers
-    if abs((decoded - 1) / length_s / annotated_fps - 1) < SAME_RATE:
-        return numbers
-    return ((2 * numbers + 1) * annotated) // (2 * decoded)
+    return length_s <= 0 or abs((len(frame_times_s) - 1) / length_s / fps - 1) < SAME_RATE
 
 
 def annotated_clip(numbers: IntArray, clip: tuple[int, int]) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from swift_stvg.rewards import REWARDS, Batch, total, usual_weights
 from swift_stvg.rows import Contract, make_contract
 from swift_stvg.selftest import full_mark
 from swift_stvg.settings import Settings
-from swift_stvg.sources import hcstvg, jsonl, vidstg
+from swift_stvg.sources import hcstvg, jsonl, load_samples
 from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.report import LoadReport
 from swift_stvg.tubes import answer_tube, read_tubes
@@ -249,7 +249,18 @@ def check_vidstg(annotation: Any, trajectories: bytes, folder: Path) -> None:
         (folder / part).mkdir(parents=True, exist_ok=True)
     (folder / "vidstg/test_annotations.json").write_text(json.dumps([annotation]))
     (folder / "vidstg/bbox_annos/77.json").write_bytes(trajectories)
-    check_sample(lambda: vidstg.load(DataRoot(folder), "vidstg", "test", LoadReport("vidstg:test")))
+    check_sample(lambda: load_samples("vidstg", "test", Settings(data_root=str(folder)), LoadReport("vidstg:test")))
+
+
+def check_merged(content: bytes, folder: Path) -> None:
+    """A file with VidSTG's sentences and their boxes, as STCAT or TubeDETR write it; `folder` is overwritten."""
+    (folder / "vidstg/vstg_annos").mkdir(parents=True, exist_ok=True)
+    (folder / "vidstg/vstg_annos/test.json").write_bytes(content)
+    try:
+        load_samples("vidstg", "test", Settings(data_root=str(folder)), LoadReport("vidstg:test"))
+    except DataError:
+        return
+    check_sample(lambda: load_samples("vidstg", "test", Settings(data_root=str(folder)), LoadReport("vidstg:test")))
 
 
 @cache

@@ -26,6 +26,7 @@ from tests.fuzzing import (
     check_contract,
     check_hcstvg,
     check_jsonl,
+    check_merged,
     check_read,
     check_rewards,
     check_scores,
@@ -35,7 +36,7 @@ from tests.fuzzing import (
     standing,
 )
 from tests.helpers import answer, boxes, contract
-from tests.test_sources import v1, v2, vidor, vidstg
+from tests.test_sources import older, processed, shared, trajectories, v1, v2, vidor, vidstg
 
 EXACT = boxes(2, 5)
 SEEDS = json.loads((Path(__file__).parent / "data/fuzz/completions.json").read_text())
@@ -226,7 +227,7 @@ def changed(draw: st.DrawFn, original: Any) -> Any:
     return data
 
 
-@given(st.one_of(changed(v1()), changed(v2()), values))
+@given(st.one_of(changed(v1()), changed(v2()), changed(older()), changed(processed()), values))
 def test_any_entry_of_hcstvg(entry: Any) -> None:
     check_hcstvg(entry)
 
@@ -259,6 +260,27 @@ def test_any_line_of_our_own_schema(line: str) -> None:
 )
 def test_any_annotation_of_vidstg(tmp_path: Path, annotation: Any, trajectories: str) -> None:
     check_vidstg(annotation, trajectories.encode("utf-8", "surrogatepass"), tmp_path)
+
+
+def fewer(content: dict[str, Any]) -> dict[str, Any]:
+    """A file of sentences with their boxes, with few of these."""
+    for entry in content.values():
+        if "target_bboxs" in entry:
+            entry["target_bboxs"] = [*entry["target_bboxs"][:3], {}]
+    if "trajectories" in content:
+        boxes = content["trajectories"]["77"]["1"]
+        content["trajectories"]["77"]["1"] = {frame: boxes[frame] for frame in ("40", "41", "99")}
+    return content
+
+
+@settings(in_one_folder, max_examples=60)
+@given(
+    st.one_of(
+        changed(fewer(shared())).map(json.dumps), changed(fewer(trajectories())).map(json.dumps), st.text(max_size=40)
+    )
+)
+def test_any_file_of_sentences_with_boxes(tmp_path: Path, content: str) -> None:
+    check_merged(content.encode("utf-8", "surrogatepass"), tmp_path)
 
 
 TUBES = {"a": {"span_frames": [5, 30], "boxes": {"5": [0, 0, 50, 50], "7": [40, 40, 120, 120], "30": [1, 1, 6, 6]}}}

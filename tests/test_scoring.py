@@ -206,6 +206,12 @@ def test_every_answer_is_accounted_for(root: Path, capsys: pytest.CaptureFixture
         "unreadable line": 1,
     }
     assert system["counts"]["scored"] == 12 - 4 - 2 - 1
+    missing = sorted(set(golden("annotations_hcstvg_v1")) - {row.id for row in rows})
+    assert sorted(system["reasons"]["missing"]["ids"]) == missing
+    assert main(["score", "r.jsonl", "--dataset", "hcstvg_v1:test"]) == 0
+    printed = capsys.readouterr().out
+    assert sum(name in printed for name in missing) == 10
+    assert "and 98 more: --failures FILE lists them" in printed
     failures = {(f["reason"], f["line"]): f for f in map(json.loads, (root / "f.jsonl").read_text().splitlines())}
     assert sum(line > 0 for _, line in failures) == 12, "missing ones have no line"
     assert "runs backwards" in failures["inconsistent", 2]["detail"]

@@ -136,6 +136,19 @@ def test_what_makes_no_tube_is_said(tmp_path: Path, title: str, entry: Any, faul
     assert repeated == []
 
 
+def test_predictions_as_hcstvgs_own_script_reads_them(tmp_path: Path) -> None:
+    box = [10.0, 20.0, 60.0, 90.0]
+    theirs = {"st_frame": 51, "ed_frame": 53, "bbox": {"51": box, "53": box}}
+    content = {"a": theirs, "b": theirs | {"st_frame": 0}, "c": {"st_frame": 1}, "d": theirs | {"bbox": {"0": box}}}
+    (tmp_path / "tubes.json").write_text(json.dumps(content))
+    tubes, faults, _ = read_tubes(tmp_path / "tubes.json")
+    assert list(tubes) == ["a"]
+    assert tubes["a"].span_frames == (50, 52)
+    assert tubes["a"].frames.tolist() == [50, 52]
+    assert tubes["a"].boxes_xyxy.tolist() == [box, box]
+    assert {name: fault[0] for name, fault in faults.items()} == dict.fromkeys("bcd", "unparsable")
+
+
 def test_a_frame_that_stands_there_twice_is_said(tmp_path: Path) -> None:
     path = tmp_path / "tubes.json"
     box = '"1": [0, 0, 5, 5]'
