@@ -161,7 +161,7 @@ class Overlay:
             frames=line.frames,
             times_s=line.times_s,
             clip_start_s=line.clip_start_s,
-            duration_s=contract.duration_s,
+            duration_s=line.end_s,
             scores=dict(scores or {}),
         )
 
@@ -217,9 +217,10 @@ def play(
     """
     from tqdm import tqdm
 
-    times_s = probe(video).frame_times_s - overlay.clip_start_s
+    info = probe(video)
+    times_s = info.frame_times_s - overlay.clip_start_s
     first = int(overlay.frames[0])
-    end = max(int(np.searchsorted(times_s, overlay.duration_s - 1e-3)), int(overlay.frames[-1]) + 1)
+    end = max(info.end_frame(overlay.clip_start_s + overlay.duration_s), int(overlay.frames[-1]) + 1)
     chosen = np.arange(first, end, max(1, math.ceil((end - first) / most)))
     shown_s = times_s[chosen[chosen < len(times_s)]]
     tolerance_s = max(0.04, float(np.median(np.diff(shown_s))) / 2 if len(shown_s) > 1 else 0.0)
@@ -324,7 +325,7 @@ def _track(kind: str, span: tuple[int, int], boxes: BoxList | None, contract: Qu
     given_xyxy = given_xyxy[inside] / np.array(contract.scale_wh * 2, dtype=np.float64)
     upright = np.all(given_xyxy[:, :2] <= given_xyxy[:, 2:], axis=1)  # NaN is not
     boxes_xyxy[index[inside] - first] = np.where(upright[:, None], clip_boxes(given_xyxy, (1.0, 1.0)), np.nan)
-    return Track(kind, contract.clip_span_s(on_grid), line.seconds(wanted), boxes_xyxy)
+    return Track(kind, line.span_s(on_grid), line.seconds(wanted), boxes_xyxy)
 
 
 def _with_boxes(

@@ -233,9 +233,8 @@ def _overlay(question: Question, sentence: str, text: str) -> Overlay:
 
 def _tube(question: Question, info: VideoInfo, on_grid: tuple[int, int], boxes: BoxList | None) -> Tube:
     """What an answer means on the frames of the file."""
-    line, end_s = question.timeline, question.clip_end_s
-    end = info.n_frames if end_s is None or end_s >= info.end_s else int(np.searchsorted(info.frame_times_s, end_s))
-    clip = int(line.frames[0]), end
+    line = question.timeline
+    clip = int(line.frames[0]), info.end_frame(line.clip_start_s + line.end_s)
     return tube_on(on_grid, boxes, question.scale_wh, line.index_frames, clip, question.source_wh)
 
 

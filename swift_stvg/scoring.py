@@ -159,10 +159,11 @@ def box_area(sample: Sample | Contract) -> float:
 
 
 def event_s(sample: Sample | Contract) -> float:
-    """Length of the event in seconds."""
+    """Length of the event in seconds; of a row, that of the indices it has."""
     if isinstance(sample, Sample):
         return (sample.span_frames[1] - sample.span_frames[0]) / sample.annotated_fps
-    return (sample.span[1] - sample.span[0] + 1) * sample.timeline.step_s
+    begin_s, end_s = sample.timeline.span_s(sample.span)
+    return end_s - begin_s
 
 
 class Scored:
