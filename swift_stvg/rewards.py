@@ -2,8 +2,19 @@
 
 Every function takes a `Batch` and returns floats (B,). A completion is parsed once for all of them, whatever it is the
 result is finite and within the stated bounds, and the work is linear in its length. Coordinates are normalised to
-[0, 1] and predicted boxes clipped to the frame first. Where the time or a box list cannot be read at all, the terms
-that need it are 0; inside a readable list, an index without a usable box counts as the worst box (GIoU -1, L1 4).
+[0, 1] and predicted boxes clipped to the frame first.
+
+What a box list is worth, by the row's STVG_SPATIAL_FRAMES:
+
+| a box list | `shared`, the paper's | `either` |
+|---|---|---|
+| frames of its mean, R_spa | annotated, in both spans | annotated, and those of the answer outside the event |
+| a frame of one span only | left out | the worst box |
+| an index without a usable box in a readable list | the worst box | the worst box |
+| no readable time or list, or a span that runs backwards | 0 | the worst box in all its frames |
+| a list that the format has not | 0 | 0 |
+
+The worst box has GIoU -1 and L1 4, or the floor of the row (STVG_SPATIAL_FLOOR) where that is more.
 """
 
 from __future__ import annotations
@@ -111,7 +122,8 @@ class Batch:
     @cached_property
     def pred_terms(self) -> BoxTerms:
         """Agreement of the final boxes over T_cap (Eq. 6)."""
-        return self._terms([answer.pred for answer in self.answers], np.ones(len(self), dtype=bool))
+        asked = np.array([contract.format.boxes for contract in self.contracts], dtype=bool)
+        return self._terms([answer.pred for answer in self.answers], asked)
 
     @cached_property
     def frames_of_either(self) -> FloatArray:
@@ -210,7 +222,10 @@ def format_reward(batch: Batch) -> FloatArray:
 
 
 def consistency_reward(batch: Batch) -> FloatArray:
-    """R_c (Eq. 4), 0 or 1: each box list holds exactly one box for ts, ts + 1, ..., te, in order."""
+    """R_c (Eq. 4), 0 or 1: each box list holds exactly one box for ts, ts + 1, ..., te, in order.
+
+    Of a format without boxes: the span does not run backwards.
+    """
 
     def consistent(answer: Answer, fmt: AnswerFormat) -> bool:
         lists = [answer.think] * fmt.think + [answer.pred] * fmt.boxes
@@ -241,7 +256,8 @@ def spatial_term(giou: FloatArray, l1: FloatArray) -> FloatArray:
 def spatial_reward(batch: Batch) -> FloatArray:
     """R_s (Eq. 6-8), in [-10, 2]: R_spa(B_t) + R_spa(B_p), R_spa the mean over T_cap of GIoU - L1.
 
-    Without think boxes in the format it is R_spa(B_p) alone, in [-5, 1].
+    Without think boxes in the format it is R_spa(B_p) alone, in [-5, 1]; without any boxes 0. What is 0 and what is the
+    worst where parts cannot be read: see the module.
     """
     return _both(batch, spatial_term)
 
@@ -261,7 +277,7 @@ def _both(batch: Batch, term: _Term) -> FloatArray:
 
 
 def think_reward(batch: Batch) -> FloatArray:
-    """R_k (Eq. 9), in [0, 6]: max(R_spa(B_p) - R_spa(B_t), 0), 0 where either list cannot be read."""
+    """R_k (Eq. 9), in [0, 6]: max(R_spa(B_p) - R_spa(B_t), 0); 0 where a list cannot be read or is not asked for."""
     think, pred = (batch.spatial_mean(terms, spatial_term) for terms in (batch.think_terms, batch.pred_terms))
     readable = np.array([a.think is not None and a.pred is not None for a in batch.answers], dtype=bool)
     return np.where(readable, np.maximum(pred - think, 0.0), 0.0)

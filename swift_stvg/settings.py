@@ -170,7 +170,7 @@ class Settings:
         "shared",
         _one_of(*SPATIAL_FRAMES),
         "frames that the spatial rewards are means over: shared by both spans (the paper's Eq. 6), or those of either, "
-        "of which one that is not shared counts as the worst box",
+        "of which one that is not shared counts as the worst box, as do all where the time or the list cannot be read",
     )
     system_prompt: bool = _setting(True, _boolean, "whether the task instruction is given as system prompt")
     query_first: bool = _setting(False, _boolean, "whether the sentence comes before the video in the prompt")
