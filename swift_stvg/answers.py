@@ -18,11 +18,16 @@ from typing import Any
 
 import numpy as np
 
+from swift_stvg import rules
 from swift_stvg.geometry import FloatArray, IntArray
 
 UNITS = ("frame", "second")
 COORDS = ("pixel", "norm1000")
 STYLES = ("tags", "csv")
+LAST_INDEX = 10**8 - 1
+"""More than is ever read: indices have at most seven digits."""
+MOST_COORDINATE = 1e16
+"""Coordinates are read with at most fifteen digits before the point."""
 FAR_OUTSIDE = 10
 """A coordinate beyond so many times the longer side of the picture is no guess at a place in it."""
 
@@ -53,10 +58,18 @@ class BoxList:
     Attributes:
         index: (K,), in the order written; may repeat.
         boxes_xyxy: (K, 4) in the coordinates of the text; a row of NaN stands for a box that could not be read.
+
+    Raises:
+        RecordError: shapes, range or lengths are others.
     """
 
     index: IntArray
     boxes_xyxy: FloatArray
+
+    def __post_init__(self) -> None:
+        index = rules.whole_numbers("index", self.index, most=LAST_INDEX, rising=None)
+        boxes_xyxy = rules.boxes("boxes_xyxy", self.boxes_xyxy, index, largest=MOST_COORDINATE, unread=True)
+        rules.keep(self, index=index, boxes_xyxy=boxes_xyxy)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -100,12 +113,20 @@ class Answer:
         think: the intermediate boxes, or None.
         pred: the final boxes, or None.
         failures: why a part that was asked for is None, by part: "time", "think_bbox", "pred_bbox".
+
+    Raises:
+        RecordError: the span is no two indices, or a list none.
     """
 
     span: tuple[int, int] | None
     think: BoxList | None
     pred: BoxList | None
     failures: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rules.all_of("think, pred", (self.think, self.pred), (BoxList, type(None)))
+        if self.span is not None:
+            rules.keep(self, span=rules.pair("span", self.span, low=0, high=LAST_INDEX))
 
     def fault(self, size: int, scale_wh: tuple[int, int]) -> tuple[str, str] | None:
         """Why the span and the final boxes, if any were asked for, make no tube; None if they do.

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from swift_stvg import rules
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.jsonfile import MALFORMED, text
@@ -41,6 +42,7 @@ class Sampled:
 
     Raises:
         DataError: there is no row, or a row has another number of samples than the others.
+        RecordError: lengths differ.
     """
 
     contracts: Sequence[Contract]
@@ -52,6 +54,8 @@ class Sampled:
         counts = {len(texts) for texts in self.samples}
         if len(counts) != 1 or min(counts) < 2:
             raise DataError(f"every row needs the same number of samples, at least 2, got {sorted(counts) or 'no row'}")
+        columns = {name: getattr(self, name) for name in ("contracts", "videos", "greedy", "samples")}
+        rules.one_for_each("row", "", **columns)
 
     def to_lines(self) -> str:
         """One line of JSON for each row; `read` reads them back."""

@@ -27,14 +27,15 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from swift_stvg.answers import Answer, AnswerFormat, BoxList
+from swift_stvg import rules
+from swift_stvg.answers import LAST_INDEX, Answer, AnswerFormat, BoxList
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes, paired_iou_and_giou, paired_l1, span_iou
 from swift_stvg.metrics import THRESHOLDS
 from swift_stvg.rows import Contract
 
-INDICES = 10**8
-"""More than there are indices: an answer's have at most seven digits."""
+INDICES = LAST_INDEX + 1
+"""How many indices an answer may use."""
 WORST_GIOU, WORST_L1 = -1.0, 4.0
 """Of a box that is missing or cannot be read."""
 _Term: TypeAlias = Callable[[FloatArray, FloatArray], FloatArray]
@@ -89,12 +90,13 @@ class Batch:
         contracts: the contract of each completion's row, B of them.
 
     Raises:
-        ValueError: the two differ in length.
+        RecordError: the two differ in length, or hold something else.
     """
 
     def __init__(self, completions: Sequence[str], contracts: Sequence[Contract]) -> None:
-        if len(completions) != len(contracts):
-            raise ValueError(f"{len(completions)} completions but {len(contracts)} contracts")
+        rules.all_of("completions", completions, str)
+        rules.all_of("contracts", contracts, Contract, ", as Contract.from_json reads them from rows")
+        rules.one_for_each("completion", completions=completions, contracts=contracts)
         self.contracts = contracts
         read = [c.format.read(text) for text, c in zip(completions, contracts, strict=True)]
         self.answers: list[Answer] = [answer for answer, _ in read]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from swift_stvg import __version__
+from swift_stvg import __version__, rules
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, box_areas, clip_boxes
 from swift_stvg.metrics import RESAMPLES, THRESHOLDS, about_boxes, means_with_intervals, per_sample
@@ -54,6 +54,9 @@ class GroundTruth:
         query, category: (N,) kinds of sentence and of object.
         excluded: annotations that cannot be scored, by reason: how many, and an example.
         notes: what is worth knowing of the others, likewise.
+
+    Raises:
+        RecordError: there is no sample, lengths differ, a key is repeated, or neither samples nor rows are known.
     """
 
     name: str | None
@@ -65,6 +68,19 @@ class GroundTruth:
     category: list[str]
     excluded: Mapping[str, tuple[int, str]]
     notes: Mapping[str, tuple[int, str]]
+
+    def __post_init__(self) -> None:
+        known = [column for column in (self.samples, self.contracts) if column is not None]
+        if not known:
+            rules.refuse("samples", "be known, or `contracts`", "neither")
+        rules.all_of("samples", self.samples or (), Sample)
+        rules.all_of("contracts", self.contracts or (), Contract)
+        columns = {name: getattr(self, name) for name in ("keys", "videos", "query", "category")}
+        if rules.one_for_each("sample", "", **columns, known=known[0]) == 0:
+            rules.refuse("keys", "hold at least one sample", "none")
+        repeated = [key for key, count in Counter(self.keys).items() if count > 1]
+        if repeated:
+            rules.refuse("keys", "be different", f"{' '.join(repeated[0])} twice")
 
     @classmethod
     def of_samples(cls, name: str, samples: list[Sample], report: LoadReport) -> GroundTruth:

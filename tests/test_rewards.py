@@ -286,7 +286,7 @@ def test_empty_batch() -> None:
 
 
 def test_length_mismatch_is_an_error() -> None:
-    with pytest.raises(ValueError, match="2 completions but 1 contracts"):
+    with pytest.raises(ValueError, match="`contracts` must hold one value for each completion, got 1 for 2"):
         Batch(["", ""], [contract()])
-    with pytest.raises(ValueError, match="0 completions but 1 contracts"):
+    with pytest.raises(ValueError, match="`contracts` must hold one value for each completion, got 1 for 0"):
         Batch([], [contract()])
