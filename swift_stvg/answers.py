@@ -124,7 +124,9 @@ class Answer:
     failures: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        rules.all_of("think, pred", (self.think, self.pred), (BoxList, type(None)))
+        for name, boxes in (("think", self.think), ("pred", self.pred)):
+            if not (boxes is None or isinstance(boxes, BoxList)):
+                rules.refuse(name, "be a BoxList or None", type(boxes).__name__)
         if self.span is not None:
             rules.keep(self, span=rules.pair("span", self.span, low=0, high=LAST_INDEX))
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from swift_stvg import __version__
+from swift_stvg import __version__, rules
 from swift_stvg.answers import Answer, BoxList
 from swift_stvg.asking import check_sentence, question_about
 from swift_stvg.drawing import Overlay, Track
@@ -64,12 +64,18 @@ class Search:
         question: what all of them have in common.
         sentences: (N,) what to look for, each by itself.
         rows: (N,) for an engine.
+
+    Raises:
+        RecordError: lengths differ.
     """
 
     info: VideoInfo
     question: Question
     sentences: Sequence[str]
     rows: list[Row]
+
+    def __post_init__(self) -> None:
+        rules.one_for_each("sentence", sentences=self.sentences, rows=self.rows)
 
     @classmethod
     def of(

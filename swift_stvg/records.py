@@ -183,7 +183,8 @@ class Sample(Truth):
             rules.text(name, getattr(self, name), where)
         if self.category is not None:
             rules.text("category", self.category, where)
-        rules.keep(self, video=Path(self.video))
+        if not isinstance(self.video, Path):
+            rules.refuse("video", "be a Path", repr(self.video), where)
         if (fault := sentence_fault(self.sentence)) is not None:
             return fault
         if not _is_encodable(self.id):

@@ -52,6 +52,9 @@ class BoxPairs:
         usable: (K,) whether the answer has a box there that can be read.
         boxes_xyxy: (K, 4) normalised to [0, 1] and clipped to the frame; 0 where not usable.
         true_xyxy: (K, 4) likewise.
+
+    Raises:
+        RecordError: lengths differ.
     """
 
     owner: IntArray
@@ -59,6 +62,10 @@ class BoxPairs:
     usable: npt.NDArray[np.bool_]
     boxes_xyxy: FloatArray
     true_xyxy: FloatArray
+
+    def __post_init__(self) -> None:
+        columns = {name: getattr(self, name) for name in ("owner", "index", "usable", "boxes_xyxy", "true_xyxy")}
+        rules.one_for_each("frame", "", **columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +79,9 @@ class BoxTerms:
         giou: (K,) in [-1, 1].
         l1: (K,) in [0, 4].
         asked: (B,) whether each completion's format has this list.
+
+    Raises:
+        RecordError: lengths differ.
     """
 
     owner: IntArray
@@ -80,6 +90,10 @@ class BoxTerms:
     giou: FloatArray
     l1: FloatArray
     asked: npt.NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        columns = {name: getattr(self, name) for name in ("owner", "index", "iou", "giou", "l1")}
+        rules.one_for_each("frame", "", **columns)
 
 
 class Batch:

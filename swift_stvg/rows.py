@@ -56,7 +56,9 @@ class Question:
     timeline: Timeline
 
     def __post_init__(self) -> None:
-        rules.all_of("settings, timeline", (self.settings, self.timeline), (Settings, Timeline))
+        for name, value, kind in (("settings", self.settings, Settings), ("timeline", self.timeline, Timeline)):
+            if not isinstance(value, kind):
+                rules.refuse(name, f"be {kind.__name__}", type(value).__name__)
         rules.keep(
             self,
             size_wh=rules.pair("size_wh", self.size_wh, low=1, high=WIDEST),
@@ -131,10 +133,10 @@ class Contract(Question):
             wanted = "at least one box" if self.format.boxes else "no box, since the format has none"
             rules.refuse("index", f"hold {wanted}", len(index), where)
         boxes_xyxy = rules.boxes("boxes_xyxy", self.boxes_xyxy, index, where, largest=max(self.scale_wh))
-        usable = (boxes_xyxy[:, :2] < boxes_xyxy[:, 2:]).all(axis=1) & (boxes_xyxy == np.rint(boxes_xyxy)).all(axis=1)
-        usable &= (boxes_xyxy[:, :2] >= 0).all(axis=1) & (boxes_xyxy[:, 2:] <= self.scale_wh).all(axis=1)
+        low, high = boxes_xyxy[:, :2], boxes_xyxy[:, 2:]
+        usable = (low >= 0) & (low < high) & (high <= self.scale_wh) & (low == np.rint(low)) & (high == np.rint(high))
         if not usable.all():
-            wrong = int(np.flatnonzero(~usable)[0])
+            wrong = int(np.flatnonzero(~usable.all(axis=1))[0])
             rule = f"be whole numbers, with an area, inside {self.scale_wh}"
             rules.refuse("boxes_xyxy", rule, f"{boxes_xyxy[wrong].tolist()} at index {index[wrong]}", where)
         rules.keep(self, annotated=annotated, span=span, index=index, boxes_xyxy=boxes_xyxy)

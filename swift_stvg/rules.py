@@ -48,6 +48,10 @@ def number(name: str, value: Any, where: str = "", *, low: float = -math.inf, hi
 
 def pair(name: str, values: Any, where: str = "", *, low: float = -math.inf, high: float = math.inf) -> tuple[int, int]:
     """Two whole numbers in [low, high], in any order."""
+    if type(values) is tuple and len(values) == 2:  # most are right as they are
+        first, second = values
+        if type(first) is int and type(second) is int and low <= first <= high and low <= second <= high:
+            return first, second
     if not isinstance(values, Sequence | np.ndarray) or len(values) != 2:
         refuse(name, "be two whole numbers", f"{values!r}", where)
     return whole(name, values[0], where, low=low, high=high), whole(name, values[1], where, low=low, high=high)
@@ -83,12 +87,16 @@ def whole_numbers(
         least, most: the smallest and the largest allowed.
         rising: "strictly", "weakly" if a number may stand again, None for any order.
     """
-    array = _array(name, values, where)
-    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size > 0):
-        refuse(name, "be whole numbers (K,)", f"{array.dtype} {array.shape}", where)
-    known = array.astype(np.int64, copy=False)
+    known: IntArray = values
+    if type(values) is not np.ndarray or values.dtype != np.int64 or values.ndim != 1:
+        array = _array(name, values, where)
+        if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size > 0):
+            refuse(name, "be whole numbers (K,)", f"{array.dtype} {array.shape}", where)
+        known = array.astype(np.int64)
     _check_order(name, known, where, rising)
-    if known.size and not (least <= known.min() and known.max() <= most):
+    if len(known) and not (
+        least <= known[0] and known[-1] <= most if rising else least <= known.min() and known.max() <= most
+    ):
         refuse(name, f"be whole numbers{_within(least, most)}", f"{known.min()} to {known.max()}", where)
     return known
 
@@ -103,10 +111,12 @@ def numbers(
     rising: str | None = None,
 ) -> FloatArray:
     """(K,) finite numbers in [low, high]; `rising` as for `whole_numbers`."""
-    array = _array(name, values, where)
-    if array.ndim != 1 or (array.dtype.kind not in "iuf" and array.size > 0):
-        refuse(name, "be numbers (K,)", f"{array.dtype} {array.shape}", where)
-    known = array.astype(np.float64, copy=False)
+    known: FloatArray = values
+    if type(values) is not np.ndarray or values.dtype != np.float64 or values.ndim != 1:
+        array = _array(name, values, where)
+        if array.ndim != 1 or (array.dtype.kind not in "iuf" and array.size > 0):
+            refuse(name, "be numbers (K,)", f"{array.dtype} {array.shape}", where)
+        known = array.astype(np.float64)
     usable = np.isfinite(known) if math.isinf(high - low) else (known >= low) & (known <= high)
     if not usable.all():
         place = int(np.flatnonzero(~usable)[0])
@@ -133,6 +143,8 @@ def boxes(
         refuse(name, f"be numbers ({len(of)}, 4)", f"{array.dtype} {array.shape}", where)
     known = array.astype(np.float64, copy=False)
     if largest is None:
+        return known
+    if known.max() <= largest and known.min() >= -largest:  # NaN is not
         return known
     usable = np.abs(known) <= largest
     if not usable.all() and not (unread and (usable | np.isnan(known)).all()):

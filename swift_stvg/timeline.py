@@ -53,7 +53,9 @@ class Timeline:
         times_s = rules.numbers("times_s", self.times_s, rising="weakly")
         if rules.one_for_each("sample", frames=frames, times_s=times_s) == 0:
             rules.refuse("frames", "hold at least one sample", "none")
-        index_frames = rules.whole_numbers("index_frames", self.index_frames, rising="weakly")
+        index_frames = frames
+        if self.index_frames is not self.frames:
+            index_frames = rules.whole_numbers("index_frames", self.index_frames, rising="weakly")
         if self.unit not in UNITS:
             rules.refuse("unit", f"be one of {', '.join(UNITS)}", repr(self.unit))
         if len(index_frames) == 0 or (self.unit == "frame" and not np.array_equal(index_frames, frames)):
@@ -106,19 +108,20 @@ class Timeline:
         duration_s = (float(frame_times_s[end]) if end < len(frame_times_s) else end_s) - start_s
         interval_s = max(1.0 / fps, duration_s / max_frames)
         count = max(1, math.ceil(duration_s / interval_s - 1e-6))
-        frames = np.unique(nearest(times_s, start_s + interval_s * np.arange(count, dtype=np.float64)))
-        pointed_at = frames
+        chosen = np.unique(nearest(times_s, start_s + interval_s * np.arange(count, dtype=np.float64)))
+        pointed_at = frames = chosen + first
         if unit == "second":
             n_seconds = math.floor(times_s[-1] - start_s + TIE) + 1
-            pointed_at = nearest(times_s, start_s + np.arange(n_seconds, dtype=np.float64))
+            pointed_at = nearest(times_s, start_s + np.arange(n_seconds, dtype=np.float64)) + first
+        sampled_s = np.round(times_s[chosen] - start_s, DIGITS)
         return cls(
-            frames + first,
-            np.round(times_s[frames] - start_s, DIGITS),
+            frames,
+            sampled_s,
             round(start_s, DIGITS),
             interval_s,
             unit,
-            pointed_at + first,
-            float(np.round(duration_s, DIGITS)),
+            pointed_at,
+            max(round(duration_s, DIGITS), float(sampled_s[-1])),
         )
 
     @property
