@@ -18,7 +18,7 @@ RESERVED = ("<|", "<video>", "<image>", "<audio>", "<bbox>", "<ref-object>", "<i
 MOST_FRAMES = 10_000_000
 """Frame numbers beyond this, four days of video, are taken for damage."""
 FARTHEST = 10**9
-"""Annotated events may begin before the video and end after it, but not farther than this."""
+"""Events and clips may be said to begin before a video and end after it, but no frame number is beyond this."""
 LONGEST_S = 1_000_000
 """Videos said to be longer than this many seconds, eleven days, likewise."""
 WIDEST = 1 << 20
@@ -45,8 +45,8 @@ class Tube:
     boxes_xyxy: FloatArray
 
     def __post_init__(self) -> None:
-        span_frames = rules.pair("span_frames", self.span_frames, low=0, high=MOST_FRAMES)
-        frames = rules.whole_numbers("frames", self.frames, most=MOST_FRAMES)
+        span_frames = rules.pair("span_frames", self.span_frames, low=0, high=FARTHEST)
+        frames = rules.whole_numbers("frames", self.frames, most=FARTHEST)
         boxes_xyxy = rules.boxes("boxes_xyxy", self.boxes_xyxy, frames, largest=LARGEST, unread=True)
         rules.keep(self, span_frames=span_frames, frames=frames, boxes_xyxy=boxes_xyxy)
 

@@ -24,7 +24,7 @@ from swift_stvg import rules
 from swift_stvg.answers import COORDS, Answer, AnswerFormat, BoxList
 from swift_stvg.errors import DataError, RecordError, RowError, VideoError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
-from swift_stvg.records import WIDEST, Sample, VideoInfo
+from swift_stvg.records import FARTHEST, WIDEST, Sample, VideoInfo
 from swift_stvg.settings import Settings
 from swift_stvg.timeline import Timeline, annotated_clip, annotated_frames, nearest
 
@@ -123,7 +123,7 @@ class Contract(Question):
         if self.category is not None:
             rules.text("category", self.category, where)
         size = self.timeline.size
-        annotated = rules.whole_numbers("annotated", self.annotated, where, rising="weakly")
+        annotated = rules.whole_numbers("annotated", self.annotated, where, most=FARTHEST, rising="weakly")
         rules.one_for_each("index", where, index_frames=self.timeline.index_frames, annotated=annotated)
         first, last = span = rules.pair("span", self.span, where, low=0, high=size - 1)
         if first > last:

@@ -87,12 +87,7 @@ def whole_numbers(
         least, most: the smallest and the largest allowed.
         rising: "strictly", "weakly" if a number may stand again, None for any order.
     """
-    known: IntArray = values
-    if type(values) is not np.ndarray or values.dtype != np.int64 or values.ndim != 1:
-        array = _array(name, values, where)
-        if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size > 0):
-            refuse(name, "be whole numbers (K,)", f"{array.dtype} {array.shape}", where)
-        known = array.astype(np.int64)
+    known: IntArray = _column(name, values, where, "whole numbers", "iu", np.int64)
     _check_order(name, known, where, rising)
     if len(known) and not (
         least <= known[0] and known[-1] <= most if rising else least <= known.min() and known.max() <= most
@@ -111,12 +106,7 @@ def numbers(
     rising: str | None = None,
 ) -> FloatArray:
     """(K,) finite numbers in [low, high]; `rising` as for `whole_numbers`."""
-    known: FloatArray = values
-    if type(values) is not np.ndarray or values.dtype != np.float64 or values.ndim != 1:
-        array = _array(name, values, where)
-        if array.ndim != 1 or (array.dtype.kind not in "iuf" and array.size > 0):
-            refuse(name, "be numbers (K,)", f"{array.dtype} {array.shape}", where)
-        known = array.astype(np.float64)
+    known: FloatArray = _column(name, values, where, "numbers", "iuf", np.float64)
     usable = np.isfinite(known) if math.isinf(high - low) else (known >= low) & (known <= high)
     if not usable.all():
         place = int(np.flatnonzero(~usable)[0])
@@ -180,6 +170,16 @@ def _array(name: str, values: Any, where: str) -> npt.NDArray[Any]:
         refuse(name, "be numbers", error, where)
 
 
+def _column(name: str, values: Any, where: str, what: str, kinds: str, dtype: type) -> Any:
+    """(K,) of a type, from numbers of any of its kinds."""
+    if type(values) is np.ndarray and values.dtype == dtype and values.ndim == 1:
+        return values
+    array = _array(name, values, where)
+    if array.ndim != 1 or (array.dtype.kind not in kinds and array.size > 0):
+        refuse(name, f"be {what} (K,)", f"{array.dtype} {array.shape}", where)
+    return array.astype(dtype)
+
+
 def _check_order(name: str, values: FloatArray | IntArray, where: str, rising: str | None) -> None:
     if rising is None:
         return
@@ -193,4 +193,4 @@ def _check_order(name: str, values: FloatArray | IntArray, where: str, rising: s
 def _within(low: float, high: float) -> str:
     if math.isinf(high):
         return "" if math.isinf(low) else f" from {low:g}"
-    return f" in [{low:g}, {high:.8g}]"
+    return f" in [{low:g}, {high:.10g}]"

@@ -87,7 +87,7 @@ WRONG: list[tuple[str, Callable[[], Any], type[StvgError], str]] = [
         "a frame below 0",
         lambda: tube(frames=FRAMES - 11),
         RecordError,
-        "`frames` must be whole numbers in [0, 10000000], got -1 to 3",
+        "`frames` must be whole numbers in [0, 1000000000], got -1 to 3",
     ),
     (
         "half a frame",
@@ -113,7 +113,7 @@ WRONG: list[tuple[str, Callable[[], Any], type[StvgError], str]] = [
         "a span in seconds",
         lambda: tube(span_frames=(1.0, 1.4)),
         RecordError,
-        "`span_frames` must be a whole number in [0, 10000000], got 1.0",
+        "`span_frames` must be a whole number in [0, 1000000000], got 1.0",
     ),
     (
         "truth shuffled",

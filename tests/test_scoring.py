@@ -451,6 +451,7 @@ BAD_CONTRACTS: list[tuple[str, dict[str, Any], str]] = [
         "`frames` must increase, got 8 after 9 at position 1",
     ),
     ("no annotated frame", {"annotated": []}, "`annotated` must hold one value for each index, got 0 for 10"),
+    ("a frame of 1e10", {"annotated": [*range(9), 10**10]}, "`annotated` must be whole numbers in [0, 1000000000]"),
     ("no interval", {"interval_s": None}, "`interval_s` must be a finite number, got None"),
     ("an interval of 0", {"interval_s": 0}, "`interval_s` must be above 0"),
     ("NaN as time", {"clip_start_s": float("nan")}, "`clip_start_s` must be a finite number, got nan"),
