@@ -98,8 +98,9 @@ class Truth:
             annotated_frames=rules.whole("annotated_frames", self.annotated_frames, where),
             size_wh=rules.pair("size_wh", self.size_wh, where),
             span_frames=rules.pair("span_frames", self.span_frames, where, low=-FARTHEST, high=FARTHEST),
-            clip_frames=self.clip_frames
-            and rules.pair("clip_frames", self.clip_frames, where, low=-FARTHEST, high=FARTHEST),
+            clip_frames=None
+            if self.clip_frames is None
+            else rules.pair("clip_frames", self.clip_frames, where, low=-FARTHEST, high=FARTHEST),
             one_based=rules.flag("one_based", self.one_based, where),
             time_only=rules.flag("time_only", self.time_only, where),
         )
@@ -134,7 +135,7 @@ class Truth:
     @property
     def clip(self) -> tuple[int, int]:
         """`clip_frames`, with the whole file for None."""
-        return self.clip_frames or (0, self.annotated_frames)
+        return (0, self.annotated_frames) if self.clip_frames is None else self.clip_frames
 
     def usable_tube(self) -> tuple[IntArray, FloatArray]:
         """The part of the tube that can be learned from: frames (M,) and boxes (M, 4), those with an area in the frame.
