@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from swift_stvg import rules
-from swift_stvg.errors import RowError
+from swift_stvg.errors import RecordError, RowError, VideoError
 from swift_stvg.geometry import FloatArray, IntArray, box_areas, clip_boxes
 from swift_stvg.timeline import TIE
 
@@ -239,7 +239,7 @@ class VideoInfo:
         size_wh: frame size in pixels, after the rotation that the file asks for.
 
     Raises:
-        RecordError: there is no frame, times do not increase or are not finite, or a side is none.
+        VideoError: there is no frame, times do not increase or are not finite, or a side is none, as odd files say.
     """
 
     path: Path
@@ -249,11 +249,14 @@ class VideoInfo:
 
     def __post_init__(self) -> None:
         where = f", {self.path}"
-        times_s = rules.numbers("frame_times_s", self.frame_times_s, where, rising="strictly")
-        if len(times_s) == 0:
-            rules.refuse("frame_times_s", "hold at least one frame", "none", where)
-        end_s = rules.number("end_s", self.end_s, where, low=float(times_s[-1]))
-        size_wh = rules.pair("size_wh", self.size_wh, where, low=1, high=WIDEST)
+        try:
+            times_s = rules.numbers("frame_times_s", self.frame_times_s, where, rising="strictly")
+            if len(times_s) == 0:
+                rules.refuse("frame_times_s", "hold at least one frame", "none", where)
+            end_s = rules.number("end_s", self.end_s, where, low=float(times_s[-1]))
+            size_wh = rules.pair("size_wh", self.size_wh, where, low=1, high=WIDEST)
+        except RecordError as error:
+            raise VideoError("video unreadable", str(error)) from None
         rules.keep(self, frame_times_s=times_s, end_s=end_s, size_wh=size_wh)
 
     @classmethod

@@ -17,7 +17,7 @@ from swift_stvg import ask, parse
 from swift_stvg.answers import Answer, AnswerFormat, BoxList
 from swift_stvg.asking import clip_frames
 from swift_stvg.drawing import Overlay, Track
-from swift_stvg.errors import RecordError, RowError, SettingsError, StvgError
+from swift_stvg.errors import RecordError, RowError, SettingsError, StvgError, VideoError
 from swift_stvg.protocols import Scores, evaluate
 from swift_stvg.records import Truth, Tube, VideoInfo
 from swift_stvg.results import Tubes
@@ -182,25 +182,25 @@ WRONG: list[tuple[str, Callable[[], Any], type[StvgError], str]] = [
     (
         "video: times fall",
         lambda: info(frame_times_s=np.array([0.0, 0.2, 0.1])),
-        RecordError,
+        VideoError,
         "`frame_times_s` must increase, got 0.1 after 0.2 at position 2, a.mp4",
     ),
     (
         "video: no frame",
         lambda: info(frame_times_s=[]),
-        RecordError,
+        VideoError,
         "`frame_times_s` must hold at least one frame, got none, a.mp4",
     ),
     (
         "video: ends early",
         lambda: info(end_s=0.5),
-        RecordError,
+        VideoError,
         "`end_s` must be a finite number from 0.9, got 0.5, a.mp4",
     ),
     (
         "video: no size",
         lambda: info(size_wh=(0, 5)),
-        RecordError,
+        VideoError,
         "`size_wh` must be a whole number in [1, 1048576], got 0, a.mp4",
     ),
     (
