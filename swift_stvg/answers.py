@@ -22,12 +22,17 @@ from typing import TypeVar
 
 import numpy as np
 
+from swift_stvg import rules
 from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.written import CLOCK_TIMES, SHARES, answered, plain, read_box, read_label, read_span
 
 UNITS = ("frame", "second")
 COORDS = ("pixel", "norm1000")
 STYLES = ("tags", "csv")
+LAST_INDEX = 10**8 - 1
+"""More than is ever read: indices have at most seven digits."""
+MOST_COORDINATE = 1e16
+"""Coordinates are read with at most fifteen digits before the point."""
 FAR_OUTSIDE = 10
 """A coordinate beyond so many times the longer side of the picture is no guess at a place in it."""
 
@@ -59,11 +64,19 @@ class BoxList:
         index: (K,), in the order written; may repeat.
         boxes_xyxy: (K, 4) in the coordinates of the text; a row of NaN stands for a box that could not be read.
         unplaced: what stands before the first box whose index could not be read and which is left out here; "" if none.
+
+    Raises:
+        RecordError: shapes, range or lengths are others.
     """
 
     index: IntArray
     boxes_xyxy: FloatArray
     unplaced: str = ""
+
+    def __post_init__(self) -> None:
+        index = rules.whole_numbers("index", self.index, most=LAST_INDEX, rising=None)
+        boxes_xyxy = rules.boxes("boxes_xyxy", self.boxes_xyxy, index, largest=MOST_COORDINATE, unread=True)
+        rules.keep(self, index=index, boxes_xyxy=boxes_xyxy)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -112,6 +125,9 @@ class Answer:
         pred: the final boxes, or None.
         failures: why a part that was asked for is None, by part: "time", "think_bbox", "pred_bbox".
         seen: forms other than the one asked for: `CLOCK_TIMES` of the span, `SHARES` of boxes, which are not read.
+
+    Raises:
+        RecordError: the span is no two indices, or a list none.
     """
 
     span: tuple[int, int] | None
@@ -119,6 +135,13 @@ class Answer:
     pred: BoxList | None
     failures: Mapping[str, str] = field(default_factory=dict)
     seen: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        for name, boxes in (("think", self.think), ("pred", self.pred)):
+            if not (boxes is None or isinstance(boxes, BoxList)):
+                rules.refuse(name, "be a BoxList or None", type(boxes).__name__)
+        if self.span is not None:
+            rules.keep(self, span=rules.pair("span", self.span, low=0, high=LAST_INDEX))
 
     def fault(self, size: int, scale_wh: tuple[int, int]) -> tuple[str, str] | None:
         """Why the span and the final boxes, if any were asked for, make no tube; None if they do.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from swift_stvg import rules
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.geometry import FloatArray
 from swift_stvg.records import Sample, Tube, VideoInfo
@@ -80,6 +82,9 @@ class Tubes:
         tubes: by id.
         faults: why an entry makes no tube, by id.
         set_aside: what was found that belongs to no sample.
+
+    Raises:
+        RecordError: an id has neither a tube nor a fault, or is repeated.
     """
 
     name: str
@@ -88,6 +93,11 @@ class Tubes:
     tubes: dict[str, Tube]
     faults: dict[str, tuple[str, str]]
     set_aside: list[Problem] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        rules.all_of("tubes", list(self.tubes.values()), Tube)
+        if Counter(self.ids) != Counter([*self.tubes, *self.faults]):
+            rules.refuse("ids", "be those of tubes and faults, each once", len(self.ids), f", {self.name}")
 
     @classmethod
     def read(cls, path: Path) -> Tubes:
@@ -142,6 +152,9 @@ class Answers:
         videos: (B,) path of each row's video.
         sentences: (B,) that each row asks about.
         set_aside: what was found that cannot be scored.
+
+    Raises:
+        RecordError: lengths differ.
     """
 
     name: str
@@ -152,6 +165,10 @@ class Answers:
     videos: list[str]
     sentences: list[str]
     set_aside: list[Problem] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        columns = {name: getattr(self, name) for name in ("batch", "responses", "lines", "videos", "sentences")}
+        rules.one_for_each("answer", f", {self.name}", **columns)
 
     @classmethod
     def read(cls, path: Path) -> Answers:

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from swift_stvg import rules
+from swift_stvg.answers import UNITS
 from swift_stvg.geometry import FloatArray, IntArray
 
+DIGITS = 4
+"""Decimals of a second to which a timeline is rounded, so that a row says the same as what it was made from."""
 TIE = 1e-4
 """Times in seconds that are nearer to each other than this count as equal: decoders round time stamps."""
 SAME_RATE = 5e-4
@@ -30,6 +34,10 @@ class Timeline:
         unit: what an index counts: "frame" (a sample) or "second" (from the clip's start).
         index_frames: (size,) native frame that each index points at: the sample itself, or the frame nearest to the
             second, which need not be among the samples.
+        end_s: when the clip ends, in seconds from its start.
+
+    Raises:
+        RecordError: shapes, order, range or lengths are others.
     """
 
     frames: IntArray
@@ -38,6 +46,32 @@ class Timeline:
     interval_s: float
     unit: str
     index_frames: IntArray
+    end_s: float
+
+    def __post_init__(self) -> None:
+        frames = rules.whole_numbers("frames", self.frames)
+        times_s = rules.numbers("times_s", self.times_s, rising="weakly")
+        if rules.one_for_each("sample", frames=frames, times_s=times_s) == 0:
+            rules.refuse("frames", "hold at least one sample", "none")
+        index_frames = frames
+        if self.index_frames is not self.frames:
+            index_frames = rules.whole_numbers("index_frames", self.index_frames, rising="weakly")
+        if self.unit not in UNITS:
+            rules.refuse("unit", f"be one of {', '.join(UNITS)}", repr(self.unit))
+        if len(index_frames) == 0 or (self.unit == "frame" and not np.array_equal(index_frames, frames)):
+            rules.refuse("index_frames", "be the samples, or hold a frame for each second", index_frames.tolist())
+        interval_s = rules.number("interval_s", self.interval_s)
+        if interval_s <= 0:
+            rules.refuse("interval_s", "be above 0", interval_s)
+        rules.keep(
+            self,
+            frames=frames,
+            times_s=times_s,
+            clip_start_s=rules.number("clip_start_s", self.clip_start_s),
+            interval_s=interval_s,
+            index_frames=index_frames,
+            end_s=rules.number("end_s", self.end_s, low=float(times_s[-1])),
+        )
 
     @classmethod
     def sample(
@@ -60,8 +94,8 @@ class Timeline:
             clip: native frames [first, end) to sample from; the whole file by default.
             unit: see the class.
 
-        Of two targets nearest to the same frame one sample remains. The number of samples may be odd: processors of
-        vision towers that take frames in pairs repeat the last one.
+        Times are rounded to `DIGITS`. Of two targets nearest to the same frame one sample remains. The number of
+        samples may be odd: processors of vision towers that take frames in pairs repeat the last one.
 
         Raises:
             ValueError: the clip holds no frame.
@@ -74,12 +108,21 @@ class Timeline:
         duration_s = (float(frame_times_s[end]) if end < len(frame_times_s) else end_s) - start_s
         interval_s = max(1.0 / fps, duration_s / max_frames)
         count = max(1, math.ceil(duration_s / interval_s - 1e-6))
-        frames = np.unique(nearest(times_s, start_s + interval_s * np.arange(count, dtype=np.float64)))
-        pointed_at = frames
+        chosen = np.unique(nearest(times_s, start_s + interval_s * np.arange(count, dtype=np.float64)))
+        pointed_at = frames = chosen + first
         if unit == "second":
             n_seconds = math.floor(times_s[-1] - start_s + TIE) + 1
-            pointed_at = nearest(times_s, start_s + np.arange(n_seconds, dtype=np.float64))
-        return cls(frames + first, times_s[frames] - start_s, start_s, interval_s, unit, pointed_at + first)
+            pointed_at = nearest(times_s, start_s + np.arange(n_seconds, dtype=np.float64)) + first
+        sampled_s = np.round(times_s[chosen] - start_s, DIGITS)
+        return cls(
+            frames,
+            sampled_s,
+            round(start_s, DIGITS),
+            interval_s,
+            unit,
+            pointed_at,
+            max(round(duration_s, DIGITS), float(sampled_s[-1])),
+        )
 
     @property
     def fps(self) -> float:
@@ -96,16 +139,10 @@ class Timeline:
         """Number of indices an answer can use: 0 to size - 1."""
         return len(self.index_frames)
 
-    @property
-    def end_s(self) -> float:
-        """When the last sample ends, in seconds from the clip's start."""
-        return float(self.times_s[-1]) + self.interval_s
-
     def span_s(self, span: tuple[int, int]) -> tuple[float, float]:
         """When a closed span of indices on the grid begins and ends, in seconds from the clip's start.
 
-        It reaches half an interval beyond its first and last index, to the start of the clip from its first index, and
-        from its last one to the end of that sample: `Question.clip_span_s` knows when the clip ends.
+        It reaches half an interval beyond its first and last index, and to the ends of the clip from its ends.
         """
         (first, last), times_s = span, self.seconds(np.arange(self.size, dtype=np.int64))
         begin = 0.0 if first == 0 else (times_s[first - 1] + times_s[first]) / 2

@@ -10,7 +10,9 @@ from swift_stvg.geometry import FloatArray
 from swift_stvg.rewards import Batch
 
 Watcher: TypeAlias = Callable[[str, FloatArray, Batch, Sequence[dict[str, Any]]], None]
-"""Takes the name of a reward as it is logged, its values (B,), the B answers, and their rows."""
+"""Takes the name of a reward as it is logged, its values for the answers that it judges, all B answers, and their rows.
+
+A reward about boxes judges no answer to a row that asks for none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

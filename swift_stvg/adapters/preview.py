@@ -193,7 +193,7 @@ def _draw(board: Board, tag: str, answer: _Answer, step: int) -> None:
     """Show an answer as a contact sheet."""
     text, contract, row = answer
     batch = Batch([text], [contract])
-    scores = {"tIoU": float(tiou(batch)[0]), "vIoU": float(viou(batch)[0])}
+    scores = {"tIoU": float(tiou(batch)[0])} | ({"vIoU": float(viou(batch)[0])} if contract.format.boxes else {})
     sheet = contact_sheet(Overlay.of(contract, sentence_of(row["messages"]), text, scores), Path(row["videos"][0]))
     board.picture(tag, np.asarray(sheet), contract.id, step)
 

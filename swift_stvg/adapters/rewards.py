@@ -55,9 +55,9 @@ class StvgReward(ORM):  # type: ignore[misc]
             texts, rows = zip(*ours, strict=True)
             batch = _batch(texts, rows)
             judged = type(self).compute(batch)
-            if is_watched(state):
-                tell(state, type(self).__name__, judged, batch, _rows(completions, contracts, kwargs))
             means = [contract.format.boxes or not self.about_boxes for contract in batch.contracts]
+            if is_watched(state) and any(means):
+                tell(state, type(self).__name__, judged[means], batch, _rows(completions, contracts, kwargs))
             scored = iter([value if mean else None for value, mean in zip(judged.tolist(), means, strict=True)])
             values = [None if contract is None else next(scored) for contract in contracts]
         return values
