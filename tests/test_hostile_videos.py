@@ -295,7 +295,7 @@ def test_threads_share_one_failure(tmp_path: Path) -> None:
 
 
 def test_processes_may_be_forked_after_a_failure(tmp_path: Path) -> None:
-    """As DataLoader workers are; a child that inherits a decord reader that failed ends with a segmentation fault."""
+    """As DataLoader workers are, by either decoder: a child that inherits a decord reader that failed ends badly."""
     path = write_as(tmp_path / "damaged.mp4", COUNT, (160, 120), options={"crf": "10"})
     data = bytearray(path.read_bytes())
     start, end = data.index(b"mdat"), data.index(b"moov") - 4
