@@ -55,7 +55,9 @@ def draw(rng: np.random.Generator) -> dict[str, Any]:
         parts = ":".join(f"{k}={v}" for k, v in shared.items())
         plan["options"] = {"x265-params": f"{parts}:log-level=none:pools=1", "preset": "ultrafast"}
     elif codec in ("mpeg4", "mpeg2video"):
-        plan["options"] = {"g": str(key), "bf": str(min(bframes, 2)), "q": "4"} | one({}, {"flags": "+cgop", "sc_threshold": "1000000000"})
+        plan["options"] = {"g": str(key), "bf": str(min(bframes, 2)), "q": "4"} | one(
+            {}, {"flags": "+cgop", "sc_threshold": "1000000000"}
+        )
     elif codec == "libsvtav1":
         plan["options"] = {"preset": "12", "svtav1-params": f"keyint={key}:irefresh-type={one(1, 2)}", "g": str(key)}
         plan["count"] = min(plan["count"], 60)
@@ -66,6 +68,8 @@ def draw(rng: np.random.Generator) -> dict[str, Any]:
         plan["pix_fmt"] = "yuvj420p"
     plan["times"] = one("steady", "steady", "variable", "late") if plan["suffix"] != "avi" else "steady"
     plan["change"] = one(None, None, None, None, "cut", "cut between", "joined", "a packet missing")
+    if plan["change"] == "a packet missing" and plan["times"] == "variable":
+        plan["times"] = "steady"  # a frame that is not there cannot be told from one that is shown longer
     return plan
 
 
