@@ -37,12 +37,12 @@ def decoded(path: Path) -> list[tuple[int | None, np.ndarray]]:
     found = []
     with suppress(av.error.FFmpegError), av.open(str(path)) as container:
         stream = container.streams.video[0]
-        for packet in container.demux(stream):
-            if packet.size:
+        for packet in [*container.demux(stream), None]:
+            if packet is None or packet.size:
                 with suppress(av.error.FFmpegError):
-                    found += stream.codec_context.decode(packet)
-        found += stream.codec_context.decode(None)
-    return [(frame.pts, frame.to_ndarray(format="rgb24")) for frame in found]
+                    frames = stream.codec_context.decode(packet)  # libavcodec's VP8 may write into them again
+                    found += [(frame.pts, frame.to_ndarray(format="rgb24")) for frame in frames]
+    return found
 
 
 def compare(path: Path, rng: np.random.Generator, decoder: str = "pyav") -> dict[str, int]:
