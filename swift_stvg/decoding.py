@@ -6,7 +6,7 @@ of HEVC (pictures that follow it and are shown before it belong to the group bef
 I-VOP of MPEG-4, any picture of codecs that know no other. Of a group that holds wanted frames the packets up to the
 last of these are decoded, without pictures that are not wanted and on which no other one depends.
 
-What is assumed is checked. A packet that is read after a jump in the file must be, by its place, length and times, the
+What is assumed is checked. A packet that is read after a jump in the file must be, by its place, length and time, the
 one that the survey saw there; else the file is read from its beginning. A frame that does not come, or comes damaged,
 is looked for again by decoding all packets.
 """
@@ -490,7 +490,7 @@ class _Strayed(Exception):
 
 
 class _Packets:
-    """An open file's packets by their places.
+    """An open file's packets by their places. Decoding times do not tell: for Matroska, FFmpeg guesses them.
 
     Attributes:
         at: place of the next one.
@@ -529,7 +529,7 @@ class _Packets:
             self._seek(first)
         while self.at <= last:
             packet = next(self._packets, None)
-            if packet is None or _stamps(packet) != tuple(self._file.packets[self.at].tolist()):
+            if packet is None or _stamps(packet)[:3] != tuple(self._file.packets[self.at, :3].tolist()):
                 raise _Strayed
             self.at += 1
             if self.at > first:
@@ -545,7 +545,7 @@ class _Packets:
             packet = next(packets, None)
             if packet is None:
                 continue
-            (places,) = (self._file.packets == _stamps(packet)).all(axis=1).nonzero()
+            (places,) = (self._file.packets[:, :3] == _stamps(packet)[:3]).all(axis=1).nonzero()
             if len(places) == 1 and places[0] <= first:
                 self._packets, self.at = chain([packet], packets), int(places[0])
                 return

@@ -21,6 +21,8 @@ PREFIX = "STVG_"
 SPATIAL_FRAMES = ("shared", "either")
 RESERVED = frozenset({"STVG_TEST_DATA"})
 """Names with the prefix that belong to the test suite."""
+DECODERS = ("pyav", "decord")
+"""Who decodes videos."""
 OUTSIDE = ("refuse", "links", "allow")
 """Ways to take files outside the data root."""
 
@@ -121,6 +123,12 @@ class Settings:
         4096,
         _integer(0, 1_000_000),
         "megabytes of frames that a process may keep, so that a GRPO step decodes a video once; 0 for none",
+        of_this_machine=True,
+    )
+    decoder: str = _setting(
+        "pyav",
+        _one_of(*DECODERS),
+        "what decodes videos: pyav; or decord, for the files of which it is known to find the right frames",
         of_this_machine=True,
     )
     preview_steps: int = _setting(

@@ -21,9 +21,18 @@ from swift_stvg.geometry import IntArray
 from swift_stvg.jsonfile import put_whole, seal, unseal
 from swift_stvg.records import VideoInfo
 
+__all__ = [
+    "PICTURES",
+    "Frames",
+    "Probes",
+    "fingerprint",
+    "frame_batches",
+    "is_picture",
+    "probe",
+    "read_frames",
+    "stream_frames",
+]
 logger = logging.getLogger(__name__)
-DECODERS = ("pyav", "decord")
-"""Who decodes: PyAV, or decord where it is known to find the right frames."""
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 """Endings of files that are read as pictures."""
 _PARTS, _PART = 16, 1 << 13
@@ -54,7 +63,7 @@ def read_frames(path: Path, frames: IntArray, decoder: str = "pyav") -> Frames:
     Args:
         path: of the video.
         frames: which ones.
-        decoder: one of `DECODERS`.
+        decoder: one of `settings.DECODERS`.
 
     Raises:
         VideoError: the file is missing, cannot be decoded there, or has fewer frames.
