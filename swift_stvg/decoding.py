@@ -69,6 +69,13 @@ class Survey:
     needless: npt.NDArray[np.bool_]
     decord: bool
 
+    @property
+    def largest_group(self) -> int:
+        """Frames of the largest group."""
+        if self.place is None:
+            return len(self.times_s)
+        return int(np.bincount(np.searchsorted(self.starts, self.place, side="right")).max())
+
 
 @dataclass(frozen=True, slots=True)
 class _Units:

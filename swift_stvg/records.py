@@ -190,12 +190,16 @@ class VideoInfo:
         frame_times_s: (N,) presentation time of each frame, increasing.
         end_s: when the last frame ends.
         size_wh: frame size in pixels, after the rotation that the file asks for.
+        kind: of file, in a few words.
+        group: most frames that may have to be decoded to reach one.
     """
 
     path: Path
     frame_times_s: FloatArray
     end_s: float
     size_wh: tuple[int, int]
+    kind: str = ""
+    group: int = 1
 
     @classmethod
     def nominal(cls, sample: Sample) -> VideoInfo:

@@ -7,18 +7,20 @@ known to guess right, where it is asked for. A picture is a video of one frame, 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from swift_stvg.decoding import Frames, decode, last_line, require_file, survey
 from swift_stvg.errors import VideoError
 from swift_stvg.geometry import IntArray
-from swift_stvg.jsonfile import put_whole, seal, unseal
+from swift_stvg.jsonfile import MALFORMED, put_whole, seal, text, unseal, whole
 from swift_stvg.records import VideoInfo
 
 __all__ = [
@@ -48,10 +50,11 @@ def probe(path: Path) -> VideoInfo:
     """
     if is_picture(path):
         height, width = _read_picture(path).shape[:2]
-        return VideoInfo(path, np.zeros(1), 1.0, (width, height))
+        return VideoInfo(path, np.zeros(1), 1.0, (width, height), "picture")
     file = survey(path)
     height, width = next(decode(path, file, np.zeros(1, dtype=np.int64))).shape[:2]
-    return VideoInfo(path, file.times_s, file.end_s, (int(width), int(height)))
+    kind = f"{file.codec} in {file.container}"
+    return VideoInfo(path, file.times_s, file.end_s, (int(width), int(height)), kind, file.largest_group)
 
 
 def read_frames(path: Path, frames: IntArray, decoder: str = "pyav") -> Frames:
@@ -163,18 +166,24 @@ class Probes:
         name = fingerprint(path, _KEPT)
         kept = self._folder / "probes" / name[:2] / f"{name}.times"
         try:
-            numbers = np.frombuffer(unseal(kept.read_bytes()), dtype="<f8")
-            return VideoInfo(path, numbers[:-3], float(numbers[-3]), (int(numbers[-2]), int(numbers[-1])))
-        except (OSError, ValueError):  # not there, or damaged
+            head, _, times = unseal(kept.read_bytes()).partition(b"\n")
+            return VideoInfo(path, np.frombuffer(times, dtype="<f8"), *_facts(json.loads(head)))
+        except (OSError, *MALFORMED):  # not there, or damaged
             info = probe(path)
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            numbers = np.array([*info.frame_times_s, info.end_s, *info.size_wh], dtype="<f8")
-            put_whole(kept, seal(numbers.tobytes()))
+            head = json.dumps([info.end_s, info.size_wh, info.kind, info.group]).encode()
+            put_whole(kept, seal(head + b"\n" + info.frame_times_s.astype("<f8").tobytes()))
         except OSError as error:
             logger.warning("%s cannot be written (%s): videos will be looked at again next time", kept, error.strerror)
             self._folder = None
         return info
+
+
+def _facts(head: Any) -> tuple[float, tuple[int, int], str, int]:
+    """What `Probes` keeps beside the times."""
+    end_s, (width, height), kind, group = head
+    return float(end_s), (whole(width), whole(height)), text(kind), whole(group)
 
 
 def _read_picture(path: Path) -> Frames:

@@ -131,6 +131,8 @@ def make_rows(
             if isinstance(video, VideoError):
                 raise VideoError(video.reason, f"{video.detail}, row {sample.id}")
             rows.append(make_row(sample, video, settings))
+            if not nominal:
+                report.videos[sample.video] = video
             left_out = len(sample.tube_frames) - len(sample.usable_tube()[0])
             if left_out:
                 report.note("events with boxes left out", f"{left_out} without area, row {sample.id}")
