@@ -131,6 +131,12 @@ class Overlay:
     duration_s: float
     scores: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def rate(self) -> float:
+        """Native frames per second between the first and the last frame that the model saw."""
+        lasts_s = float(self.times_s[-1] - self.times_s[0])
+        return int(self.frames[-1] - self.frames[0]) / lasts_s if lasts_s > 0 else 1.0
+
     @classmethod
     def of(
         cls,
@@ -217,7 +223,7 @@ def play(
     """
     from tqdm import tqdm
 
-    times_s = probe(video).frame_times_s - overlay.clip_start_s
+    times_s = probe(video).at_rate(overlay.rate).frame_times_s - overlay.clip_start_s
     first = int(overlay.frames[0])
     end = max(int(np.searchsorted(times_s, overlay.duration_s - 1e-3)), int(overlay.frames[-1]) + 1)
     chosen = np.arange(first, end, max(1, math.ceil((end - first) / most)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -192,6 +192,8 @@ class VideoInfo:
         size_wh: frame size in pixels, after the rotation that the file asks for.
         kind: of file, in a few words.
         group: most frames that may have to be decoded to reach one.
+        timed: whether the file says when its frames are; else `frame_times_s` are those of some rate.
+        aside: files of a folder of pictures that are none.
     """
 
     path: Path
@@ -200,12 +202,21 @@ class VideoInfo:
     size_wh: tuple[int, int]
     kind: str = ""
     group: int = 1
+    timed: bool = True
+    aside: int = 0
 
     @classmethod
     def nominal(cls, sample: Sample) -> VideoInfo:
         """The video that the annotation speaks of: its count of frames at its frame rate."""
         times_s = np.arange(sample.annotated_frames, dtype=np.float64) / sample.annotated_fps
         return cls(sample.video, times_s, sample.annotated_frames / sample.annotated_fps, sample.size_wh)
+
+    def at_rate(self, fps: float) -> VideoInfo:
+        """The same video at so many frames per second, if it does not say itself when its frames are."""
+        if self.timed:
+            return self
+        count = len(self.frame_times_s)
+        return replace(self, frame_times_s=np.arange(count, dtype=np.float64) / fps, end_s=count / fps)
 
     @property
     def n_frames(self) -> int:

@@ -140,6 +140,12 @@ class Settings:
     preview_rows: int = _setting(
         4, _integer(0, 1000), "most answers that `--callbacks stvg_preview` draws at a time", of_this_machine=True
     )
+    folder_fps: float = _setting(
+        25.0,
+        _number(0.01, 1000.0),
+        "frames per second of videos that are folders of pictures, where no annotation says it",
+        of_this_machine=True,
+    )
     fps: float = _setting(2.0, _number(0.01, 120.0), "frames sampled per second of video")
     max_side: int = _setting(336, _integer(4, 8192), "longer side of a frame at most, in pixels; never enlarged")
     side_multiple: int = _setting(

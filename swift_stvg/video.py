@@ -1,7 +1,8 @@
 """Videos and pictures: when their frames are and how large, and exactly the frames that a timeline names.
 
 Files are surveyed and decoded as `decoding` says. decord, which guesses where frames are, reads those of which it is
-known to guess right, where it is asked for. A picture is a video of one frame, shown for a second.
+known to guess right, where it is asked for. A picture is a video of one frame, shown for a second; a set of pictures,
+as `pictures` says, one of as many frames, whose rate the annotation knows, or a setting.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from swift_stvg.decoding import Frames, decode, last_line, require_file, survey
 from swift_stvg.errors import VideoError
 from swift_stvg.geometry import IntArray
 from swift_stvg.jsonfile import MALFORMED, put_whole, seal, text, unseal, whole
+from swift_stvg.pictures import PICTURES, is_picture, is_set, left_aside, pictures
 from swift_stvg.records import VideoInfo
 
 __all__ = [
@@ -30,15 +33,15 @@ __all__ = [
     "fingerprint",
     "frame_batches",
     "is_picture",
+    "is_set",
     "probe",
     "read_frames",
     "stream_frames",
 ]
 logger = logging.getLogger(__name__)
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-"""Endings of files that are read as pictures."""
 _PARTS, _PART = 16, 1 << 13
 _AT_ONCE, _MOST_BYTES = 16, 1 << 28
+_ORIENTATION = 0x0112  # the EXIF tag; from 5 on, by a quarter
 _KEPT = "times 4"  # changed whenever `probe` finds other things, or they are kept otherwise
 
 
@@ -51,6 +54,8 @@ def probe(path: Path) -> VideoInfo:
     if is_picture(path):
         height, width = _read_picture(path).shape[:2]
         return VideoInfo(path, np.zeros(1), 1.0, (width, height), "picture")
+    if is_set(path):
+        return _probe_set(path)
     file = survey(path)
     height, width = next(decode(path, file, np.zeros(1, dtype=np.int64))).shape[:2]
     kind = f"{file.codec} in {file.container}"
@@ -89,6 +94,9 @@ def frame_batches(path: Path, frames: IntArray, decoder: str = "pyav") -> Iterat
             raise VideoError("video shorter than expected", f"frame {frames[-1]} of 1 in {path}")
         yield _read_picture(path)[None]
         return
+    if is_set(path):
+        yield from _set_batches(path, frames)
+        return
     file = survey(path)
     if frames[-1] >= len(file.times_s):
         raise VideoError("video shorter than expected", f"frame {frames[-1]} of {len(file.times_s)} in {path}")
@@ -99,9 +107,37 @@ def frame_batches(path: Path, frames: IntArray, decoder: str = "pyav") -> Iterat
             frames = frames[len(batch) :]
         if not len(frames):
             return
-    pictures = decode(path, file, frames)
-    while parts := list(islice(pictures, at_once)):
+    decoded = decode(path, file, frames)
+    while parts := list(islice(decoded, at_once)):
         yield np.stack(parts)
+
+
+def _probe_set(path: Path) -> VideoInfo:
+    """As `probe`; of all pictures but the first one, the beginning is read."""
+    files = pictures(path)
+    height, width = _read_picture(files[0]).shape[:2]
+    for file in files[1:]:
+        if (size_wh := _size_of_picture(file)) != (width, height):
+            raise VideoError("video unreadable", f"{file} has {size_wh} pixels, the first picture {(width, height)}")
+    info = VideoInfo(path, np.arange(len(files), dtype=np.float64), float(len(files)), (width, height))
+    return replace(info, kind="set of pictures", timed=False, aside=len(left_aside(path)))
+
+
+def _set_batches(path: Path, frames: IntArray) -> Iterator[Frames]:
+    files = pictures(path)
+    if frames[-1] >= len(files):
+        raise VideoError("video shorter than expected", f"frame {frames[-1]} of {len(files)} in {path}")
+    batch: list[Frames] = []
+    for number in frames.tolist():
+        pixels = _read_picture(files[number])
+        if batch and pixels.shape != batch[0].shape:
+            raise VideoError("video unreadable", f"{files[number]} is {pixels.shape}, one before it {batch[0].shape}")
+        batch.append(pixels)
+        if len(batch) == max(1, min(_AT_ONCE, _MOST_BYTES // pixels.size)):
+            yield np.stack(batch)
+            batch = batch[:0]
+    if batch:
+        yield np.stack(batch)
 
 
 def _by_decord(path: Path, count: int, frames: IntArray, at_once: int) -> Iterator[Frames]:
@@ -120,23 +156,30 @@ def _by_decord(path: Path, count: int, frames: IntArray, at_once: int) -> Iterat
         return
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a file is read as a picture, by its name."""
-    return path.suffix.lower() in PICTURES
-
-
 def fingerprint(path: Path, more: str = "") -> str:
     """Digest of a video's content, 32 hexadecimal digits: of its length, of parts of it, and of `more`.
 
     The parts are 16 of 8 KiB from its beginning to its end, at equal distances: an edited, re-encoded or completed file
     has another digest; a copy has the same. A change that lies between two of them, up to a fifteenth of the
-    file, and keeps its length is not seen.
+    file, and keeps its length is not seen. Of a set of pictures, the names and lengths of all count, and the beginnings
+    of 16.
 
     Raises:
         VideoError: the file is missing or cannot be read.
     """
-    require_file(path)
     digest = hashlib.blake2b(digest_size=16)
+    if is_set(path):
+        files = pictures(path)
+        try:
+            lengths = [[file.name, file.stat().st_size] for file in files]
+            for place in range(_PARTS):
+                with files[(len(files) - 1) * place // (_PARTS - 1)].open("rb") as file:
+                    digest.update(file.read(_PART))
+        except OSError as error:
+            raise VideoError("video unreadable", f"{error.filename} cannot be read: {error.strerror}") from None
+        digest.update(f"{json.dumps(lengths)} {more}".encode())
+        return digest.hexdigest()
+    require_file(path)
     try:
         with path.open("rb") as file:
             length = file.seek(0, os.SEEK_END)
@@ -172,7 +215,7 @@ class Probes:
             info = probe(path)
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            head = json.dumps([info.end_s, info.size_wh, info.kind, info.group]).encode()
+            head = json.dumps([info.end_s, info.size_wh, info.kind, info.group, info.timed, info.aside]).encode()
             put_whole(kept, seal(head + b"\n" + info.frame_times_s.astype("<f8").tobytes()))
         except OSError as error:
             logger.warning("%s cannot be written (%s): videos will be looked at again next time", kept, error.strerror)
@@ -180,10 +223,23 @@ class Probes:
         return info
 
 
-def _facts(head: Any) -> tuple[float, tuple[int, int], str, int]:
+def _facts(head: Any) -> tuple[float, tuple[int, int], str, int, bool, int]:
     """What `Probes` keeps beside the times."""
-    end_s, (width, height), kind, group = head
-    return float(end_s), (whole(width), whole(height)), text(kind), whole(group)
+    end_s, (width, height), kind, group, timed, aside = head
+    return float(end_s), (whole(width), whole(height)), text(kind), whole(group), bool(timed), whole(aside)
+
+
+def _size_of_picture(path: Path) -> tuple[int, int]:
+    """Width and height as `_read_picture` gives them."""
+    from PIL import Image
+
+    require_file(path)
+    try:
+        with Image.open(path) as picture:
+            turned = picture.getexif().get(_ORIENTATION, 1) > 4
+            return (picture.height, picture.width) if turned else (picture.width, picture.height)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise VideoError("video unreadable", f"{path} cannot be decoded: {last_line(error)}") from None
 
 
 def _read_picture(path: Path) -> Frames:

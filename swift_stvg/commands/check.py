@@ -244,8 +244,8 @@ class _Check:
             if kind["slow"]:
                 known = f"{kind['decoded']:.0f} frames are decoded at most, of which {kind['clip']:.0f} are the clip's"
                 self.warnings.append(
-                    f"{kind['slow']} of {kind['videos']} videos, {kind['kind']}, take more than {LARGE} frames to reach "
-                    f"some: for a row, {known}. `{QUICK}` makes them quick"
+                    f"{kind['slow']} of {kind['videos']} videos, {kind['kind']}, take more than {LARGE} frames to "
+                    f"reach some: for a row, {known}. `{QUICK}` makes them quick"
                 )
         return kinds
 

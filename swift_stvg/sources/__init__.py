@@ -133,6 +133,8 @@ def make_rows(
             rows.append(make_row(sample, video, settings))
             if not nominal:
                 report.videos[sample.video] = video
+                if video.aside:
+                    report.note("rows of folders with files that are no pictures", f"{video.aside} in {video.path}")
             left_out = len(sample.tube_frames) - len(sample.usable_tube()[0])
             if left_out:
                 report.note("events with boxes left out", f"{left_out} without area, row {sample.id}")
@@ -157,7 +159,7 @@ def probe_all(paths: set[Path], name: str, settings: Settings) -> dict[Path, Vid
 
     def try_probe(path: Path) -> VideoInfo | VideoError:
         try:
-            return probes.get(path)
+            return probes.get(path).at_rate(settings.folder_fps)
         except VideoError as error:
             return error
 
