@@ -38,6 +38,7 @@ MOST_PIXELS = 1 << 26
 NEAR = 64
 """Packets; to a group that begins no further on, a file is read on, not searched."""
 _TEXT = frozenset(printable.encode())
+_HEAD = 1 << 14  # bytes of a packet in which its first picture begins
 _NEVER = np.iinfo(np.int64).min
 """Stands for a time stamp that is not there."""
 
@@ -124,6 +125,8 @@ _KEYS: dict[str, Callable[[bytes], bool]] = {
     "vp9": lambda data: data[0] >> 4 in (8, 9, 10) and not data[0] & 0b1100,  # its specification, 6.2; profiles 0 to 2
 }
 """Whether a packet that is said to be a key frame is one."""
+_STAMPED = frozenset({"mov", "matroska", "flv", "mpegts", "mpeg"})
+"""Containers that say when frames are shown; of others FFmpeg guesses it, if frames are not stored in their order."""
 _DECORDS = frozenset({"h264", "hevc", "vp9"})
 _DECORDS_CONTAINERS = frozenset({"mov", "matroska"})
 """Where decord 0.6.0 was found right, if every key frame begins a group and no picture is shown before it."""
@@ -138,11 +141,13 @@ class _Groups:
         none: whether there is no group that can be decoded.
         all: whether each key frame is one of them.
         needless: whether each packet is as in `Survey`.
+        in_order: whether frames of this codec are stored in the order in which they are shown.
     """
 
     def __init__(self, context: Any) -> None:
         self._codec: str = context.codec.canonical_name
         self._alone = bool(context.codec.intra_only)
+        self.in_order = self._alone or self._codec in _KEYS
         self._units = _UNITS.get(self._codec)
         self._prefix = _length_of_lengths(self._codec, context.extradata)
         self._changed: set[int] = set()
@@ -156,9 +161,9 @@ class _Groups:
         """The next packet."""
         start, needless = self._alone and packet.is_keyframe, False
         if self._units is not None:
-            start, needless = self._look(self._units, bytes(packet))
+            start, needless = self._look(self._units, bytes(memoryview(packet)[:_HEAD]))
         elif packet.is_keyframe and self._codec in _KEYS:
-            start = _KEYS[self._codec](bytes(packet))
+            start = _KEYS[self._codec](bytes(memoryview(packet)[:_HEAD]))
         if start:
             self.starts.append(len(self.needless))
         self.needless.append(needless)
@@ -171,12 +176,8 @@ class _Groups:
         which parts are made up. H.264's decoder gives no such picture, and can begin in other places too.
         """
         self.clean = bool(self.starts) and (self.starts[0] == 0 or self._codec != "h264")
-        self.none = (
-            bool(self.needless)
-            and not self.starts
-            and (self._codec in _KEYS or self._codec in _UNITS)
-            and self._codec != "h264"
-        )
+        known = self._codec in _KEYS or (self._codec in _UNITS and self._codec != "h264")
+        self.none = known and bool(self.needless) and not self.starts
         if not self.clean:
             self.starts = [0, *self.starts]
         if self._layered:  # a picture of a higher temporal layer may depend on one on which its own does not
@@ -238,7 +239,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
                 what = "no video stream" if stream is None else "a video stream of an unknown kind"
                 raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) holds {what}")
             stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
-            stream.codec_context.thread_count = 1  # which pictures are left out is said between two packets
+            stream.codec_context.thread_count = 1  # clips are what is worked on in parallel
             yield container, stream
     except (av.error.FFmpegError, ValueError) as error:
         raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes): {last_line(error)}") from None
@@ -296,7 +297,7 @@ def _survey(path: Path) -> Survey:
     hidden, damaged = np.array(flags, dtype=bool).reshape(-1, 2).T
     begin = groups.starts[0]
     shown = ~hidden & (np.arange(len(table)) >= begin)
-    by_pts = _all_different(table[shown & ~damaged, 2])
+    by_pts = (kind in _STAMPED or groups.in_order) and _all_different(table[shown & ~damaged, 2])
     if by_pts:  # else the decoder's pictures are counted, damaged ones too
         shown &= ~damaged
     if groups.none:
