@@ -107,6 +107,28 @@ def test_decord_where_it_is_said_to_be_right(films: dict[Path, dict]) -> None:
     assert not wrong
 
 
+NOT_FOR_DECORD = {
+    "B-frames, transport stream": ("ts", {"options": {"x264-params": "bframes=3"}}),
+    "AVI": ("avi", {"options": {"x264-params": "keyint=12:bframes=0"}}),
+    "ASF": ("asf", {}),
+    "FLV": ("flv", {}),
+    "MPEG-4": ("mp4", {"codec": "mpeg4", "options": {"bf": "2"}}),
+    "recovery points": ("mp4", {"options": {"x264-params": "intra-refresh=1:keyint=20"}}),
+    "open GOP": ("mp4", {"options": {"x264-params": "open-gop=1:keyint=20:min-keyint=20:bframes=3:scenecut=0"}}),
+}
+"""It gave other frames of these, or never came back."""
+
+
+@pytest.mark.parametrize("form", NOT_FOR_DECORD)
+def test_files_that_decord_does_not_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    suffix, options = NOT_FOR_DECORD[form]
+    path = write_as(tmp_path / f"a.{suffix}", 300, **options)
+    monkeypatch.setattr("swift_stvg.video._by_decord", lambda *_: pytest.fail("it is not asked"))
+    assert not survey(path).decord
+    numbers = np.array([0, 13, 150, 299])
+    assert np.array_equal(read_frames(path, numbers, "decord"), read_frames(path, numbers))
+
+
 WAYS = [_seek_groups, _find_groups, _decode_all]
 CLOSED = {"options": {"x264-params": "keyint=20:min-keyint=20:bframes=3:scenecut=0", "crf": "1"}}
 
