@@ -242,7 +242,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             stream.codec_context.thread_count = 1  # clips are what is worked on in parallel
             yield container, stream
     except (av.error.FFmpegError, ValueError) as error:
-        raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes): {last_line(error)}") from None
+        raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes): {first_line(error)}") from None
 
 
 _SURVEYS: Memory[Survey] = Memory(1 << 26, size=lambda survey: 2 * survey.packets.nbytes, copy=lambda survey: survey)
@@ -573,7 +573,7 @@ def require_file(path: Path) -> None:
         raise VideoError("video missing", f"no file {str(path)!r:.300}")
 
 
-def last_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """What an error says, in a line."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0].strip() if lines else type(error).__name__

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from swift_stvg.decoding import Frames, decode, last_line, require_file, survey
+from swift_stvg.decoding import Frames, decode, first_line, require_file, survey
 from swift_stvg.errors import VideoError
 from swift_stvg.geometry import IntArray
 from swift_stvg.jsonfile import MALFORMED, put_whole, seal, text, unseal, whole
@@ -128,14 +128,16 @@ def _set_batches(path: Path, frames: IntArray) -> Iterator[Frames]:
     if frames[-1] >= len(files):
         raise VideoError("video shorter than expected", f"frame {frames[-1]} of {len(files)} in {path}")
     batch: list[Frames] = []
+    shape: tuple[int, ...] = ()
     for number in frames.tolist():
         pixels = _read_picture(files[number])
-        if batch and pixels.shape != batch[0].shape:
-            raise VideoError("video unreadable", f"{files[number]} is {pixels.shape}, one before it {batch[0].shape}")
+        shape = shape or pixels.shape
+        if pixels.shape != shape:
+            raise VideoError("video unreadable", f"{path} has pictures of {shape} and of {pixels.shape}")
         batch.append(pixels)
         if len(batch) == max(1, min(_AT_ONCE, _MOST_BYTES // pixels.size)):
             yield np.stack(batch)
-            batch = batch[:0]
+            batch = []
     if batch:
         yield np.stack(batch)
 
@@ -239,7 +241,7 @@ def _size_of_picture(path: Path) -> tuple[int, int]:
             turned = picture.getexif().get(_ORIENTATION, 1) > 4
             return (picture.height, picture.width) if turned else (picture.width, picture.height)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise VideoError("video unreadable", f"{path} cannot be decoded: {last_line(error)}") from None
+        raise VideoError("video unreadable", f"{path} cannot be decoded: {first_line(error)}") from None
 
 
 def _read_picture(path: Path) -> Frames:
@@ -251,4 +253,4 @@ def _read_picture(path: Path) -> Frames:
         with Image.open(path) as picture:
             return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG
-        raise VideoError("video unreadable", f"{path} cannot be decoded: {last_line(error)}") from None
+        raise VideoError("video unreadable", f"{path} cannot be decoded: {first_line(error)}") from None

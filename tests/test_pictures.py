@@ -92,6 +92,14 @@ def test_frames_are_read_as_they_are_asked_for(root: Path, monkeypatch: pytest.M
         read_frames(root / "clip", np.array([60]))
 
 
+def test_a_picture_that_became_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_pictures(tmp_path / "clip", 6)
+    Image.new("RGB", (32, 48)).save(folder / "000004.png")
+    monkeypatch.setattr("swift_stvg.video._AT_ONCE", 2)
+    with pytest.raises(VideoError, match=r"has pictures of \(48, 64, 3\) and of \(48, 32, 3\)"):
+        read_frames(folder, np.arange(6))
+
+
 def broken(folder: Path) -> dict[str, tuple[Path, str]]:
     """Folders that are no video, each with what is said of it."""
     found: dict[str, tuple[Path, str]] = {}
