@@ -14,8 +14,9 @@ import pytest
 
 from swift_stvg.decoding import _decode_all, _find_groups, _seek_groups, groups_of, survey
 from swift_stvg.errors import VideoError
+from swift_stvg.settings import DECODERS
 from swift_stvg.video import probe, read_frames
-from tests.videos import write_as
+from tests.videos import write_as, write_video
 
 FEW, MANY = 30, 400
 """Random files, of some twenty seconds in all, and with `--all`."""
@@ -127,6 +128,14 @@ def test_files_that_decord_does_not_get(tmp_path: Path, monkeypatch: pytest.Monk
     assert not survey(path).decord
     numbers = np.array([0, 13, 150, 299])
     assert np.array_equal(read_frames(path, numbers, "decord"), read_frames(path, numbers))
+
+
+@pytest.mark.parametrize("turned", [90, 180, 270])
+def test_what_decord_does_not_give_comes_from_pyav(tmp_path: Path, turned: int) -> None:
+    path = write_video(tmp_path / "turned.mp4", np.arange(30) / 25, turned=turned)
+    assert survey(path).decord
+    frames = [read_frames(path, np.array([2, 15, 29]), decoder).astype(int) for decoder in DECODERS]
+    assert np.abs(frames[0] - frames[1]).mean() < 2
 
 
 WAYS = [_seek_groups, _find_groups, _decode_all]

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from swift_stvg.errors import VideoError
 from swift_stvg.frames import FrameLoader
 from swift_stvg.rows import VideoRequest
-from swift_stvg.settings import Settings
+from swift_stvg.settings import DECODERS, Settings
 from swift_stvg.sources import load_rows
 from swift_stvg.unread import Unread
 from swift_stvg.video import frame_batches, probe, read_frames
@@ -303,7 +303,8 @@ def test_threads_share_one_failure(tmp_path: Path) -> None:
     assert torch.is_tensor(loader.load(str(path), REQUEST))
 
 
-def test_processes_may_be_forked_after_a_failure(tmp_path: Path) -> None:
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_processes_may_be_forked_after_a_failure(tmp_path: Path, decoder: str) -> None:
     """As DataLoader workers are, by either decoder: a child that inherits a decord reader that failed ends badly."""
     path = write_as(tmp_path / "damaged.mp4", COUNT, (160, 120), options={"crf": "10"})
     data = bytearray(path.read_bytes())
@@ -320,7 +321,7 @@ from swift_stvg.video import read_frames
 kept = []
 for _ in range(4):
     try:
-        read_frames(Path(sys.argv[1]), np.arange(0, 100, 5))
+        read_frames(Path(sys.argv[1]), np.arange(0, 100, 5), sys.argv[2])
     except VideoError as error:
         kept.append(error)
 assert len(kept) == 4
@@ -331,6 +332,6 @@ for _ in range(3):
         os._exit(0)
     print(os.waitpid(child, 0)[1])
 """
-    words = [sys.executable, "-c", script, str(path)]
+    words = [sys.executable, "-c", script, str(path), decoder]
     done = subprocess.run(words, capture_output=True, text=True, timeout=BOUND_S, cwd=Path(__file__).parent.parent)
     assert done.stdout == "0\n0\n0\n", done.stderr[-1000:]
