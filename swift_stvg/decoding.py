@@ -49,6 +49,7 @@ class Survey:
 
     Attributes:
         times_s: (N,) presentation time of each frame, increasing.
+        start_s: when the first of the file's streams begins; its first frame if there is no other stream.
         end_s: when the last one ends.
         pixels: of a frame.
         container, codec: FFmpeg's names.
@@ -60,6 +61,7 @@ class Survey:
     """
 
     times_s: npt.NDArray[np.float64]
+    start_s: float
     end_s: float
     pixels: int
     container: str
@@ -233,7 +235,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     import av
 
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(plain(path), metadata_errors="replace") as container:
             stream = container.streams.best("video")
             if stream is None or stream.codec_context is None:
                 what = "no video stream" if stream is None else "a video stream of an unknown kind"
@@ -293,6 +295,8 @@ def _survey(path: Path) -> Survey:
         groups.end()
         codec, announced, rate = stream.codec_context.codec.canonical_name, stream.frames, stream.average_rate
         tick_s, kind = float(stream.time_base or 0), container.format.name.partition(",")[0]
+        # in millionths of a second; of a file with pictures alone FFmpeg counts frames from the first that it decodes
+        start = container.start_time if len(container.streams) > 1 else None
     table = np.array(packets, dtype=np.int64).reshape(-1, 4)
     hidden, damaged = np.array(flags, dtype=bool).reshape(-1, 2).T
     begin = groups.starts[0]
@@ -318,6 +322,7 @@ def _survey(path: Path) -> Survey:
     end_s = float(times_s[-1] + (duration * tick_s or (times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1)))
     if not end_s - times_s[0] <= LONGEST_S:
         raise VideoError("video unreadable", f"{path} lasts {end_s - times_s[0]:.0f} s; {LONGEST_S} are the most")
+    start_s = min(start / 1e6, float(times_s[0])) if by_pts and start is not None else float(times_s[0])
     place = shown.nonzero()[0][np.argsort(pts)]
     starts, needless = np.array(groups.starts, dtype=np.int64), np.array(groups.needless, dtype=bool)
     if by_pts:
@@ -325,6 +330,7 @@ def _survey(path: Path) -> Survey:
     ordinary = by_pts and groups.all and not leading and shown.all() and announced in (0, len(shown))
     return Survey(
         times_s,
+        start_s,
         end_s,
         pixels,
         kind,
@@ -561,6 +567,11 @@ class _Packets:
 
     def _demux(self) -> Iterator[Any]:
         return (packet for packet in self._container.demux(self._stream) if packet.size)
+
+
+def plain(path: Path) -> str:
+    """A path in which FFmpeg sees no protocol, as it does in `12:30.mp4`."""
+    return os.path.abspath(path)
 
 
 def require_file(path: Path) -> None:

@@ -78,7 +78,7 @@ class SwiftEngine:
 
     def __init__(self, model: str, *options: str) -> None:
         words = ["--model", model, "--stream", "false", "--temperature", "0", "--max_new_tokens", "2048", *options]
-        args = _infer_arguments(model, words)
+        args = swift_arguments(model, words)
         self._pipeline = start_pipeline(args)
         # one video that cannot be decoded is one answer less
         self._pipeline.infer_engine.strict = False
@@ -108,7 +108,7 @@ def start_pipeline(args: Any, who: str = "swift-stvg") -> Any:
         raise DataError(f"neither {who} nor ms-swift knows these options: {error}") from None
 
 
-def _infer_arguments(model: str, words: list[str]) -> Any:
+def swift_arguments(model: str, words: list[str]) -> Any:
     """Arguments of `swift infer` with the template of swift_stvg that fits the model."""
     if model.startswith((".", "/", "~")) and not os.path.exists(os.path.expanduser(model)):
         raise DataError(f"no model at {model}")

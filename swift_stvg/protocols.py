@@ -26,6 +26,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from swift_stvg import rules
+from swift_stvg.errors import RecordError
 from swift_stvg.geometry import FloatArray, IntArray, paired_iou
 from swift_stvg.records import Truth, Tube
 
@@ -46,11 +48,19 @@ class Scores:
         tiou: (N,) temporal IoU.
         viou: (N,) spatio-temporal IoU.
         siou: (N,) mean IoU of the boxes over the annotated event (gt_vIoU in TubeDETR's code).
+
+    Raises:
+        RecordError: lengths differ, or a number is not in [0, 1].
     """
 
     tiou: FloatArray
     viou: FloatArray
     siou: FloatArray
+
+    def __post_init__(self) -> None:
+        found = {name: rules.numbers(name, getattr(self, name), low=0, high=1) for name in ("tiou", "viou", "siou")}
+        rules.one_for_each("sample", "", **found)
+        rules.keep(self, **found)
 
 
 def evaluate(
@@ -66,12 +76,13 @@ def evaluate(
             the nearest one beyond the first and last; otherwise such a frame scores 0.
 
     Raises:
-        ValueError: unknown protocol, or other lengths.
+        RecordError: unknown protocol, other lengths, or something that is no truth or no tube.
     """
     if protocol not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {protocol!r}; the protocols are: {', '.join(PROTOCOLS)}")
-    if len(truths) != len(predictions):
-        raise ValueError(f"{len(truths)} truths but {len(predictions)} predictions")
+        raise RecordError(f"unknown protocol {protocol!r}; the protocols are: {', '.join(PROTOCOLS)}")
+    rules.all_of("truths", truths, Truth)
+    rules.all_of("predictions", predictions, (Tube, type(None)))
+    rules.one_for_each("truth", truths=truths, predictions=predictions)
     parts = []
     for i in range(0, max(len(truths), 1), _AT_ONCE):
         tubes = predictions[i : i + _AT_ONCE]
@@ -186,7 +197,10 @@ def _hcstvg_official(truth: _Truths, prediction: _Prediction) -> Scores:
 
 
 def _tubedetr(truth: _Truths, prediction: _Prediction) -> Scores:
-    """TubeDETR's evaluators: frames sampled at 5 per second, ends excluded, first frame counted from 0."""
+    """TubeDETR's evaluators: frames sampled at 5 per second, ends excluded, first frame counted from 0.
+
+    A candidate for STVG-o1's tables, as cg_stvg is: its text refers to TubeDETR for the metrics.
+    """
     sampled = [
         i * _STRIDE + _sampled(first, end, fps)
         for i, ((first, end), fps) in enumerate(zip(truth.clips.tolist(), truth.fps.tolist(), strict=True))
@@ -205,7 +219,7 @@ def _tubedetr_as_shipped(truth: _Truths, prediction: _Prediction) -> Scores:
 def _cg_stvg(truth: _Truths, prediction: _Prediction) -> Scores:
     """CG-STVG's evaluator, shared with STCAT and TA-STVG: every frame, HC-STVG's last annotated one never counted.
 
-    STVG-o1 most plausibly used it; that is an inference: its first author wrote CG-STVG.
+    A candidate for STVG-o1's tables, as tubedetr is: its first author wrote CG-STVG and TA-STVG.
     """
     limit = np.where(truth.one_based[:, None], truth.size_wh, np.inf)  # only HC-STVG's boxes are clipped there
     boxes_xyxy = truth.boxes_xyxy.copy()

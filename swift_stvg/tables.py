@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
-from swift_stvg.published import METRICS, SOURCE, published_for
+from swift_stvg.published import CANDIDATES, GAINS_BY_AREA, METRICS, PAPER, published_for
+from swift_stvg.scoring import AREA_EDGES, bin_labels
 
 FORMATS = ("table", "markdown", "json")
 SIZES = 10
 """Most sizes of frames that are printed."""
+IDS = 10
+"""Most ids of missing answers that are printed."""
 _UNDERSCORE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 """An underscore that Markdown could take for emphasis."""
 
@@ -243,7 +247,8 @@ def with_published(report: dict[str, Any]) -> dict[str, Any]:
     rows = published_for(report["ground_truth"]["splits"])
     return report | {
         "published": [
-            {"source": f"{SOURCE}, {row.table}", "split": row.split, "query": row.query, "method": row.method}
+            {"source": row.source, "date": row.date, "part": row.part}
+            | {"split": row.split, "query": row.query, "method": row.method}
             | {"metrics": dict(zip(METRICS, row.values, strict=True))}
             for row in rows
         ]
@@ -271,6 +276,8 @@ def preamble(report: dict[str, Any]) -> list[str]:
         for reason, found in system["reasons"].items():
             title = "counts 0" if found["counts_zero"] else "set aside"
             lines.append(f"  {title}: {found['count']} x {reason}, e.g. {found['example']}")
+            lines += _ids(found.get("ids", []))
+        lines += [f"  warning: {warning}" for warning in system["warnings"]]
         if "think_reward" in system:
             mean, low, high = system["think_reward"]
             interval = "" if low is None else f" [{low:.3f}, {high:.3f}]"
@@ -279,6 +286,14 @@ def preamble(report: dict[str, Any]) -> list[str]:
             lines.append("  made with " + ", ".join(f"{name} {value}" for name, value in system["settings"].items()))
     lines.append("; ".join(f"{name}: {value}" for name, value in report["how"].items()) + ".")
     return lines
+
+
+def _ids(ids: Sequence[str]) -> list[str]:
+    """A line that names ids, if there are several."""
+    if len(ids) < 2:
+        return []
+    more = f" and {len(ids) - IDS} more: --failures FILE lists them" if len(ids) > IDS else ""
+    return [f"    {', '.join(ids[:IDS])}{more}"]
 
 
 def _label(row: dict[str, Any]) -> str:
@@ -298,31 +313,62 @@ def _figure(values: Sequence[float | None], row: dict[str, Any]) -> str:
 
 
 def _published(report: dict[str, Any], markdown: bool) -> list[str]:
-    """Published figures with ours under each protocol beside them, one block for each kind of query."""
+    """Published figures below ours under each protocol, one block for each kind of query; and the gains by area."""
     found = report["published"]
     if not found:
         splits = ", ".join(report["ground_truth"]["splits"])
         return [_lines([f"No published table about {splits} is known to this package."], markdown)]
     blocks = []
     for split, query in dict.fromkeys((row["split"], row["query"]) for row in found):
-        ours = [
-            [
-                f"{row['system']} ({table['protocol']})",
-                "computed here",
-                *(f"{100 * row['metrics'][m][0]:.1f}" if m in row["metrics"] else "-" for m in METRICS),
-            ]
-            for table in report["tables"]
-            for row in table["rows"]
-            if row["part"] == "pred" and "minus" not in row and _asked(row, query, report)
-        ]
-        theirs = [
-            [row["method"], row["source"], *("-" if v is None else f"{v:.1f}" for v in row["metrics"].values())]
-            for row in found
-            if (row["split"], row["query"]) == (split, query)
-        ]
-        title = f"Published figures for {split}{', ' + query if query else ''}, as printed by their source"
-        blocks.append(_block(title, ["percent", "source", *METRICS], ours + theirs, markdown))
-    return blocks
+        lines = _ours(report, query)
+        for row in found:
+            if (row["split"], row["query"]) == (split, query):
+                source = "" if row["source"] in row["part"] else f", {row['date']}, {row['source']}"
+                lines.append((row["part"], [row["method"] + source, *map(_printed, row["metrics"].values())]))
+        rows = []
+        for part, below in groupby(lines, key=lambda line: line[0]):
+            rows += [[part, *[""] * len(METRICS)], *([f"  {name}", *cells] for _, (name, *cells) in below)]
+        title = f"Published figures for {split}{', ' + query if query else ''}, as printed by their sources"
+        blocks.append(_block(title, ["percent", *METRICS], rows, markdown))
+    return blocks + _gains(report, markdown)
+
+
+def _ours(report: dict[str, Any], query: str | None) -> list[tuple[str, list[str]]]:
+    """A heading and the cells of each of our rows about a kind of query; the paper's likely protocols come first."""
+    lines = []
+    for is_likely in (True, False):
+        part = "computed here, " + ("protocols that the paper may have used" if is_likely else "other protocols")
+        for table in report["tables"]:
+            for row in table["rows"] if (table["protocol"] in CANDIDATES) == is_likely else ():
+                if row["part"] == "pred" and "minus" not in row and _asked(row, query, report):
+                    means = (row["metrics"].get(metric, [None])[0] for metric in METRICS)
+                    cells = [_printed(None if mean is None else 100 * mean) for mean in means]
+                    lines.append((part, [f"{row['system']} ({table['protocol']})", *cells]))
+    return lines
+
+
+def _gains(report: dict[str, Any], markdown: bool) -> list[str]:
+    """What final boxes gain over think boxes by area, beside the paper's Fig. 4, if a report tells it."""
+    gains = {
+        (f"{row['system']} ({table['protocol']})", row["group"]): _figure(row["metrics"]["m_vIoU"], row)
+        for table in report["tables"]
+        for row in table["rows"]
+        if row["part"] == "pred - think" and row.get("by") == "area"
+    }
+    if not gains:
+        return []
+    systems = list(dict.fromkeys(system for system, _ in gains))
+    rows = [
+        [label, f"{gain:+d}", *(gains.get((system, label), "-") for system in systems)]
+        for label, gain in zip(bin_labels(AREA_EDGES), GAINS_BY_AREA, strict=True)
+    ]
+    title = f"What final boxes gain over think boxes in m_vIoU, beside Fig. 4 of {PAPER}, which names no dataset"
+    header = ["box area over frame area", "Fig. 4", *(escaped(name) if markdown else name for name in systems)]
+    return [_block(title, header, rows, markdown)]
+
+
+def _printed(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _asked(row: dict[str, Any], query: str | None, report: dict[str, Any]) -> bool:
@@ -340,7 +386,7 @@ def _block(title: str, header: list[str], rows: list[list[str]], markdown: bool)
         return f"**{escaped(title)}**\n\n" + "\n".join(lines)
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
         for row in [header, *rows]
     ]
     return title + "\n" + "\n".join(lines)

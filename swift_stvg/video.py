@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from swift_stvg.decoding import Frames, decode, first_line, require_file, survey
+from swift_stvg.decoding import Frames, decode, first_line, plain, require_file, survey
 from swift_stvg.errors import VideoError
 from swift_stvg.geometry import IntArray
 from swift_stvg.jsonfile import MALFORMED, put_whole, seal, text, unseal, whole
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 _PARTS, _PART = 16, 1 << 13
 _AT_ONCE, _MOST_BYTES = 16, 1 << 28
 _ORIENTATION = 0x0112  # the EXIF tag; from 5 on, by a quarter
-_KEPT = "times 4"  # changed whenever `probe` finds other things, or they are kept otherwise
+_KEPT = "times 5"  # changed whenever `probe` finds other things, or they are kept otherwise
 
 
 def probe(path: Path) -> VideoInfo:
@@ -53,13 +53,14 @@ def probe(path: Path) -> VideoInfo:
     """
     if is_picture(path):
         height, width = _read_picture(path).shape[:2]
-        return VideoInfo(path, np.zeros(1), 1.0, (width, height), "picture")
+        return VideoInfo(path, np.zeros(1), 1.0, (width, height), kind="picture")
     if is_set(path):
         return _probe_set(path)
     file = survey(path)
     height, width = next(decode(path, file, np.zeros(1, dtype=np.int64))).shape[:2]
     kind = f"{file.codec} in {file.container}"
-    return VideoInfo(path, file.times_s, file.end_s, (int(width), int(height)), kind, file.largest_group)
+    size_wh = int(width), int(height)
+    return VideoInfo(path, file.times_s, file.end_s, size_wh, file.start_s, kind, file.largest_group)
 
 
 def read_frames(path: Path, frames: IntArray, decoder: str = "pyav") -> Frames:
@@ -147,7 +148,7 @@ def _by_decord(path: Path, count: int, frames: IntArray, at_once: int) -> Iterat
     from decord import DECORDError, VideoReader, cpu
 
     try:
-        reader = VideoReader(str(path), ctx=cpu(0), num_threads=1)
+        reader = VideoReader(plain(path), ctx=cpu(0), num_threads=1)
         for i in range(0, len(frames) if len(reader) == count else 0, at_once):
             batch: Frames = reader.get_batch(frames[i : i + at_once].tolist()).asnumpy()
             if batch.shape[3] != 3:  # of a video that is turned by a quarter
@@ -217,7 +218,9 @@ class Probes:
             info = probe(path)
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            head = json.dumps([info.end_s, info.size_wh, info.kind, info.group, info.timed, info.aside]).encode()
+            head = json.dumps(
+                [info.end_s, info.size_wh, info.start_s, info.kind, info.group, info.timed, info.aside]
+            ).encode()
             put_whole(kept, seal(head + b"\n" + info.frame_times_s.astype("<f8").tobytes()))
         except OSError as error:
             logger.warning("%s cannot be written (%s): videos will be looked at again next time", kept, error.strerror)
@@ -225,10 +228,11 @@ class Probes:
         return info
 
 
-def _facts(head: Any) -> tuple[float, tuple[int, int], str, int, bool, int]:
+def _facts(head: Any) -> tuple[float, tuple[int, int], float | None, str, int, bool, int]:
     """What `Probes` keeps beside the times."""
-    end_s, (width, height), kind, group, timed, aside = head
-    return float(end_s), (whole(width), whole(height)), text(kind), whole(group), bool(timed), whole(aside)
+    end_s, (width, height), start_s, kind, group, timed, aside = head
+    size_wh, start_s = (whole(width), whole(height)), None if start_s is None else float(start_s)
+    return float(end_s), size_wh, start_s, text(kind), whole(group), bool(timed), whole(aside)
 
 
 def _size_of_picture(path: Path) -> tuple[int, int]:

@@ -219,6 +219,12 @@ runs = []
 for completion, prompt in ((4, max(asked for _, asked in real) - 1), (512, 4096)):
     status = main([*words, "--max_completion_length", str(completion), "--max_length", str(prompt)])
     runs.append([status, json.loads(Path(out).read_text())])
+from swift_stvg.adapters import positions
+kind = positions._model_class("qwen2_5_vl")
+assert positions.faults_of("qwen2_5_vl"), "transformers is right: take another fault"
+kind.get_rope_index = kind.get_rope_index.__wrapped__  # as transformers has it
+status = main([*words, "--max_completion_length", "512", "--max_length", "4096"])
+runs.append([status, json.loads(Path(out).read_text())])
 print(json.dumps([real, runs]))
 """
 
@@ -231,7 +237,7 @@ def test_token_lengths_are_those_of_the_template(data: Path, workspace: Path, tm
     words = [sys.executable, "-c", LENGTHS, str(workspace / "tiny"), str(tmp_path / "report.json")]
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    real, ((status, report), (fine, other)) = json.loads(done.stdout.splitlines()[-1])
+    real, ((status, report), (fine, other), (uncorrected, wrong)) = json.loads(done.stdout.splitlines()[-1])
     whole, asked = np.array(real).T
     assert (status, fine, other["errors"]) == (1, 0, [])
     assert report["figures"]["prompt, tokens"] == pytest.approx(distribution(asked))
@@ -240,6 +246,14 @@ def test_token_lengths_are_those_of_the_template(data: Path, workspace: Path, tm
     assert report["figures"]["prompt, tokens of pixels"][0] > 0
     assert any("3 of 3 exact answers are longer" in error for error in report["errors"])
     assert any("prompts are longer than --max_length" in error for error in report["errors"])
+    assert (
+        "3 of 3 rows as the model's release has them; corrected: in transformers"
+        in (other["facts"]["prompts and positions"])
+    )
+    assert uncorrected == 1
+    assert len(wrong["errors"]) == 3
+    assert "the model is not asked as it was pretrained: val/" in wrong["errors"][0]
+    assert " is at position [" in wrong["errors"][0]
 
 
 def test_limits_on_tokens() -> None:

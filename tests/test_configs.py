@@ -79,10 +79,24 @@ def test_names_exist(name: str) -> None:
         assert set(map(float, values["reward_weights"])) <= {0, 0.2, 0.5, 1}
         assert 1024 <= rows * accumulated <= 1056, "128 prompts x 8 rollouts for each update"
         generated = int(values.get("steps_per_generation", [accumulated])[0])
-        assert accumulated % generated == 0
+        assert accumulated % generated == 0 or generated % accumulated == 0
         assert rows * generated % int(values["num_generations"][0]) == 0
         lengths = int(values["max_length"][0]) + int(values["max_completion_length"][0])
         assert int(values["vllm_max_model_len"][0]) >= lengths
+
+
+def test_the_inferred_run_differs_in_what_it_says() -> None:
+    """And in nothing else, so that its result beside ours tells what these make."""
+    ours, inferred = (runner.values(RUNS[name]) for name in ("grpo_hcstvg_v1", "grpo_verl_defaults"))
+    assert {name: value for name, value in inferred.items() if ours.get(name) != value} == {
+        "beta": ["0.01"],
+        "lr_scheduler_type": ["constant"],
+        "warmup_ratio": ["0"],
+        "steps_per_generation": ["128"],  # 4 updates of 32 micro-batches
+        "epsilon_high": ["0.3"],
+        "delta": ["3"],
+    }
+    assert "an inference" in RUNS["grpo_verl_defaults"]["what"]
 
 
 @pytest.mark.parametrize("name", ["grpo", "sft", "infer"])
@@ -176,8 +190,11 @@ def test_two_steps_with_a_tiny_model(name: str, workspace: Path, tiny: Path, col
     small = ON_CPU | (
         {"model": str(cold_start)} | SMALL_GRPO if run["base"] == "grpo" else {"model": str(tiny)} | SMALL_SFT
     )
-    if "--steps_per_generation" in run.get("args", ""):
-        small |= {"gradient_accumulation_steps": "2", "steps_per_generation": "1"}
+    values = runner.values(run)
+    if "steps_per_generation" in values:  # several generations for an update, or several updates for a generation
+        is_less = int(values["steps_per_generation"][0]) < int(values["gradient_accumulation_steps"][0])
+        small |= {"gradient_accumulation_steps": "2" if is_less else "1"}
+        small |= {"steps_per_generation": "1" if is_less else "2"}
     more = [word for option, value in small.items() for word in (f"--{option}", *value.split())]
     task = runner.train_task(name, {name: run}, more)
     _, command, path, *rest = task.command(tmp_path)

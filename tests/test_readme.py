@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from swift_stvg.rewards import REWARDS
+from swift_stvg.rows import frame_size
 from swift_stvg.scoring import ALL_PROTOCOLS, FACETS
-from swift_stvg.settings import describe_settings
+from swift_stvg.settings import Settings, describe_settings
 from swift_stvg.sources import SOURCES
 from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.jsonl import read_sample
@@ -36,6 +37,20 @@ def test_the_example_line_is_valid() -> None:
     sample = read_sample(line, "README", DataRoot(Path("folder")), Path("folder"), "stvg_jsonl", "README")
     assert sample.tube_frames.tolist() == [50, 51]
     assert np.array_equal(sample.tube_xyxy, np.array([row[1:] for row in json.loads(line)["tube"]]))
+
+
+def test_the_example_answer_is_possible() -> None:
+    """By the default settings: in the form, and within a frame of 16:9 as the model receives it."""
+    (text,) = [line.strip() for line in README.splitlines() if line.startswith("    <time>")]
+    form, size_wh = Settings().answer_format, frame_size((1280, 720), Settings().max_side, Settings().side_multiple)
+    answer = form.parse(text)
+    assert form.is_valid(text)
+    assert answer.fault(40, form.scale_wh(size_wh)) is None
+    for boxes in (answer.think, answer.pred):
+        assert boxes is not None
+        assert (boxes.boxes_xyxy >= 0).all()
+        assert (boxes.boxes_xyxy[:, 2:] <= size_wh).all()
+        assert (boxes.boxes_xyxy[:, :2] < boxes.boxes_xyxy[:, 2:]).all()
 
 
 def test_the_example_of_tubes_is_valid(tmp_path: Path) -> None:

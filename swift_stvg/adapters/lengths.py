@@ -1,22 +1,28 @@
-"""Token lengths of rows as ms-swift's template writes them, without decoding a video."""
+"""Rows as ms-swift's template writes them, without decoding a video: token lengths, prompts and positions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
+from transformers import AutoModelForImageTextToText
 
 from swift_stvg.adapters import templates
 from swift_stvg.adapters.patches import remember
+from swift_stvg.adapters.positions import kinds_of, positions_of
+from swift_stvg.adapters.prompts import PAD, VIDEO
+from swift_stvg.adapters.templates import rate_of
 from swift_stvg.errors import DataError
 from swift_stvg.frames import FrameLoader, mark, nbytes
 from swift_stvg.geometry import IntArray
 from swift_stvg.memory import Memory
-from swift_stvg.rows import VideoRequest
+from swift_stvg.rows import VIDEO_KEY, Contract, VideoRequest
 from swift_stvg.settings import Settings
 
 
@@ -74,18 +80,122 @@ def prepare(model: str, template: str | None, model_type: str | None) -> Any:
 
 def measure(template: Any, rows: Sequence[dict[str, Any]], settings: Settings) -> Lengths:
     """Token lengths of rows, with a progress bar; no video is opened."""
+    with _blank_frames(template, settings):
+        found = [_lengths(template, row) for row in tqdm(rows, desc="rows in tokens", unit="row")]
+    return Lengths(*np.array(found, dtype=np.int64).T)
+
+
+def disagreements(template: Any, rows: Sequence[dict[str, Any]], settings: Settings) -> list[str]:
+    """Where prompts and positions of rows are others than those that the model's release gives; no video is opened.
+
+    Prompts are held against what the processor that vLLM calls makes of the engine's question. Positions are held
+    against the rule of `adapters.positions`, with the times that each row names.
+
+    Returns:
+        A line for each row that differs, with its id and the first token or position that does.
+    """
+    found = []
+    with _blank_frames(template, settings), _positions_without_weights(template):
+        for row in rows:
+            row_id = Contract.from_json(row["stvg"]).id
+            encoded = _encode(template, row)
+            given = _asked_of_an_engine(template, row)
+            if given is not None:
+                prompt = encoded["input_ids"][: len(given)]
+                places = [i for i, pair in enumerate(zip(prompt, given, strict=False)) if pair[0] != pair[1]]
+                if places or len(prompt) < len(given):
+                    at = places[0] if places else len(prompt)
+                    ours, theirs = (template.tokenizer.decode(ids[at : at + 1]) for ids in (prompt, given))
+                    found.append(f"{row_id}: token {at} of the prompt is {ours!r} in training and {theirs!r} in vLLM")
+            positions = template.data_collator([deepcopy(encoded)])["position_ids"][:, 0]
+            expected = _expected_positions(template, row, encoded)
+            if expected is not None and not torch.equal(positions, expected):
+                at = int((positions != expected).any(0).nonzero()[0])
+                ours, theirs = positions[:, at].tolist(), expected[:, at].tolist()
+                found.append(f"{row_id}: token {at} is at position {ours}, but the model was pretrained with {theirs}")
+    return found
+
+
+@contextmanager
+def _blank_frames(template: Any, settings: Settings) -> Iterator[None]:
     blank = _BlankFrames(settings)
     remember(template.processor.video_processor, blank)
     loader, templates.FRAMES = templates.FRAMES, blank
     try:
-        found = [_lengths(template, row) for row in tqdm(rows, desc="rows in tokens", unit="row")]
+        yield
     finally:
         templates.FRAMES = loader
-    return Lengths(*np.array(found, dtype=np.int64).T)
+        remember(template.processor.video_processor, loader)
+
+
+@contextmanager
+def _positions_without_weights(template: Any) -> Iterator[None]:
+    """Let the template ask for positions, for which ms-swift wants a model; its class and configuration do."""
+    model_class = AutoModelForImageTextToText._model_mapping[type(template.config)]
+    with torch.device("meta"):
+        template.model = model_class(_smallest(template.config))
+    try:
+        yield
+    finally:
+        template.model = None
+
+
+def _smallest(config: Any) -> Any:
+    """The same configuration with one layer, which is quickly made and has the same positions."""
+    config = deepcopy(config)
+    config.text_config.num_hidden_layers = 1
+    if getattr(config.text_config, "layer_types", None):
+        config.text_config.layer_types = config.text_config.layer_types[:1]
+    return config
+
+
+def _asked_of_an_engine(template: Any, row: dict[str, Any]) -> list[int] | None:
+    """Token ids of the prompt as an engine makes them of its question; None for backbones that have no such one."""
+    if template.vllm_tag != "".join(VIDEO):
+        return None
+    template.set_mode("vllm")
+    try:
+        asked = {name: row[name] for name in ("videos", "chat_template_kwargs")}
+        given = template.encode(asked | {"messages": row["messages"][:-1]})
+    finally:
+        template.set_mode("train")
+    frames, metadata = zip(*given["videos"], strict=True)
+    seen = template.processor(
+        text=[template.tokenizer.decode(given["input_ids"])],
+        videos=list(frames),
+        video_metadata=list(metadata),
+        return_tensors="pt",
+        **given["mm_processor_kwargs"],
+    )
+    ids: list[int] = seen["input_ids"][0].tolist()
+    return ids
+
+
+def _expected_positions(template: Any, row: dict[str, Any], encoded: dict[str, Any]) -> torch.Tensor | None:
+    """Positions (3, L) by the rule, from the row's own times; None for backbones without such positions."""
+    if (grids := encoded.get("video_grid_thw")) is None:
+        return None
+    request = VideoRequest.from_json(row["chat_template_kwargs"][VIDEO_KEY])
+    config, merge = template.config, template.processor.video_processor.merge_size
+    pairs, height, width = grids[0].tolist()
+    rate = getattr(config.vision_config, "tokens_per_second", None)
+    if template.tag == PAD:  # each pair on its own, after its time
+        videos = iter([((1, height, width), 1.0)] * pairs)
+    else:
+        videos = iter([((pairs, height, width), 1.0 if rate is None else 2 / rate_of(request.fps) * rate)])
+    ids = torch.tensor(encoded["input_ids"])
+    return positions_of(kinds_of(ids, config).tolist(), iter(()), videos, merge)
+
+
+def _encode(template: Any, row: dict[str, Any]) -> dict[str, Any]:
+    encoded: dict[str, Any] = template.encode(
+        {name: row[name] for name in ("messages", "videos", "chat_template_kwargs")}
+    )
+    return encoded
 
 
 def _lengths(template: Any, row: dict[str, Any]) -> tuple[int, int, int]:
-    encoded = template.encode({name: row[name] for name in ("messages", "videos", "chat_template_kwargs")})
+    encoded = _encode(template, row)
     ids, labels = np.array(encoded["input_ids"]), np.array(encoded["labels"])
     answer = template.tokenizer.encode(row["messages"][-1]["content"], add_special_tokens=False)
     prompt = int(np.flatnonzero(labels != -100)[0])

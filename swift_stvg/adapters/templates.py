@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import cached_property
 from tempfile import NamedTemporaryFile
 from typing import Any, ClassVar
 
+import numpy as np
 from swift.template import TEMPLATE_MAPPING, register_template
-from swift.template.vision_utils import load_file
 from swift.utils import get_logger
 
 from swift_stvg.adapters.patches import remember
-from swift_stvg.errors import TemplateMismatch, VideoError
+from swift_stvg.adapters.positions import mend
+from swift_stvg.adapters.prompts import PAD, VIDEO, vllm_keeps_outer_pair, without_outer_pair
+from swift_stvg.adapters.versions import warn_of_lack
+from swift_stvg.errors import TemplateMismatch, VersionError, VideoError
 from swift_stvg.frames import FrameLoader
 from swift_stvg.rows import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import BACKBONES, Settings
@@ -25,6 +30,7 @@ logger = get_logger()
 FRAMES = FrameLoader(Settings())
 """Where templates get their frames; `register` makes it fit the settings."""
 UNREAD = Unread()
+NO_PIXELS = "swift_stvg.nopixels:NoPixels"
 LONGEST_PATH = 4096
 """Characters; a longer text is a video itself."""
 CLOCK = 10_000
@@ -41,13 +47,14 @@ class StvgTemplate:
     """
 
     coords: ClassVar[str]
-    tag: ClassVar[Any] = "<|vision_start|><|video_pad|><|vision_end|>"
-    vllm_tag: ClassVar[str] = "<|vision_start|><|video_pad|><|vision_end|>"
+    tag: ClassVar[Any] = "".join(VIDEO)
+    vllm_tag: ClassVar[str] = "".join(VIDEO)
     placeholders: ClassVar[tuple[str, str]] = ("<|image_pad|>", "<|video_pad|>")
     in_use: ClassVar[StvgTemplate | None] = None
     """The template that was given a processor last: ms-swift makes it before it loads datasets."""
     processor: Any
     tokenizer: Any
+    config: Any
     template_meta: Any
     mode: str
     set_mode: Any
@@ -69,6 +76,7 @@ class StvgTemplate:
                     "the template is not this model's"
                 )
             self.image_token_id, self.video_token_id = (known[token] for token in self.placeholders)
+            mend(self.config.model_type)
             remember(processor.video_processor, FRAMES)
             StvgTemplate.in_use = self
 
@@ -104,7 +112,7 @@ class StvgTemplate:
     def metadata(self, request: VideoRequest) -> dict[str, Any]:
         """What transformers' processors call a video's metadata: here, frames at the row's nominal rate."""
         count = len(request.frames)
-        return {"fps": request.fps, "frames_indices": list(range(count)), "total_num_frames": count}
+        return {"fps": rate_of(request.fps), "frames_indices": list(range(count)), "total_num_frames": count}
 
     def tell_time(self, request: VideoRequest, kwargs: dict[str, Any]) -> None:
         """Say when the frames were, in the form that the stock template takes; nothing by default."""
@@ -112,16 +120,33 @@ class StvgTemplate:
     def prepare_generate_kwargs(self, generate_kwargs: dict[str, Any], *, model: Any = None) -> dict[str, Any]:
         """Keep the model from writing the tokens that stand for pixels: an answer with one cannot be encoded again."""
         kwargs: dict[str, Any] = super().prepare_generate_kwargs(generate_kwargs, model=model)  # type: ignore[misc]
-        kwargs["generation_config"].suppress_tokens = [self.image_token_id, self.video_token_id]
+        config = kwargs["generation_config"]
+        config.suppress_tokens = list(dict.fromkeys([*(config.suppress_tokens or ()), *self.unwanted]))
         return kwargs
 
     def prepare_engine_kwargs(self) -> dict[str, Any]:
-        """The same for vLLM, whose requests as ms-swift makes them cannot say it; `nopixels` reads the ids."""
+        """The same for vLLM, whose requests as ms-swift makes them cannot say it; `nopixels` reads the ids.
+
+        Raises:
+            TemplateMismatch: an option that is to be added to is not of the kind that vLLM takes.
+        """
         kwargs: dict[str, Any] = super().prepare_engine_kwargs()  # type: ignore[misc]
         if self.mode == "vllm":
-            kwargs["logits_processors"] = ["swift_stvg.nopixels:NoPixels"]
-            kwargs["additional_config"] = {"swift_stvg_unwanted": [self.image_token_id, self.video_token_id]}
+            given = asked_of_the_engine() | kwargs  # as ms-swift joins the two
+            processors, config = given.get("logits_processors") or [], given.get("additional_config") or {}
+            if not isinstance(processors, list) or not isinstance(config, dict):
+                raise TemplateMismatch(
+                    "of --vllm_engine_kwargs, logits_processors must be a list and additional_config an object, got "
+                    f"{processors!r:.80} and {config!r:.80}"
+                )
+            kwargs["logits_processors"] = [*(known for known in processors if known != NO_PIXELS), NO_PIXELS]
+            kwargs["additional_config"] = {**config, "swift_stvg_unwanted": self.unwanted}
         return kwargs
+
+    @property
+    def unwanted(self) -> list[int]:
+        """The tokens that answers must not hold."""
+        return [self.image_token_id, self.video_token_id]
 
     def require(self, coords: str, sides: tuple[int, ...]) -> None:
         """Refuse rows that were made for another backbone.
@@ -153,9 +178,21 @@ class StvgTemplate:
             )
 
 
+def rate_of(fps: float) -> float:
+    """A row's nominal rate in frames a second, lowered by so little that no position is lost to rounding.
+
+    Positions are floor(i * seconds of a pair * 2), and some readers keep the seconds as float32. Where they round them
+    down, a pair that lies at a whole number would come one earlier there.
+    """
+    pair_s = np.float32(2 / fps)
+    if float(pair_s) < 2 / fps:
+        pair_s = np.nextafter(pair_s, np.float32(np.inf))
+    return 2 / float(pair_s)
+
+
 def stock_class(name: str) -> Any:
-    """The class of ms-swift's template of that name."""
-    return TEMPLATE_MAPPING[name].template_cls
+    """The class of ms-swift's template of that name; if this version has none, one to derive from all the same."""
+    return TEMPLATE_MAPPING[name].template_cls if name in TEMPLATE_MAPPING else object
 
 
 class StvgQwen2VLTemplate(StvgTemplate, stock_class("qwen2_vl")):  # type: ignore[misc]
@@ -171,14 +208,33 @@ class StvgQwen2_5VLTemplate(StvgTemplate, stock_class("qwen2_5_vl")):  # type: i
 
     def tell_time(self, request: VideoRequest, kwargs: dict[str, Any]) -> None:
         """The nominal rate, from which come the seconds of a pair of frames."""
-        kwargs.setdefault("fps", []).append(request.fps)
+        kwargs.setdefault("fps", []).append(rate_of(request.fps))
 
 
 class StvgQwen3VLTemplate(StvgTemplate, stock_class("qwen3_vl")):  # type: ignore[misc]
     """Qwen3-VL: thousandths, each pair of frames after the mean of its two times, written as text."""
 
     coords = BACKBONES["stvg_qwen3_vl"].coords
-    tag = "<|video_pad|>"
+    tag = PAD
+
+    @cached_property
+    def asked_of_vllm(self) -> str:
+        """What the installed vLLM turns into the released prompt of a video."""
+        return PAD if vllm_keeps_outer_pair(self.processor, self.config) else self.vllm_tag
+
+    def replace_tag(self, media_type: str, index: int, inputs: Any) -> list[Any]:
+        """As of all backbones; rows of other datasets get the released prompt from vLLM too."""
+        tokens = super().replace_tag(media_type, index, inputs)
+        return [self.asked_of_vllm if token == self.vllm_tag else token for token in tokens]
+
+    def _extend_tokens(
+        self, input_ids: Any, labels: Any, loss_scale: Any, places: Any, new_tokens: Any, mm_mask: Any = None
+    ) -> Any:
+        """Put the tokens of pictures and videos into a prompt: the released ones, whatever transformers gives."""
+        start, pad, end = self.tokenizer.convert_tokens_to_ids(list(VIDEO))
+        return super()._extend_tokens(
+            input_ids, labels, loss_scale, places, lambda i: without_outer_pair(new_tokens(i), start, end, pad), mm_mask
+        )
 
     def metadata(self, request: VideoRequest) -> dict[str, Any]:
         """The true times, as frame numbers of a video fine enough to tell them apart."""
@@ -210,6 +266,8 @@ def video_file(video: str) -> Iterator[tuple[str, str | None]]:
         return
     try:
         if video.startswith("http"):
+            from swift.template.vision_utils import load_file
+
             data = load_file(video).getvalue()
         else:
             data = base64.b64decode(video.partition(";base64,")[2] or video, validate=True)
@@ -247,8 +305,25 @@ TEMPLATES: dict[str, tuple[str, type[StvgTemplate]]] = {
 """By name, the stock template and ours."""
 
 
+def asked_of_the_engine() -> dict[str, Any]:
+    """The options that ms-swift's vLLM engine was given, while that asks a template for more.
+
+    It does not hand them over, and puts what it gets from the template in the place of those with the same names.
+    """
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_name != "_prepare_engine_kwargs":
+        frame = frame.f_back
+    return {} if frame is None else frame.f_locals.get("engine_kwargs") or {}
+
+
 def add(name: str, stock: str, template: type[StvgTemplate]) -> None:
-    """Register a template by its name, in all else like the stock one; safe to repeat."""
+    """Register a template by its name, in all else like the stock one; safe to repeat.
+
+    Raises:
+        VersionError: this ms-swift has no such stock template.
+    """
+    if stock not in TEMPLATE_MAPPING:
+        raise VersionError(f"it has no template {stock}")
     meta = deepcopy(TEMPLATE_MAPPING[stock])
     meta.template_type = name
     meta.template_cls = template
@@ -259,8 +334,10 @@ def add(name: str, stock: str, template: type[StvgTemplate]) -> None:
 
 
 def register() -> None:
-    """Register every template of this package; safe to repeat."""
-    global FRAMES
-    FRAMES = FrameLoader(Settings.from_env())
+    """Register every template of this package whose stock template ms-swift has; safe to repeat."""
+    FRAMES.configure(Settings.from_env())
     for name, (stock, template) in TEMPLATES.items():
-        add(name, stock, template)
+        try:
+            add(name, stock, template)
+        except VersionError as error:
+            warn_of_lack(f"--template {name}", error)

@@ -39,6 +39,10 @@ from swift_stvg.video import frame_batches
 
 MISSING = "video missing"
 ANSWER = "exact answer, tokens"
+ANSWERED = 8
+"""Rows that an engine and the model answer."""
+COMPARED = 5
+"""Rows whose prompts and positions are held against those that the model was pretrained with."""
 
 
 def add_options(check: argparse.ArgumentParser) -> None:
@@ -48,6 +52,11 @@ def add_options(check: argparse.ArgumentParser) -> None:
     add("--template", metavar="NAME", help="hold the settings against this template")
     add("--model", help="measure token lengths with this model's processor")
     add("--model_type", help="as for ms-swift, where it cannot tell from the model")
+    add(
+        "--engine",
+        metavar="NAME",
+        help="compare answers of this engine of ms-swift, such as vllm, with those of the model itself; needs --model",
+    )
     add("--max_length", type=int, metavar="N", help="of the training; needs --model")
     add("--max_completion_length", type=int, metavar="N", help="of GRPO; ms-swift's default there is 512")
     add("--videos", action="store_true", help="decode all sampled frames of all clips")
@@ -59,9 +68,10 @@ def add_options(check: argparse.ArgumentParser) -> None:
     add_workers(check)
     add_delivery(check)
     check.epilog = (
+        "With --engine, further options go to ms-swift, as for `swift infer`: --vllm_max_model_len, --torch_dtype. "
         "Exit status: 0 if training can begin, 1 if there is an error among the findings, or this one failed."
     )
-    check.set_defaults(run=run)
+    check.set_defaults(run=run, passes_on=True)
 
 
 @dataclass(slots=True)
@@ -85,6 +95,10 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("--videos decodes what --annotations_only leaves closed: give one of them")
     if not 0 <= args.max_dropped <= 1:
         raise DataError(f"--max_dropped must be a share from 0 to 1, got {args.max_dropped}")
+    if args.engine and (not args.model or args.annotations_only):
+        raise DataError("--engine answers rows: it needs --model and videos")
+    if args.further and not args.engine:
+        raise DataError(f"these options are for --engine, which was not given: {' '.join(args.further)}")
     if args.max_length is not None and not args.model:
         raise DataError("--max_length counts pixels too, which needs --model")
     check = _Check(args, Settings.from_env())
@@ -141,6 +155,10 @@ class _Check:
             report["facts"] = facts(contracts)
             report["figures"] = figures(contracts, [sentence_of(row["messages"]) for row in rows])
             report["figures"] |= self._tokens(template, rows, contracts)
+            if template is not None:
+                report["facts"]["prompts and positions"] = self._asked(template, rows)
+                if self._args.engine:
+                    report["facts"][f"answers of {self._args.engine}"] = self._answered(rows)
             report["frame_sizes"] = frame_sizes(contracts)
             report["files"] = self._files(parts)
             report["ceiling"] = {part.report.name: self._ceiling(part) for part in parts if part.rows}
@@ -248,6 +266,40 @@ class _Check:
                     f"reach some: for a row, {known}. `{QUICK}` makes them quick"
                 )
         return kinds
+
+    def _asked(self, template: Any, rows: list[dict[str, Any]]) -> str:
+        """Whether the model is asked as it was pretrained, on a few rows."""
+        import transformers
+
+        from swift_stvg.adapters.lengths import disagreements
+        from swift_stvg.adapters.positions import mend
+
+        few = rows[:: max(1, len(rows) // COMPARED)][:COMPARED]
+        different = disagreements(template, few, self._settings)
+        self.errors += [f"the model is not asked as it was pretrained: {why}" for why in different]
+        corrected = " and ".join(mend(template.config.model_type))
+        how = f"; corrected: in transformers {transformers.__version__} {corrected}" if corrected else ""
+        return f"{len(few) - len(different)} of {len(few)} rows as the model's release has them{how}"
+
+    def _answered(self, rows: list[dict[str, Any]]) -> str:
+        """Whether an engine answers as the model does that is trained, on a few rows."""
+        from swift_stvg.adapters.parity import compare
+
+        args = self._args
+        few = [row | {"messages": row["messages"][:-1]} for row in rows[:: max(1, len(rows) // ANSWERED)][:ANSWERED]]
+        given = {"infer_backend": args.engine, "template": args.template, "model_type": args.model_type}
+        words = [word for name, value in given.items() if value for word in (f"--{name}", value)]
+        found = compare(args.model, few, [*words, *args.further])
+        for row, one in zip(few, found, strict=True):
+            if not one.same:
+                row_id = Contract.from_json(row["stvg"]).id
+                self.errors.append(f"{row_id}: {args.engine} is not the model that is trained: {one.difference}")
+        tokens, agreeing = sum(one.tokens for one in found), sum(one.agreeing for one in found)
+        return (
+            f"{sum(one.same_text for one in found)} of {len(found)} greedy answers are the model's own; of {tokens} "
+            f"tokens the model prefers {agreeing} too, and rounding decides {sum(one.close for one in found)} others; "
+            f"log-probabilities differ by {max(one.logprob_gap for one in found):.2g} at most"
+        )
 
     def _ceiling(self, part: _Part) -> list[dict[str, Any]]:
         """What the exact answers score, as `swift-stvg score --oracle` gives it."""

@@ -40,7 +40,7 @@ def add_options(score: argparse.ArgumentParser) -> None:
     add("--thresholds", type=_shares, default=THRESHOLDS, metavar="R,S", help="of tIoU@R and vIoU@R (default: 0.3,0.5)")
     add("--partial", action="store_true", help="score what can be read of answers that would count 0, given a span")
     add("--no-interpolation", action="store_true", help="frames of a span without a box count 0")
-    add("--compare-to", choices=["published"], help="print the tables of the paper beside ours")
+    add("--compare-to", choices=["published"], help="print the paper's tables and later figures below ours")
     add_delivery(score)
     add("--explain", metavar="ID", help="take the answer to one sample apart instead: its boxes, rewards and metrics")
     add("--failures", type=Path, metavar="FILE", help="write all that counts 0 or was set aside there, one JSON a line")

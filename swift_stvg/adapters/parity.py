@@ -1,0 +1,214 @@
+"""Whether an inference engine answers as the model that is trained: prompts, texts and log-probabilities.
+
+The engine runs in a process of its own, so that its memory is free again when the model is loaded for comparison:
+
+    python -m swift_stvg.adapters.parity QUESTIONS.json ANSWERS.json
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from swift_stvg.engines import Row, start_pipeline, swift_arguments
+from swift_stvg.errors import DataError
+
+CLOSE = 0.05
+"""Natural logarithms by which the two best tokens may lie apart where rounding decides between them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the engine made of a row.
+
+    Attributes:
+        prompt: token ids of the prompt, pixels included.
+        tokens: token ids that it wrote.
+        logprobs: natural logarithms of their probabilities, as the engine gives them.
+        text: what they say.
+    """
+
+    prompt: list[int]
+    tokens: list[int]
+    logprobs: list[float]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One row, asked of the engine and of the model.
+
+    Attributes:
+        prompt_differs_at: place of the first token that differs in the prompts, with the two tokens; None if none does.
+        same_text: whether the model's own greedy answer is the same text.
+        tokens: number of tokens of the engine's answer.
+        agreeing: number of these that are also the model's choice at their place, given those before them.
+        close: number of the others where the model's best two lie within `CLOSE`: rounding decides there.
+        logprob_gap: largest difference of a token's log-probability between engine and model.
+        placeholders: number of the engine's tokens that stand for pixels, which no answer may hold.
+        text: the engine's answer.
+        own_text: the model's.
+    """
+
+    prompt_differs_at: tuple[int, str, str] | None
+    same_text: bool
+    tokens: int
+    agreeing: int
+    close: int
+    logprob_gap: float
+    placeholders: int
+    text: str
+    own_text: str
+
+    @property
+    def same(self) -> bool:
+        """Whether engine and model are the same model, up to rounding."""
+        alike = self.agreeing + self.close == self.tokens and not self.placeholders
+        return self.prompt_differs_at is None and alike and self.logprob_gap < 10 * CLOSE
+
+    @property
+    def difference(self) -> str:
+        """What differs, first things first; only to be asked where something does."""
+        if self.prompt_differs_at:
+            place, ours, theirs = self.prompt_differs_at
+            return f"token {place} of the prompt is {ours!r} in training and {theirs!r} in the engine"
+        if self.placeholders:
+            return f"{self.placeholders} tokens of its answer stand for pixels"
+        if self.agreeing + self.close < self.tokens:
+            return (
+                f"the model would have written {self.tokens - self.agreeing - self.close} of {self.tokens} tokens "
+                f"otherwise. It wrote {self.text!r:.200}, the model {self.own_text!r:.200}"
+            )
+        return f"a log-probability differs by {self.logprob_gap:.2g}"
+
+
+def compare(model: str, rows: Sequence[Row], options: Sequence[str], max_new_tokens: int = 64) -> list[Compared]:
+    """Ask an engine and the model itself, greedily.
+
+    Args:
+        model: a model or checkpoint, as for `swift infer`.
+        rows: rows of a dataset of swift_stvg without answers.
+        options: further ones of `swift infer`, among them `--infer_backend` with the engine's name.
+        max_new_tokens: most tokens of an answer.
+
+    Raises:
+        DataError: the engine ended with an error, which is quoted.
+    """
+    answered = _ask_engine(model, rows, options, max_new_tokens)
+    own = start_pipeline(swift_arguments(model, _words(model, _without_engine(options), max_new_tokens)))
+    return [_compare(own, row, engine) for row, engine in zip(rows, answered, strict=True)]
+
+
+def _words(model: str, options: Sequence[str], max_new_tokens: int) -> list[str]:
+    given = {"model": model, "stream": "false", "temperature": "0", "max_new_tokens": str(max_new_tokens)}
+    return [*(word for name, value in given.items() for word in (f"--{name}", value)), *options]
+
+
+def _without_engine(options: Sequence[str]) -> list[str]:
+    """The options that the transformers backend takes too."""
+    kept, taken = [], False
+    for word in options:
+        if word.startswith("--"):
+            taken = word.startswith(("--vllm_", "--sglang_", "--lmdeploy_", "--infer_backend"))
+        if not taken:
+            kept.append(word)
+    return kept
+
+
+def _ask_engine(model: str, rows: Sequence[Row], options: Sequence[str], max_new_tokens: int) -> list[Answered]:
+    with TemporaryDirectory(prefix="stvg_parity_") as folder:
+        questions, answers = Path(folder, "questions.json"), Path(folder, "answers.json")
+        words = _words(model, options, max_new_tokens)
+        questions.write_text(json.dumps({"model": model, "words": words, "rows": list(rows)}))
+        command = [sys.executable, "-m", "swift_stvg.adapters.parity", str(questions), str(answers)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        if done.returncode or not answers.exists():
+            raise DataError(f"the engine ended with status {done.returncode}:\n{done.stdout[-3000:]}")
+        return [Answered(**answer) for answer in json.loads(answers.read_text())]
+
+
+def _compare(own: Any, row: Row, engine: Answered) -> Compared:
+    (found,) = own.infer([row], _config(own), use_tqdm=False, **own.infer_kwargs)
+    template, text = own.template, found.choices[0].message.content
+    prompt = list(found.prompt_token_ids)
+    decode = template.tokenizer.decode
+    differing = None
+    for place in range(max(len(prompt), len(engine.prompt))):
+        ours, theirs = prompt[place : place + 1], engine.prompt[place : place + 1]
+        if ours != theirs:
+            differing = (place, decode(ours), decode(theirs))
+            break
+    logprobs = _logprobs(own, row, engine.tokens)  # (K, V)
+    pixels = [template.image_token_id, template.video_token_id]
+    allowed = logprobs.index_fill(1, torch.tensor(pixels), float("-inf"))  # no answer holds these
+    chosen = torch.tensor(engine.tokens)
+    of_chosen = logprobs.gather(1, chosen[:, None])[:, 0]
+    agree = allowed.argmax(1) == chosen
+    near = ~agree & (allowed.amax(1) - of_chosen < CLOSE)
+    gap = (of_chosen - torch.tensor(engine.logprobs)).abs().max()
+    return Compared(
+        differing,
+        text == engine.text,
+        len(engine.tokens),
+        int(agree.sum()),
+        int(near.sum()),
+        float(gap),
+        sum(token in pixels for token in engine.tokens),
+        engine.text,
+        text,
+    )
+
+
+def _logprobs(own: Any, row: Row, tokens: list[int]) -> torch.Tensor:
+    """Of the model, given a row and the tokens of an answer: (K, V) natural logarithms at each token's place."""
+    template, model = own.template, own.model
+    encoded = template.encode(row)
+    encoded["input_ids"] = [*encoded["input_ids"], *tokens]
+    if (kinds := encoded.get("mm_token_type_ids")) is not None:
+        encoded["mm_token_type_ids"] = torch.cat([kinds, kinds.new_zeros(len(tokens))])
+    encoded = {name: value for name, value in encoded.items() if name not in ("labels", "loss_scale", "length")}
+    batch = template.data_collator([encoded])
+    batch = {k: v.to(model.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items() if k != "labels"}
+    known = {name: value for name, value in batch.items() if name not in ("text_position_ids",)}
+    with torch.no_grad():
+        logits = model(**known, use_cache=False).logits[0, -len(tokens) - 1 : -1]
+    return logits.float().log_softmax(-1).cpu()
+
+
+def _config(pipeline: Any) -> Any:
+    config = pipeline.args.get_request_config()
+    config.logprobs, config.return_details = True, True
+    return config
+
+
+def _main(questions: str, answers: str) -> None:
+    """Let the engine answer, in this process."""
+    asked = json.loads(Path(questions).read_text())
+    pipeline = start_pipeline(swift_arguments(asked["model"], asked["words"]))
+    found = pipeline.infer(asked["rows"], _config(pipeline), use_tqdm=False, **pipeline.infer_kwargs)
+    made = []
+    for response in found:
+        choice = response.choices[0]
+        logprobs = [token["logprob"] for token in choice.logprobs["content"]]
+        tokens = list(choice.token_ids)
+        made.append(
+            {
+                "prompt": list(response.prompt_token_ids),
+                "tokens": tokens,
+                "logprobs": logprobs,
+                "text": choice.message.content,
+            }
+        )
+    Path(answers).write_text(json.dumps(made))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

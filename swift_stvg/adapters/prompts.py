@@ -1,0 +1,76 @@
+"""The prompt of a video for Qwen3-VL and Qwen3.5 as these models were released, under any transformers and vLLM.
+
+Their chat template puts `<|vision_start|><|video_pad|><|vision_end|>` for a video. The processor that came with the
+models (transformers 4.57.6 for Qwen3-VL, 5.2.0 for Qwen3.5) replaces all three tokens by, for each pair of frames,
+
+    <1.2 seconds><|vision_start|><|video_pad|>...<|vision_end|>
+
+Later ones (5.12.0, 5.16.1 and 5.24.0 were read) replace the middle token only, so that one more `<|vision_start|>`
+stands before the first time and one more `<|vision_end|>` after the last pair. vLLM 0.32 follows the transformers that
+is installed; older ones always replace all three. No source was found that says the models were trained with the outer
+pair, so the prompt here is that of their release.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from swift.utils import get_logger
+
+START, PAD, END = VIDEO = ("<|vision_start|>", "<|video_pad|>", "<|vision_end|>")
+"""The tokens that the chat template puts for a video."""
+
+
+def without_outer_pair(tokens: list[int], start: int, end: int, pad: int) -> list[int]:
+    """What stands for a video, without markers around the whole of it; ids as the tokenizer numbers `VIDEO`."""
+    doubled = tokens[:1] == [start] and tokens[1:2] != [pad] and tokens[-2:] == [end, end]
+    return tokens[1:-1] if doubled else tokens
+
+
+def vllm_keeps_outer_pair(processor: Any, config: Any) -> bool:
+    """Whether the installed vLLM leaves the markers around a video where they are; found by asking it.
+
+    Args:
+        processor: transformers' processor of the model.
+        config: the model's configuration.
+    """
+    try:
+        from vllm.model_executor.models.qwen3_vl import Qwen3VLMultiModalProcessor as Cutter
+    except ImportError:
+        return transformers_keeps_outer_pair(processor)
+    cutter = Cutter.__new__(Cutter)  # its updates of a prompt need to know the model's processor and nothing else
+    cutter.info = SimpleNamespace(
+        get_hf_processor=lambda **_: processor,
+        get_image_processor=lambda **_: processor.image_processor,
+        get_video_processor=lambda **_: processor.video_processor,
+        get_tokenizer=lambda: processor.tokenizer,
+        get_hf_config=lambda: config,
+    )
+    try:
+        updates = cutter._get_prompt_updates(None, {}, None)
+        (target,) = [update.target for update in updates if update.modality == "video"]
+    except (AttributeError, TypeError, ValueError) as error:
+        get_logger().warning(
+            f"swift_stvg cannot tell how this vLLM writes a video's prompt ({error}) and believes that it does as "
+            "transformers. `swift-stvg check --engine vllm` compares the two."
+        )
+        return transformers_keeps_outer_pair(processor)
+    return target in (config.video_token_id, [config.video_token_id], PAD)
+
+
+def transformers_keeps_outer_pair(processor: Any) -> bool:
+    """Whether the installed processor leaves the markers around a video where they are; found by asking it."""
+    import torch
+
+    video = processor.video_processor
+    side = video.patch_size * video.merge_size
+    made = processor(
+        text=["".join(VIDEO)],
+        videos=[torch.zeros(2, 3, side, side, dtype=torch.uint8)],
+        video_metadata=[{"fps": 1.0, "frames_indices": [0, 1], "total_num_frames": 2}],
+        do_resize=False,
+        do_sample_frames=False,
+    )["input_ids"][0]
+    start, pad, end = processor.tokenizer.convert_tokens_to_ids(list(VIDEO))
+    return without_outer_pair(list(made), start, end, pad) != list(made)

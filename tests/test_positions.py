@@ -1,0 +1,111 @@
+"""Positions of text and frames: the rule, and the installed transformers as corrected, against the models' own code.
+
+tests/data/positions.json.gz holds what the releases that the models came with give (tests/goldens/make_positions.py).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import warnings
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from swift_stvg.adapters import positions
+    from swift_stvg.adapters.templates import rate_of
+
+pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
+GOLDEN = json.loads(gzip.decompress((Path(__file__).parent / "data" / "positions.json.gz").read_bytes()))
+CASES = [(name, layout["title"], layout) for name, made in GOLDEN.items() for layout in made["layouts"]]
+MODELS = positions.MODELS | {
+    "qwen3_vl": ("transformers.models.qwen3_vl", "Qwen3VL"),
+    "qwen3_5": ("transformers.models.qwen3_5", "Qwen3_5"),
+}
+
+
+def given_of(name: str, layout: dict[str, Any]) -> tuple[Any, torch.Tensor, dict[str, Any]]:
+    """A model without weights, the tokens, and what else its `get_rope_index` takes."""
+    package, beginning = MODELS[name]
+    kind = getattr(import_module(f"{package}.modeling_{name}"), f"{beginning}Model")
+    model = kind.__new__(kind)
+    torch.nn.Module.__init__(model)
+    model.config = getattr(import_module(f"{package}.configuration_{name}"), f"{beginning}Config")()
+    for token, number in GOLDEN[name]["token_ids"].items():
+        setattr(model.config, token, number)
+    input_ids = torch.tensor(layout["input_ids"])
+    tensors = {key: layout[key] for key in ("attention_mask", "image_grid_thw", "video_grid_thw")}
+    given = {key: None if value is None else torch.tensor(value) for key, value in tensors.items()}
+    given["mm_token_type_ids"] = positions.kinds_of(input_ids, model.config)
+    if name == "qwen2_5_vl":
+        given["second_per_grid_ts"] = layout["second_per_grid_ts"]
+    return model, input_ids, given
+
+
+@pytest.mark.parametrize(("name", "title", "layout"), CASES, ids=[f"{name}: {title}" for name, title, _ in CASES])
+def test_positions_are_those_of_the_release(name: str, title: str, layout: dict[str, Any]) -> None:
+    """Of the installed version as it is used here, deltas included, which place the tokens that are generated."""
+    positions.mend(name)
+    model, input_ids, given = given_of(name, layout)
+    found, deltas = model.get_rope_index(input_ids, **given)
+    used = torch.tensor(layout["attention_mask"]).bool()
+    expected = torch.tensor(layout["positions"])
+    assert torch.equal(found[:, used], expected[:, used]), title
+    following = expected.masked_fill(~used, 0).amax((0, 2)) + 1  # of the first token that is generated
+    assert torch.equal(deltas[:, 0] + used.sum(1), following)
+
+
+@pytest.mark.parametrize("name", positions.MODELS)
+def test_a_right_version_is_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what it returns, whatever its number is."""
+    kind = positions._model_class(name)
+    wrong = getattr(kind.get_rope_index, "__wrapped__", kind.get_rope_index)
+
+    def right(self: Any, input_ids: torch.Tensor, mm_token_type_ids: Any = None, **given: Any) -> Any:
+        return positions.rope_index(self.config, input_ids, mm_token_type_ids=mm_token_type_ids, **given), None
+
+    monkeypatch.setattr(kind, "get_rope_index", right)
+    assert positions.faults_of(name) == []
+    assert positions.mend.__wrapped__(name) == ()
+    assert kind.get_rope_index is right
+    monkeypatch.setattr(kind, "get_rope_index", wrong)
+    assert positions.faults_of(name), "transformers is right now: delete the correction"
+    assert positions.mend.__wrapped__(name) == tuple(positions.faults_of(name))
+    assert kind.get_rope_index.__wrapped__ is wrong
+
+
+def test_times_are_cut_after_the_multiplication() -> None:
+    """floor(i * seconds * tokens per second): 2.8 s a pair are 0, 5, 11, 16, not the 0, 4, 8, 12 of 2 s."""
+    kinds = [0, 2, 2, 2, 2, 0]
+    found = positions.positions_of(kinds, iter([]), iter([((4, 2, 2), 2.8 * 2)]), merge_size=2)
+    assert found.tolist() == [[0, 1, 6, 12, 17, 18], [0, 1, 1, 1, 1, 18], [0, 1, 1, 1, 1, 18]]
+
+
+def test_a_placeholder_in_an_answer_is_text() -> None:
+    """`mm_token_type_ids` tells which tokens stand for pixels; without it a video that ends early is an error."""
+    config = SimpleNamespace(
+        image_token_id=1, video_token_id=2, vision_config=SimpleNamespace(spatial_merge_size=2, tokens_per_second=2)
+    )
+    input_ids, grid = torch.tensor([[5, 2, 2, 5, 2]]), torch.tensor([[2, 2, 2]])
+    kinds = torch.tensor([[0, 2, 2, 0, 0]])
+    found = positions.rope_index(config, input_ids, mm_token_type_ids=kinds, video_grid_thw=grid)
+    assert found[0, 0].tolist() == [0, 1, 3, 4, 5]
+    with pytest.raises(ValueError, match="1 tokens are missing of a picture or video of 3 x 1 x 1"):
+        positions.rope_index(config, input_ids, mm_token_type_ids=kinds, video_grid_thw=torch.tensor([[3, 2, 2]]))
+
+
+@pytest.mark.parametrize("fps", [4.0, 2.0, 1.25, 2 / 2.8, 2 / 0.7, 1 / 3, 0.1])
+def test_the_rate_that_models_are_given_survives_float32(fps: float) -> None:
+    """An exact whole number of positions is not lost to rounding, on either way to it."""
+    seconds = 2 / rate_of(fps)
+    exact = [math.floor(round(i * 2 / fps * 2, 6)) for i in range(64)]
+    kept = torch.tensor(seconds)  # float32, as a tensor of vLLM
+    assert [math.floor(i * (kept.item() * 2)) for i in range(64)] == exact
+    assert (torch.arange(64) * seconds * 2).long().tolist() == exact
