@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A film without loss, and its pictures."""
     folder = tmp_path_factory.mktemp("sets")
     with av.open(str(folder / "film.mkv"), "w") as out:
-        stream = out.add_stream("libx264rgb", rate=25, options={"qp": "0"})
+        stream = out.add_stream("libx264rgb", rate=Fraction(25, 2), options={"qp": "0"})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb24"
         for number in range(COUNT):
             frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
-            frame.pts = 2 * number
+            frame.pts, frame.time_base = number, Fraction(2, 25)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     write_pictures(folder / "clip")
