@@ -172,7 +172,7 @@ def _split(text: str) -> tuple[str, int, tuple[float, float]]:
 
 
 def _plugin(args: argparse.Namespace) -> int:
-    print(Path(__file__).with_name("plugin.py"))
+    print(Path(__file__).parent / "plugin/swift_stvg_plugin.py")
     return 0
 
 
@@ -204,7 +204,7 @@ def _tiny(args: argparse.Namespace) -> int:
 
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "plugin": ("print the path that --external_plugins takes from ms-swift 4.5.3 on", _plugin_options),
+    "plugin": ("print a path for --external_plugins, where it does not take the name swift_stvg", _plugin_options),
     "settings": ("list the STVG_* settings with their values here, and check them", _settings_options),
     "synth": ("render a synthetic dataset of moving shapes", _synth_options),
     "tiny": ("write a random Qwen-VL of about a million parameters", _tiny_options),

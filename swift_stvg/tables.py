@@ -149,6 +149,8 @@ def render_check(report: dict[str, Any], form: str) -> str:
             for reason, found in part[title].items():
                 lines.append(f"  {title.rstrip('s')}: {found['count']} x {reason}, e.g. {found['example']}")
     lines += [f"{name}: {value}." for name, value in report["facts"].items()]
+    if report["plugin_by_name"]["works"]:
+        lines.append(f"--external_plugins swift_stvg works here: {report['plugin_by_name']['how']}.")
     blocks = [_lines(lines, markdown)]
     if report["figures"]:
         header = ["each row", "lowest", "5%", "median", "mean", "95%", "highest"]

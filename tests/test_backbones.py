@@ -25,7 +25,7 @@ from tests.videos import picture, write_video
 pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch warns
 
 ROOT = Path(__file__).parent.parent
-PLUGIN = ROOT / "swift_stvg/plugin.py"  # a path, which every version of ms-swift takes
+PLUGIN = ROOT / "swift_stvg/plugin/swift_stvg_plugin.py"  # a path, which every version of ms-swift takes
 BACKBONES = {
     "qwen2_5_vl": (56, "true"),
     "qwen2_vl": (56, "false"),

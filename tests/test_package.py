@@ -164,6 +164,8 @@ def test_plugin_path(capsys: pytest.CaptureFixture[str]) -> None:
     path = Path(capsys.readouterr().out.strip())
     assert path.is_absolute()
     assert "swift_stvg.register()" in path.read_text()
+    beside = [other.name for other in path.parent.iterdir() if other.name != "__pycache__"]
+    assert beside == ["swift_stvg_plugin.py"], "ms-swift puts its folder on the path, where it hides modules of others"
 
 
 VERSIONS = """
