@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from swift_stvg.recipes import options_of
 from swift_stvg.rewards import REWARDS
 from swift_stvg.settings import PREFIX, Settings
 from swift_stvg.sources import SOURCES
@@ -223,7 +224,7 @@ def test_the_runner_prints(tmp_path: Path) -> None:
 
 def test_answers_are_those_of_the_model_that_was_trained() -> None:
     def answers(name: str, *more: str) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = runner.options(runner.tasks(name, RUNS, more)[-2].words)
+        found: dict[str, list[str]] = options_of(runner.tasks(name, RUNS, more)[-2].words)
         return found
 
     lora = answers("lora_24gb")
@@ -250,11 +251,11 @@ def test_a_resumed_training_goes_on_from_the_last_checkpoint_that_is_whole(
         (folder / f"checkpoint-{number}/trainer_state.json").write_text("{}")
     words = runner.train_task(name, RUNS).command(tmp_path)
     last = str(folder / "checkpoint-20")
-    found = runner.options(words)
+    found = options_of(words)
     assert (found["model"], found["resume_from_checkpoint"]) == ([last], [last])
     assert found.get("ref_model") == (reference and [reference])
     (folder / "checkpoint-20/adapter_config.json").write_text("{}")
-    found = runner.options(runner.train_task(name, RUNS).command(tmp_path))
+    found = options_of(runner.train_task(name, RUNS).command(tmp_path))
     assert "model" not in found
     assert "ref_model" not in found, "ms-swift refuses it for LoRA"
 
