@@ -1,6 +1,6 @@
 """What a recipe needs of a GPU: memory and time, estimated by arithmetic that is shown, beside what was measured.
 
-Memory in GB (10^9 bytes). Not counted: CUDA's own, fragmentation, gradients of frozen parts (counted as if trained).
+Memory in GB (10^9 bytes), without CUDA's own and what fragmentation costs. Frozen parts count as if they were trained.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def memory(recipe: Recipe, shape: Shape, processes: int, gpu_gb: float) -> list[
         gb = shape.parameters * BF16 / split / GB
         parts.append(Part("reference model", gb, f"{_b(shape.parameters)} x 2 bytes{_over(split)}"))
     answer = recipe.count("max_completion_length", 512) if recipe.grpo else 0
-    length = recipe.count("max_length", 4096) + answer
+    length = _length(recipe)
     if recipe.grpo:
         parts.append(_pixels(recipe, shape, processes))
     tokens = answer or length
@@ -155,16 +155,14 @@ def _weights(recipe: Recipe, shape: Shape, processes: int, lora: bool) -> list[P
     stage, offload = zero_stage(recipe)
     trained = shape.lora(recipe.count("lora_rank", 8)) if lora else shape.parameters
     over = [processes if stage >= least else 1 for least in (3, 2, 1)]  # weights, gradients, optimizer
-    # without DeepSpeed a model in bfloat16 has an optimizer in bfloat16; a LoRA is float32
+    # without DeepSpeed a model in bfloat16 has an optimizer in bfloat16; that of a LoRA is float32
     state = 0 if offload else 12 if stage or lora else 2 * BF16
-    width = FLOAT if lora else BF16
     parts = [
         Part("weights", shape.parameters * BF16 / over[0] / GB, f"{_b(shape.parameters)} x 2 bytes{_over(over[0])}")
     ]
     if lora:
         parts.append(Part("LoRA", trained * BF16 / over[0] / GB, f"{_b(trained)} x 2 bytes{_over(over[0])}"))
-        width = BF16
-    parts.append(Part("gradients", trained * width / over[1] / GB, f"{_b(trained)} x {width} bytes{_over(over[1])}"))
+    parts.append(Part("gradients", trained * BF16 / over[1] / GB, f"{_b(trained)} x 2 bytes{_over(over[1])}"))
     what = "in the host's memory" if offload else f"{_b(trained)} x {state} bytes{_over(over[2])}"
     return [*parts, Part("Adam's state", trained * state / over[2] / GB, what)]
 
@@ -190,7 +188,7 @@ def times(recipe: Recipe, shape: Shape | None, processes: int) -> list[tuple[str
     if shape is None:
         return known
     rows = processes * recipe.micro * recipe.accumulation(processes)
-    length = recipe.count("max_length", 4096) + (recipe.count("max_completion_length", 512) if recipe.grpo else 0)
+    length = _length(recipe)
     # forward 2, backward 4, forward again for checkpointed layers 2; log-probabilities of the reference 2
     each = 6 + 2 * recipe.on("gradient_checkpointing", True) + 2 * (recipe.grpo and recipe.number("beta", 0.04) > 0)
     work = rows * length * each * shape.parameters
@@ -202,6 +200,14 @@ def times(recipe: Recipe, shape: Shape | None, processes: int) -> list[tuple[str
     ]
 
 
+def _length(recipe: Recipe) -> int:
+    """Tokens of a row, or of rows packed into one, at most."""
+    prompt = recipe.count("max_length", 4096)
+    if recipe.grpo:
+        return prompt + recipe.count("max_completion_length", 512)
+    return recipe.count("packing_length", prompt) if recipe.on("packing") else prompt
+
+
 def peaks(parts: Sequence[Part]) -> dict[str, float]:
     """GB at most in each phase."""
     return {
@@ -211,7 +217,7 @@ def peaks(parts: Sequence[Part]) -> dict[str, float]:
 
 
 def report(recipe: Recipe, processes: int, gpu_gb: float) -> dict[str, Any]:
-    """Memory and time as `swift-stvg check --recipe` prints them.
+    """Memory and time as `swift-stvg recipe` prints them.
 
     Raises:
         DataError: a value is no number where one must be, or the model's folder is not that of a Qwen-VL.

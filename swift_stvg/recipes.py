@@ -116,8 +116,15 @@ class Recipe:
 
     @property
     def processes(self) -> int:
-        """How many it starts by itself, over all nodes."""
-        return int(self.env.get("NPROC_PER_NODE", 1)) * int(self.env.get("NNODES", 1))
+        """How many it starts by itself, over all nodes.
+
+        Raises:
+            DataError: NPROC_PER_NODE or NNODES is no number.
+        """
+        numbers = [self.env.get(name, "1") for name in ("NPROC_PER_NODE", "NNODES")]
+        if not all(number.isdecimal() and int(number) for number in numbers):
+            raise DataError(f"NPROC_PER_NODE and NNODES must be whole numbers from 1, got {' and '.join(numbers)}")
+        return int(numbers[0]) * int(numbers[1])
 
     @property
     def micro(self) -> int:

@@ -180,7 +180,7 @@ def render_check(report: dict[str, Any], form: str) -> str:
 
 
 def render_recipe(report: dict[str, Any], form: str) -> str:
-    """A report of `swift-stvg check --recipe` as text that ends with a newline; arguments as `render`."""
+    """A report of `swift-stvg recipe` as text that ends with a newline; arguments as `render`."""
     if form == "json":
         return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
     markdown = form == "markdown"

@@ -14,8 +14,6 @@ from swift_stvg import __version__
 from swift_stvg.checking import bounds_of_tokens, distribution, facts, figures, frame_sizes, too_long
 from swift_stvg.commands import add_delivery, add_weights, check_writable, deliver, read_weights
 from swift_stvg.commands.clips import Clip, add_workers, check_workers, clip_of, each_clip
-from swift_stvg.commands.recipe import gpus
-from swift_stvg.commands.recipe import run as check_recipe
 from swift_stvg.errors import DataError, TemplateMismatch, VideoError
 from swift_stvg.host import by_name_here
 from swift_stvg.records import Sample
@@ -40,14 +38,7 @@ COMPARED = 5
 def add_options(check: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add = check.add_argument
-    add("datasets", nargs="*", metavar="DATASET", help="as for `swift --dataset`, under the settings of the training")
-    add(
-        "--recipe",
-        type=Path,
-        metavar="FILE",
-        help="in the place of datasets: a YAML file of `swift sft` or `swift rlhf`, held against ms-swift's rules",
-    )
-    add("--gpus", type=gpus, metavar="NUMBERxGB", help="what the recipe needs of each of so many, e.g. 8x80")
+    add("datasets", nargs="+", metavar="DATASET", help="as for `swift --dataset`, under the settings of the training")
     add("--template", metavar="NAME", help="hold the settings against this template")
     add("--model", help="measure token lengths with this model's processor")
     add("--model_type", help="as for ms-swift, where it cannot tell from the model")
@@ -68,7 +59,6 @@ def add_options(check: argparse.ArgumentParser) -> None:
     add_delivery(check)
     check.epilog = (
         "With --engine, further options go to ms-swift, as for `swift infer`: --vllm_max_model_len, --torch_dtype. "
-        "With --recipe they override the recipe's, as after `swift rlhf FILE`. "
         "Exit status: 0 if training can begin, 1 if there is an error among the findings, or this one failed."
     )
     check.set_defaults(run=run, passes_on=True)
@@ -86,12 +76,6 @@ class _Part:
 
 def run(args: argparse.Namespace) -> int:
     """Look at everything, print or write the report, and say whether to go on."""
-    if args.recipe:
-        return _recipe(args)
-    if args.gpus:
-        raise DataError("--gpus is for --recipe, which was not given")
-    if not args.datasets:
-        raise DataError("give a DATASET, such as stvg_synthetic:train, or --recipe FILE")
     weights = read_weights(args)
     check_workers(args.workers)
     check_writable(args.out)
@@ -111,21 +95,6 @@ def run(args: argparse.Namespace) -> int:
     report = check.report(weights)
     deliver(render_check(report, args.format), args.out)
     return 0 if report["go_on"] else 1
-
-
-def _recipe(args: argparse.Namespace) -> int:
-    """A recipe; options of its own that `check` has too are taken for the recipe's."""
-    if args.datasets:
-        raise DataError(f"--recipe looks at no dataset, but {' '.join(args.datasets)} was given")
-    words = list(args.further)
-    for name in ("template", "model", "model_type", "max_length", "max_completion_length"):
-        if (value := getattr(args, name)) is not None:
-            words += [f"--{name}", str(value)]
-    for name in ("reward_funcs", "reward_weights"):
-        if (values := getattr(args, name)) is not None:
-            words += [f"--{name}", *map(str, values)]
-    check_writable(args.out)
-    return check_recipe(args.recipe, words, args.gpus, args.format, args.out)
 
 
 class _Check:

@@ -1,4 +1,4 @@
-"""`swift-stvg check --recipe`: a recipe under ms-swift's rules, and what it needs of GPUs."""
+"""`swift-stvg recipe`: a training under ms-swift's rules, and what it needs of GPUs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from swift_stvg import __version__
-from swift_stvg.commands import deliver
-from swift_stvg.errors import DataError
+from swift_stvg.commands import add_delivery, check_writable, deliver
 from swift_stvg.footprint import report as footprint
 from swift_stvg.host import by_name_here
 from swift_stvg.recipes import Recipe, batches, faults
 from swift_stvg.tables import render_recipe
 
 
-def gpus(text: str) -> tuple[int, float]:
+def _gpus(text: str) -> tuple[int, float]:
     """Number of GPUs and GB of each, from text such as 8x80."""
     found = re.fullmatch(r"([1-9]\d{0,5})[xX](\d+(?:\.\d+)?)", text)
     if not found or not 0 < float(found[2]) < 1e6:
@@ -24,18 +23,29 @@ def gpus(text: str) -> tuple[int, float]:
     return int(found[1]), float(found[2])
 
 
-def run(path: Path, words: list[str], machine: tuple[int, float] | None, form: str, out: Path | None) -> int:
-    """Print or write the report; 1 if ms-swift would refuse the recipe.
+def add_options(recipe: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    recipe.add_argument("recipe", type=Path, metavar="FILE", help="a YAML file of `swift sft` or `swift rlhf`")
+    recipe.add_argument(
+        "--gpus",
+        type=_gpus,
+        metavar="NUMBERxGB",
+        help="the GPUs of the training, such as 8x80: what it needs of each; by default those that the recipe starts",
+    )
+    add_delivery(recipe)
+    recipe.epilog = (
+        "Further options override the recipe's, as after `swift rlhf FILE`. Exit status: 0, or 1 if ms-swift would "
+        "refuse the recipe, or do something else than it says."
+    )
+    recipe.set_defaults(run=run, passes_on=True)
 
-    Args:
-        words: options that override the recipe's, as after `swift rlhf FILE`.
-        machine: number of GPUs, of the training alone if vLLM has its own, and GB of each.
-    """
-    recipe = Recipe.read(path, words)
-    try:
-        own = recipe.processes
-    except ValueError:
-        raise DataError(f"{path}: NPROC_PER_NODE and NNODES must be whole numbers") from None
+
+def run(args: argparse.Namespace) -> int:
+    """Print or write the report."""
+    check_writable(args.out)
+    machine: tuple[int, float] | None = args.gpus
+    recipe = Recipe.read(args.recipe, args.further)
+    own = recipe.processes
     processes = machine[0] if machine else own
     errors = faults(recipe, processes)
     works, how = by_name_here()
@@ -56,7 +66,7 @@ def run(path: Path, words: list[str], machine: tuple[int, float] | None, form: s
                 warnings.append(f"by this estimate, {phase} takes {gb:.0f} GB of a GPU's {machine[1]:g}")
     report = {
         "swift_stvg": __version__,
-        "recipe": str(path),
+        "recipe": str(args.recipe),
         "processes": processes,
         "gpu_gb": machine[1] if machine else None,
         "batches": [] if errors else batches(recipe, processes),
@@ -65,5 +75,5 @@ def run(path: Path, words: list[str], machine: tuple[int, float] | None, form: s
         "errors": errors,
         "go_on": not errors,
     }
-    deliver(render_recipe(report, form), out)
+    deliver(render_recipe(report, args.format), args.out)
     return 0 if report["go_on"] else 1
