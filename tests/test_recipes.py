@@ -110,7 +110,10 @@ for grpo, words in json.load(open(sys.argv[1])):
         verdicts.append(None)
 print("VERDICTS", json.dumps(verdicts))
 """
-COMMON = "--model MODEL --model_type qwen2_5_vl --template qwen2_5_vl --dataset x --torch_dtype float32 --use_cpu true --check_model false"
+COMMON = (
+    "--model MODEL --model_type qwen2_5_vl --template qwen2_5_vl --dataset x --torch_dtype float32 --use_cpu true "
+    "--check_model false"
+)
 OF_GRPO = f"{COMMON} --rlhf_type grpo --reward_funcs format --num_generations 4 --per_device_train_batch_size 4"
 CASES = [
     (OF_GRPO, 0, "as it is"),
