@@ -42,14 +42,27 @@ class FrameLoader:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.memory: Memory[Any] = Memory(settings.frame_memory * 2**20, size=nbytes, copy=_copy)
+        self.memory: Memory[Any] = Memory(0, size=nbytes, copy=_copy)
+        self.cache: FrameCache | None = None
+        self._damaged: set[Path] = set()
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Follow other settings from now on; what is remembered stays, unless it came from another place.
+
+        Raises:
+            SettingsError: the cache on disk is no folder, or of another version.
+        """
         folder = Path(settings.frame_cache).expanduser() if settings.frame_cache else None
         if folder is not None and not folder.is_dir():
             raise SettingsError(
                 f"STVG_FRAME_CACHE={settings.frame_cache}: no such folder; `swift-stvg cache` makes one"
             )
-        self.cache = FrameCache(folder) if folder else None
-        self._damaged: set[Path] = set()
+        cache = FrameCache(folder) if folder else None
+        if folder != (self.cache.folder if self.cache else None):
+            self.memory.clear()
+        self.cache = cache
+        self.memory.resize(settings.frame_memory * 2**20)
 
     def load(self, path: str, request: VideoRequest, name: str | None = None) -> torch.Tensor:
         """The requested frames as a uint8 tensor (T, 3, H, W) of the caller's own.

@@ -38,7 +38,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _DECORDS = frozenset({"h264", "hevc", "mpeg4", "vp9"})
 """Codecs of which each packet is a picture."""
 _TEXT = frozenset(string.printable.encode())
-_KEPT = "times 3"  # changed whenever `probe` finds other things, or they are kept otherwise
+_KEPT = "times 4"  # changed whenever `probe` finds other things, or they are kept otherwise
 
 
 def probe(path: Path) -> VideoInfo:
@@ -52,7 +52,7 @@ def probe(path: Path) -> VideoInfo:
         return VideoInfo(path, np.zeros(1), 1.0, (width, height))
     survey = _survey(path)
     height, width = next(_read_one_by_one(path, survey, np.zeros(1, dtype=np.int64))).shape[1:3]
-    return VideoInfo(path, survey.times_s, survey.end_s, (int(width), int(height)))
+    return VideoInfo(path, survey.times_s, survey.end_s, (int(width), int(height)), survey.start_s)
 
 
 def read_frames(path: Path, frames: IntArray) -> Frames:
@@ -92,7 +92,7 @@ def frame_batches(path: Path, frames: IntArray) -> Iterator[Frames]:
         try:
             batch = reader.get_batch(frames[i : i + at_once].tolist()).asnumpy()
         except DECORDError as error:
-            fault = _last_line(error)
+            fault = _first_line(error)
         if fault is not None:
             turned = i == 0 and _channels(reader) > 3
             # a process that is forked while an error still holds the reader ends with a segmentation fault
@@ -151,12 +151,14 @@ class Probes:
         kept = self._folder / "probes" / name[:2] / f"{name}.times"
         try:
             numbers = np.frombuffer(unseal(kept.read_bytes()), dtype="<f8")
-            return VideoInfo(path, numbers[:-3], float(numbers[-3]), (int(numbers[-2]), int(numbers[-1])))
+            end_s, width, height, start_s = numbers[-4:].tolist()
+            return VideoInfo(path, numbers[:-4], end_s, (int(width), int(height)), start_s)
         except (OSError, ValueError):  # not there, or damaged
             info = probe(path)
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            numbers = np.array([*info.frame_times_s, info.end_s, *info.size_wh], dtype="<f8")
+            start_s = info.frame_times_s[0] if info.start_s is None else info.start_s
+            numbers = np.array([*info.frame_times_s, info.end_s, *info.size_wh, start_s], dtype="<f8")
             put_whole(kept, seal(numbers.tobytes()))
         except OSError as error:
             logger.warning("%s cannot be written (%s): videos will be looked at again next time", kept, error.strerror)
@@ -170,6 +172,7 @@ class _Survey:
 
     Attributes:
         times_s: (N,) presentation time of each frame, increasing.
+        start_s: when the first of the file's streams begins; its first frame if there is no other stream.
         end_s: when the last one ends.
         ticks: (N,) the same times as decoded frames have them; None where packets have none, and order must do.
         pixels: of a frame.
@@ -177,6 +180,7 @@ class _Survey:
     """
 
     times_s: npt.NDArray[np.float64]
+    start_s: float
     end_s: float
     ticks: IntArray | None
     pixels: int
@@ -189,14 +193,14 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     import av
 
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(_plain(path), metadata_errors="replace") as container:
             stream = container.streams.best("video")
             if stream is None or stream.codec_context is None:
                 what = "no video stream" if stream is None else "a video stream of an unknown kind"
                 raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) holds {what}")
             yield container, stream
     except (av.error.FFmpegError, ValueError) as error:
-        raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes): {_last_line(error)}") from None
+        raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes): {_first_line(error)}") from None
 
 
 def _survey(path: Path) -> _Survey:
@@ -233,6 +237,8 @@ def _survey(path: Path) -> _Survey:
                 raise VideoError("video unreadable", f"{path} has more than {MOST_FRAMES} frames")
         codec, announced, rate = stream.codec_context.codec.canonical_name, stream.frames, stream.average_rate
         tick_s = float(stream.time_base or 0)
+        # in millionths of a second; of a file with pictures alone FFmpeg counts frames from the first that it decodes
+        start = container.start_time if len(container.streams) > 1 else None
     if not shown:
         raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) holds no frame")
     by_pts, ticks = True, _all_different([pts for pts, _ in shown])
@@ -244,8 +250,14 @@ def _survey(path: Path) -> _Survey:
     end_s = float(times_s[-1] + (duration * tick_s or (times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1)))
     if not end_s - times_s[0] <= LONGEST_S:
         raise VideoError("video unreadable", f"{path} lasts {end_s - times_s[0]:.0f} s; {LONGEST_S} are the most")
+    start_s = min(start / 1e6, float(times_s[0])) if by_pts and start is not None else float(times_s[0])
     decords = by_pts and not leading and not unseen and announced in (0, len(shown)) and codec in _DECORDS
-    return _Survey(times_s, end_s, ticks if by_pts else None, pixels, decords)
+    return _Survey(times_s, start_s, end_s, ticks if by_pts else None, pixels, decords)
+
+
+def _plain(path: Path) -> str:
+    """A path in which FFmpeg sees no protocol, as it does in `12:30.mp4`."""
+    return os.path.abspath(path)
 
 
 def _all_different(stamps: list[int | None]) -> IntArray | None:
@@ -259,7 +271,7 @@ def _open(path: Path) -> Any:
     from decord import DECORDError, VideoReader, cpu
 
     try:
-        return VideoReader(str(path), ctx=cpu(0), num_threads=1)
+        return VideoReader(_plain(path), ctx=cpu(0), num_threads=1)
     except (DECORDError, RuntimeError):
         return None
 
@@ -273,7 +285,7 @@ def _read_picture(path: Path) -> Frames:
         with Image.open(path) as picture:
             return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG
-        raise VideoError("video unreadable", f"{path} cannot be decoded: {_last_line(error)}") from None
+        raise VideoError("video unreadable", f"{path} cannot be decoded: {_first_line(error)}") from None
 
 
 def _require_file(path: Path) -> None:
@@ -315,6 +327,7 @@ def _read_one_by_one(path: Path, survey: _Survey, frames: IntArray) -> Iterator[
         raise VideoError("video shorter than expected", f"{found} of {len(frames)} wanted frames in {path}")
 
 
-def _last_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
+    """What is wrong; decord's errors go on with a stack trace."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0].strip() if lines else type(error).__name__

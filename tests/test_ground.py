@@ -204,7 +204,7 @@ def test_a_span_at_the_end_reaches_the_end() -> None:
         assert parse(text, question).span_s == pytest.approx((0.0, end_s))
         overlay = Overlay.of(question, "one", text)
         assert (overlay.duration_s, overlay.tracks[0].span_s[1]) == pytest.approx((end_s, end_s)), "as it is drawn"
-    assert question.clip_span_s((0, 6)) == pytest.approx((0.0, 3.24)), "half-way to the next"
+    assert question.timeline.span_s((0, 6)) == pytest.approx((0.0, 3.24)), "half-way to the next"
 
 
 def test_times_of_a_record_can_be_asked_about() -> None:

@@ -125,7 +125,7 @@ def read_sample(line: str, where: str, root: DataRoot, folder: Path, dataset: st
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:  # some programs put a byte-order mark before it
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield number, line
