@@ -162,13 +162,13 @@ def test_every_name_of_ms_swift_that_is_not_needed_is_taken_away() -> None:
     assert listed <= used
 
 
-@pytest.fixture(params=["installed", "4.6.0"])
+@pytest.fixture(params=["installed", "4.5.2"])
 def version(request: pytest.FixtureRequest) -> dict[str, str]:
     """The environment of a process with a version of ms-swift."""
     if request.param == "installed":
         return {}
     package = str(Path(swift_stvg.__file__).parent.parent)
-    return {"PYTHONPATH": os.pathsep.join([str(request.getfixturevalue("ms_swift_4_6")), package])}
+    return {"PYTHONPATH": os.pathsep.join([str(request.getfixturevalue("ms_swift_4_5")), package])}
 
 
 PUSHED = """
