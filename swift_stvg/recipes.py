@@ -132,8 +132,9 @@ class Recipe:
         return self.count("per_device_train_batch_size", 1)
 
     def accumulation(self, processes: int) -> int:
-        """Forward passes for an update; ms-swift's default makes 16 rows of them."""
-        return self.count("gradient_accumulation_steps", max(1, -(-16 // (self.micro * processes))))
+        """Forward passes for an update; by ms-swift's default one in GRPO, and in SFT as many as make 16 rows."""
+        usual = 1 if self.grpo else max(1, -(-16 // (self.micro * processes)))
+        return self.count("gradient_accumulation_steps", usual)
 
     def steps_per_generation(self, processes: int) -> int:
         """Forward passes for which GRPO generates together."""

@@ -54,7 +54,8 @@ def test_other_ways_to_say_a_batch() -> None:
     update, generation = batches(recipe, 8)
     assert update == "an update: 8 processes x 2 x 2 = 32 completions, 8 prompts x 4"
     assert generation == "a generation: 8 processes x 2 x 4 = 64 completions, 16 prompts x 4"
-    plain = Recipe({"rlhf_type": ["grpo"], "per_device_train_batch_size": ["3"]}, {})
+    assert Recipe({"rlhf_type": ["grpo"]}, {}).accumulation(2) == 1
+    plain = Recipe({"per_device_train_batch_size": ["3"]}, {})
     assert [plain.accumulation(processes) for processes in (1, 2, 8)] == [6, 3, 1], "ms-swift's default: 16 rows"
 
 
@@ -118,8 +119,9 @@ OF_GRPO = f"{COMMON} --rlhf_type grpo --reward_funcs format --num_generations 4 
 CASES = [
     (OF_GRPO, 0, "as it is"),
     (f"{COMMON} --max_length 9", 0, "as it is"),
-    (f"{OF_GRPO} --num_generations 3", 1, "4 x 4 = 16 is no multiple of 3"),
-    (f"{OF_GRPO} --num_generations 16", 0, "a group over four passes"),
+    (f"{OF_GRPO} --num_generations 3", 1, "4 is no multiple of 3"),
+    (f"{OF_GRPO} --num_generations 16", 1, "4 of 16"),
+    (f"{OF_GRPO} --num_generations 16 --gradient_accumulation_steps 4", 0, "a group over four passes"),
     (f"{OF_GRPO} --num_generations 16 --steps_per_generation 2", 1, "8 of 16"),
     (f"{OF_GRPO} --generation_batch_size 8 --steps_per_generation 2", 1, "both"),
     (f"{OF_GRPO} --generation_batch_size 10", 1, "no multiple of a pass, nor of 4"),
