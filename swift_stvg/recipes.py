@@ -1,6 +1,6 @@
 """A recipe of ms-swift held against the host's rules, which without this end a run minutes after its start.
 
-The rules are those of ms-swift 4.5 and 4.6 (swift/arguments: sft_args, rlhf_args) and of trl 0.29 (GRPOConfig).
+The rules are those of ms-swift 4.5 and 4.6: swift/arguments (sft_args, rlhf_args) and swift/rlhf_trainers (args_mixin).
 """
 
 from __future__ import annotations
@@ -138,10 +138,10 @@ class Recipe:
 
     def steps_per_generation(self, processes: int) -> int:
         """Forward passes for which GRPO generates together."""
-        whole = self.options.get("generation_batch_size")
-        if whole:
-            return max(1, self.count("generation_batch_size", 1) // (self.micro * processes))
-        return self.count("steps_per_generation", self.accumulation(processes))
+        usual = self.accumulation(processes)
+        if self.options.get("generation_batch_size"):
+            usual = max(1, self.count("generation_batch_size", 1) // (self.micro * processes))
+        return self.count("steps_per_generation", usual)
 
     @property
     def settings(self) -> Settings:
@@ -249,16 +249,15 @@ def zero_stage(recipe: Recipe) -> tuple[int, bool]:
 def _grpo(recipe: Recipe, processes: int) -> list[str]:
     found = []
     each, forward = recipe.count("num_generations", 8), recipe.micro * processes
-    whole = recipe.options.get("generation_batch_size")
+    steps = recipe.steps_per_generation(processes)
     if each < 2:
         found.append("num_generations must be 2 at least: advantages compare answers to the same prompt")
-    if whole and recipe.options.get("steps_per_generation"):
-        found.append("generation_batch_size and steps_per_generation exclude each other")
-    if whole and recipe.count("generation_batch_size", 1) % forward:
+    whole = recipe.count("generation_batch_size", forward * steps)
+    if whole != forward * steps:
         found.append(
-            f"generation_batch_size ({recipe.text('generation_batch_size')}) is no multiple of the {forward} of a pass"
+            f"generation_batch_size is {whole}, but {steps} passes of {processes} x {recipe.micro} are "
+            f"{forward * steps}"
         )
-    steps = recipe.steps_per_generation(processes)
     if forward * steps % each:
         found.append(
             f"a generation of {processes} processes x {recipe.micro} x {steps} = {forward * steps} completions is no "
