@@ -7,8 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from packaging.version import Version
 
-HOOK = "_swift_stvg_startup"
-"""The module that Python imports at its start where this package was installed; see swift_stvg/startup."""
+HOOK = "SwiftStvgByName"
+"""The finder that Python has from its start where this package was installed; see swift_stvg/startup."""
 FILES_ONLY = "4.5.3"
 """The first ms-swift whose `--external_plugins` takes files only."""
 
@@ -45,4 +45,4 @@ def by_name(ms_swift: str | None, hooked: bool) -> tuple[bool, str]:
 
 def by_name_here() -> tuple[bool, str]:
     """As `by_name`, of this environment."""
-    return by_name(installed(), HOOK in sys.modules)
+    return by_name(installed(), any(getattr(finder, "__name__", "") == HOOK for finder in sys.meta_path))
