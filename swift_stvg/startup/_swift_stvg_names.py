@@ -1,4 +1,4 @@
-"""Makes `--external_plugins swift_stvg` mean the installed package, also from ms-swift 4.5.3 on, which takes only files.
+"""Makes `--external_plugins swift_stvg` mean the installed package, also for ms-swift 4.5.3 on, which takes files only.
 
 swift_stvg_startup.pth, which an installation puts beside this, is run at each start of Python. Its line puts a finder
 before Python's own, which answers to one name only: ms-swift's module that imports plugins. This is imported then. The
