@@ -14,7 +14,6 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from swift_stvg import register
-from swift_stvg.adapters.templates import TEMPLATES
 from swift_stvg.cli import main
 from swift_stvg.errors import TemplateMismatch
 from swift_stvg.rows import Contract
@@ -120,6 +119,8 @@ def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, caps
 
     All about the same eight rows, of which each gives the same tokens and pixels wherever it is encoded.
     """
+    from swift_stvg.adapters.templates import TEMPLATES
+
     kind = ARCHITECTURES.get(name, name)
     if kind != name and f"stvg_{name}" not in TEMPLATES:
         pytest.skip("this ms-swift has no such template")

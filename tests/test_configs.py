@@ -110,22 +110,27 @@ def test_lists_hold_text(name: str) -> None:
 CHECK = """
 import json, sys
 from dataclasses import fields
-from swift.arguments import InferArguments, RLHFArguments, SftArguments
+from swift.arguments import InferArguments, RLHFArguments, RolloutArguments, SftArguments
 from swift.utils import parse_args
 
-classes = {"grpo": RLHFArguments, "sft": SftArguments, "infer": InferArguments}
+classes = {"grpo": RLHFArguments, "sft": SftArguments, "infer": InferArguments, "rollout": RolloutArguments}
 for base, names, argv in json.load(open(sys.argv[1])):
     cls = classes[base]
     unknown = set(names) - {field.name for field in fields(cls)}
     assert not unknown, (base, unknown)
+    if not argv:
+        print("known", base, len(names))
+        continue
     args, rest = parse_args(cls, argv)
     assert not rest, rest
     print("ok", base, getattr(args, "learning_rate", None), getattr(args, "reward_funcs", None))
 """
 
 
-def test_argument_classes_take_them(tmp_path: Path, tiny: Path) -> None:
-    """Every run, with what needs a GPU taken out of the values, but not out of the names."""
+@pytest.mark.parametrize("version", ["installed", "4.5.2"])
+def test_argument_classes_take_them(version: str, tmp_path: Path, tiny: Path, request: pytest.FixtureRequest) -> None:
+    """Every run, with what needs a GPU taken out of the values, but not out of the names; and the rollout server's."""
+    older = {} if version == "installed" else {"PYTHONPATH": str(request.getfixturevalue("ms_swift_4_5"))}
     cases = []
     for run in [*RUNS.values(), {"base": "infer", "configs": ROOT / "configs"}]:
         values = runner.values(run)
@@ -137,12 +142,15 @@ def test_argument_classes_take_them(tmp_path: Path, tiny: Path) -> None:
             kept["output_dir"] = [str(tmp_path / "out")]
         argv = [word for name, value in kept.items() for word in (f"--{name}", *value)]
         cases.append((run["base"], list(values), argv))
+    (rollout,) = re.findall(r"swift rollout (.*\n.*)", (ROOT / "configs/runs.yaml").read_text())
+    cases.append(("rollout", re.findall(r"--(\w+)", rollout), []))
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     words = [sys.executable, "-c", CHECK, str(tmp_path / "cases.json")]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, cwd=tmp_path, env=os.environ | older, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("ok grpo") == sum(run["base"] == "grpo" for run in RUNS.values())
     assert done.stdout.count("ok infer") == 1
+    assert "known rollout 5" in done.stdout
 
 
 def test_presets_exist() -> None:
