@@ -95,6 +95,12 @@ def _check_options(check: argparse.ArgumentParser) -> None:
     add_options(check)
 
 
+def _recipe_options(recipe: argparse.ArgumentParser) -> None:
+    from swift_stvg.commands.recipe import add_options
+
+    add_options(recipe)
+
+
 def _headroom_options(headroom: argparse.ArgumentParser) -> None:
     from swift_stvg.commands.headroom import add_options
 
@@ -172,7 +178,7 @@ def _split(text: str) -> tuple[str, int, tuple[float, float]]:
 
 
 def _plugin(args: argparse.Namespace) -> int:
-    print(Path(__file__).with_name("plugin.py"))
+    print(Path(__file__).parent / "plugin/swift_stvg_plugin.py")
     return 0
 
 
@@ -204,11 +210,12 @@ def _tiny(args: argparse.Namespace) -> int:
 
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "plugin": ("print the path that --external_plugins takes from ms-swift 4.5.3 on", _plugin_options),
+    "plugin": ("print a path for --external_plugins, where it does not take the name swift_stvg", _plugin_options),
     "settings": ("list the STVG_* settings with their values here, and check them", _settings_options),
     "synth": ("render a synthetic dataset of moving shapes", _synth_options),
     "tiny": ("write a random Qwen-VL of about a million parameters", _tiny_options),
     "check": ("look at a dataset as training will, and at what the rewards pay for right and wrong", _check_options),
+    "recipe": ("a recipe under ms-swift's rules, and what it needs of GPUs", _recipe_options),
     "score": ("metrics of predictions under the protocols of published tables", _score_options),
     "show": ("a page that shows what a model did, or what a dataset holds", _show_options),
     "cache": ("sample, resize and keep the frames of a dataset on disk, for STVG_FRAME_CACHE", _cache_options),

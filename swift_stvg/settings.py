@@ -93,6 +93,7 @@ BACKBONES = {
     "stvg_qwen2_5_vl": Backbone("pixel", 28),
     "stvg_qwen3_vl": Backbone("norm1000", 32),
     "stvg_qwen3_5": Backbone("norm1000", 32),
+    "stvg_qwen3_8": Backbone("norm1000", 32),
 }
 """By template."""
 

@@ -151,6 +151,8 @@ def render_check(report: dict[str, Any], form: str) -> str:
             for reason, found in part[title].items():
                 lines.append(f"  {title.rstrip('s')}: {found['count']} x {reason}, e.g. {found['example']}")
     lines += [f"{name}: {value}." for name, value in report["facts"].items()]
+    if report["plugin_by_name"]["works"]:
+        lines.append(f"--external_plugins swift_stvg works here: {report['plugin_by_name']['how']}.")
     blocks = [_lines(lines, markdown)]
     if report["figures"]:
         header = ["each row", "lowest", "5%", "median", "mean", "95%", "highest"]
@@ -187,6 +189,27 @@ def render_check(report: dict[str, Any], form: str) -> str:
     ending.append(
         "Nothing stands in the way of training." if report["go_on"] else "Do not train before the errors are gone."
     )
+    blocks.append(_lines(ending, markdown))
+    return "\n\n".join(blocks) + "\n"
+
+
+def render_recipe(report: dict[str, Any], form: str) -> str:
+    """A report of `swift-stvg recipe` as text that ends with a newline; arguments as `render`."""
+    if form == "json":
+        return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+    markdown = form == "markdown"
+    each = f" of {report['gpu_gb']:g} GB" if report["gpu_gb"] else ""
+    first = f"swift_stvg {report['swift_stvg']}. {report['recipe']} for {report['processes']} GPUs{each}."
+    blocks = [_lines([first, *report["batches"]], markdown)]
+    if report["memory"]:
+        rows = [[part["what"], f"{part['gb']:.1f}", part["known"], part["how"]] for part in report["memory"]]
+        rows += [[f"together, {phase}", f"{gb:.1f}", "estimated", ""] for phase, gb in report["peaks"].items()]
+        blocks.append(_block("Memory of a GPU", ["", "GB", "known", "how"], rows, markdown))
+    if report["times"]:
+        blocks.append(_lines([f"time, {known}: {what}" for known, what in report["times"]], markdown))
+    ending = [f"not known: {what}" for what in report["not_known"]]
+    ending += [f"warning: {what}" for what in report["warnings"]] + [f"error: {what}" for what in report["errors"]]
+    ending.append("ms-swift takes it." if report["go_on"] else "ms-swift would refuse it, or do something else.")
     blocks.append(_lines(ending, markdown))
     return "\n\n".join(blocks) + "\n"
 

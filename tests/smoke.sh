@@ -5,7 +5,7 @@ set -euo pipefail
 export STVG_DATA_ROOT=$PWD STVG_CACHE_DIR=off STVG_MAX_SIDE=56 CUDA_VISIBLE_DEVICES=
 swift-stvg synth stvg_synthetic --split train=8 test=4 --size-wh 64 48 --duration-s 3
 swift-stvg tiny tiny
-common=(--template stvg_qwen2_5_vl --external_plugins "$(swift-stvg plugin)"
+common=(--template stvg_qwen2_5_vl --external_plugins swift_stvg
     --model tiny --torch_dtype float32)
 train=(--dataset stvg_synthetic:train --max_steps 1 --save_steps 1 --report_to none --use_cpu true --check_model false
     --add_version false)

@@ -7,15 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from packaging.version import Version
 
 from swift_stvg.checking import bounds_of_tokens, distribution, too_long
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
+from swift_stvg.host import HOOK, by_name_here
 from swift_stvg.rows import VIDEO_KEY, Contract, VideoRequest
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows, parse_dataset
@@ -54,6 +57,7 @@ def videos(data: Path, split: str = "train") -> list[Path]:
 def test_a_sound_dataset_may_go_on(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, report = checked(capsys, "stvg_synthetic:train/val", "--videos", "--template", "stvg_qwen2_5_vl")
     assert (status, report["go_on"], report["errors"], report["warnings"]) == (0, True, [], [])
+    assert report["plugin_by_name"]["works"], "in the environment that tests/check.sh makes"
     assert (report["rows"], report["videos"], report["decoded"]) == (9, 9, {"clips": 9, "failed": []})
     assert [part["name"] for part in report["parts"]] == ["stvg_synthetic:train", "stvg_synthetic:val"]
     assert report["figures"]["clip, s"] == [3.0] * 6
@@ -86,6 +90,19 @@ def test_a_sound_dataset_may_go_on(data: Path, capsys: pytest.CaptureFixture[str
     ceiling = report["ceiling"]["stvg_synthetic:train"]
     (reached,) = (table["rows"][0]["metrics"]["m_tIoU"] for table in ceiling if table["protocol"] == "tubedetr")
     assert reached == oracle
+
+
+def test_a_missing_start_up_hook_is_warned_of(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "sys.meta_path", [finder for finder in sys.meta_path if getattr(finder, "__name__", "") != HOOK]
+    )
+    works, how = by_name_here()
+    status, report = checked(capsys, "stvg_synthetic:val", "--annotations_only")
+    assert (status, report["plugin_by_name"]) == (0, {"works": works, "how": how})
+    assert report["warnings"] == ([] if works else [f"--external_plugins swift_stvg does not work here: {how}"])
+    assert works == (Version(version("ms-swift")) < Version("4.5.3"))
 
 
 def test_every_unreadable_clip_is_listed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

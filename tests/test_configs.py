@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from swift_stvg.recipes import options_of
 from swift_stvg.rewards import REWARDS
 from swift_stvg.settings import PREFIX, Settings
 from swift_stvg.sources import SOURCES
@@ -109,22 +110,27 @@ def test_lists_hold_text(name: str) -> None:
 CHECK = """
 import json, sys
 from dataclasses import fields
-from swift.arguments import InferArguments, RLHFArguments, SftArguments
+from swift.arguments import InferArguments, RLHFArguments, RolloutArguments, SftArguments
 from swift.utils import parse_args
 
-classes = {"grpo": RLHFArguments, "sft": SftArguments, "infer": InferArguments}
+classes = {"grpo": RLHFArguments, "sft": SftArguments, "infer": InferArguments, "rollout": RolloutArguments}
 for base, names, argv in json.load(open(sys.argv[1])):
     cls = classes[base]
     unknown = set(names) - {field.name for field in fields(cls)}
     assert not unknown, (base, unknown)
+    if not argv:
+        print("known", base, len(names))
+        continue
     args, rest = parse_args(cls, argv)
     assert not rest, rest
     print("ok", base, getattr(args, "learning_rate", None), getattr(args, "reward_funcs", None))
 """
 
 
-def test_argument_classes_take_them(tmp_path: Path, tiny: Path) -> None:
-    """Every run, with what needs a GPU taken out of the values, but not out of the names."""
+@pytest.mark.parametrize("version", ["installed", "4.5.2"])
+def test_argument_classes_take_them(version: str, tmp_path: Path, tiny: Path, request: pytest.FixtureRequest) -> None:
+    """Every run, with what needs a GPU taken out of the values, but not out of the names; and the rollout server's."""
+    older = {} if version == "installed" else {"PYTHONPATH": str(request.getfixturevalue("ms_swift_4_5"))}
     cases = []
     for run in [*RUNS.values(), {"base": "infer", "configs": ROOT / "configs"}]:
         values = runner.values(run)
@@ -136,12 +142,15 @@ def test_argument_classes_take_them(tmp_path: Path, tiny: Path) -> None:
             kept["output_dir"] = [str(tmp_path / "out")]
         argv = [word for name, value in kept.items() for word in (f"--{name}", *value)]
         cases.append((run["base"], list(values), argv))
+    (rollout,) = re.findall(r"swift rollout (.*\n.*)", (ROOT / "configs/runs.yaml").read_text())
+    cases.append(("rollout", re.findall(r"--(\w+)", rollout), []))
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     words = [sys.executable, "-c", CHECK, str(tmp_path / "cases.json")]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, cwd=tmp_path, env=os.environ | older, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("ok grpo") == sum(run["base"] == "grpo" for run in RUNS.values())
     assert done.stdout.count("ok infer") == 1
+    assert "known rollout 5" in done.stdout
 
 
 def test_presets_exist() -> None:
@@ -223,7 +232,7 @@ def test_the_runner_prints(tmp_path: Path) -> None:
 
 def test_answers_are_those_of_the_model_that_was_trained() -> None:
     def answers(name: str, *more: str) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = runner.options(runner.tasks(name, RUNS, more)[-2].words)
+        found: dict[str, list[str]] = options_of(runner.tasks(name, RUNS, more)[-2].words)
         return found
 
     lora = answers("lora_24gb")
@@ -250,11 +259,11 @@ def test_a_resumed_training_goes_on_from_the_last_checkpoint_that_is_whole(
         (folder / f"checkpoint-{number}/trainer_state.json").write_text("{}")
     words = runner.train_task(name, RUNS).command(tmp_path)
     last = str(folder / "checkpoint-20")
-    found = runner.options(words)
+    found = options_of(words)
     assert (found["model"], found["resume_from_checkpoint"]) == ([last], [last])
     assert found.get("ref_model") == (reference and [reference])
     (folder / "checkpoint-20/adapter_config.json").write_text("{}")
-    found = runner.options(runner.train_task(name, RUNS).command(tmp_path))
+    found = options_of(runner.train_task(name, RUNS).command(tmp_path))
     assert "model" not in found
     assert "ref_model" not in found, "ms-swift refuses it for LoRA"
 

@@ -15,7 +15,7 @@ import swift_stvg
 from swift_stvg.settings import Settings
 from tests.helpers import answer, boxes, contract
 from tests.hubs import TOKEN, Hub
-from tests.test_package import fresh
+from tests.test_package import HAS_QWEN3_8, fresh
 from tests.test_template import encode, row, template, templates, video
 
 __all__ = ["template", "templates", "video"]  # fixtures
@@ -141,6 +141,7 @@ def test_training_works_without(
     assert found["datasets"]
     assert found["rewards"] == [2.0]
     templates = {"stvg_qwen2_vl", "stvg_qwen2_5_vl", "stvg_qwen3_vl", "stvg_qwen3_5"}
+    templates |= {"stvg_qwen3_8"} if HAS_QWEN3_8 else set()
     assert set(found["templates"]) == templates - ({f"stvg_{name}"} if holder.endswith("MAPPING") else set())
     if what is None:
         assert found["said"] == []
@@ -162,13 +163,13 @@ def test_every_name_of_ms_swift_that_is_not_needed_is_taken_away() -> None:
     assert listed <= used
 
 
-@pytest.fixture(params=["installed", "4.6.0"])
+@pytest.fixture(params=["installed", "4.5.2"])
 def version(request: pytest.FixtureRequest) -> dict[str, str]:
     """The environment of a process with a version of ms-swift."""
     if request.param == "installed":
         return {}
     package = str(Path(swift_stvg.__file__).parent.parent)
-    return {"PYTHONPATH": os.pathsep.join([str(request.getfixturevalue("ms_swift_4_6")), package])}
+    return {"PYTHONPATH": os.pathsep.join([str(request.getfixturevalue("ms_swift_4_5")), package])}
 
 
 PUSHED = """

@@ -8,10 +8,11 @@ import os
 import re
 import subprocess
 import sys
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from swift_stvg.cli import main
 from swift_stvg.errors import VersionError
@@ -69,6 +70,7 @@ from swift_stvg import {", ".join(modules.split())}
     fresh(code, tmp_path)
 
 
+HAS_QWEN3_8 = Version(version("ms-swift")) >= Version("4.6.0")
 REGISTERED = """
 import swift
 import swift_stvg
@@ -91,8 +93,9 @@ print(json.dumps({
 def test_everything_is_registered_and_twice_does_no_harm(tmp_path: Path) -> None:
     registered = json.loads(fresh(REGISTERED, tmp_path).splitlines()[0])
     assert registered["datasets"] == ["hcstvg_v1", "hcstvg_v2", "stvg_jsonl", "stvg_synthetic", "vidstg"]
-    templates = ["stvg_qwen2_5_vl", "stvg_qwen2_vl", "stvg_qwen3_5", "stvg_qwen3_vl"]
-    assert registered["templates"] == sorted(BACKBONES) == templates
+    templates = ["stvg_qwen2_5_vl", "stvg_qwen2_vl", "stvg_qwen3_5", "stvg_qwen3_8", "stvg_qwen3_vl"]
+    assert sorted(BACKBONES) == templates
+    assert registered["templates"] == [name for name in templates if name != "stvg_qwen3_8" or HAS_QWEN3_8]
     names = "consistency format spatial spatial_giou spatial_l1 temporal think tiou viou viou@0.3 viou@0.5"
     assert registered["rewards"] == [f"stvg_{name}" for name in names.split()]
     assert registered["classes"] == ["StvgFormat", "StvgSpatialL1", "vIoU@0.3"]
@@ -215,6 +218,8 @@ def test_plugin_path(capsys: pytest.CaptureFixture[str]) -> None:
     path = Path(capsys.readouterr().out.strip())
     assert path.is_absolute()
     assert "swift_stvg.register()" in path.read_text()
+    beside = [other.name for other in path.parent.iterdir() if other.name != "__pycache__"]
+    assert beside == ["swift_stvg_plugin.py"], "ms-swift puts its folder on the path, where it hides modules of others"
 
 
 VERSIONS = """

@@ -338,20 +338,28 @@ def test_score_against_the_annotation(
         assert reached == pytest.approx(limit * share, abs=0.15)
 
 
-def test_grpo_on_ms_swift_4_6_by_path(
-    workspace: Path, env: dict[str, str], cold_start: Path, ms_swift_4_6: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["plugin"]) == 0
-    plugin = capsys.readouterr().out.strip()
-    output = workspace / "grpo_4_6"
-    options = GRPO | PREVIEW | {"model": str(cold_start), "dataset": "stvg_synthetic:train", "output_dir": str(output)}
-    more = {"PYTHONPATH": str(ms_swift_4_6), "STVG_PREVIEW_STEPS": "2"}
-    printed = swift("rlhf", options, workspace / "elsewhere", env | more, plugin)
-    assert "swift.__version__: 4.6.0" in printed
+def previewed_grpo(name: str, workspace: Path, env: dict[str, str], start: Path, plugin: str = "swift_stvg") -> str:
+    """Two steps of GRPO with pictures of the second, checked; returns what was printed."""
+    output = workspace / name
+    options = GRPO | PREVIEW | {"model": str(start), "dataset": "stvg_synthetic:train", "output_dir": str(output)}
+    printed = swift("rlhf", options, workspace / "elsewhere", env | {"STVG_PREVIEW_STEPS": "2"}, plugin)
     check_rewards(output)
     pictures, histograms = previewed(output)
     assert pictures == {"stvg_train/answer 0": [2]}
     assert histograms == {f"stvg_train/{name}": {2: 8} for name in NAMES}, "of both steps"
+    return printed
+
+
+def test_grpo_on_ms_swift_4_5(workspace: Path, env: dict[str, str], cold_start: Path, ms_swift_4_5: Path) -> None:
+    printed = previewed_grpo("grpo_4_5", workspace, env | {"PYTHONPATH": str(ms_swift_4_5)}, cold_start)
+    assert "swift.__version__: 4.5.2" in printed
+
+
+def test_grpo_with_the_plugin_as_a_file(
+    workspace: Path, env: dict[str, str], cold_start: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plugin"]) == 0
+    previewed_grpo("grpo_by_path", workspace, env, cold_start, capsys.readouterr().out.strip())
 
 
 def test_a_preview_that_fails_ends_no_training(workspace: Path, env: dict[str, str], tmp_path: Path) -> None:

@@ -57,6 +57,21 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return made
 
 
+def test_qwen3_8_is_asked_as_qwen3_5(templates: dict[str, Any], video: Path) -> None:
+    """Whose architecture it has; thinking, its stock template would say in the system prompt how much."""
+    from swift.template import TEMPLATE_MAPPING, get_template
+
+    if "stvg_qwen3_8" not in TEMPLATE_MAPPING:
+        pytest.skip("this ms-swift knows no Qwen3.8")
+    other = get_template(deepcopy(templates["qwen3_5"].processor), template_type="stvg_qwen3_8")
+    other.model = templates["qwen3_5"].model
+    other.set_mode("train")
+    made = row(video, **FITTING["qwen3_5"])
+    wanted, found = (one.encode(dict(made)) for one in (templates["qwen3_5"], other))
+    assert (found["input_ids"], found["labels"]) == (wanted["input_ids"], wanted["labels"])
+    assert found["pixel_values_videos"].equal(wanted["pixel_values_videos"])
+
+
 @pytest.fixture(scope="session")
 def template(templates: dict[str, Any]) -> Any:
     return templates["qwen2_5_vl"]

@@ -2,17 +2,17 @@
 # With other versions than those installed: the templates' tests, and every backbone from training to a score.
 #
 #     VENV=.venv bash tests/versions.sh            all lines below
-#     VENV=.venv bash tests/versions.sh 4.6.0      those that hold this
+#     VENV=.venv bash tests/versions.sh 4.5.2      those that hold this
 #
 # A line's packages go, without what they depend on, into a folder of .overlays that comes before the environment's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$(realpath -s "${VENV:-.venv}")/bin/python
 combinations=(
-    "ms-swift==4.5.0"
-    "transformers==5.2.0 tokenizers==0.22.2"
-    "ms-swift==4.6.0"
-    "ms-swift==4.6.0 transformers==5.19.0"
+    "ms-swift==4.5.0 transformers==5.16.1"
+    "ms-swift==4.5.2 transformers==5.2.0 tokenizers==0.22.2"
+    "ms-swift==4.5.2 transformers==5.16.1"
+    "transformers==5.16.1"
 )
 failed=()
 for packages in "${combinations[@]}"; do

@@ -21,6 +21,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from steps import RunnerError, Task, as_texts, hold, refuse_stale
 
+from swift_stvg.recipes import options_of
 from swift_stvg.settings import PREFIX, Settings
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -41,23 +42,11 @@ def recipe(run: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in run.get("without", [])}
 
 
-def options(words: Sequence[str]) -> dict[str, list[str]]:
-    """Options of a command line with their values; of one that is given again, the last ones."""
-    found: dict[str, list[str]] = {}
-    last: list[str] = []
-    for word in words:
-        if word.startswith("--"):
-            last = found[word[2:]] = []
-        else:
-            last.append(word)
-    return found
-
-
 def values(run: Mapping[str, Any], more: Sequence[str] = ()) -> dict[str, list[str]]:
     """All options of a run as ms-swift sees them: the recipe's, its own, and further ones."""
     given = {name: value for name, value in recipe(run).items() if name != "ENV"}
     texts = {name: value if isinstance(value, list) else [str(value)] for name, value in given.items()}
-    return texts | options([*shlex.split(run.get("args", "")), *more])
+    return texts | options_of([*shlex.split(run.get("args", "")), *more])
 
 
 def environment(run: Mapping[str, Any], outside: Mapping[str, str] = os.environ) -> dict[str, str]:

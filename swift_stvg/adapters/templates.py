@@ -248,7 +248,11 @@ class StvgQwen3VLTemplate(StvgTemplate, stock_class("qwen3_vl")):  # type: ignor
 
 
 class StvgQwen3_5Template(StvgQwen3VLTemplate, stock_class("qwen3_5")):  # type: ignore[misc]
-    """Qwen3.5: as Qwen3-VL."""
+    """Qwen3.5 and Qwen3.6: as Qwen3-VL."""
+
+
+class StvgQwen3_8Template(StvgQwen3VLTemplate, stock_class("qwen3_8")):  # type: ignore[misc]
+    """Qwen3.8, not thinking, and so without the stock template's words on how much to think: as Qwen3-VL."""
 
 
 @contextmanager
@@ -303,6 +307,8 @@ TEMPLATES: dict[str, tuple[str, type[StvgTemplate]]] = {
     "stvg_qwen3_5": ("qwen3_5", StvgQwen3_5Template),
 }
 """By name, the stock template and ours."""
+if "qwen3_8" in TEMPLATE_MAPPING:  # from ms-swift 4.6.0 on
+    TEMPLATES["stvg_qwen3_8"] = ("qwen3_8", StvgQwen3_8Template)
 
 
 def asked_of_the_engine() -> dict[str, Any]:

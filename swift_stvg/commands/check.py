@@ -26,6 +26,7 @@ from swift_stvg.checking import (
 from swift_stvg.commands import add_delivery, add_weights, check_writable, deliver, read_weights
 from swift_stvg.commands.clips import Clip, add_workers, check_workers, clip_of, each_clip
 from swift_stvg.errors import DataError, TemplateMismatch, VideoError
+from swift_stvg.host import by_name_here
 from swift_stvg.records import Sample
 from swift_stvg.results import Answers
 from swift_stvg.rewards import usual_weights
@@ -128,8 +129,12 @@ class _Check:
         template = self._template()  # what is wrong there is known before videos are opened
         parts = self._load()
         rows = [row for part in parts for row in part.rows]
+        works, how = by_name_here()
+        if not works:
+            self.warnings.append(f"--external_plugins swift_stvg does not work here: {how}")
         report: dict[str, Any] = {
             "swift_stvg": __version__,
+            "plugin_by_name": {"works": works, "how": how},
             "settings": self._settings.to_texts(),
             "parts": [
                 {"name": part.report.name, "annotations": part.annotations, "kept": part.report.kept}
