@@ -83,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
             public = sharing.public_config(config, base)
             if public != config:
                 write_whole(folder / name, _json(public))
+        if (script := sharing.answer_script(ours)) is not None:
+            write_whole(folder / sharing.ANSWER, script)
         if curves is not None:
             put_whole(folder / CURVE, picture_of_training(curves))
         write_whole(folder / sharing.README, text)
