@@ -117,7 +117,7 @@ def made(request: pytest.FixtureRequest, clips: dict[str, Path], tmp_path_factor
             with pytest.MonkeyPatch.context() as patch:
                 for name, value in settings_of(architecture, case).items():
                     patch.setenv(name, value)
-                assert main(["card", str(checkpoint), "--out", str(out)]) == 0
+                assert main(["card", str(checkpoint), "--out", str(out), "--base_model", "me/base"]) == 0
                 own[kind, case.title] = ground(clips[case.title], [SENTENCE], engine)[0].record
             words = [str(out / ANSWER), str(clips[case.title]), SENTENCE, "--json", "--max_new_tokens", TOKENS]
             commands[kind, case.title] = words + (["--base", str(kinds["full"])] if kind == "lora" else [])

@@ -177,7 +177,7 @@ def _card(
         + f" {_code(new['model']) if 'model' in new else 'a local model'}, with "
         "[ms-swift](https://github.com/modelscope/ms-swift) and its plugin swift_stvg, after STVG-o1 "
         "([arXiv 2511.21375](https://arxiv.org/abs/2511.21375)). It answers like this:",
-        f"    {settings.answer_format.instruction().partition('form: ')[2].splitlines()[0]}",
+        _form(settings),
         "## Scores",
         render(report, "markdown").strip() if report else "Not measured.",
         "## Training",
@@ -191,6 +191,15 @@ def _card(
         f"_Card written by swift-stvg {__version__}._",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _form(settings: Settings) -> str:
+    """An answer in the form that the model was trained to write, as Markdown's code."""
+    said = settings.answer_format.instruction()
+    example = (
+        said.partition("example:\n")[2] if settings.style == "csv" else said.partition("form: ")[2].splitlines()[0]
+    )
+    return "\n".join(f"    {line}" for line in example.splitlines())
 
 
 def _front_matter(
