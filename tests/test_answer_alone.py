@@ -16,74 +16,19 @@ from swift_stvg.asking import question_about
 from swift_stvg.cli import main
 from swift_stvg.engines import Reply
 from swift_stvg.grounding import make_record
-from swift_stvg.settings import BACKBONES, PREFIX, Settings
+from swift_stvg.settings import BACKBONES, Settings
 from swift_stvg.sharing import ANSWER, public_args
 from swift_stvg.tiny import ARCHITECTURES, TinyConfig, build
+from tests.asked import CASES, SENTENCE, TOKENS, Case, add_adapter, sensitive, settings_of, write_clips
 from tests.running import run
-from tests.videos import write_video
 
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch warns
-SENTENCE = "The red corner (of 2) – größer?"
-TOKENS = "24"
-
-
-@dataclass(frozen=True)
-class Case:
-    """A clip of pictures that follow each other by `gap_s`, and settings that are not the defaults."""
-
-    title: str
-    count: int
-    gap_s: float
-    settings: dict[str, str]
-
-
-CASES = [
-    Case("2 a second, 8 samples", 40, 0.1, {}),
-    Case("2 a second, 7 samples", 35, 0.1, {}),
-    Case("1.25 a second, 5 samples", 40, 0.1, {"fps": "1.25"}),
-    Case("1.25 a second, 6 samples", 48, 0.1, {"fps": "1.25", "query_first": "true"}),
-    Case("4 a second, 16 samples, not evenly apart", 40, 0.1, {"fps": "4"}),
-    Case("4 a second, 13 samples, by the second", 81, 0.04, {"fps": "4", "index_unit": "second"}),
-    Case("longer than the cap, 6 samples", 90, 0.08, {"max_frames": "6", "system_prompt": "false"}),
-    Case("longer than the cap, 5 samples", 90, 0.08, {"max_frames": "5", "style": "csv"}),
-]
-
-
-def settings_of(architecture: str, case: Case) -> dict[str, str]:
-    backbone = BACKBONES[f"stvg_{architecture}"]
-    fitting = {"coords": backbone.coords, "side_multiple": str(backbone.side_multiple), "max_side": "96"}
-    return {PREFIX + name.upper(): value for name, value in (fitting | case.settings).items()}
-
-
-def sensitive(folder: Path) -> None:
-    """Make the layers of a random model louder, so that its text depends on all that it is given."""
-    from safetensors.torch import load_file, save_file
-
-    file = folder / "model.safetensors"
-    weights = load_file(file)
-    for name, value in weights.items():
-        if value.ndim == 2 and ".layers." in name:
-            weights[name] = 4 * value
-    save_file(weights, file, {"format": "pt"})
-
-
-def add_adapter(model: Path, out: Path) -> None:
-    """A random LoRA of the text layers and, as ms-swift names it, of nothing else."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForImageTextToText
-
-    config = LoraConfig(r=4, target_modules=r".*language_model.*(q_proj|v_proj|up_proj)", init_lora_weights=False)
-    get_peft_model(AutoModelForImageTextToText.from_pretrained(model), config).save_pretrained(out)
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Their files, by title."""
-    folder = tmp_path_factory.mktemp("clips")
-    return {
-        case.title: write_video(folder / f"{number}.mp4", [1 + k * case.gap_s for k in range(case.count)], (128, 96))
-        for number, case in enumerate(CASES)
-    }
+    return write_clips(tmp_path_factory.mktemp("clips"))
 
 
 @dataclass(frozen=True)
@@ -105,7 +50,7 @@ def made(request: pytest.FixtureRequest, clips: dict[str, Path], tmp_path_factor
     build(kinds["full"], TinyConfig(architecture=architecture, spatial_merge=2))
     sensitive(kinds["full"])
     add_adapter(kinds["full"], kinds["lora"])
-    options = ["--model_type", architecture, "--torch_dtype", "float32", "--max_new_tokens", TOKENS]
+    options = ["--model_type", architecture, "--torch_dtype", "float32", "--max_new_tokens", str(TOKENS)]
     own, commands = {}, {}
     for kind, checkpoint in kinds.items():
         args = {"template": f"stvg_{architecture}", "model": "me/base", "model_dir": "/x", "torch_dtype": "float32"}
@@ -119,7 +64,7 @@ def made(request: pytest.FixtureRequest, clips: dict[str, Path], tmp_path_factor
                     patch.setenv(name, value)
                 assert main(["card", str(checkpoint), "--out", str(out), "--base_model", "me/base"]) == 0
                 own[kind, case.title] = ground(clips[case.title], [SENTENCE], engine)[0].record
-            words = [str(out / ANSWER), str(clips[case.title]), SENTENCE, "--json", "--max_new_tokens", TOKENS]
+            words = [str(out / ANSWER), str(clips[case.title]), SENTENCE, "--json", "--max_new_tokens", str(TOKENS)]
             commands[kind, case.title] = words + (["--base", str(kinds["full"])] if kind == "lora" else [])
     printed = run(
         [sys.executable, str(Path(__file__).with_name("alone.py")), json.dumps([*commands.values()])], folder, {}
