@@ -2,7 +2,7 @@
 
     python answer.py clip.mp4 "the man in red sits down"            # here, with transformers
     python answer.py clip.mp4 "..." --server http://127.0.0.1:8000  # by `vllm serve`, told which frames these are
-    python answer.py clip.mp4 "..." --row FOLDER                    # a row of data for stock `swift infer`
+    python answer.py clip.mp4 "..." --row frames.mkv                # a row of data for stock `swift infer`
 
 It prints the raw answer, then when (seconds of the file's presentation time) and where (pixels of the video: left, top,
 right, bottom); --json prints one object. How the model was asked in training it reads from args.json beside it.
@@ -25,6 +25,7 @@ import re
 import sys
 import urllib.error
 import urllib.request
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -302,18 +303,21 @@ def ask_server(url: str, body: dict[str, Any]) -> str:
         sys.exit(f"{url} cannot be reached: {error.reason}")
 
 
-def row(question: Question, folder: Path) -> dict[str, Any]:
-    """A row for `swift infer --val_dataset`, whose frames are written into the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{number:04d}.png" for number in range(len(question.frames))]
-    for path, frame in zip(paths, question.frames, strict=True):
-        path.write_bytes(to_png(frame))
-    height, width = question.frames.shape[2:]
+def row(question: Question, out: str) -> dict[str, Any]:
+    """A row for `swift infer --val_dataset`, whose frames are written into a video without loss, an even number."""
+    count, _, height, width = question.frames.shape
+    with av.open(out, "w", format="matroska") as file:
+        stream: Any = file.add_stream("ffv1", rate=Fraction(1 / question.step_s).limit_denominator(10_000))
+        stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
+        for number in range(count + count % 2):
+            pixels = question.frames[min(number, count - 1)].permute(1, 2, 0).numpy()
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="bgr0")))
+        file.mux(stream.encode(None))
     system = [{"role": "system", "content": question.system}] if question.system else []
     return {
         "messages": [*system, {"role": "user", "content": f"{question.before}<video>{question.after}"}],
-        "videos": [[str(path) for path in paths]],
-        "chat_template_kwargs": {"resized_width": width, "resized_height": height, "raw_fps": 1 / question.step_s},
+        "videos": [out],
+        "chat_template_kwargs": {"nframes": count + count % 2, "resized_width": width, "resized_height": height},
     }
 
 
@@ -324,7 +328,7 @@ def main() -> None:
     parser.add_argument("sentence")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--server", metavar="URL", help="of vllm serve, up to the port")
-    parser.add_argument("--row", type=Path, metavar="FOLDER", help="print a row, whose frames go there")
+    parser.add_argument("--row", metavar="FILE.mkv", help="print a row, whose frames go there")
     parser.add_argument("--base", metavar="MODEL", help="of an adapter, if not the one that args.json names")
     parser.add_argument("--max_new_tokens", type=int, default=2048)
     args = parser.parse_args()

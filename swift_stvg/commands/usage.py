@@ -46,7 +46,7 @@ def ways(name: str, template: str, new: Mapping[str, Any], settings: Settings, a
         "### With vLLM",
         *_with_vllm(name, template, adapter),
         "### With ms-swift alone",
-        *_with_stock(name, template, new, settings, adapter),
+        *_with_stock(name, template, new, adapter),
     ]
 
 
@@ -150,16 +150,14 @@ def _with_vllm(name: str, template: str, adapter: bool) -> list[str]:
     ]
 
 
-def _with_stock(name: str, template: str, new: Mapping[str, Any], settings: Settings, adapter: bool) -> list[str]:
+def _with_stock(name: str, template: str, new: Mapping[str, Any], adapter: bool) -> list[str]:
     return [
         "ms-swift loads the model without a plugin too. Given a file it chooses frames of its own, so "
-        f"{sharing.ANSWER} writes them into a folder, and the row. `FPS` is the row's `raw_fps`: another one dates "
-        "the frames wrongly.",
+        f"{sharing.ANSWER} writes those of the training into a film that holds nothing else, and the row.",
         _block(
             "bash",
-            f'python {sharing.ANSWER} clip.mp4 "{SENTENCE}" --row frames > row.jsonl',
-            f"FPS={settings.fps:g} swift infer {_model(name, new, adapter)} --val_dataset row.jsonl --temperature 0 "
-            "--max_new_tokens 2048",
+            f'python {sharing.ANSWER} clip.mp4 "{SENTENCE}" --row frames.mkv > row.jsonl',
+            f"swift infer {_model(name, new, adapter)} --val_dataset row.jsonl --temperature 0 --max_new_tokens 2048",
         ),
         _stock_differs(template),
     ]

@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 import transformers
-from qwen_vl_utils import vision_process
 from swift.infer_engine import InferRequest, RequestConfig, TransformersEngine
 from swift.template.templates.qwen import Qwen2VLTemplate
 
@@ -38,10 +37,9 @@ def main() -> None:
             config["video_token_id"],
         )
         kinds = {"model_type": architecture, "template_type": architecture, "torch_dtype": "float32"}
-        engine = TransformersEngine(str(root / architecture), **kinds)
+        engine = TransformersEngine(str(root / f"{architecture}-0"), **kinds)  # as card left it
         for number, case in enumerate(asked):
-            row = row_of([*case["words"], "--row", str(root / f"frames-{architecture}-{number}")])
-            vision_process.FPS = row["chat_template_kwargs"]["raw_fps"]  # as the variable FPS sets it
+            row = row_of([*case["words"], "--row", str(root / f"{architecture}-{number}.mkv")])
             wanted = RequestConfig(max_tokens=case["tokens"], temperature=0)
             text = engine.infer([InferRequest(**row)], wanted, use_tqdm=False)[0].choices[0].message.content
             same = text == case["response"]
