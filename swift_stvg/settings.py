@@ -82,18 +82,23 @@ class Backbone:
     Attributes:
         coords: their coordinate convention, for STVG_COORDS.
         side_multiple: what the sides of frames must be multiples of, for STVG_SIDE_MULTIPLE.
+        system: the system prompt where a row has none; "" for none.
+        answer_begins: what a prompt ends with, so that the model does not think in prose.
     """
 
     coords: str
     side_multiple: int
+    system: str = ""
+    answer_begins: str = ""
 
 
+_NO_THOUGHT = "<think>\n\n</think>\n\n"
 BACKBONES = {
-    "stvg_qwen2_vl": Backbone("norm1000", 28),
-    "stvg_qwen2_5_vl": Backbone("pixel", 28),
+    "stvg_qwen2_vl": Backbone("norm1000", 28, "You are a helpful assistant."),
+    "stvg_qwen2_5_vl": Backbone("pixel", 28, "You are a helpful assistant."),
     "stvg_qwen3_vl": Backbone("norm1000", 32),
-    "stvg_qwen3_5": Backbone("norm1000", 32),
-    "stvg_qwen3_8": Backbone("norm1000", 32),
+    "stvg_qwen3_5": Backbone("norm1000", 32, answer_begins=_NO_THOUGHT),
+    "stvg_qwen3_8": Backbone("norm1000", 32, answer_begins=_NO_THOUGHT),
 }
 """By template."""
 

@@ -26,7 +26,10 @@ CONFIGS = (ADAPTER, "config.json", "generation_config.json", "processor_config.j
 _ORIGINS = ("base_model_name_or_path", "_name_or_path", "name_or_path")
 README = "README.md"
 OUR_TEMPLATE, OUR_SETTINGS = "stvg_template", "stvg_settings"
+OUR_SYSTEM, OUR_BEGINNING = "stvg_system", "stvg_answer_begins"
 """Where `args.json` says what it was trained with; ms-swift leaves keys alone that it does not know."""
+ANSWER = "answer.py"
+"""Beside the weights: asks the model without this package."""
 MARK = "<!-- Written by swift-stvg card. Without this line it will not be overwritten. -->"
 LOADED = (
     *("swift_version", "tuner_type", "task_type", "model", "model_type", "model_revision", "torch_dtype", "attn_impl"),
@@ -152,9 +155,28 @@ def public_args(
     kept = {name: value for name, value in kept.items() if value not in (None, [], -1)}
     kept |= {"external_plugins": [], "template": template, "model": base_model}
     kept |= {OUR_TEMPLATE: ours, OUR_SETTINGS: settings.to_texts()}
+    if (backbone := BACKBONES.get(ours)) is not None:
+        system = args["system"] if isinstance(args.get("system"), str) else backbone.system
+        kept[OUR_SYSTEM] = settings.answer_format.instruction() if settings.system_prompt else system
+        kept[OUR_BEGINNING] = backbone.answer_begins
     if not adapter:
         kept["tuner_type"] = "full"  # of a merged checkpoint too
     return {name: value for name, value in kept.items() if value is not None}
+
+
+def answer_script(template: str) -> str | None:
+    """What asks a model of this template without this package; None for templates of others."""
+    return Path(__file__).with_name("answer_alone.py").read_text("utf-8") if template in BACKBONES else None
+
+
+def lacking(folder: Path) -> str | None:
+    """What a folder lacks that those need who have no plugin; None if it has all."""
+    args = read_json(folder / ARGS) if (folder / ARGS).is_file() else {}
+    recorded = isinstance(args, dict) and OUR_SETTINGS in args
+    missing = [ANSWER] * (not (folder / ANSWER).is_file()) + [f"the settings in {ARGS}"] * (not recorded)
+    if not missing:
+        return None
+    return f"{folder} lacks {' and '.join(missing)}, by which others ask the model as it was trained: swift-stvg card"
 
 
 def trained_with(args: Mapping[str, Any]) -> tuple[str, Settings | None]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from swift_stvg.answers import COORDS, UNITS, AnswerFormat
 from swift_stvg.errors import StvgError
+from swift_stvg.settings import BACKBONES
 
 _SPECIAL = (
     "<|endoftext|>",
@@ -27,13 +28,13 @@ _SPECIAL = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-_CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+_MESSAGES = (
+    "<|im_start|>{{ message['role'] }}\n{% set content %}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
-    "{% elif part['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
-    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% if part['type'] == 'image' or 'image' in part or 'image_url' in part %}"
+    "<|vision_start|><|image_pad|><|vision_end|>"
+    "{% elif part['type'] == 'video' or 'video' in part %}<|vision_start|><|video_pad|><|vision_end|>"
+    "{% elif 'text' in part %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}{% endset %}"
 )
 
 
@@ -194,7 +195,7 @@ def build(out: Path, config: TinyConfig | None = None) -> int:
     unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
     try:
         model.save_pretrained(unfinished)
-        _processor(tokenizer, kind, config.spatial_merge).save_pretrained(unfinished)
+        _processor(tokenizer, kind, config).save_pretrained(unfinished)
         if out.exists():
             out.rmdir()
         os.replace(unfinished, out)
@@ -203,15 +204,29 @@ def build(out: Path, config: TinyConfig | None = None) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _processor(tokenizer: Any, kind: _Architecture, spatial_merge: int) -> Any:
+def _chat_template(architecture: str) -> str:
+    """What the real models' makes of messages without tools: a system prompt where there is none, thinking or not."""
+    backbone = BACKBONES[f"stvg_{architecture}"]
+    system = f"<|im_start|>system\n{backbone.system}<|im_end|>\n" if backbone.system else ""
+    ends, assistant = "{{ content }}<|im_end|>\n", "<|im_start|>assistant\n"
+    if begins := backbone.answer_begins:
+        ends = "{{ content|trim }}<|im_end|>\n"
+        thinks = "{% if enable_thinking is defined and enable_thinking is false %}"
+        assistant += f"{thinks}{begins}{{% else %}}{begins.splitlines()[0]}\n{{% endif %}}"
+    first = f"{{% if loop.first and message['role'] != 'system' %}}{system}{{% endif %}}" if system else ""
+    messages = f"{{% for message in messages %}}{first}{_MESSAGES}{ends}{{% endfor %}}"
+    return f"{messages}{{% if add_generation_prompt %}}{assistant}{{% endif %}}"
+
+
+def _processor(tokenizer: Any, kind: _Architecture, config: TinyConfig) -> Any:
     import transformers
 
-    size = {"patch_size": kind.patch, "temporal_patch_size": 2, "merge_size": spatial_merge}
+    size = {"patch_size": kind.patch, "temporal_patch_size": 2, "merge_size": config.spatial_merge}
     return getattr(transformers, f"{kind.processor or kind.name}Processor")(
         image_processor=transformers.Qwen2VLImageProcessor(**size),
         video_processor=getattr(transformers, kind.video_processor)(**size),
         tokenizer=tokenizer,
-        chat_template=_CHAT_TEMPLATE,
+        chat_template=_chat_template(config.architecture),
     )
 
 

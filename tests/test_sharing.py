@@ -86,7 +86,7 @@ def test_card(checkpoint: Path, result: Path, tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().err == "", "nothing is missing, and nothing of the machine left"
     assert {p.name: p.read_bytes() for p in checkpoint.iterdir()} == before
     names = {p.name for p in out.iterdir()}
-    assert names == {"README.md", "args.json", "config.json", "model.safetensors", "training.png"}
+    assert names == {"README.md", "answer.py", "args.json", "config.json", "model.safetensors", "training.png"}
     head = front_matter(out / "README.md")
     assert (head["license"], head["base_model"]) == ("apache-2.0", "Qwen/Qwen2.5-VL-7B-Instruct")
     (scored,) = head["model-index"][0]["results"]
@@ -98,8 +98,10 @@ def test_card(checkpoint: Path, result: Path, tmp_path: Path, capsys: pytest.Cap
         "hcstvg_v2:train stvg_jsonl:mine.jsonl",
         "Reward: 0.100 at the beginning, 1.000 at the end of 10 steps",
         "swift infer --model me/my_model --external_plugins swift_stvg --template stvg_qwen2_5_vl",
-        '"resized_width": 336, "resized_height": 196',
-        "(frames 0 - 39, 2 per second, 336 x 196 pixels)",
+        "python answer.py clip.mp4",
+        "vllm serve me/my_model --trust-request-mm-kwargs\n",
+        "swift infer --model me/my_model --val_dataset row.jsonl",
+        "which here concerns clips of more than 64 s (1 s a pair in shorter ones)",
         "(training.png)",
     ):
         assert said in text, said
@@ -225,7 +227,8 @@ def test_an_adapter_names_its_base(
         assert json.loads((checkpoint / "args.json").read_text())["model"] == base
         assert front_matter(checkpoint / "README.md")["base_model_relation"] == "adapter"
         text = (checkpoint / "README.md").read_text()
-        assert f"swift infer --model {base} --adapters checkpoint-10 --val_dataset clips.jsonl" in text
+        assert f"swift infer --model {base} --adapters checkpoint-10 --val_dataset row.jsonl" in text
+        assert "vllm serve merged --trust-request-mm-kwargs\n" in text
 
 
 @pytest.mark.parametrize(
@@ -282,6 +285,45 @@ def test_what_looks_like_an_id_may_be_a_folder_of_the_training(
     assert main(["card", str(checkpoint), "--base_model", "me/base"]) == 0
     assert main(["card", str(checkpoint)]) == 0, "what an earlier card says is known"
     assert json.loads((checkpoint / "args.json").read_text())["model"] == "me/base"
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("stvg_qwen2_vl", ["text after a video among its frames"]),
+        ("stvg_qwen2_5_vl", ["text after a video among its frames", "whole ones"]),
+        ("stvg_qwen3_vl", ["one more pair of vision markers", "--trust-request-chat-template"]),
+        ("stvg_qwen3_5", ["one more pair of vision markers", "--trust-request-chat-template"]),
+        ("stvg_internvl", ["It samples frames in its own way", '"resized_width": 336, "resized_height": 196']),
+    ],
+)
+def test_the_card_says_how_each_way_differs(checkpoint: Path, template: str, said: list[str]) -> None:
+    (checkpoint / "args.json").write_text(json.dumps(ARGS | {"template": template}))
+    assert main(["card", str(checkpoint), "--stock_template", "x"]) == 0
+    text = (checkpoint / "README.md").read_text()
+    assert [words for words in said if words not in text] == []
+    record = json.loads((checkpoint / "args.json").read_text())
+    assert (checkpoint / "answer.py").is_file() == (template in BACKBONES) == ("stvg_system" in record)
+    assert (sharing.lacking(checkpoint) is None) == (template in BACKBONES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "system", "recorded"),
+    [
+        ({}, None, Settings().answer_format.instruction()),
+        ({"system_prompt": "false"}, None, "You are a helpful assistant."),  # what the template has by default
+        ({"system_prompt": "false"}, "Look twice.", "Look twice."),  # --system
+        ({"style": "csv"}, "Look twice.", Settings(style="csv").answer_format.instruction()),
+    ],
+)
+def test_the_system_prompt_of_the_training_is_recorded(
+    checkpoint: Path, settings: dict[str, str], system: str | None, recorded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(f"STVG_{name.upper()}", value)
+    (checkpoint / "args.json").write_text(json.dumps(ARGS | {"system": system}))
+    assert main(["card", str(checkpoint)]) == 0
+    assert json.loads((checkpoint / "args.json").read_text())["stvg_system"] == recorded
 
 
 @pytest.mark.filterwarnings("default")  # importing ms-swift warns
@@ -350,7 +392,9 @@ def test_pushed(tmp_path: Path, client: list[str]) -> None:
             assert "does not show the files of me/model" in check()
         hub.create("me/model")
         hub.repos["me/model"] |= content
-        assert "holds all 3 files" in check()
+        said = check()
+        assert "holds all 3 files" in said
+        assert "lacks answer.py and the settings in args.json" in said
         hub.repos["me/model"] |= {"model.safetensors": b"v" * 1000, "args.json": b"[]"}
         del hub.repos["me/model"]["sub/more.txt"]
         said = check()

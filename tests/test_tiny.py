@@ -63,3 +63,32 @@ def test_other_architectures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StvgError, match="no architecture 'gpt'; there are qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_5"):
         build(tmp_path / "gpt", TinyConfig(architecture="gpt"))
     assert not (tmp_path / "gpt").exists()
+
+
+VIDEO = "<|vision_start|><|video_pad|><|vision_end|>"
+ASSISTANT = "<|im_start|>assistant\n"
+PROMPTS = [  # as the chat templates on the hub give them
+    ("qwen2_vl", {}, "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n", ASSISTANT),
+    ("qwen2_5_vl", {}, "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n", ASSISTANT),
+    ("qwen3_vl", {}, "", ASSISTANT),
+    ("qwen3_5", {}, "", f"{ASSISTANT}<think>\n"),
+    ("qwen3_5", {"enable_thinking": False}, "", f"{ASSISTANT}<think>\n\n</think>\n\n"),
+]
+
+
+@pytest.mark.parametrize(("architecture", "options", "system", "ends"), PROMPTS)
+def test_the_chat_template_is_that_of_the_real_models(
+    architecture: str, options: dict[str, Any], system: str, ends: str, tmp_path: Path
+) -> None:
+    from transformers import AutoProcessor
+
+    build(tmp_path / "model", TinyConfig(architecture=architecture))
+    processor = AutoProcessor.from_pretrained(tmp_path / "model")
+    parts = [{"type": "video", "video": "v.mp4"}, {"type": "text", "text": "Where?"}]
+    messages = [{"role": "user", "content": parts}]
+    user = f"<|im_start|>user\n{VIDEO}Where?<|im_end|>\n"
+    asked: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True} | options
+    assert processor.apply_chat_template(messages, **asked) == system + user + ends
+    messages.insert(0, {"role": "system", "content": "Answer."})
+    own = "<|im_start|>system\nAnswer.<|im_end|>\n"
+    assert processor.apply_chat_template(messages, **asked) == own + user + ends, "a system prompt takes the place"

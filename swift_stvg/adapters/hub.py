@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import inspect
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 from swift.hub.hub import HFHub, MSHub
+from swift.utils import get_logger
+
 
 from swift_stvg.adapters.versions import of_ms_swift
+from swift_stvg.sharing import lacking
 
 _ON_MODELSCOPE = of_ms_swift(MSHub, "create_model_repo").__func__
 _ON_HUGGING_FACE = of_ms_swift(HFHub, "create_model_repo").__func__
@@ -47,7 +51,24 @@ def _create_on_hugging_face(cls: Any, repo_id: str, token: str | None = None, pr
         return HfApi().create_repo(repo_id, token=token, private=private, exist_ok=True)
 
 
+def _telling(push: Any) -> Any:
+    """A hub's `push_to_hub` that first says what those who have no plugin will lack."""
+
+    @wraps(push)
+    def push_to_hub(cls: Any, repo_id: str, folder_path: Any, *args: Any, **kwargs: Any) -> Any:
+        if (said := lacking(Path(folder_path))) is not None:
+            get_logger().warning(said)
+        return push(cls, repo_id, folder_path, *args, **kwargs)
+
+    return classmethod(push_to_hub)
+
+
+_PUSHES = {hub: of_ms_swift(hub, "push_to_hub").__func__ for hub in (HFHub, MSHub)}
+
+
 def register() -> None:
     """Make pushing work; safe to repeat."""
+    for hub, push in _PUSHES.items():
+        hub.push_to_hub = _telling(push)
     HFHub.create_model_repo = classmethod(_create_on_hugging_face)
     MSHub.create_model_repo = classmethod(_create_on_modelscope)

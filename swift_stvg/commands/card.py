@@ -15,21 +15,17 @@ import numpy as np
 
 from swift_stvg import __version__, sharing
 from swift_stvg.commands import names_of, read_dataset
+from swift_stvg.commands.usage import different, ways
 from swift_stvg.errors import DataError
 from swift_stvg.jsonfile import no_garbage_collection, put_whole, read_json, write_whole
-from swift_stvg.records import VideoInfo
 from swift_stvg.results import Answers
-from swift_stvg.rows import make_prompt, make_question
 from swift_stvg.scoring import ALL_PROTOCOLS, GroundTruth, score
-from swift_stvg.settings import PREFIX, Settings
+from swift_stvg.settings import Settings
 from swift_stvg.show.charts import picture_of_training
 from swift_stvg.show.training import Curves, read_curves
 from swift_stvg.tables import escaped, render
 
 CURVE = "training.png"
-SENTENCE = "the man in the red coat stands up"
-SAMPLE_S, SAMPLE_WH = 20, (1280, 720)
-"""Length and size of the clip of the example in the card."""
 
 
 def add_options(card: argparse.ArgumentParser) -> None:
@@ -83,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
             public = sharing.public_config(config, base)
             if public != config:
                 write_whole(folder / name, _json(public))
+        if (script := sharing.answer_script(ours)) is not None:
+            write_whole(folder / sharing.ANSWER, script)
         if curves is not None:
             put_whole(folder / CURVE, picture_of_training(curves))
         write_whole(folder / sharing.README, text)
@@ -175,20 +173,26 @@ def _card(
         + f" {_code(new['model']) if 'model' in new else 'a local model'}, with "
         "[ms-swift](https://github.com/modelscope/ms-swift) and its plugin swift_stvg, after STVG-o1 "
         "([arXiv 2511.21375](https://arxiv.org/abs/2511.21375)). It answers like this:",
-        f"    {settings.answer_format.instruction().partition('form: ')[2].splitlines()[0]}",
+        _form(settings),
         "## Scores",
         render(report, "markdown").strip() if report else "Not measured.",
         "## Training",
         *_training(new, settings, curves),
-        "## Use with swift_stvg",
-        *_with_plugin(name, template, new, settings, adapter),
-        "## Use without it",
-        *_without_plugin(name, new, settings, adapter),
+        *ways(name, template, new, settings, adapter),
         "## Licence",
         f"{escaped(args.license)}." if args.license else "Not stated; see the base model's.",
         f"_Card written by swift-stvg {__version__}._",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _form(settings: Settings) -> str:
+    """An answer in the form that the model was trained to write, as Markdown's code."""
+    said = settings.answer_format.instruction()
+    example = (
+        said.partition("example:\n")[2] if settings.style == "csv" else said.partition("form: ")[2].splitlines()[0]
+    )
+    return "\n".join(f"    {line}" for line in example.splitlines())
 
 
 def _front_matter(
@@ -232,8 +236,8 @@ def _training(new: Mapping[str, Any], settings: Settings, curves: Curves | None)
         for name in ("model", "tuner_type", *sharing.TOLD)
         if name in new and new[name] != []
     ]
-    different = _different(settings)
-    rows.append(f"| settings | {escaped(' '.join(different)) if different else 'the defaults of swift_stvg'} |")
+    differing = different(settings)
+    rows.append(f"| settings | {escaped(' '.join(differing)) if differing else 'the defaults of swift_stvg'} |")
     parts = ["\n".join(["| | |", "|---|---|", *rows])]
     if curves is not None:
         parts += [f"![Figures logged during training]({CURVE})", _course(curves)]
@@ -251,62 +255,9 @@ def _course(curves: Curves) -> str:
     )
 
 
-def _with_plugin(name: str, template: str, new: Mapping[str, Any], settings: Settings, adapter: bool) -> list[str]:
-    exports = [f"export {setting}" for setting in _different(settings)]
-    return [
-        "The plugin gives the model frames as in training, and reads its answers. The settings are those of the "
-        "training.",
-        _block(
-            "bash",
-            *exports,
-            f"swift infer {_model(name, new, adapter)} --external_plugins swift_stvg --template {template} \\",
-            "    --val_dataset stvg_jsonl:clips.jsonl --temperature 0 --max_new_tokens 2048 --result_path result.jsonl",
-            "swift-stvg score result.jsonl",
-        ),
-    ]
-
-
-def _without_plugin(name: str, new: Mapping[str, Any], settings: Settings, adapter: bool) -> list[str]:
-    times_s = np.arange(25 * SAMPLE_S) / 25
-    question = make_question(VideoInfo(Path("clip.mp4"), times_s, float(SAMPLE_S), SAMPLE_WH), settings)
-    row = make_prompt(question, SENTENCE, Path("clip.mp4"))
-    width, height = question.size_wh
-    row["chat_template_kwargs"] = {"fps": settings.fps, "resized_width": width, "resized_height": height}
-    index = "a sampled frame, counted from 0" if settings.index_unit == "frame" else "a second"
-    unit = (
-        "pixels of the frame as the model receives it"
-        if settings.coords == "pixel"
-        else "thousandths of the frame's width and height"
-    )
-    return [
-        "ms-swift alone loads the model too. It samples frames in its own way, so answers may differ from those with "
-        f"the plugin. The prompt for a clip of {SAMPLE_S} s and {SAMPLE_WH[0]} x {SAMPLE_WH[1]} pixels, as a line of "
-        "`clips.jsonl`:",
-        _block("json", json.dumps(row, ensure_ascii=False)),
-        _block("bash", f"swift infer {_model(name, new, adapter)} --val_dataset clips.jsonl --max_new_tokens 2048"),
-        f"A number before a box, and in `<time>`, is {index}; frames are {settings.fps:g} per second, at most "
-        f"{settings.max_frames}, with a longer side of at most {settings.max_side} pixels and sides that are multiples "
-        f"of {settings.side_multiple}. Coordinates are {unit}: left, top, right, bottom.",
-    ]
-
-
-def _model(name: str, new: Mapping[str, Any], adapter: bool) -> str:
-    return f"--model {new['model']} --adapters {name}" if adapter else f"--model {name}"
-
-
-def _different(settings: Settings) -> list[str]:
-    """NAME=VALUE of the settings that are not the defaults."""
-    defaults = Settings().to_texts()
-    return [f"{PREFIX}{n.upper()}={v}" for n, v in settings.to_texts().items() if v != defaults[n]]
-
-
 def _plain(value: Any) -> str:
     return " ".join(map(_plain, value)) if isinstance(value, list) else str(value)
 
 
 def _code(text: str) -> str:
     return f"`{text}`"
-
-
-def _block(kind: str, *lines: str) -> str:
-    return "\n".join([f"```{kind}", *lines, "```"])

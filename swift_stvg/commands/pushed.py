@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from tqdm import tqdm
 
 from swift_stvg.errors import DataError
-from swift_stvg.sharing import files_of
+from swift_stvg.sharing import files_of, lacking
 
 SHOWN = 10
 
@@ -67,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         )
     size = sum(remote[name].size for name in names)
     print(f"{args.hub_model_id} holds all {len(names)} files of {args.folder}, {size:,} bytes")
+    if (said := lacking(args.folder)) is not None:
+        print(said, file=sys.stderr)
     return 0
 
 

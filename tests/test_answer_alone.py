@@ -1,0 +1,120 @@
+"""answer.py beside the weights, run where swift_stvg cannot be imported, says what `ground` says."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swift_stvg.answer_alone import Question
+from swift_stvg.asking import question_about
+from swift_stvg.cli import main
+from swift_stvg.engines import Reply
+from swift_stvg.grounding import make_record
+from swift_stvg.settings import BACKBONES, Settings
+from swift_stvg.sharing import ANSWER, public_args
+from swift_stvg.tiny import ARCHITECTURES, TinyConfig, build
+from tests.asked import CASES, SENTENCE, TOKENS, Case, add_adapter, sensitive, settings_of, write_clips
+from tests.running import run
+
+pytestmark = pytest.mark.filterwarnings("default")  # importing torch warns
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Their files, by title."""
+    return write_clips(tmp_path_factory.mktemp("clips"))
+
+
+@dataclass(frozen=True)
+class Made:
+    """Of an architecture: what `ground` records and what answer.py prints, by kind of checkpoint and title."""
+
+    ground: dict[tuple[str, str], dict[str, Any]]
+    alone: dict[tuple[str, str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def made(request: pytest.FixtureRequest, clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Asked of a random model with all weights, and of an adapter to it."""
+    from swift_stvg.engines import SwiftEngine
+    from swift_stvg.grounding import ground
+
+    architecture, folder = request.param, tmp_path_factory.mktemp(request.param)
+    kinds = {"full": folder / "full", "lora": folder / "lora"}
+    build(kinds["full"], TinyConfig(architecture=architecture, spatial_merge=2))
+    sensitive(kinds["full"])
+    add_adapter(kinds["full"], kinds["lora"])
+    options = ["--model_type", architecture, "--torch_dtype", "float32", "--max_new_tokens", str(TOKENS)]
+    own, commands = {}, {}
+    for kind, checkpoint in kinds.items():
+        args = {"template": f"stvg_{architecture}", "model": "me/base", "model_dir": "/x", "torch_dtype": "float32"}
+        (checkpoint / "args.json").write_text(json.dumps(args))
+        adapter = ["--adapters", str(checkpoint)] if kind == "lora" else []
+        engine = SwiftEngine(str(kinds["full"]), *options, *adapter)
+        for number, case in enumerate(CASES if kind == "full" else CASES[2:4]):
+            out = folder / f"{kind}-{number}"
+            with pytest.MonkeyPatch.context() as patch:
+                for name, value in settings_of(architecture, case).items():
+                    patch.setenv(name, value)
+                assert main(["card", str(checkpoint), "--out", str(out), "--base_model", "me/base"]) == 0
+                own[kind, case.title] = ground(clips[case.title], [SENTENCE], engine)[0].record
+            words = [str(out / ANSWER), str(clips[case.title]), SENTENCE, "--json", "--max_new_tokens", str(TOKENS)]
+            commands[kind, case.title] = words + (["--base", str(kinds["full"])] if kind == "lora" else [])
+    printed = run(
+        [sys.executable, str(Path(__file__).with_name("alone.py")), json.dumps([*commands.values()])], folder, {}
+    )
+    found = [json.loads(line[7:]) for line in printed.splitlines() if line.startswith("ANSWER ")]
+    return Made(own, {which: json.loads(text) for which, text in zip(commands, found, strict=True)})
+
+
+def test_the_text_is_that_of_ground(made: Made) -> None:
+    assert {which: found["response"] for which, found in made.alone.items()} == {
+        which: record["response"] for which, record in made.ground.items()
+    }
+    texts = [record["response"] for record in made.ground.values()]
+    assert len(set(texts)) == len(texts), "these models see a difference"
+
+
+FORMS = {
+    "tags": ("<time> 1 - 3 </time>", " <think_bbox> 1. [0, 0, 9, 9] </think_bbox> <pred_bbox> {} </pred_bbox>"),
+    "csv": ("1,3", "\n{}"),
+}
+BOXES = {
+    "tags": "1. [10, 20, 40, 50], 2. [0, 0, 999, 12], 3. [9, 9, 3, 3]",
+    "csv": "1,10,20,40,50\n2,0,0,999,12\n3,9,9,3,3",
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
+@pytest.mark.parametrize("architecture", ["qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("span", ["1 - 3", "0 - 2", "2 - 500", "3 - 1", "400 - 500", "none"])
+def test_when_and_where_are_those_of_ground(case: Case, architecture: str, span: str, clips: dict[str, Path]) -> None:
+    """Of a written answer: seconds of the file and pixels of the video."""
+    settings = Settings.from_env(settings_of(architecture, case) | {"STVG_CACHE_DIR": "off"})
+    info, question = question_about(clips[case.title], settings, None)
+    record = public_args(
+        {}, template="", ours=f"stvg_{architecture}", settings=settings, base_model=None, adapter=False
+    )
+    time, boxes = FORMS[settings.style]
+    text = time.replace("1 - 3", span).replace("1,3", span.replace(" - ", ",")) + boxes.format(BOXES[settings.style])
+    expected = make_record(question, info, {}, SENTENCE, Reply(text))
+    span_s, found = Question(str(clips[case.title]), SENTENCE, record).read(text)
+    assert span_s == expected["span_s"]
+    final = [box for box in expected["boxes"] if box["pred_xyxy"] is not None]
+    assert [(box["time_s"], box["xyxy"]) for box in found] == [(box["time_s"], box["pred_xyxy"]) for box in final]
+
+
+@pytest.mark.parametrize("template", BACKBONES)
+def test_what_is_recorded_of_a_backbone_is_its_template(template: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from swift_stvg.adapters.templates import TEMPLATE_MAPPING
+    meta, backbone = TEMPLATE_MAPPING[template], BACKBONES[template]
+    assert (meta.default_system or "") == backbone.system
+    assert meta.prompt[-1].endswith(f"<|im_start|>assistant\n{backbone.answer_begins}")
