@@ -18,7 +18,6 @@ from huggingface_hub.errors import HfHubHTTPError
 from swift.hub.hub import HFHub, MSHub
 from swift.utils import get_logger
 
-
 from swift_stvg.adapters.versions import of_ms_swift
 from swift_stvg.sharing import lacking
 
