@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from swift_stvg import rules
 from swift_stvg.errors import VideoError
 from swift_stvg.geometry import IntArray
 from swift_stvg.memory import Memory
@@ -71,6 +72,13 @@ class Survey:
     starts: IntArray
     needless: npt.NDArray[np.bool_]
     decord: bool
+
+    def __post_init__(self) -> None:
+        rules.keep(self, times_s=rules.numbers("times_s", self.times_s, rising="strictly"))
+        if self.packets.shape != (len(self.needless), 4):
+            rules.refuse("packets", f"be ({len(self.needless)}, 4), as `needless` is", f"{self.packets.shape}")
+        if self.place is not None and len(self.place) != len(self.times_s):
+            rules.refuse("place", f"be as long as `times_s`, {len(self.times_s)}", f"{len(self.place)}")
 
     @property
     def largest_group(self) -> int:
