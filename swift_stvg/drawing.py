@@ -156,6 +156,12 @@ class Overlay:
         rules.numbers("clip_start_s, duration_s", (self.clip_start_s, self.duration_s))
         rules.keep(self, frames=frames, times_s=times_s)
 
+    @property
+    def rate(self) -> float:
+        """Native frames per second between the first and the last frame that the model saw."""
+        lasts_s = float(self.times_s[-1] - self.times_s[0])
+        return int(self.frames[-1] - self.frames[0]) / lasts_s if lasts_s > 0 else 1.0
+
     @classmethod
     def of(
         cls,
@@ -242,7 +248,7 @@ def play(
     """
     from tqdm import tqdm
 
-    info = probe(video)
+    info = probe(video).at_rate(overlay.rate)
     times_s = info.frame_times_s - overlay.clip_start_s
     first = int(overlay.frames[0])
     end = max(info.end_frame(overlay.clip_start_s + overlay.duration_s), int(overlay.frames[-1]) + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -243,6 +243,10 @@ class VideoInfo:
         size_wh: frame size in pixels, after the rotation that the file asks for.
         start_s: when the file begins: its picture or its sound, whichever is first; of one without sound, and for
             None, its first frame.
+        kind: of file, in a few words.
+        group: most frames that may have to be decoded to reach one.
+        timed: whether the file says when its frames are; else `frame_times_s` are those of some rate.
+        aside: files of a folder of pictures that are none.
 
     Raises:
         VideoError: there is no frame, times do not increase or are not finite, or a side is none, as odd files say.
@@ -253,6 +257,10 @@ class VideoInfo:
     end_s: float
     size_wh: tuple[int, int]
     start_s: float | None = None
+    kind: str = ""
+    group: int = 1
+    timed: bool = True
+    aside: int = 0
 
     def __post_init__(self) -> None:
         where = f", {self.path}"
@@ -273,6 +281,13 @@ class VideoInfo:
         """The video that the annotation speaks of: its count of frames at its frame rate."""
         times_s = np.arange(sample.annotated_frames, dtype=np.float64) / sample.annotated_fps
         return cls(sample.video, times_s, sample.annotated_frames / sample.annotated_fps, sample.size_wh)
+
+    def at_rate(self, fps: float) -> VideoInfo:
+        """The same video at so many frames per second, if it does not say itself when its frames are."""
+        if self.timed:
+            return self
+        count = len(self.frame_times_s)
+        return replace(self, frame_times_s=np.arange(count, dtype=np.float64) / fps, end_s=count / fps)
 
     @property
     def n_frames(self) -> int:

@@ -269,6 +269,7 @@ def make_question(video: VideoInfo, settings: Settings, clip: tuple[int, int] | 
 
 def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contract:
     """The ground truth of a sample on the grid of what the model sees; raises as `make_row` does."""
+    video = video.at_rate(sample.annotated_fps)
     _check_fit(sample, video)
     numbers = annotated_frames(
         video.frame_times_s, *_annotated(sample), before=_before(sample, video), at_least=sample.at_least

@@ -22,6 +22,8 @@ PREFIX = "STVG_"
 SPATIAL_FRAMES = ("shared", "either")
 RESERVED = frozenset({"STVG_TEST_DATA"})
 """Names with the prefix that belong to the test suite."""
+DECODERS = ("pyav", "decord")
+"""Who decodes videos."""
 OUTSIDE = ("refuse", "links", "allow")
 """Ways to take files outside the data root."""
 
@@ -129,6 +131,12 @@ class Settings:
         "megabytes of frames that a process may keep, so that a GRPO step decodes a video once; 0 for none",
         of_this_machine=True,
     )
+    decoder: str = _setting(
+        "pyav",
+        _one_of(*DECODERS),
+        "what decodes videos: pyav; or decord, for the files of which it is known to find the right frames",
+        of_this_machine=True,
+    )
     preview_steps: int = _setting(
         50,
         _integer(1, 10**9),
@@ -137,6 +145,12 @@ class Settings:
     )
     preview_rows: int = _setting(
         4, _integer(0, 1000), "most answers that `--callbacks stvg_preview` draws at a time", of_this_machine=True
+    )
+    folder_fps: float = _setting(
+        25.0,
+        _number(0.01, 1000.0),
+        "frames per second of videos that are folders of pictures, where no annotation says it",
+        of_this_machine=True,
     )
     fps: float = _setting(2.0, _number(0.01, 120.0), "frames sampled per second of video")
     max_side: int = _setting(336, _integer(4, 8192), "longer side of a frame at most, in pixels; never enlarged")

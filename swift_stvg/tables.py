@@ -162,6 +162,18 @@ def render_check(report: dict[str, Any], form: str) -> str:
         if len(report["frame_sizes"]) > SIZES:
             sizes.append([f"{len(report['frame_sizes']) - SIZES} more", ""])
         blocks.append(_block("Frames as the model receives them", ["width x height", "rows"], sizes, markdown))
+    if report["files"]:
+        header = ["kind of file", "rows", "videos", "slow", "frames of a clip", "to decode, at most"]
+        rows = [
+            [
+                f["kind"],
+                *(str(f[name]) for name in ("rows", "videos", "slow")),
+                f"{f['clip']:.0f}",
+                f"{f['decoded']:.0f}",
+            ]
+            for f in report["files"]
+        ]
+        blocks.append(_block("Video files", header, rows, markdown))
     for name, tables in report["ceiling"].items():
         for title, header, rows in map(score_table, tables):
             blocks.append(_block(f"What the exact answer scores on {name}, {title}", header, rows, markdown))

@@ -78,7 +78,7 @@ def test_what_a_video_is_found_to_be_is_kept(tmp_path: Path, monkeypatch: pytest
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(video.read_bytes())
     with monkeypatch.context() as patch:
-        patch.setattr("swift_stvg.video._open", lambda path: pytest.fail("it is known"))
+        patch.setattr("swift_stvg.video.survey", lambda path: pytest.fail("it is known"))
         again = Probes(tmp_path / "kept").get(copy)
     assert again.path == copy
     assert (again.size_wh, again.end_s) == (first.size_wh, first.end_s)

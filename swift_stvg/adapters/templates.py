@@ -259,12 +259,13 @@ class StvgQwen3_8Template(StvgQwen3VLTemplate, stock_class("qwen3_8")):  # type:
 def video_file(video: str) -> Iterator[tuple[str, str | None]]:
     """Where a video lies, and a name for its content if that place is not for long.
 
-    Rows name files. `swift deploy` hands over what the client sent, a data URL or an address, and files as base64.
+    Rows name files, folders or lists of pictures. `swift deploy` hands over what the client sent, a data URL or an
+    address, and files as base64.
 
     Raises:
         VideoError: it cannot be read or fetched.
     """
-    if len(video) <= LONGEST_PATH and not video.startswith(("data:", "http://", "https://")):
+    if video.startswith("[") or (len(video) <= LONGEST_PATH and not video.startswith(("data:", "http://", "https://"))):
         yield video, None
         return
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +75,7 @@ def cards_of_answers(scored: Scored, truth: GroundTruth, protocol: str) -> list[
         sentence = system.sentences[row] or (sample.sentence if sample is not None else "")
         overlay = Overlay.of(contract, sentence, answer, shown)
         video = Path(system.videos[row])
-        if sample is not None and not video.is_file():  # answered on another machine
+        if sample is not None and not os.path.exists(video):  # answered on another machine
             video = sample.video
         spans = {track.kind: track.span_s for track in overlay.tracks}
         data |= {

@@ -157,10 +157,14 @@ def make_rows(
             if isinstance(video, VideoError):
                 raise VideoError(video.reason, f"{video.detail}, row {sample.id}")
             rows.append(make_row(sample, video, settings))
+            if not nominal:
+                report.videos[sample.video] = video
+                if video.aside:
+                    report.note("rows of folders with files that are no pictures", f"{video.aside} in {video.path}")
             left_out = len(sample.tube_frames) - len(sample.usable_tube()[0])
             if left_out:
                 report.note("events with boxes left out", f"{left_out} without area, row {sample.id}")
-            for note in fit_notes(sample, video):
+            for note in fit_notes(sample, video.at_rate(sample.annotated_fps)):
                 report.note(*note)
         except (RowError, VideoError) as error:
             report.drop(error)
@@ -183,7 +187,7 @@ def probe_all(paths: set[Path], name: str, settings: Settings) -> dict[Path, Vid
 
     def try_probe(path: Path) -> VideoInfo | VideoError:
         try:
-            return probes.get(path)
+            return probes.get(path).at_rate(settings.folder_fps)
         except VideoError as error:
             return error
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swift_stvg.errors import DataError, RowError
+from swift_stvg.jsonfile import text
+from swift_stvg.pictures import as_path, holds_pictures, is_set
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".webm", ".mov"})
 
@@ -41,6 +43,24 @@ class DataRoot:
             if not any(_below(plain, os.path.abspath(top)) for top in (folder, self.path)):
                 raise _outside(name, where)
         return self.admit(folder / plain, folder)
+
+    def video(self, name: object, folder: Path, where: str) -> Path:
+        """The video that an annotation in `folder` calls `name`: a file, a folder or pattern of pictures, or a list.
+
+        Raises:
+            RowError: as `file`.
+            TypeError, ValueError: it is no name.
+        """
+        if isinstance(name, list):
+            return as_path([self.file(text(part), folder, where) for part in name])
+        if text(name).startswith("["):
+            raise ValueError(f"`video` is no name: {name!r:.80}")
+        path = self.file(text(name), folder, where)
+        if self.outside == "refuse" and is_set(path):
+            inside = path if path.is_dir() else path.parent
+            for entry in sorted(inside.iterdir()) if inside.is_dir() else ():
+                self.admit(entry, folder)
+        return path
 
     def admit(self, path: Path, folder: Path | None = None) -> Path:
         """A path, unless links lead out of the data root and `folder`, and that is not allowed.
@@ -95,7 +115,8 @@ def find_annotations(folders: Iterable[Path], candidates: Iterable[str], dataset
 
 
 class FileIndex:
-    """Files below some folders by their name without suffix, whatever sub-folders they lie in.
+    """Files below some folders by their name without suffix, whatever sub-folders they lie in; of videos, also folders
+    of pictures.
 
     Of files with the same name one below the first of `prefer` wins; then one whose folders are those that the name
     was given with; then one with the same suffix; then the first.
@@ -127,6 +148,10 @@ class FileIndex:
                 seen.add((status.st_dev, status.st_ino))
                 subfolders.sort()
                 rank = min((ranks[part] for part in Path(parent).parts if part in ranks), default=len(ranks))
+                if suffixes & VIDEO_SUFFIXES and holds_pictures(names):
+                    stem, suffix = os.path.splitext(os.path.basename(parent))
+                    stem += "" if suffix.lower() in VIDEO_SUFFIXES else suffix
+                    self._paths.setdefault(stem, []).append((rank, Path(parent)))
                 for name in sorted(names):
                     stem, suffix = os.path.splitext(name)
                     if suffix.lower() in suffixes:
