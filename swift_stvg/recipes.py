@@ -17,6 +17,7 @@ import yaml
 from swift_stvg.errors import DataError, SettingsError
 from swift_stvg.settings import BACKBONES, PREFIX, Settings
 
+RANKS = ("NPROC_PER_NODE", "NNODES")
 PRESETS = ("zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
 """DeepSpeed configurations that ms-swift brings."""
 FLASH = ("flash_attn", "flash_attention_2", "flash_attention_3", "flash_attention_4")
@@ -71,7 +72,8 @@ class Recipe:
             if isinstance(value, list) and not all(isinstance(x, str) for x in value)
         ]
         options = {str(name): [_text(value) for value in values] for name, values in lists.items()}
-        return cls(options | options_of(words), env | {n: outside[n] for n in env.keys() & outside.keys()}, not_text)
+        env |= {name: value for name, value in outside.items() if name in {*env, *RANKS} or name.startswith(PREFIX)}
+        return cls(options | options_of(words), env, not_text)
 
     def text(self, name: str, default: str = "") -> str:
         """The value of an option, or the first of several."""
@@ -121,7 +123,7 @@ class Recipe:
         Raises:
             DataError: NPROC_PER_NODE or NNODES is no number.
         """
-        numbers = [self.env.get(name, "1") for name in ("NPROC_PER_NODE", "NNODES")]
+        numbers = [self.env.get(name, "1") for name in RANKS]
         if not all(number.isdecimal() and int(number) for number in numbers):
             raise DataError(f"NPROC_PER_NODE and NNODES must be whole numbers from 1, got {' and '.join(numbers)}")
         return int(numbers[0]) * int(numbers[1])
@@ -292,13 +294,11 @@ def _vllm(recipe: Recipe, processes: int) -> list[str]:
         found.append(f"vllm_gpu_memory_utilization must be a share of the GPU, in (0, 1], got {share:g}")
     if used and recipe.text("device_map"):
         found.append("use_vllm and device_map exclude each other")
-    limit, prompt = recipe.text("vllm_max_model_len"), recipe.text("max_length")
-    if used and limit and prompt:
-        answer = recipe.count("max_completion_length", 512)
-        if int(limit) < int(prompt) + answer:
-            found.append(
-                f"vllm_max_model_len ({limit}) is less than max_length + max_completion_length = {int(prompt) + answer}"
-            )
+    if used and recipe.text("vllm_max_model_len") and recipe.text("max_length"):
+        limit = recipe.count("vllm_max_model_len", 1)
+        needed = recipe.count("max_length", 1) + recipe.count("max_completion_length", 512)
+        if limit < needed:
+            found.append(f"vllm_max_model_len ({limit}) is less than max_length + max_completion_length = {needed}")
     return found
 
 

@@ -59,6 +59,15 @@ def test_other_ways_to_say_a_batch() -> None:
     assert [plain.accumulation(processes) for processes in (1, 2, 8)] == [6, 3, 1], "ms-swift's default: 16 rows"
 
 
+def test_what_is_set_outside_counts(tmp_path: Path) -> None:
+    """As for ms-swift: a variable that is there wins over the recipe's ENV."""
+    outside = {"NPROC_PER_NODE": "4", "NNODES": "2", "STVG_MAX_FRAMES": "64", "HOME": "/"}
+    recipe = Recipe.read(GRPO, outside=outside)
+    assert recipe.processes == 8
+    assert (recipe.settings.max_frames, "HOME" in recipe.env) == (64, False)
+    assert faults(Recipe.read(GRPO, outside={"STVG_FSP": "1"}), 8)[0].startswith("unknown setting STVG_FSP")
+
+
 WRONG = [
     (GRPO, "--num_generations 7", 8, "is no multiple of num_generations (7)"),
     (
@@ -277,6 +286,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["list.yaml"], "must hold `option: value` lines"),
         ([str(GRPO), "--per_device_train_batch_size", "four"], "must be a number, got 'four'"),
         ([str(GRPO), "--num_generations", "0"], "must be a whole number from 1, got '0'"),
+        ([str(GRPO), "--vllm_max_model_len", "long"], "vllm_max_model_len must be a number, got 'long'"),
         (["ranks.yaml"], "NPROC_PER_NODE and NNODES must be whole numbers from 1, got eight and 1"),
     ],
 )

@@ -1,8 +1,9 @@
 """Makes `--external_plugins swift_stvg` mean the installed package, also for ms-swift 4.5.3 on, which takes files only.
 
 swift_stvg_startup.pth, which an installation puts beside this, is run at each start of Python. Its line puts a finder
-before Python's own, which answers to one name only: ms-swift's module that imports plugins. This is imported then. The
-finder stands in the line itself, since a module of its own would cost more than a millisecond where it is not compiled.
+before Python's own (once, although site reads it twice in a virtual environment), which answers to one name only:
+ms-swift's module that imports plugins. This is imported then. The finder stands in the line itself, since a module of
+its own would cost more than a millisecond where it is not compiled.
 """
 
 from __future__ import annotations
