@@ -4,25 +4,35 @@
 
 or, for models that were never trained to write that, lines of numbers: first, last; then index, x1, y1, x2, y2.
 
-Source: arXiv 2511.21375, Eq. 1-2 and Fig. 2. This is the only module with regular expressions over model output; each
-is linear in the length of its input, because every repetition is bounded or has only one way to continue.
+The strict check is for exactly that. The lenient reader takes what it can be sure of, as `written` says of numbers and
+times: what could mean two things is unreadable, with a reason that says what was seen.
+
+Source: arXiv 2511.21375, Eq. 1-2 and Fig. 2. This and `written` are the only modules with regular expressions over
+model output; each is linear in the length of its input, because every repetition is bounded or has only one way to
+continue.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
+from swift_stvg import rules
 from swift_stvg.geometry import FloatArray, IntArray
+from swift_stvg.written import CLOCK_TIMES, SHARES, answered, plain, read_box, read_label, read_span
 
 UNITS = ("frame", "second")
 COORDS = ("pixel", "norm1000")
 STYLES = ("tags", "csv")
+LAST_INDEX = 10**8 - 1
+"""More than is ever read: indices have at most seven digits."""
+MOST_COORDINATE = 1e16
+"""Coordinates are read with at most fifteen digits before the point."""
 FAR_OUTSIDE = 10
 """A coordinate beyond so many times the longer side of the picture is no guess at a place in it."""
 
@@ -35,15 +45,15 @@ _STRICT_LIST = re.compile(rf"{_GAP}{_ENTRY}(?:{_GAP},{_GAP}{_ENTRY})*{_GAP}")
 _BETWEEN = re.compile(_GAP)
 _SEPARATORS = str.maketrans("[].,", "    ")
 
-_REAL = r"[0-9]{1,7}(?:\.[0-9]{1,7})?"
-_LENIENT_TIME = re.compile(rf"(?<![0-9.\-])({_REAL}){_GAP}s?{_GAP}(?:-|–|—|,|to){_GAP}({_REAL})(?![0-9])")
-_LENIENT_ENTRY = re.compile(rf"(?<![0-9])({_INT}){_GAP}[.:]{_GAP}\[([^\[\]]{{0,120}})\]")
-_COORDINATE = re.compile(rf"{_GAP}([+-]?[0-9]{{1,15}}(?:\.[0-9]{{1,15}})?){_GAP}")
+_BOX = re.compile(r"[\[(]([^\[\]()]{0,120})[\])]")
 
-_STRICT_ROW = re.compile(rf"{_INT}(?:{_GAP},{_GAP}{_INT}){{4}}")
-_STRICT_FIRST_ROW = re.compile(rf"({_INT}){_GAP},{_GAP}({_INT})")
-_CELL = re.compile(rf"{_GAP}({_REAL}){_GAP}s?{_GAP}")
+_INLINE = r"[ \t]{0,8}"
+_STRICT_ROW = re.compile(rf"{_INT}(?:{_INLINE},{_INLINE}{_INT}){{4}}")
+_STRICT_FIRST_ROW = re.compile(rf"({_INT}){_INLINE},{_INLINE}({_INT})")
+_AROUND_ROW = _SPACE + "[](){}*|`"
 _LONGEST_ROW = 200
+_NO_BOX = (np.nan,) * 4
+_Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,14 +63,25 @@ class BoxList:
     Attributes:
         index: (K,), in the order written; may repeat.
         boxes_xyxy: (K, 4) in the coordinates of the text; a row of NaN stands for a box that could not be read.
+        unplaced: what stands before the first box whose index could not be read and which is left out here; "" if none.
+
+    Raises:
+        RecordError: shapes, range or lengths are others.
     """
 
     index: IntArray
     boxes_xyxy: FloatArray
+    unplaced: str = ""
+
+    def __post_init__(self) -> None:
+        index = rules.whole_numbers("index", self.index, most=LAST_INDEX, rising=None)
+        boxes_xyxy = rules.boxes("boxes_xyxy", self.boxes_xyxy, index, largest=MOST_COORDINATE, unread=True)
+        rules.keep(self, index=index, boxes_xyxy=boxes_xyxy)
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, BoxList)
+            and self.unplaced == other.unplaced
             and np.array_equal(self.index, other.index)
             and np.array_equal(self.boxes_xyxy, other.boxes_xyxy, equal_nan=True)
         )
@@ -69,13 +90,16 @@ class BoxList:
         """Whether the list holds one readable box for each index of the closed span, in order, and no other."""
         first, last = span
         return (
-            len(self.index) == last - first + 1
+            not self.unplaced
+            and len(self.index) == last - first + 1
             and bool((self.index == np.arange(first, first + len(self.index))).all())
             and not np.isnan(self.boxes_xyxy).any()
         )
 
     def misfit(self, span: tuple[int, int]) -> str:
         """What is wrong with a list that does not cover the span."""
+        if self.unplaced:
+            return f"a box has no index that can be read: {self.unplaced!r}"
         if np.isnan(self.boxes_xyxy).any():
             return f"the box of index {self.index[np.isnan(self.boxes_xyxy).any(axis=1)][0]} cannot be read"
         wanted = f"the span {span[0]} - {span[1]}"
@@ -100,12 +124,24 @@ class Answer:
         think: the intermediate boxes, or None.
         pred: the final boxes, or None.
         failures: why a part that was asked for is None, by part: "time", "think_bbox", "pred_bbox".
+        seen: forms other than the one asked for: `CLOCK_TIMES` of the span, `SHARES` of boxes, which are not read.
+
+    Raises:
+        RecordError: the span is no two indices, or a list none.
     """
 
     span: tuple[int, int] | None
     think: BoxList | None
     pred: BoxList | None
     failures: Mapping[str, str] = field(default_factory=dict)
+    seen: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        for name, boxes in (("think", self.think), ("pred", self.pred)):
+            if not (boxes is None or isinstance(boxes, BoxList)):
+                rules.refuse(name, "be a BoxList or None", type(boxes).__name__)
+        if self.span is not None:
+            rules.keep(self, span=rules.pair("span", self.span, low=0, high=LAST_INDEX))
 
     def fault(self, size: int, scale_wh: tuple[int, int]) -> tuple[str, str] | None:
         """Why the span and the final boxes, if any were asked for, make no tube; None if they do.
@@ -188,7 +224,7 @@ class AnswerFormat:
             example += [f"<pred_bbox> {self._example(0)} </pred_bbox>"]
             rules += (
                 f" A box list holds one box for every {index} from the first to the last, as number and"
-                f" [x1, y1, x2, y2]: left, top, right and bottom as whole numbers in {self._extent}."
+                f" [x1, y1, x2, y2]: left, top, right and bottom as whole numbers in {self.extent}."
             )
         if self.think:
             rules += (
@@ -206,12 +242,13 @@ class AnswerFormat:
             return f"{form} There is no other line. For example:\n5,6"
         return (
             f"{form} Then comes one line for every {index} from the first to the last: the {index}, and left, top,"
-            f" right and bottom of the object's box in {self._extent}. No header, no units, no other text. For"
+            f" right and bottom of the object's box in {self.extent}. No header, no units, no other text. For"
             " example:\n5,6\n5,120,40,180,160\n6,124,40,184,160"
         )
 
     @property
-    def _extent(self) -> str:
+    def extent(self) -> str:
+        """What a coordinate counts, in words."""
         return "pixels of the frames" if self.coords == "pixel" else "thousandths of the frame's width and height"
 
     @staticmethod
@@ -245,7 +282,8 @@ class AnswerFormat:
     def parse(self, text: str) -> Answer:
         """Read what can be read of any string; never raises, linear in its length.
 
-        Of a repeated part the first counts; a part ends at the next `<`; text around the parts is ignored.
+        Thoughts and text around the parts are passed over, and a part ends at the next `<`. Parts that stand there
+        several times and differ cannot be read: nobody could say which is meant.
         """
         return self.read(text)[0]
 
@@ -257,13 +295,8 @@ class AnswerFormat:
             lists = _numbers(parts)
             return Answer(span, lists[0] if self.think else None, lists[-1] if self.boxes else None), True
 
-        failures: dict[str, str] = {}
-        if self.style == "csv":
-            return self._lenient_rows(text, failures), False
-        time = _lenient_span(_section(text, "time", failures), failures)
-        think = _lenient_list(_section(text, "think_bbox", failures), "think_bbox", failures) if self.think else None
-        pred = _lenient_list(_section(text, "pred_bbox", failures), "pred_bbox", failures) if self.boxes else None
-        return Answer(time, think, pred, failures), False
+        lenient = _Lenient(self)
+        return (lenient.rows(text) if self.style == "csv" else lenient.tagged(text)), False
 
     def _strict_parts(self, text: str) -> tuple[tuple[int, int], list[str]] | None:
         text = text.strip(_SPACE)
@@ -296,35 +329,6 @@ class AnswerFormat:
             return None
         return (int(head[1]), int(head[2])), [" ".join(rows)] * self.boxes
 
-    def _lenient_rows(self, text: str, failures: dict[str, str]) -> Answer:
-        """Of lines with two numbers the first is the span, lines with five are boxes; others are passed over."""
-        span: tuple[int, int] | None = None
-        index: list[int] = []
-        boxes: list[list[float]] = []
-        for line in text.splitlines():
-            row = "" if len(line) > _LONGEST_ROW else line.strip(_SPACE + "[]()*").removeprefix("- ")
-            cells = row.rstrip(_SPACE + ",").split(",")
-            found = [_CELL.fullmatch(cell) for cell in cells[: 2 if len(cells) == 2 else 1]]
-            numbers = [int(float(cell[1]) + 0.5) for cell in found if cell is not None]
-            if len(cells) == len(numbers) == 2:
-                span = span or (numbers[0], numbers[1])
-            elif span is None and _LENIENT_TIME.fullmatch(row):
-                span = _lenient_span(row, failures)
-            elif len(cells) == 5 and numbers:
-                read = [_COORDINATE.fullmatch(cell) for cell in cells[1:]]
-                index.append(numbers[0])
-                boxes.append([np.nan if number is None else float(number[1]) for number in read])
-        if span is None:
-            failures["time"] = f"no line of two numbers: {text[:40]!r}"
-        if not self.boxes:
-            return Answer(span, None, None, failures)
-        table = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-        table[np.isnan(table).any(axis=1)] = np.nan
-        if np.isnan(table).all():
-            failures["pred_bbox"] = f"no line of five numbers: {text[:40]!r}"
-            return Answer(span, None, None, failures)
-        return Answer(span, None, BoxList(np.array(index, dtype=np.int64), table), failures)
-
 
 def _whole_boxes(boxes: BoxList) -> list[list[int]]:
     """Index, x1, y1, x2, y2 of each box of a list that can be written."""
@@ -348,42 +352,109 @@ def _numbers(parts: list[str]) -> list[BoxList]:
     return lists
 
 
-def _section(text: str, tag: str, failures: dict[str, str]) -> str | None:
-    opening = f"<{tag}>"
-    start = text.find(opening)
-    if start < 0:
-        failures[tag] = f"no {opening}"
-        return None
-    start += len(opening)
-    end = text.find("<", start)
-    return text[start:] if end < 0 else text[start:end]
+class _Lenient:
+    """One lenient reading of a completion: what fails and what is seen in it."""
+
+    def __init__(self, fmt: AnswerFormat) -> None:
+        self._fmt = fmt
+        self._failures: dict[str, str] = {}
+        self._seen: set[str] = set()
+
+    def tagged(self, text: str) -> Answer:
+        """What stands between tags."""
+        tags = ("time", *("think_bbox",) * self._fmt.think, *("pred_bbox",) * self._fmt.boxes)
+        inside = answered(text)
+        sections = {tag: _sections(inside, tag) for tag in tags}
+        for tag in [tag for tag in tags if not sections[tag]]:
+            outside = ", but in a thought or beside <answer>" if f"<{tag}>" in text else ""
+            self._failures[tag] = f"no <{tag}>{outside}"
+        span = self._agreed("time", sections["time"], self._span)
+        think = self._agreed("think_bbox", sections.get("think_bbox", ()), self._list)
+        pred = self._agreed("pred_bbox", sections.get("pred_bbox", ()), self._list)
+        return Answer(span, think, pred, self._failures, frozenset(self._seen))
+
+    def rows(self, text: str) -> Answer:
+        """Lines of two numbers are the span, lines of five are boxes; others are passed over."""
+        spans: dict[str, None] = {}
+        entries: list[tuple[str, str]] = []
+        for line in answered(text).replace("\r", "\n").split("\n"):
+            row = "" if len(line) > _LONGEST_ROW else plain(line).strip(_AROUND_ROW).rstrip(_AROUND_ROW + ",;")
+            row = row.removeprefix("- ")
+            if row.count(",") == 4:
+                label, _, box = row.partition(",")
+                entries.append((label, box))
+            elif row not in spans and read_span(row, self._fmt.unit).form:
+                spans[row] = None
+        span = self._agreed("time", spans, self._span)
+        if not spans:
+            self._failures["time"] = f"no line of two numbers: {text[:40]!r}"
+        if not self._fmt.boxes:
+            return Answer(span, None, None, self._failures, frozenset(self._seen))
+        pred, why = self._boxes(entries)
+        if pred is None:
+            self._failures["pred_bbox"] = f"{why or 'no line of five numbers'}: {text[:40]!r}"
+        return Answer(span, None, pred, self._failures, frozenset(self._seen))
+
+    def _agreed(
+        self, part: str, texts: Iterable[str], read: Callable[[str, str], tuple[_Part | None, str]]
+    ) -> _Part | None:
+        """What can be read of the texts of a part, if it is one and the same."""
+        agreed, failure = None, ""
+        where = f"<{part}>" if self._fmt.style == "tags" else "a line"
+        for text in texts:
+            found, why = read(text, where)
+            if found is None:
+                failure = failure or f"{why}: {text[:40]!r}"
+            elif agreed is None:
+                agreed = found
+            elif found != agreed:
+                agreed, failure = None, f"{where} again, and different: {text[:40]!r}"
+                break
+        if agreed is None and failure:
+            self._failures[part] = failure
+        return agreed
+
+    def _span(self, text: str, where: str) -> tuple[tuple[int, int] | None, str]:
+        found = read_span(text, self._fmt.unit)
+        self._seen |= {CLOCK_TIMES} & {found.form}
+        return found.ends, f"{found.why} in {where}"
+
+    def _list(self, text: str, where: str) -> tuple[BoxList | None, str]:
+        entries, end, text = [], 0, plain(text)
+        for found in _BOX.finditer(text):
+            entries.append((text[end : found.start()], found[1].rstrip(_SPACE + ",")))
+            end = found.end()
+        boxes, why = self._boxes(entries)
+        return boxes, f"{why or 'no readable box'} in {where}"
+
+    def _boxes(self, entries: Iterable[tuple[str, str]]) -> tuple[BoxList | None, str]:
+        """The boxes of (what stands before it, its coordinates) each, or why there is none."""
+        index: list[int] = []
+        boxes: list[tuple[float, ...]] = []
+        unplaced, readable, shares = "", False, False
+        for label, coordinates in entries:
+            place, box = read_label(label, self._fmt.unit), read_box(coordinates.split(","))
+            shares |= box == SHARES
+            if unplaced and not index:  # indices behind their boxes?
+                break
+            if place is not None:
+                index.append(place)
+                boxes.append(_NO_BOX if box is None or isinstance(box, str) else box)
+                readable |= boxes[-1] is not _NO_BOX
+            elif box is not None and not unplaced:
+                unplaced = f"{label.strip(_SPACE + ',')[-20:]} [{coordinates}]"[:60]
+        if readable:
+            return BoxList(np.array(index, dtype=np.int64), np.array(boxes, dtype=np.float64), unplaced), ""
+        if shares:
+            self._seen.add(SHARES)
+            return None, f"boxes in {SHARES}, not in {self._fmt.extent},"
+        return None, "no box with an index that can be read" if unplaced else ""
 
 
-def _lenient_span(part: str | None, failures: dict[str, str]) -> tuple[int, int] | None:
-    if part is None:
-        return None
-    found = _LENIENT_TIME.search(part)
-    if found is None:
-        failures["time"] = f"no two numbers in <time>: {part[:40]!r}"
-        return None
-    return int(float(found[1]) + 0.5), int(float(found[2]) + 0.5)
-
-
-def _lenient_list(part: str | None, tag: str, failures: dict[str, str]) -> BoxList | None:
-    if part is None:
-        return None
-    index: list[int] = []
-    boxes: list[list[float]] = []
-    readable = False
-    for entry in _LENIENT_ENTRY.finditer(part):
-        index.append(int(entry[1]))
-        coordinates: list[Any] = [_COORDINATE.fullmatch(number) for number in entry[2].split(",")]
-        if len(coordinates) == 4 and all(coordinates):
-            boxes.append([float(number[1]) for number in coordinates])
-            readable = True
-        else:
-            boxes.append([np.nan] * 4)
-    if not readable:
-        failures[tag] = f"no readable box in <{tag}>: {part[:40]!r}"
-        return None
-    return BoxList(np.array(index, dtype=np.int64), np.array(boxes, dtype=np.float64))
+def _sections(text: str, tag: str) -> list[str]:
+    """What follows each opening tag up to the next `<`, without repetitions; a last one may be cut off."""
+    _, *found = text.split(f"<{tag}>")
+    sections = [section.partition("<")[0] for section in found]
+    if len(found) > 1 and "<" not in found[-1] and sections[0].startswith(sections[-1]):
+        sections.pop()
+    return list(dict.fromkeys(sections))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from swift_stvg import rules
 from swift_stvg.errors import RowError, VideoError
 from swift_stvg.records import VideoInfo, sentence_fault
 from swift_stvg.rows import Question, make_prompt, make_question
@@ -31,8 +32,10 @@ def ask(
     Raises:
         VideoError: the file is missing or no video can be read from it.
         RowError: the sentence cannot be asked about, or the clip holds no frame.
+        RecordError: the clip is no two seconds.
     """
     check_sentence(sentence)
+    video = Path(video)
     _, question = question_about(video, settings, clip_s)
     return question, make_prompt(question, sentence, video)
 
@@ -63,6 +66,8 @@ def clip_frames(video: VideoInfo, clip_s: tuple[float, float]) -> tuple[int, int
     Raises:
         RowError: there is none.
     """
+    if len(rules.numbers("clip_s", clip_s)) != 2:
+        rules.refuse("clip_s", "be two numbers, start and end", clip_s)
     first, end = (int(place) for place in np.searchsorted(video.frame_times_s, np.array(clip_s) - ROUNDING_S))
     if first >= end:
         lasts = f"{video.frame_times_s[0]:.2f} to {video.end_s:.2f} s"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from swift_stvg.geometry import FloatArray, IntArray
+from swift_stvg.records import VideoInfo
 from swift_stvg.rows import Contract
 from swift_stvg.scoring import box_area, event_s
 
@@ -51,6 +52,32 @@ def facts(contracts: Sequence[Contract]) -> dict[str, Any]:
 def frame_sizes(contracts: Sequence[Contract]) -> dict[str, int]:
     """Rows by the size of their frames, the most frequent first."""
     return dict(Counter("{} x {}".format(*contract.size_wh) for contract in contracts).most_common())
+
+
+LARGE = 300
+"""Frames of a group; encoders' usual bounds are below."""
+QUICK = "ffmpeg -i OLD -map 0:v:0 -fps_mode passthrough -c:v libx264 -crf 17 -g 48 NEW.mp4"
+"""Makes any file one of which few frames need be decoded, with as many frames at the same times."""
+
+
+def file_kinds(contracts: Sequence[Contract], videos: Sequence[VideoInfo]) -> list[dict[str, Any]]:
+    """What kinds of files the videos of N rows are, the most frequent first, and what reading them takes.
+
+    `slow` counts files with groups of more than `LARGE` frames; `clip` and `decoded` are means over the rows: frames
+    from the first to the last one that is sampled, and at most to be decoded for these.
+    """
+    found: dict[str, list[tuple[VideoInfo, IntArray]]] = {}
+    for contract, video in zip(contracts, videos, strict=True):
+        found.setdefault(video.kind, []).append((video, contract.timeline.frames))
+    lines = []
+    for kind, members in sorted(found.items(), key=lambda item: -len(item[1])):
+        files = {video.path: video.group for video, _ in members}
+        clips = [int(frames[-1] - frames[0]) + 1 for _, frames in members]
+        before = [min(int(frames[0]), video.group) for video, frames in members]
+        line = {"kind": kind, "rows": len(members), "videos": len(files)}
+        line |= {"slow": sum(group > LARGE for group in files.values())}
+        lines.append(line | {"clip": float(np.mean(clips)), "decoded": float(np.mean(clips) + np.mean(before))})
+    return lines
 
 
 def too_long(

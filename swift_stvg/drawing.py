@@ -22,10 +22,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from swift_stvg import rules
 from swift_stvg.answers import Answer, BoxList
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.jsonfile import put_whole
+from swift_stvg.records import LARGEST
 from swift_stvg.rows import Contract, Question
 from swift_stvg.video import Frames, probe, stream_frames
 
@@ -80,12 +82,23 @@ class Track:
         span_s: when it begins and ends.
         times_s: (K,) those that a box was given for, or should have been, increasing.
         boxes_xyxy: (K, 4) in shares of the frame's width and height; NaN where none can be read.
+
+    Raises:
+        RecordError: another kind; shapes, order or lengths are others.
     """
 
     kind: str
     span_s: tuple[float, float]
     times_s: FloatArray
     boxes_xyxy: FloatArray
+
+    def __post_init__(self) -> None:
+        if self.kind not in PENS:
+            rules.refuse("kind", f"be one of {', '.join(PENS)}", repr(self.kind))
+        rules.numbers("span_s", self.span_s, rising="weakly")
+        times_s = rules.numbers("times_s", self.times_s, rising="weakly")
+        boxes_xyxy = rules.boxes("boxes_xyxy", self.boxes_xyxy, times_s, largest=LARGEST, unread=True)
+        rules.keep(self, times_s=times_s, boxes_xyxy=boxes_xyxy)
 
     def at(self, time_s: float, tolerance_s: float) -> tuple[FloatArray, bool] | None:
         """The box (4,) at a time and whether it was given there; None where there is none.
@@ -121,6 +134,9 @@ class Overlay:
         clip_start_s: presentation time of the clip's first frame in the file.
         duration_s: of the clip.
         scores: by name, in the order they are shown.
+
+    Raises:
+        RecordError: shapes, order or lengths are others.
     """
 
     sentence: str
@@ -130,6 +146,21 @@ class Overlay:
     clip_start_s: float
     duration_s: float
     scores: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rules.all_of("tracks", self.tracks, Track)
+        frames = rules.whole_numbers("frames", self.frames)
+        times_s = rules.numbers("times_s", self.times_s, rising="weakly")
+        if rules.one_for_each("frame", frames=frames, times_s=times_s) == 0:
+            rules.refuse("frames", "hold at least one frame", "none")
+        rules.numbers("clip_start_s, duration_s", (self.clip_start_s, self.duration_s))
+        rules.keep(self, frames=frames, times_s=times_s)
+
+    @property
+    def rate(self) -> float:
+        """Native frames per second between the first and the last frame that the model saw."""
+        lasts_s = float(self.times_s[-1] - self.times_s[0])
+        return int(self.frames[-1] - self.frames[0]) / lasts_s if lasts_s > 0 else 1.0
 
     @classmethod
     def of(
@@ -161,7 +192,7 @@ class Overlay:
             frames=line.frames,
             times_s=line.times_s,
             clip_start_s=line.clip_start_s,
-            duration_s=contract.duration_s,
+            duration_s=line.end_s,
             scores=dict(scores or {}),
         )
 
@@ -217,9 +248,10 @@ def play(
     """
     from tqdm import tqdm
 
-    times_s = probe(video).frame_times_s - overlay.clip_start_s
+    info = probe(video).at_rate(overlay.rate)
+    times_s = info.frame_times_s - overlay.clip_start_s
     first = int(overlay.frames[0])
-    end = max(int(np.searchsorted(times_s, overlay.duration_s - 1e-3)), int(overlay.frames[-1]) + 1)
+    end = max(info.end_frame(overlay.clip_start_s + overlay.duration_s), int(overlay.frames[-1]) + 1)
     chosen = np.arange(first, end, max(1, math.ceil((end - first) / most)))
     shown_s = times_s[chosen[chosen < len(times_s)]]
     tolerance_s = max(0.04, float(np.median(np.diff(shown_s))) / 2 if len(shown_s) > 1 else 0.0)
@@ -324,7 +356,7 @@ def _track(kind: str, span: tuple[int, int], boxes: BoxList | None, contract: Qu
     given_xyxy = given_xyxy[inside] / np.array(contract.scale_wh * 2, dtype=np.float64)
     upright = np.all(given_xyxy[:, :2] <= given_xyxy[:, 2:], axis=1)  # NaN is not
     boxes_xyxy[index[inside] - first] = np.where(upright[:, None], clip_boxes(given_xyxy, (1.0, 1.0)), np.nan)
-    return Track(kind, contract.clip_span_s(on_grid), line.seconds(wanted), boxes_xyxy)
+    return Track(kind, line.span_s(on_grid), line.seconds(wanted), boxes_xyxy)
 
 
 def _with_boxes(

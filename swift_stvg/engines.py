@@ -17,7 +17,7 @@ from swift_stvg.errors import DataError, EndpointError, StvgError, VideoError
 from swift_stvg.framecache import to_jpeg
 from swift_stvg.rows import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import Settings
-from swift_stvg.video import is_picture
+from swift_stvg.video import is_picture, is_set
 
 Row = dict[str, Any]
 """As `rows.make_prompt` makes them, without an answer."""
@@ -273,8 +273,8 @@ class Endpoint:
         if self._send == "images":
             request["messages"] = with_images(row, self._frames)
         else:
-            if any(is_picture(Path(video)) for video in row["videos"]):
-                raise VideoError("video unreadable", f"{row['videos'][0]} is a picture, which goes as images only")
+            if any(is_picture(Path(video)) or is_set(Path(video)) for video in row["videos"]):
+                raise VideoError("video unreadable", f"{row['videos'][0]} is of pictures, which go as images only")
             files = [base64.b64encode(_bytes(Path(video))).decode() for video in row["videos"]]
             request |= {"videos": files, "chat_template_kwargs": row["chat_template_kwargs"]}
         return {name: value for name, value in request.items() if value is not None}

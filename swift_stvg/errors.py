@@ -2,6 +2,7 @@
 
 StvgError
 ├── SettingsError     a STVG_* setting is unknown or impossible
+├── RecordError       a record or an argument breaks a rule of its kind: shape, order, range, agreement of lengths
 ├── DataError         a dataset as a whole cannot be read, or `--strict true` met a bad row
 │   └── RowError      one annotation cannot become a row
 ├── VideoError        a video is missing, unreadable or unlike its annotation
@@ -19,6 +20,10 @@ class StvgError(Exception):
 
 class SettingsError(StvgError, ValueError):
     """A setting is unknown or its value is impossible."""
+
+
+class RecordError(StvgError, ValueError):
+    """A record or an argument breaks a rule of its kind: the caller's mistake, which no other data would mend."""
 
 
 class DataError(StvgError, ValueError):

@@ -153,7 +153,8 @@ def _in_words(boxes: BoxList | None) -> str:
     if boxes is None:
         return "cannot be read"
     unreadable = int(np.isnan(boxes.boxes_xyxy).any(axis=1).sum())
-    return f"{len(boxes.index)} boxes" + (f", {unreadable} of them unreadable" if unreadable else "")
+    told = f"{len(boxes.index)} boxes" + (f", {unreadable} of them unreadable" if unreadable else "")
+    return told + (f", and without an index {boxes.unplaced!r}" if boxes.unplaced else "")
 
 
 def _metrics(system: Answers, i: int, key: Key, truth: GroundTruth, how: dict[str, Any]) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from swift_stvg.errors import DataError, SettingsError
 from swift_stvg.jsonfile import MALFORMED, put_whole, seal, unseal, whole
 from swift_stvg.video import Frames, fingerprint
 
-VERSION = 2
-"""Raised whenever the same frames would be kept otherwise."""
+VERSION = 3
+"""Raised whenever the same frames would be kept otherwise, or others were kept for some files."""
 QUALITY = 95
 """Of the pictures, with colour at full resolution: see `swift-stvg bench video` for others."""
 _MARK = "version"

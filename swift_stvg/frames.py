@@ -32,7 +32,7 @@ class FrameLoader:
     In GRPO, ms-swift asks for the frames of a prompt twice for each completion, from a pool of threads.
 
     Args:
-        settings: where the cache on disk is, if anywhere, and how much to remember.
+        settings: where the cache on disk is, if anywhere, how much to remember, and what decodes.
 
     Raises:
         SettingsError: the cache on disk is no folder, or of another version.
@@ -42,14 +42,28 @@ class FrameLoader:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.memory: Memory[Any] = Memory(settings.frame_memory * 2**20, size=nbytes, copy=_copy)
+        self.memory: Memory[Any] = Memory(0, size=nbytes, copy=_copy)
+        self.cache: FrameCache | None = None
+        self._damaged: set[Path] = set()
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Follow other settings from now on; what is remembered stays, unless it came from another place.
+
+        Raises:
+            SettingsError: the cache on disk is no folder, or of another version.
+        """
         folder = Path(settings.frame_cache).expanduser() if settings.frame_cache else None
         if folder is not None and not folder.is_dir():
             raise SettingsError(
                 f"STVG_FRAME_CACHE={settings.frame_cache}: no such folder; `swift-stvg cache` makes one"
             )
-        self.cache = FrameCache(folder) if folder else None
-        self._damaged: set[Path] = set()
+        cache = FrameCache(folder) if folder else None
+        if folder != (self.cache.folder if self.cache else None):
+            self.memory.clear()
+        self.cache = cache
+        self.memory.resize(settings.frame_memory * 2**20)
+        self._decoder = settings.decoder
 
     def load(self, path: str, request: VideoRequest, name: str | None = None) -> torch.Tensor:
         """The requested frames as a uint8 tensor (T, 3, H, W) of the caller's own.
@@ -85,7 +99,7 @@ class FrameLoader:
                 cached = None
             if cached is not None:
                 return torch.from_numpy(cached).permute(0, 3, 1, 2).contiguous()
-        return decode(path, request)
+        return decode(path, request, self._decoder)
 
 
 def mark(frames: torch.Tensor, key: Hashable) -> None:
@@ -112,8 +126,10 @@ def _copy(thing: Any) -> Any:
     return type(thing)({k: v.clone() if isinstance(v, torch.Tensor) else deepcopy(v) for k, v in thing.items()})
 
 
-def decode(path: str, request: VideoRequest) -> torch.Tensor:
+def decode(path: str, request: VideoRequest, decoder: str = "pyav") -> torch.Tensor:
     """The requested frames of the file itself (T, 3, H, W), resized as qwen-vl-utils does (bicubic, antialiased).
+
+    `decoder` is one of `settings.DECODERS`.
 
     Raises:
         VideoError: the file is missing or cannot be decoded.
@@ -126,6 +142,6 @@ def decode(path: str, request: VideoRequest) -> torch.Tensor:
             InterpolationMode.BICUBIC,
             antialias=True,
         )
-        for batch in frame_batches(Path(path), np.array(request.frames, dtype=np.int64))
+        for batch in frame_batches(Path(path), np.array(request.frames, dtype=np.int64), decoder)
     ]
     return torch.cat(batches)

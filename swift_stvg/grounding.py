@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from swift_stvg import __version__
+from swift_stvg import __version__, rules
 from swift_stvg.answers import Answer, BoxList
 from swift_stvg.asking import check_sentence, question_about
 from swift_stvg.drawing import Overlay, Track
@@ -64,12 +64,18 @@ class Search:
         question: what all of them have in common.
         sentences: (N,) what to look for, each by itself.
         rows: (N,) for an engine.
+
+    Raises:
+        RecordError: lengths differ.
     """
 
     info: VideoInfo
     question: Question
     sentences: Sequence[str]
     rows: list[Row]
+
+    def __post_init__(self) -> None:
+        rules.one_for_each("sentence", sentences=self.sentences, rows=self.rows)
 
     @classmethod
     def of(
@@ -233,9 +239,8 @@ def _overlay(question: Question, sentence: str, text: str) -> Overlay:
 
 def _tube(question: Question, info: VideoInfo, on_grid: tuple[int, int], boxes: BoxList | None) -> Tube:
     """What an answer means on the frames of the file."""
-    line, end_s = question.timeline, question.clip_end_s
-    end = info.n_frames if end_s is None or end_s >= info.end_s else int(np.searchsorted(info.frame_times_s, end_s))
-    clip = int(line.frames[0]), end
+    line = question.timeline
+    clip = int(line.frames[0]), info.end_frame(line.clip_start_s + line.end_s)
     return tube_on(on_grid, boxes, question.scale_wh, line.index_frames, clip, question.source_wh)
 
 

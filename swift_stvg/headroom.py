@@ -8,13 +8,14 @@ decoding never makes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from swift_stvg import rules
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.jsonfile import MALFORMED, text
@@ -41,6 +42,7 @@ class Sampled:
 
     Raises:
         DataError: there is no row, or a row has another number of samples than the others.
+        RecordError: lengths differ.
     """
 
     contracts: Sequence[Contract]
@@ -52,6 +54,8 @@ class Sampled:
         counts = {len(texts) for texts in self.samples}
         if len(counts) != 1 or min(counts) < 2:
             raise DataError(f"every row needs the same number of samples, at least 2, got {sorted(counts) or 'no row'}")
+        columns = {name: getattr(self, name) for name in ("contracts", "videos", "greedy", "samples")}
+        rules.one_for_each("row", "", **columns)
 
     def to_lines(self) -> str:
         """One line of JSON for each row; `read` reads them back."""
@@ -136,15 +140,18 @@ def _gain(greedy: Batch, samples: Batch, weights: Mapping[str, float], margin: f
             "worse than greedy": _mean((sampled < reward[:, None] - margin).mean(axis=1)),
         }
     }
-    for name, compute in {"reward": lambda b: total(b, weights), "m_tIoU": tiou, "m_vIoU": viou}.items():
+    every = np.ones(n_rows)
+    with_boxes = np.array([contract.format.boxes for contract in greedy.contracts], dtype=np.float64)
+    figures: dict[str, tuple[Callable[[Batch], FloatArray], FloatArray]] = {
+        "reward": (lambda b: total(b, weights), every),
+        "m_tIoU": (tiou, every),
+        **({"m_vIoU": (viou, with_boxes)} if with_boxes.any() else {}),
+    }
+    for name, (compute, counted) in figures.items():
         one, many = compute(greedy), compute(samples).reshape(n_rows, -1)
         top = many[np.arange(n_rows), best]
-        lines[name] = {
-            "greedy": _mean(one),
-            "samples": _mean(many.mean(axis=1)),
-            "best sample": _mean(top),
-            "best - greedy": _mean(top - one),
-        }
+        columns = {"greedy": one, "samples": many.mean(axis=1), "best sample": top, "best - greedy": top - one}
+        lines[name] = {column: (values, counted) for column, values in columns.items()}
     return lines
 
 

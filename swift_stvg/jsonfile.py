@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gc
 import hashlib
 import json
@@ -47,7 +48,7 @@ def read_json(path: Path, *, keep_repeated: bool = False, each_has: str = "") ->
     """
     try:
         with no_garbage_collection():
-            data = path.read_bytes()
+            data = read_bytes(path)
             if keep_repeated and not each_has:
                 return json.loads(data, object_pairs_hook=_object)
             content = _decode(data)
@@ -56,6 +57,15 @@ def read_json(path: Path, *, keep_repeated: bool = False, each_has: str = "") ->
             return content
     except (ValueError, OSError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content, without the byte-order mark that some programs put before UTF-8.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return path.read_bytes().removeprefix(codecs.BOM_UTF8)
 
 
 def _decode(data: bytes) -> Any:

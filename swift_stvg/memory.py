@@ -36,6 +36,12 @@ class Memory(Generic[T]):
             self._sizes.clear()
             self.bytes = 0
 
+    def resize(self, limit: int) -> None:
+        """Keep up to another number of bytes."""
+        with self._lock:
+            self.limit = limit
+            self._trim()
+
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, T] = OrderedDict()
@@ -80,6 +86,9 @@ class Memory(Generic[T]):
             return
         self._kept[key], self._sizes[key] = thing, size
         self.bytes += size
+        self._trim()
+
+    def _trim(self) -> None:
         while self.bytes > self.limit:
             oldest, _ = self._kept.popitem(last=False)
             self.bytes -= self._sizes.pop(oldest)

@@ -3,54 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from swift_stvg import rules
 from swift_stvg.geometry import FloatArray, IntArray
 
 THRESHOLDS = (0.3, 0.5)
 RESAMPLES = 1000
 
 
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+
 def per_sample(
-    tiou: FloatArray, viou: FloatArray, siou: FloatArray | None = None, thresholds: Sequence[float] = THRESHOLDS
+    tiou: FloatArray,
+    viou: FloatArray | None = None,
+    siou: FloatArray | None = None,
+    thresholds: Sequence[float] = THRESHOLDS,
 ) -> dict[str, FloatArray]:
     """The metrics of each sample, (N,) each, whose means are those of a table.
 
     Args:
         tiou: (N,) temporal IoU of each sample, 0 where nothing was predicted.
-        viou: (N,) spatio-temporal IoU likewise.
-        siou: (N,) mean spatial IoU over the annotated event likewise; left out if None.
+        viou: (N,) spatio-temporal IoU likewise; left out if None, as of data without boxes.
+        siou: (N,) mean spatial IoU over the annotated event likewise.
         thresholds: R of tIoU@R and vIoU@R, 1 for a sample whose value is greater than R.
 
     Returns:
         m_tIoU, m_vIoU, m_sIoU, tIoU@R and vIoU@R for each threshold.
 
     Raises:
-        ValueError: there is no sample, or the arrays differ in length.
+        RecordError: there is no sample, the arrays differ in length, or a number is not in [0, 1].
     """
-    if len(tiou) == 0 or len({len(values) for values in (tiou, viou, siou) if values is not None}) > 1:
-        raise ValueError(f"tiou and viou must have the same length, at least 1, got {len(tiou)} and {len(viou)}")
-    return {
-        "m_tIoU": tiou,
-        "m_vIoU": viou,
-        **({} if siou is None else {"m_sIoU": siou}),
-        **{f"tIoU@{r}": (tiou > r).astype(np.float64) for r in thresholds},
-        **{f"vIoU@{r}": (viou > r).astype(np.float64) for r in thresholds},
+    columns = {"tiou": tiou} | {name: c for name, c in (("viou", viou), ("siou", siou)) if c is not None}
+    known = {name: rules.numbers(name, column, low=0, high=1) for name, column in columns.items()}
+    if rules.one_for_each("sample", "", **known) == 0:
+        rules.refuse("tiou", "hold at least one sample", "none")
+    above = {
+        f"{'t' if name == 'tiou' else 'v'}IoU@{r}": (column > r).astype(np.float64)
+        for name, column in known.items()
+        if name != "siou"
+        for r in thresholds
     }
+    return {f"m_{name[0]}IoU": column for name, column in known.items()} | above
+
+
+def about_boxes(name: str) -> bool:
+    """Whether a metric of `per_sample` means nothing for a sample without boxes."""
+    return "tIoU" not in name
 
 
 def summarise(
-    tiou: FloatArray, viou: FloatArray, siou: FloatArray | None = None, thresholds: Sequence[float] = THRESHOLDS
+    tiou: FloatArray,
+    viou: FloatArray | None = None,
+    siou: FloatArray | None = None,
+    thresholds: Sequence[float] = THRESHOLDS,
+    boxes: BoolArray | None = None,
 ) -> dict[str, float]:
-    """Means over samples, each in [0, 1]; arguments and errors as `per_sample`."""
-    return {name: float(values.mean()) for name, values in per_sample(tiou, viou, siou, thresholds).items()}
+    """Means over samples, each in [0, 1].
+
+    Args:
+        tiou, viou, siou, thresholds: as `per_sample` takes them.
+        boxes: (N,) which samples have boxes, all if None: metrics of boxes are means over these, and left out where
+            there is none.
+
+    Raises:
+        RecordError: as `per_sample`.
+    """
+    counted = np.ones(len(tiou), dtype=bool) if boxes is None else boxes
+    rules.one_for_each("sample", tiou=tiou, boxes=counted)
+    return {
+        name: float((values[counted] if about_boxes(name) else values).mean())
+        for name, values in per_sample(tiou, viou, siou, thresholds).items()
+        if counted.any() or not about_boxes(name)
+    }
 
 
 def bootstrap_intervals(
     values: FloatArray,
-    weights: npt.NDArray[np.bool_] | FloatArray,
+    weights: BoolArray | FloatArray,
     groups: IntArray,
     *,
     resamples: int = RESAMPLES,
@@ -75,12 +109,11 @@ def bootstrap_intervals(
         others.
 
     Raises:
-        ValueError: a value is not finite.
+        RecordError: shapes or lengths are others, a value is not finite, or a weight or a group is none.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 13.
     """
-    if not np.isfinite(values).all():
-        raise ValueError("a metric is not finite")
+    _check_columns(values, weights, groups)
     n_groups = int(groups.max()) + 1
     sums = np.zeros((n_groups, 2 * values.shape[1]))  # per group: the sums of all columns, then their counts
     np.add.at(sums, groups, np.concatenate([values * weights, weights], axis=1))
@@ -100,8 +133,20 @@ def bootstrap_intervals(
     return low, high
 
 
+def _check_columns(values: FloatArray, weights: BoolArray | FloatArray, groups: IntArray) -> None:
+    if values.ndim != 2 or weights.shape != values.shape:
+        rules.refuse("weights", "be (N, M), as `values`", f"{weights.shape} for {values.shape}")
+    if not np.isfinite(values).all():
+        rules.refuse("values", "be finite", values[~np.isfinite(values)][0])
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        rules.refuse("weights", "be finite and at least 0", f"{weights.min()} to {weights.max()}")
+    rules.one_for_each("row", values=values, groups=rules.whole_numbers("groups", groups, rising=None))
+    if len(groups) == 0 or (np.bincount(groups) == 0).any():
+        rules.refuse("groups", "count from 0 without gaps", np.unique(groups).tolist())
+
+
 def means_with_intervals(
-    values: FloatArray, weights: npt.NDArray[np.bool_] | FloatArray, groups: IntArray
+    values: FloatArray, weights: BoolArray | FloatArray, groups: IntArray
 ) -> list[list[float | None]]:
     """[mean, low, high] of each column, for a report.
 
@@ -112,7 +157,7 @@ def means_with_intervals(
         M lists; the ends are None where rows of one group are all there is, all three where no row has a weight.
 
     Raises:
-        ValueError: as `bootstrap_intervals`.
+        RecordError: as `bootstrap_intervals`.
     """
     sums = weights.sum(axis=0)
     means = np.divide((values * weights).sum(axis=0), sums, out=np.full(len(sums), np.nan), where=sums > 0)

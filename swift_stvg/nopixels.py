@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from vllm.v1.sample.logits_processor import LogitsProcessor
-from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as RunnerV2LogitsProcessor
+
+try:
+    from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as RunnerV2LogitsProcessor
+except ModuleNotFoundError:  # vLLM 0.26, say, leaves runs with such processors to its first runner
+    RunnerV2LogitsProcessor = object
 
 UNWANTED = "swift_stvg_unwanted"
 """Where the template puts the tokens' ids in vLLM's `additional_config`."""

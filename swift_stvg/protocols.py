@@ -26,6 +26,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from swift_stvg import rules
+from swift_stvg.errors import RecordError
 from swift_stvg.geometry import FloatArray, IntArray, paired_iou
 from swift_stvg.records import Truth, Tube
 
@@ -46,11 +48,19 @@ class Scores:
         tiou: (N,) temporal IoU.
         viou: (N,) spatio-temporal IoU.
         siou: (N,) mean IoU of the boxes over the annotated event (gt_vIoU in TubeDETR's code).
+
+    Raises:
+        RecordError: lengths differ, or a number is not in [0, 1].
     """
 
     tiou: FloatArray
     viou: FloatArray
     siou: FloatArray
+
+    def __post_init__(self) -> None:
+        found = {name: rules.numbers(name, getattr(self, name), low=0, high=1) for name in ("tiou", "viou", "siou")}
+        rules.one_for_each("sample", "", **found)
+        rules.keep(self, **found)
 
 
 def evaluate(
@@ -66,12 +76,13 @@ def evaluate(
             the nearest one beyond the first and last; otherwise such a frame scores 0.
 
     Raises:
-        ValueError: unknown protocol, or other lengths.
+        RecordError: unknown protocol, other lengths, or something that is no truth or no tube.
     """
     if protocol not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {protocol!r}; the protocols are: {', '.join(PROTOCOLS)}")
-    if len(truths) != len(predictions):
-        raise ValueError(f"{len(truths)} truths but {len(predictions)} predictions")
+        raise RecordError(f"unknown protocol {protocol!r}; the protocols are: {', '.join(PROTOCOLS)}")
+    rules.all_of("truths", truths, Truth)
+    rules.all_of("predictions", predictions, (Tube, type(None)))
+    rules.one_for_each("truth", truths=truths, predictions=predictions)
     parts = []
     for i in range(0, max(len(truths), 1), _AT_ONCE):
         tubes = predictions[i : i + _AT_ONCE]

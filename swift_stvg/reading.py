@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from swift_stvg import rules
 from swift_stvg.drawing import Overlay
 from swift_stvg.geometry import FloatArray
+from swift_stvg.records import WIDEST
 from swift_stvg.rows import Question
 
 OK = "ok"
@@ -23,6 +25,9 @@ class Reading:
         span_s: when the event begins and ends, in seconds of the video's presentation time; None if it cannot be read.
         times_s: (K,) when the boxes are, likewise.
         think_xyxy, pred_xyxy: (K, 4) in pixels of the video; NaN where there is no box, None without such a list.
+
+    Raises:
+        RecordError: shapes, order or lengths are others.
     """
 
     status: str
@@ -32,12 +37,28 @@ class Reading:
     think_xyxy: FloatArray | None
     pred_xyxy: FloatArray | None
 
+    def __post_init__(self) -> None:
+        times_s = rules.numbers("times_s", self.times_s, rising="weakly")
+        lists = {name: getattr(self, name) for name in ("think_xyxy", "pred_xyxy")}
+        lists = {
+            name: boxes_xyxy
+            if boxes_xyxy is None
+            else rules.boxes(name, boxes_xyxy, times_s, largest=WIDEST, unread=True)
+            for name, boxes_xyxy in lists.items()
+        }
+        rules.keep(self, times_s=times_s, **lists)
+
 
 def parse(reply: str | None, question: Question) -> Reading:
-    """Read any text as the answer to a question of `ask`, or to a row; never raises, linear in its length.
+    """Read any text as the answer to a question of `ask`, or to a row, whatever it is; linear in its length.
 
     None, which servers give where a model wrote nothing, is read as "".
+
+    Raises:
+        RecordError: the reply is no text, or the question none.
     """
+    rules.all_of("reply", (reply,), (str, type(None)))
+    rules.all_of("question", (question,), Question, ", as `ask` and Contract.from_json give it")
     answer = question.format.parse(reply or "")
     status, detail = answer.fault(question.timeline.size, question.scale_wh) or (OK, "")
     line, tracks = question.timeline, {track.kind: track for track in Overlay.of(question, "", answer).tracks}

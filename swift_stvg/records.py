@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from swift_stvg.errors import RowError
+from swift_stvg import rules
+from swift_stvg.errors import RecordError, RowError, VideoError
 from swift_stvg.geometry import FloatArray, IntArray, box_areas, clip_boxes
+from swift_stvg.timeline import TIE
 
 RESERVED = ("<|", "<video>", "<image>", "<audio>", "<bbox>", "<ref-object>", "<img>", "<start-image>")
 """What ms-swift or a tokenizer takes for something else than text."""
 MOST_FRAMES = 10_000_000
 """Frame numbers beyond this, four days of video, are taken for damage."""
+FARTHEST = 10**9
+"""Events and clips may be said to begin before a video and end after it, but no frame number is beyond this."""
 LONGEST_S = 1_000_000
 """Videos said to be longer than this many seconds, eleven days, likewise."""
 WIDEST = 1 << 20
@@ -28,14 +32,23 @@ class Tube:
     """A predicted span with boxes, given in every frame or in some.
 
     Attributes:
-        span_frames: first and last native frame, from 0, both included.
+        span_frames: first and last native frame, from 0, both included; a span that runs backwards scores 0.
         frames: (K,) native frames that have a box, increasing.
         boxes_xyxy: (K, 4) in pixels of the annotation; a box that could not be read is NaN.
+
+    Raises:
+        RecordError: shapes, order, range or lengths are others.
     """
 
     span_frames: tuple[int, int]
     frames: IntArray
     boxes_xyxy: FloatArray
+
+    def __post_init__(self) -> None:
+        span_frames = rules.pair("span_frames", self.span_frames, low=0, high=FARTHEST)
+        frames = rules.whole_numbers("frames", self.frames, most=FARTHEST)
+        boxes_xyxy = rules.boxes("boxes_xyxy", self.boxes_xyxy, frames, largest=LARGEST, unread=True)
+        rules.keep(self, span_frames=span_frames, frames=frames, boxes_xyxy=boxes_xyxy)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -53,6 +66,12 @@ class Truth:
         one_based: whether the file counts frames from 1 and ends the event with its last frame, as HC-STVG does; here
             all numbers are as above, but public evaluators differ over it.
         time_only: whether nobody drew boxes, as for temporal grounding; then K is 0.
+        at_least: whether `annotated_frames` is no count but the least that the file must have, because the annotation
+            does not say how many it has.
+
+    Raises:
+        RecordError: shapes, order or lengths are others.
+        RowError: what the annotation says cannot be scored.
     """
 
     annotated_frames: int
@@ -64,11 +83,63 @@ class Truth:
     clip_frames: tuple[int, int] | None = None
     one_based: bool = False
     time_only: bool = False
+    at_least: bool = False
+
+    def __post_init__(self) -> None:
+        where = self._where()
+        fault = self._fault(where)
+        if fault is not None:
+            raise RowError(fault[0], f"{fault[1]}{where}")
+
+    def _where(self) -> str:
+        return ""
+
+    def _fault(self, where: str) -> tuple[str, object] | None:
+        """The rule of annotations that is broken, and what was seen; fields of another kind are an error."""
+        rules.keep(
+            self,
+            annotated_frames=rules.whole("annotated_frames", self.annotated_frames, where),
+            size_wh=rules.pair("size_wh", self.size_wh, where),
+            span_frames=rules.pair("span_frames", self.span_frames, where, low=-FARTHEST, high=FARTHEST),
+            clip_frames=None
+            if self.clip_frames is None
+            else rules.pair("clip_frames", self.clip_frames, where, low=-FARTHEST, high=FARTHEST),
+            one_based=rules.flag("one_based", self.one_based, where),
+            time_only=rules.flag("time_only", self.time_only, where),
+            at_least=rules.flag("at_least", self.at_least, where),
+        )
+        if not isinstance(self.annotated_fps, int | float | np.number):
+            rules.refuse("annotated_fps", "be a number", repr(self.annotated_fps), where)
+        if not (
+            0 < self.annotated_frames <= MOST_FRAMES
+            and 0.01 <= self.annotated_fps <= 1000
+            and self.annotated_frames <= LONGEST_S * self.annotated_fps
+        ):
+            return "no frame count or frame rate", (self.annotated_frames, self.annotated_fps)
+        if not 0 < min(self.size_wh) <= max(self.size_wh) <= WIDEST:
+            return "no frame size", self.size_wh
+        (first, end), (low, high) = self.span_frames, self.clip
+        if first >= end:
+            return "event ends before it begins", self.span_frames
+        if not 0 <= low < high:
+            return "clip ends before it begins", self.clip_frames
+        if first >= high or end <= low:
+            return "event outside the clip", f"event {self.span_frames}, clip {self.clip}"
+        if len(self.tube_frames) == 0 and not self.time_only:
+            return "no usable box", "none annotated in the event"
+        if len(self.tube_frames) > 0 and self.time_only:
+            return "boxes of an event that has none", f"{len(self.tube_frames)} boxes with `time_only`"
+        frames = rules.whole_numbers("tube_frames", self.tube_frames, where, least=first, most=end - 1)
+        boxes_xyxy = rules.boxes("tube_xyxy", self.tube_xyxy, frames, where, largest=None)
+        if not (np.abs(boxes_xyxy) <= LARGEST).all():  # NaN is not
+            return "coordinates that are no pixels", f"a box of NaN or beyond {LARGEST:g}"
+        rules.keep(self, tube_frames=frames, tube_xyxy=boxes_xyxy)
+        return None
 
     @property
     def clip(self) -> tuple[int, int]:
         """`clip_frames`, with the whole file for None."""
-        return self.clip_frames or (0, self.annotated_frames)
+        return (0, self.annotated_frames) if self.clip_frames is None else self.clip_frames
 
     def usable_tube(self) -> tuple[IntArray, FloatArray]:
         """The part of the tube that can be learned from: frames (M,) and boxes (M, 4), those with an area in the frame.
@@ -109,41 +180,21 @@ class Sample(Truth):
     query: str = "declarative"
     category: str | None = None
 
-    def __post_init__(self) -> None:
-        fault = self._fault()
-        if fault is not None:
-            raise RowError(fault[0], f"{fault[1]}, row {self.id}")
-        if self.tube_xyxy.shape != (len(self.tube_frames), 4):
-            raise ValueError(
-                f"`tube_xyxy` must be ({len(self.tube_frames)}, 4), got {self.tube_xyxy.shape}, row {self.id}"
-            )
+    def _where(self) -> str:
+        return f", row {self.id}"
 
-    def _fault(self) -> tuple[str, object] | None:
-        """The rule that is broken, and what was seen."""
+    def _fault(self, where: str) -> tuple[str, object] | None:
+        for name in ("id", "dataset", "split", "sentence", "query"):
+            rules.text(name, getattr(self, name), where)
+        if self.category is not None:
+            rules.text("category", self.category, where)
+        if not isinstance(self.video, Path):
+            rules.refuse("video", "be a Path", repr(self.video), where)
         if (fault := sentence_fault(self.sentence)) is not None:
             return fault
         if not _is_encodable(self.id):
             return "text that is no Unicode", repr(self.id)
-        if not (
-            0 < self.annotated_frames <= MOST_FRAMES
-            and 0.01 <= self.annotated_fps <= 1000
-            and self.annotated_frames <= LONGEST_S * self.annotated_fps
-        ):
-            return "no frame count or frame rate", (self.annotated_frames, self.annotated_fps)
-        if not 0 < min(self.size_wh) <= max(self.size_wh) <= WIDEST:
-            return "no frame size", self.size_wh
-        (first, end), (low, high) = self.span_frames, self.clip
-        if first >= end:
-            return "event ends before it begins", self.span_frames
-        if not 0 <= low < high:
-            return "clip ends before it begins", self.clip_frames
-        if first >= high or end <= low:
-            return "event outside the clip", f"event {self.span_frames}, clip {self.clip}"
-        if len(self.tube_frames) == 0 and not self.time_only:
-            return "no usable box", "none annotated in the event"
-        if not (np.abs(self.tube_xyxy) <= LARGEST).all():  # NaN is not
-            return "coordinates that are no pixels", f"a box of NaN or beyond {LARGEST:g}"
-        return None
+        return Truth._fault(self, where)  # classes with slots have no `super()`
 
 
 def tube_in_span(frames: IntArray, boxes_xyxy: FloatArray, span_frames: tuple[int, int]) -> tuple[IntArray, FloatArray]:
@@ -164,7 +215,7 @@ def tube_in_span(frames: IntArray, boxes_xyxy: FloatArray, span_frames: tuple[in
 
 def sentence_fault(sentence: str) -> tuple[str, str] | None:
     """Why a sentence cannot be asked about: the rule, and what was seen."""
-    if not sentence.strip():
+    if not isinstance(sentence, str) or not sentence.strip():
         return "no sentence", repr(sentence)
     if any(word in sentence for word in RESERVED):
         return "reserved words in the sentence", f"{sentence!r:.80}"
@@ -190,12 +241,40 @@ class VideoInfo:
         frame_times_s: (N,) presentation time of each frame, increasing.
         end_s: when the last frame ends.
         size_wh: frame size in pixels, after the rotation that the file asks for.
+        start_s: when the file begins: its picture or its sound, whichever is first; of one without sound, and for
+            None, its first frame.
+        kind: of file, in a few words.
+        group: most frames that may have to be decoded to reach one.
+        timed: whether the file says when its frames are; else `frame_times_s` are those of some rate.
+        aside: files of a folder of pictures that are none.
+
+    Raises:
+        VideoError: there is no frame, times do not increase or are not finite, or a side is none, as odd files say.
     """
 
     path: Path
     frame_times_s: FloatArray
     end_s: float
     size_wh: tuple[int, int]
+    start_s: float | None = None
+    kind: str = ""
+    group: int = 1
+    timed: bool = True
+    aside: int = 0
+
+    def __post_init__(self) -> None:
+        where = f", {self.path}"
+        try:
+            times_s = rules.numbers("frame_times_s", self.frame_times_s, where, rising="strictly")
+            if len(times_s) == 0:
+                rules.refuse("frame_times_s", "hold at least one frame", "none", where)
+            end_s = rules.number("end_s", self.end_s, where, low=float(times_s[-1]))
+            size_wh = rules.pair("size_wh", self.size_wh, where, low=1, high=WIDEST)
+            if self.start_s is not None:
+                rules.keep(self, start_s=rules.number("start_s", self.start_s, where, high=float(times_s[0])))
+        except RecordError as error:
+            raise VideoError("video unreadable", str(error)) from None
+        rules.keep(self, frame_times_s=times_s, end_s=end_s, size_wh=size_wh)
 
     @classmethod
     def nominal(cls, sample: Sample) -> VideoInfo:
@@ -203,7 +282,28 @@ class VideoInfo:
         times_s = np.arange(sample.annotated_frames, dtype=np.float64) / sample.annotated_fps
         return cls(sample.video, times_s, sample.annotated_frames / sample.annotated_fps, sample.size_wh)
 
+    def at_rate(self, fps: float) -> VideoInfo:
+        """The same video at so many frames per second, if it does not say itself when its frames are."""
+        if self.timed:
+            return self
+        count = len(self.frame_times_s)
+        return replace(self, frame_times_s=np.arange(count, dtype=np.float64) / fps, end_s=count / fps)
+
     @property
     def n_frames(self) -> int:
         """Number of frames."""
         return len(self.frame_times_s)
+
+    @property
+    def lead_s(self) -> float:
+        """Seconds of the file before its first frame."""
+        return 0.0 if self.start_s is None else float(self.frame_times_s[0]) - self.start_s
+
+    def end_frame(self, clip_end_s: float) -> int:
+        """The frame before which a clip ends that a row says to end at a presentation time, which is rounded.
+
+        That is the first frame at that time or later, and `n_frames` at the end of the file.
+        """
+        if clip_end_s > self.end_s - 2 * TIE:
+            return self.n_frames
+        return int(np.searchsorted(self.frame_times_s, clip_end_s - 2 * TIE))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from swift_stvg import rules
 from swift_stvg.errors import DataError, RowError, VideoError
+from swift_stvg.geometry import FloatArray
 from swift_stvg.records import Sample, Tube, VideoInfo
 from swift_stvg.rewards import Batch
 from swift_stvg.rows import Contract, make_contract, sentence_of, truth_on_grid
 from swift_stvg.settings import PREFIX, Settings
 from swift_stvg.sources import SOURCES
 from swift_stvg.tubes import answer_tube, read_tubes
+from swift_stvg.written import CLOCK_TIMES, SHARES
 
 Key = tuple[str, str]
 """Subset and id: what one ground-truth sample is known by."""
@@ -78,6 +82,9 @@ class Tubes:
         tubes: by id.
         faults: why an entry makes no tube, by id.
         set_aside: what was found that belongs to no sample.
+
+    Raises:
+        RecordError: an id has neither a tube nor a fault, or is repeated.
     """
 
     name: str
@@ -87,6 +94,11 @@ class Tubes:
     faults: dict[str, tuple[str, str]]
     set_aside: list[Problem] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        rules.all_of("tubes", list(self.tubes.values()), Tube)
+        if Counter(self.ids) != Counter([*self.tubes, *self.faults]):
+            rules.refuse("ids", "be those of tubes and faults, each once", len(self.ids), f", {self.name}")
+
     @classmethod
     def read(cls, path: Path) -> Tubes:
         """Read a file; see `tubes.read_tubes`."""
@@ -95,6 +107,12 @@ class Tubes:
             Problem("repeated", f"the key {name!r} stands there again; the last value counts") for name in repeated
         ]
         return cls(path.name, str(path), [*tubes, *faults], tubes, faults, again)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the whole file may mean otherwise than it is read."""
+        boxes_xyxy = [tube.boxes_xyxy for tube in self.tubes.values()]
+        return _box_warnings(boxes_xyxy, "pixels of the annotation", shares=False)
 
     def keys(self, subset: str) -> list[Key]:
         """(B,) of the predictions, which are for samples of `subset`."""
@@ -134,6 +152,9 @@ class Answers:
         videos: (B,) path of each row's video.
         sentences: (B,) that each row asks about.
         set_aside: what was found that cannot be scored.
+
+    Raises:
+        RecordError: lengths differ.
     """
 
     name: str
@@ -144,6 +165,10 @@ class Answers:
     videos: list[str]
     sentences: list[str]
     set_aside: list[Problem] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        columns = {name: getattr(self, name) for name in ("batch", "responses", "lines", "videos", "sentences")}
+        rules.one_for_each("answer", f", {self.name}", **columns)
 
     @classmethod
     def read(cls, path: Path) -> Answers:
@@ -219,6 +244,20 @@ class Answers:
         """Those that all rows were made with."""
         return self.batch.contracts[0].settings
 
+    @property
+    def warnings(self) -> list[str]:
+        """What the whole file may mean otherwise than it is read."""
+        answers, fmt = self.batch.answers, self.settings.answer_format
+        boxes_xyxy = [answer.pred.boxes_xyxy for answer in answers if answer.pred is not None]
+        found = _box_warnings(boxes_xyxy, fmt.extent, shares=any(SHARES in answer.seen for answer in answers))
+        spans = [answer for answer in answers if answer.span is not None or CLOCK_TIMES in answer.seen]
+        if spans and all(CLOCK_TIMES in answer.seen for answer in spans):
+            read = "they are read as seconds from the clip's start"
+            if fmt.unit == "frame":
+                read = "they count 0 where an index counts frames: make the rows with STVG_INDEX_UNIT=second"
+            found.append(f"all {len(spans)} spans are clock times; {read}")
+        return found
+
     def keys(self, _: str) -> list[Key]:
         """(B,) of the answers, as their rows have them."""
         return [(subset(contract.dataset, contract.split), contract.id) for contract in self.batch.contracts]
@@ -267,6 +306,27 @@ class Answers:
         return self.responses[i]
 
 
+def _box_warnings(lists_xyxy: Sequence[FloatArray], extent: str, *, shares: bool) -> list[str]:
+    """What all boxes of a file, lists (K, 4), have in common that boxes in this extent have not.
+
+    Args:
+        lists_xyxy: as written; NaN where a box could not be read.
+        extent: what a coordinate counts, in words.
+        shares: whether there were others, in shares of 1, which were not read.
+    """
+    boxes_xyxy = np.concatenate([np.empty((0, 4)), *lists_xyxy])
+    boxes_xyxy = boxes_xyxy[~np.isnan(boxes_xyxy).any(axis=1)]
+    found = []
+    if (shares or len(boxes_xyxy)) and ((boxes_xyxy >= 0) & (boxes_xyxy <= 1)).all():
+        found.append(f"all boxes lie within [0, 1], as shares of the picture do; they should be {extent}")
+    if len(boxes_xyxy) and (boxes_xyxy[:, :2] > boxes_xyxy[:, 2:]).any(axis=1).all():
+        found.append(
+            f"all {len(boxes_xyxy)} boxes have their right left of their left or their bottom above their top, so none "
+            "counts: the order is left, top, right, bottom"
+        )
+    return found
+
+
 def read_predictions(path: Path) -> Answers | Tubes:
     """A file of predictions: `.jsonl` as `swift infer` writes it, `.json` with tubes.
 
@@ -275,9 +335,10 @@ def read_predictions(path: Path) -> Answers | Tubes:
     """
     if not os.path.isfile(path):  # False, where Path.is_file raises, for names that cannot be
         raise DataError(f"no file {str(path)!r:.200}")
-    if path.suffix == ".jsonl":
+    suffix = path.suffix.strip().lower()
+    if suffix == ".jsonl":
         return Answers.read(path)
-    if path.suffix == ".json":
+    if suffix == ".json":
         return Tubes.read(path)
     raise DataError(f"{path} must be a .jsonl file of `swift infer` or a .json file of tubes")
 

@@ -2,8 +2,19 @@
 
 Every function takes a `Batch` and returns floats (B,). A completion is parsed once for all of them, whatever it is the
 result is finite and within the stated bounds, and the work is linear in its length. Coordinates are normalised to
-[0, 1] and predicted boxes clipped to the frame first. Where the time or a box list cannot be read at all, the terms
-that need it are 0; inside a readable list, an index without a usable box counts as the worst box (GIoU -1, L1 4).
+[0, 1] and predicted boxes clipped to the frame first.
+
+What a box list is worth, by the row's STVG_SPATIAL_FRAMES:
+
+| a box list | `shared`, the paper's | `either` |
+|---|---|---|
+| frames of its mean, R_spa | annotated, in both spans | annotated, and those of the answer outside the event |
+| a frame of one span only | left out | the worst box |
+| an index without a usable box in a readable list | the worst box | the worst box |
+| no readable time or list, or a span that runs backwards | 0 | the worst box in all its frames |
+| a list that the format has not | 0 | 0 |
+
+The worst box has GIoU -1 and L1 4, or the floor of the row (STVG_SPATIAL_FLOOR) where that is more.
 """
 
 from __future__ import annotations
@@ -16,14 +27,15 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from swift_stvg.answers import Answer, AnswerFormat, BoxList
+from swift_stvg import rules
+from swift_stvg.answers import LAST_INDEX, Answer, AnswerFormat, BoxList
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes, paired_iou_and_giou, paired_l1, span_iou
 from swift_stvg.metrics import THRESHOLDS
 from swift_stvg.rows import Contract
 
-INDICES = 10**8
-"""More than there are indices: an answer's have at most seven digits."""
+INDICES = LAST_INDEX + 1
+"""How many indices an answer may use."""
 WORST_GIOU, WORST_L1 = -1.0, 4.0
 """Of a box that is missing or cannot be read."""
 _Term: TypeAlias = Callable[[FloatArray, FloatArray], FloatArray]
@@ -40,6 +52,9 @@ class BoxPairs:
         usable: (K,) whether the answer has a box there that can be read.
         boxes_xyxy: (K, 4) normalised to [0, 1] and clipped to the frame; 0 where not usable.
         true_xyxy: (K, 4) likewise.
+
+    Raises:
+        RecordError: lengths differ.
     """
 
     owner: IntArray
@@ -47,6 +62,10 @@ class BoxPairs:
     usable: npt.NDArray[np.bool_]
     boxes_xyxy: FloatArray
     true_xyxy: FloatArray
+
+    def __post_init__(self) -> None:
+        columns = {name: getattr(self, name) for name in ("owner", "index", "usable", "boxes_xyxy", "true_xyxy")}
+        rules.one_for_each("frame", "", **columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +79,9 @@ class BoxTerms:
         giou: (K,) in [-1, 1].
         l1: (K,) in [0, 4].
         asked: (B,) whether each completion's format has this list.
+
+    Raises:
+        RecordError: lengths differ.
     """
 
     owner: IntArray
@@ -68,6 +90,10 @@ class BoxTerms:
     giou: FloatArray
     l1: FloatArray
     asked: npt.NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        columns = {name: getattr(self, name) for name in ("owner", "index", "iou", "giou", "l1")}
+        rules.one_for_each("frame", "", **columns)
 
 
 class Batch:
@@ -78,12 +104,13 @@ class Batch:
         contracts: the contract of each completion's row, B of them.
 
     Raises:
-        ValueError: the two differ in length.
+        RecordError: the two differ in length, or hold something else.
     """
 
     def __init__(self, completions: Sequence[str], contracts: Sequence[Contract]) -> None:
-        if len(completions) != len(contracts):
-            raise ValueError(f"{len(completions)} completions but {len(contracts)} contracts")
+        rules.all_of("completions", completions, str)
+        rules.all_of("contracts", contracts, Contract, ", as Contract.from_json reads them from rows")
+        rules.one_for_each("completion", completions=completions, contracts=contracts)
         self.contracts = contracts
         read = [c.format.read(text) for text, c in zip(completions, contracts, strict=True)]
         self.answers: list[Answer] = [answer for answer, _ in read]
@@ -111,7 +138,8 @@ class Batch:
     @cached_property
     def pred_terms(self) -> BoxTerms:
         """Agreement of the final boxes over T_cap (Eq. 6)."""
-        return self._terms([answer.pred for answer in self.answers], np.ones(len(self), dtype=bool))
+        asked = np.array([contract.format.boxes for contract in self.contracts], dtype=bool)
+        return self._terms([answer.pred for answer in self.answers], asked)
 
     @cached_property
     def frames_of_either(self) -> FloatArray:
@@ -210,7 +238,10 @@ def format_reward(batch: Batch) -> FloatArray:
 
 
 def consistency_reward(batch: Batch) -> FloatArray:
-    """R_c (Eq. 4), 0 or 1: each box list holds exactly one box for ts, ts + 1, ..., te, in order."""
+    """R_c (Eq. 4), 0 or 1: each box list holds exactly one box for ts, ts + 1, ..., te, in order.
+
+    Of a format without boxes: the span does not run backwards.
+    """
 
     def consistent(answer: Answer, fmt: AnswerFormat) -> bool:
         lists = [answer.think] * fmt.think + [answer.pred] * fmt.boxes
@@ -241,7 +272,8 @@ def spatial_term(giou: FloatArray, l1: FloatArray) -> FloatArray:
 def spatial_reward(batch: Batch) -> FloatArray:
     """R_s (Eq. 6-8), in [-10, 2]: R_spa(B_t) + R_spa(B_p), R_spa the mean over T_cap of GIoU - L1.
 
-    Without think boxes in the format it is R_spa(B_p) alone, in [-5, 1].
+    Without think boxes in the format it is R_spa(B_p) alone, in [-5, 1]; without any boxes 0. What is 0 and what is the
+    worst where parts cannot be read: see the module.
     """
     return _both(batch, spatial_term)
 
@@ -261,7 +293,7 @@ def _both(batch: Batch, term: _Term) -> FloatArray:
 
 
 def think_reward(batch: Batch) -> FloatArray:
-    """R_k (Eq. 9), in [0, 6]: max(R_spa(B_p) - R_spa(B_t), 0), 0 where either list cannot be read."""
+    """R_k (Eq. 9), in [0, 6]: max(R_spa(B_p) - R_spa(B_t), 0); 0 where a list cannot be read or is not asked for."""
     think, pred = (batch.spatial_mean(terms, spatial_term) for terms in (batch.think_terms, batch.pred_terms))
     readable = np.array([a.think is not None and a.pred is not None for a in batch.answers], dtype=bool)
     return np.where(readable, np.maximum(pred - think, 0.0), 0.0)

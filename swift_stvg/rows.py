@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,29 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from swift_stvg.answers import Answer, AnswerFormat, BoxList
-from swift_stvg.errors import DataError, RowError, VideoError
+from swift_stvg import rules
+from swift_stvg.answers import COORDS, Answer, AnswerFormat, BoxList
+from swift_stvg.errors import DataError, RecordError, RowError, VideoError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
-from swift_stvg.records import WIDEST, Sample, VideoInfo
+from swift_stvg.records import FARTHEST, WIDEST, Sample, VideoInfo
 from swift_stvg.settings import Settings
-from swift_stvg.timeline import Timeline, annotated_clip, annotated_frames, nearest
+from swift_stvg.timeline import (
+    Timeline,
+    annotated_clip,
+    annotated_frames,
+    frames_before,
+    is_same_rate,
+    nearest,
+    off_by_s,
+    slack_s,
+)
 
-CONTRACT_VERSION = 2
+_SAME_COUNT = 2
+"""Counts of frames that differ by no more are those of the same video."""
+CONTRACT_VERSION = 3
+WITHOUT_END = 2
+"""Contract version that does not say when the clip ends. It is read, as it always was: with an end one interval after
+the last sample, so that spans in seconds may end up to an interval late; frames, rewards and scores are the same."""
 VIDEO_KEY = "stvg_video"
 """Key of `chat_template_kwargs` under which a row tells the template about its video."""
 
@@ -40,15 +56,28 @@ class Question:
         settings: those that the prompt was made with; the data root does not belong to them.
         size_wh: frame size in pixels, as the model receives it.
         source_wh: frame size in pixels, as decoded.
-        timeline: the sampled frames and the index grid.
-        clip_end_s: presentation time in the file at which the clip ends; None where a row does not say.
+        timeline: the sampled frames, the index grid, and when the clip ends.
+
+    Raises:
+        RecordError: a size is none, or the timeline counts in another unit than the settings say.
     """
 
     settings: Settings
     size_wh: tuple[int, int]
     source_wh: tuple[int, int]
     timeline: Timeline
-    clip_end_s: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name, value, kind in (("settings", self.settings, Settings), ("timeline", self.timeline, Timeline)):
+            if not isinstance(value, kind):
+                rules.refuse(name, f"be {kind.__name__}", type(value).__name__)
+        rules.keep(
+            self,
+            size_wh=rules.pair("size_wh", self.size_wh, low=1, high=WIDEST),
+            source_wh=rules.pair("source_wh", self.source_wh, low=1, high=WIDEST),
+        )
+        if self.timeline.unit != self.settings.index_unit:
+            rules.refuse("timeline.unit", f"be {self.settings.index_unit}, as the settings say", self.timeline.unit)
 
     @property
     def format(self) -> AnswerFormat:
@@ -66,22 +95,9 @@ class Question:
             return None
         return span[0], min(span[1], self.timeline.size - 1)
 
-    @property
-    def duration_s(self) -> float:
-        """Length of the clip in seconds, or until its last sample ends where a row does not say."""
-        return self.timeline.end_s if self.clip_end_s is None else self.clip_end_s - self.timeline.clip_start_s
-
-    def clip_span_s(self, on_grid: tuple[int, int]) -> tuple[float, float]:
-        """When a span on the grid begins and ends, in seconds from the clip's start, within the clip.
-
-        It reaches half an interval beyond its first and last index, and to the ends of the clip from its ends.
-        """
-        begin_s, end_s = self.timeline.span_s(on_grid)
-        return begin_s, self.duration_s if on_grid[1] == self.timeline.size - 1 else min(end_s, self.duration_s)
-
     def span_s(self, on_grid: tuple[int, int]) -> tuple[float, float]:
-        """The same in seconds of the file's presentation time."""
-        begin_s, end_s = self.clip_span_s(on_grid)
+        """When a span on the grid begins and ends, as `Timeline.span_s`, in seconds of the file's presentation time."""
+        begin_s, end_s = self.timeline.span_s(on_grid)
         return self.timeline.clip_start_s + begin_s, self.timeline.clip_start_s + end_s
 
 
@@ -96,6 +112,9 @@ class Contract(Question):
         index: (M,) indices of the span that have an annotated box, increasing; gaps are left out. None where the format
             has no boxes.
         boxes_xyxy: (M, 4) whole numbers in the coordinates of the text (pixels of `size_wh`, or thousandths).
+
+    Raises:
+        RecordError: shapes, order, range or lengths are others.
     """
 
     id: str
@@ -107,6 +126,32 @@ class Contract(Question):
     span: tuple[int, int]
     index: IntArray
     boxes_xyxy: FloatArray
+
+    def __post_init__(self) -> None:
+        Question.__post_init__(self)  # classes with slots have no `super()`
+        where = f", row {self.id!s:.80}"
+        for name in ("id", "dataset", "split", "query"):
+            rules.text(name, getattr(self, name), where)
+        if self.category is not None:
+            rules.text("category", self.category, where)
+        size = self.timeline.size
+        annotated = rules.whole_numbers("annotated", self.annotated, where, most=FARTHEST, rising="weakly")
+        rules.one_for_each("index", where, index_frames=self.timeline.index_frames, annotated=annotated)
+        first, last = span = rules.pair("span", self.span, where, low=0, high=size - 1)
+        if first > last:
+            rules.refuse("span", "not run backwards", span, where)
+        index = rules.whole_numbers("index", self.index, where, least=first, most=last)
+        if (len(index) > 0) != self.format.boxes:
+            wanted = "at least one box" if self.format.boxes else "no box, since the format has none"
+            rules.refuse("index", f"hold {wanted}", len(index), where)
+        boxes_xyxy = rules.boxes("boxes_xyxy", self.boxes_xyxy, index, where, largest=max(self.scale_wh))
+        low, high = boxes_xyxy[:, :2], boxes_xyxy[:, 2:]
+        usable = (low >= 0) & (low < high) & (high <= self.scale_wh) & (low == np.rint(low)) & (high == np.rint(high))
+        if not usable.all():
+            wrong = int(np.flatnonzero(~usable.all(axis=1))[0])
+            rule = f"be whole numbers, with an area, inside {self.scale_wh}"
+            rules.refuse("boxes_xyxy", rule, f"{boxes_xyxy[wrong].tolist()} at index {index[wrong]}", where)
+        rules.keep(self, annotated=annotated, span=span, index=index, boxes_xyxy=boxes_xyxy)
 
     @property
     def answer(self) -> Answer:
@@ -132,8 +177,9 @@ class Contract(Question):
                 "size_wh": self.size_wh,
                 "source_wh": self.source_wh,
                 "frames": line.frames.tolist(),
-                "times_s": [round(t, 4) for t in line.times_s.tolist()],
-                "clip_start_s": round(line.clip_start_s, 4),
+                "times_s": line.times_s.tolist(),
+                "clip_start_s": line.clip_start_s,
+                "end_s": line.end_s,
                 "interval_s": line.interval_s,
                 "index_frames": None if line.unit == "frame" else line.index_frames.tolist(),
                 "annotated": None if np.array_equal(self.annotated, line.index_frames) else self.annotated.tolist(),
@@ -146,7 +192,7 @@ class Contract(Question):
 
     @staticmethod
     def from_json(text: str) -> Contract:
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote, now or as version `WITHOUT_END`.
 
         Raises:
             DataError: the text is not such a contract, or one of another version.
@@ -154,34 +200,6 @@ class Contract(Question):
         if not isinstance(text, str):
             raise DataError(f"the `stvg` column must hold the text of a row contract, got {text!r:.80}")
         return _read_contract(text)
-
-    def _fault(self) -> str | None:
-        """What a row cannot say."""
-        line, (first, last) = self.timeline, self.span
-        names = [self.id, self.dataset, self.split, self.query]
-        if not all(isinstance(name, str) for name in names) or not isinstance(self.category, str | None):
-            return "names that are no text"
-        if not all(0 < side <= WIDEST for side in (*self.size_wh, *self.source_wh)):
-            return f"frames of {self.size_wh} and {self.source_wh} pixels"
-        lists = (line.frames, line.times_s, line.index_frames, self.annotated)
-        if {array.ndim for array in lists} != {1} or not (
-            0 < len(line.frames) == len(line.times_s) and line.size == len(self.annotated) > 0
-        ):
-            return "frames, times and indices that differ in number"
-        if not (np.diff(line.frames) > 0).all() or not (np.diff(self.annotated) >= 0).all() or self.annotated[0] < 0:
-            return "frames that are not in order"
-        if not np.isfinite([*line.times_s, line.clip_start_s, line.interval_s]).all() or line.interval_s <= 0:
-            return "times that are no times"
-        if not 0 <= first <= last < line.size:
-            return f"the event at {self.span} of {line.size} indices"
-        inside = (self.index >= first) & (self.index <= last)
-        if (len(self.index) > 0) != self.format.boxes or not (inside.all() and (np.diff(self.index) > 0).all()):
-            return "boxes that are not in order within the event"
-        if not (self.boxes_xyxy[:, :2] < self.boxes_xyxy[:, 2:]).all():
-            return "boxes without an area"
-        if not ((self.boxes_xyxy >= 0) & (self.boxes_xyxy <= (*self.scale_wh, *self.scale_wh))).all():
-            return "boxes outside the frame"
-        return None
 
 
 def frame_size(source_wh: tuple[int, int], max_side: int, multiple: int) -> tuple[int, int]:
@@ -244,20 +262,18 @@ def make_question(video: VideoInfo, settings: Settings, clip: tuple[int, int] | 
         clip=clip,
         unit=settings.index_unit,
     )
-    at_end = video.n_frames if clip is None else clip[1]
     return Question(
-        settings,
-        frame_size(video.size_wh, settings.max_side, settings.side_multiple),
-        video.size_wh,
-        timeline,
-        clip_end_s=float(video.frame_times_s[at_end]) if at_end < video.n_frames else video.end_s,
+        settings, frame_size(video.size_wh, settings.max_side, settings.side_multiple), video.size_wh, timeline
     )
 
 
 def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contract:
     """The ground truth of a sample on the grid of what the model sees; raises as `make_row` does."""
+    video = video.at_rate(sample.annotated_fps)
     _check_fit(sample, video)
-    numbers = annotated_frames(video.frame_times_s, sample.annotated_frames, sample.annotated_fps)  # (N,)
+    numbers = annotated_frames(
+        video.frame_times_s, *_annotated(sample), before=_before(sample, video), at_least=sample.at_least
+    )  # (N,)
     clip = annotated_clip(numbers, sample.clip)
     if clip[0] >= clip[1]:
         raise RowError("clip outside the video", f"clip {sample.clip_frames} of {video.path}, row {sample.id}")
@@ -336,6 +352,9 @@ class VideoRequest:
     """What the template needs of a row: which frames, at which size, at which rate, for which coordinates, and when.
 
     `times_s` holds, for each frame, its true time in seconds from the clip's start.
+
+    Raises:
+        RecordError: order, range or lengths are others.
     """
 
     frames: tuple[int, ...]
@@ -343,6 +362,19 @@ class VideoRequest:
     fps: float
     coords: str
     times_s: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        frames = rules.whole_numbers("frames", self.frames)
+        times_s = rules.numbers("times_s", self.times_s, rising="weakly")
+        if rules.one_for_each("frame", frames=frames, times_s=times_s) == 0:
+            rules.refuse("frames", "hold at least one frame", "none")
+        if self.coords not in COORDS:
+            rules.refuse("coords", f"be one of {', '.join(COORDS)}", repr(self.coords))
+        fps = rules.number("fps", self.fps)
+        if fps <= 0:
+            rules.refuse("fps", "be above 0", fps)
+        size_wh = rules.pair("size_wh", self.size_wh, low=1, high=WIDEST)
+        rules.keep(self, frames=tuple(frames.tolist()), size_wh=size_wh, fps=fps, times_s=tuple(times_s.tolist()))
 
     @classmethod
     def of(cls, question: Question) -> VideoRequest:
@@ -352,8 +384,7 @@ class VideoRequest:
     @classmethod
     def on(cls, line: Timeline, size_wh: tuple[int, int], coords: str) -> VideoRequest:
         """The request for the samples of a timeline."""
-        times_s = tuple(round(t, 4) for t in line.times_s.tolist())
-        return cls(tuple(line.frames.tolist()), size_wh, line.fps, coords, times_s)
+        return cls(tuple(line.frames.tolist()), size_wh, line.fps, coords, tuple(line.times_s.tolist()))
 
     def to_json(self) -> str:
         """One line of JSON; `from_json` reads it back."""
@@ -363,8 +394,7 @@ class VideoRequest:
     def from_json(cls, text: str) -> VideoRequest:
         """Read what `to_json` wrote."""
         data = json.loads(text)
-        times_s = tuple(map(float, data["times_s"]))
-        return cls(tuple(data["frames"]), _pair(data["size_wh"]), float(data["fps"]), data["coords"], times_s)
+        return cls(tuple(data["frames"]), data["size_wh"], data["fps"], data["coords"], tuple(data["times_s"]))
 
 
 def _target(contract: Contract) -> Answer:
@@ -397,16 +427,54 @@ def video_facts(question: Question) -> str:
     return f"({facts})"
 
 
+def fit_notes(sample: Sample, video: VideoInfo) -> Iterator[tuple[str, str]]:
+    """What is worth knowing of how a video fits its annotation: kinds of deviation, each with what was seen."""
+    before, annotated = _before(sample, video), sample.annotated_frames
+    if before:
+        yield (
+            "videos whose picture begins late",
+            f"{video.lead_s:.2f} s after the file, with frame {before} of the annotation, row {sample.id}",
+        )
+    more = before + video.n_frames - annotated
+    if not is_same_rate(video.frame_times_s, sample.annotated_fps):
+        if more != 0:
+            rate = (video.n_frames - 1) / float(video.frame_times_s[-1] - video.frame_times_s[0])
+            yield (
+                "frame numbers rescaled to the video's frame rate",
+                f"{sample.annotated_fps:.5g} per second annotated, {rate:.5g} decoded, row {sample.id}",
+            )
+    elif more < -_SAME_COUNT or (more > _SAME_COUNT and not sample.at_least):
+        yield (
+            "videos with another number of frames than annotated",
+            f"{video.n_frames} of {annotated}, counted from the first, at {video.frame_times_s[0]:.2f} s, "
+            f"row {sample.id}",
+        )
+
+
+def _annotated(sample: Sample) -> tuple[int, float]:
+    return sample.annotated_frames, sample.annotated_fps
+
+
+def _before(sample: Sample, video: VideoInfo) -> int:
+    """Number of annotated frames before the video's first."""
+    return frames_before(_duration_s(video), video.lead_s, *_annotated(sample), sample.at_least)
+
+
+def _duration_s(video: VideoInfo) -> float:
+    return video.end_s - float(video.frame_times_s[0])
+
+
 def _check_fit(sample: Sample, video: VideoInfo) -> None:
     """Refuse a file that cannot be the annotated one: of another length, or of another shape."""
-    annotated_s = sample.annotated_frames / sample.annotated_fps
-    decoded_s = video.end_s - float(video.frame_times_s[0])
-    same_count = abs(video.n_frames - sample.annotated_frames) <= 2
-    if not same_count and abs(decoded_s - annotated_s) > max(2 / sample.annotated_fps, 0.02 * annotated_s):
+    before, annotated = _before(sample, video), _annotated(sample)
+    decoded_s = _duration_s(video) + before / sample.annotated_fps
+    same_count = abs(before + video.n_frames - sample.annotated_frames) <= _SAME_COUNT
+    if not same_count and off_by_s(decoded_s, *annotated, sample.at_least) > slack_s(*annotated):
         raise VideoError(
             "video and annotation differ in length",
-            f"{video.n_frames} frames ({decoded_s:.2f} s) decoded, {sample.annotated_frames} ({annotated_s:.2f} s) "
-            f"annotated; a truncated download? {video.path}, row {sample.id}",
+            f"{video.n_frames} frames ({decoded_s:.2f} s) decoded, {sample.annotated_frames} "
+            f"({annotated[0] / annotated[1]:.2f} s) annotated; the first comes at {video.frame_times_s[0]:.2f} s; "
+            f"a truncated download? {video.path}, row {sample.id}",
         )
     aspect = (video.size_wh[0] * sample.size_wh[1]) / (video.size_wh[1] * sample.size_wh[0])
     if not 0.9 < aspect < 1.1:
@@ -428,43 +496,42 @@ def _on_text_grid(boxes_xyxy: FloatArray, size_wh: tuple[int, int], scale_wh: tu
 def _read_contract(text: str) -> Contract:
     try:
         data = json.loads(text)
-        if data["v"] != CONTRACT_VERSION:
+        if data["v"] not in (CONTRACT_VERSION, WITHOUT_END):
             raise DataError(
-                f"the `stvg` column has contract version {data['v']}, this package reads version "
+                f"the `stvg` column has contract version {data['v']}, this package reads versions {WITHOUT_END} and "
                 f"{CONTRACT_VERSION}: make the rows again with this version of swift-stvg"
             )
         boxes = np.array(data["boxes"], dtype=np.float64).reshape(-1, 5)
-        if not (np.abs(boxes) < 1e9).all() or not np.array_equal(boxes, np.rint(boxes)):  # NaN is not
-            raise DataError(f"the `stvg` column holds boxes that are not whole numbers: {text[:80]!r}")
-        frames = np.array(data["frames"], dtype=np.int64)
+        if not (np.abs(boxes[:, 0]) < 1e9).all() or not np.array_equal(boxes[:, 0], np.rint(boxes[:, 0])):
+            rules.refuse("boxes", "begin with whole numbers", boxes[:, 0].tolist())
         settings = _settings(tuple(data["settings"].items()))
-        index_frames = frames if data["index_frames"] is None else np.array(data["index_frames"], dtype=np.int64)
-        contract = Contract(
+        index_frames = data["frames"] if data["index_frames"] is None else data["index_frames"]
+        end_s = data["end_s"] if data["v"] == CONTRACT_VERSION else data["times_s"][-1] + data["interval_s"]
+        return Contract(
             id=data["id"],
             dataset=data["dataset"],
             split=data["split"],
             query=data["query"],
             category=data["category"],
             settings=settings,
-            size_wh=_pair(data["size_wh"]),
-            source_wh=_pair(data["source_wh"]),
+            size_wh=data["size_wh"],
+            source_wh=data["source_wh"],
             timeline=Timeline(
-                frames,
-                np.array(data["times_s"], dtype=np.float64),
+                data["frames"],
+                data["times_s"],
                 data["clip_start_s"],
                 data["interval_s"],
                 settings.index_unit,
                 index_frames,
+                end_s,
             ),
-            annotated=index_frames if data["annotated"] is None else np.array(data["annotated"], dtype=np.int64),
-            span=_pair(data["span"]),
+            annotated=index_frames if data["annotated"] is None else data["annotated"],
+            span=data["span"],
             index=boxes[:, 0].astype(np.int64),
             boxes_xyxy=boxes[:, 1:],
         )
-        fault = contract._fault()
-        if fault is not None:
-            raise DataError(f"the `stvg` column holds {fault}: {text[:80]!r}")
-        return contract
+    except RecordError as error:
+        raise DataError(f"the `stvg` column holds no row contract: {error}: {text[:80]!r}") from None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
@@ -478,8 +545,3 @@ def _settings(texts: tuple[tuple[str, str], ...]) -> Settings:
 
 def _dumps(data: Any) -> str:
     return msgspec.json.encode(data).decode()
-
-
-def _pair(values: Any) -> tuple[int, int]:
-    first, second = values
-    return int(first), int(second)

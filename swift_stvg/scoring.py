@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from swift_stvg import __version__
+from swift_stvg import __version__, rules
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, box_areas, clip_boxes
-from swift_stvg.metrics import RESAMPLES, THRESHOLDS, means_with_intervals, per_sample
+from swift_stvg.metrics import RESAMPLES, THRESHOLDS, about_boxes, means_with_intervals, per_sample
 from swift_stvg.protocols import PROTOCOLS, Scores, evaluate
 from swift_stvg.records import Sample, Tube
 from swift_stvg.results import COUNT_ZERO, MISSING, NO_ROW, Answers, Key, Problem, Tubes, subset
@@ -54,6 +54,9 @@ class GroundTruth:
         query, category: (N,) kinds of sentence and of object.
         excluded: annotations that cannot be scored, by reason: how many, and an example.
         notes: what is worth knowing of the others, likewise.
+
+    Raises:
+        RecordError: there is no sample, lengths differ, a key is repeated, or neither samples nor rows are known.
     """
 
     name: str | None
@@ -65,6 +68,19 @@ class GroundTruth:
     category: list[str]
     excluded: Mapping[str, tuple[int, str]]
     notes: Mapping[str, tuple[int, str]]
+
+    def __post_init__(self) -> None:
+        known = [column for column in (self.samples, self.contracts) if column is not None]
+        if not known:
+            rules.refuse("samples", "be known, or `contracts`", "neither")
+        rules.all_of("samples", self.samples or (), Sample)
+        rules.all_of("contracts", self.contracts or (), Contract)
+        columns = {name: getattr(self, name) for name in ("keys", "videos", "query", "category")}
+        if rules.one_for_each("sample", "", **columns, known=known[0]) == 0:
+            rules.refuse("keys", "hold at least one sample", "none")
+        repeated = [key for key, count in Counter(self.keys).items() if count > 1]
+        if repeated:
+            rules.refuse("keys", "be different", f"{' '.join(repeated[0])} twice")
 
     @classmethod
     def of_samples(cls, name: str, samples: list[Sample], report: LoadReport) -> GroundTruth:
@@ -85,7 +101,7 @@ class GroundTruth:
             query=[s.query for s in samples],
             category=[s.category or "unknown" for s in samples],
             excluded=report.dropped,
-            notes=report.notes | _without_area(samples),
+            notes=report.notes | _without_boxes(samples) | _without_area(samples),
         )
 
     @classmethod
@@ -129,6 +145,13 @@ class GroundTruth:
         return len(self.keys)
 
     @property
+    def with_boxes(self) -> _Mask:
+        """(N,) which samples have boxes, that vIoU and sIoU are means over."""
+        if self.samples is not None:
+            return np.array([not sample.time_only for sample in self.samples], dtype=bool)
+        return np.array([contract.format.boxes for contract in self.contracts or ()], dtype=bool)
+
+    @property
     def splits(self) -> list[str]:
         """Dataset and subset of the samples, as a row names them."""
         known: Iterable[Sample | Contract] = self.samples or self.contracts or ()
@@ -163,10 +186,11 @@ def box_area(sample: Sample | Contract) -> float:
 
 
 def event_s(sample: Sample | Contract) -> float:
-    """Length of the event in seconds."""
+    """Length of the event in seconds; of a row, that of the indices it has."""
     if isinstance(sample, Sample):
         return (sample.span_frames[1] - sample.span_frames[0]) / sample.annotated_fps
-    return (sample.span[1] - sample.span[0] + 1) * sample.timeline.step_s
+    begin_s, end_s = sample.timeline.span_s(sample.span)
+    return end_s - begin_s
 
 
 class Scored:
@@ -228,9 +252,7 @@ class Scored:
     @property
     def boxes(self) -> bool:
         """Whether the ground truth has any boxes."""
-        if self._truth.samples is not None:
-            return not all(sample.time_only for sample in self._truth.samples)
-        return any(contract.format.boxes for contract in self._truth.contracts or ())
+        return bool(self._truth.with_boxes.any())
 
     @property
     def counts(self) -> dict[str, int]:
@@ -242,10 +264,15 @@ class Scored:
 
     @property
     def reasons(self) -> dict[str, dict[str, Any]]:
-        """Why the others are not scored: how many for each reason, and an example."""
+        """Why the others are not scored: how many for each reason, an example, and the ids that are missing."""
         examples = {problem.reason: str(problem) for problem in reversed(self.problems)}
         numbers = Counter(problem.reason for problem in self.problems).most_common()
-        return {r: {"count": n, "counts_zero": r in COUNT_ZERO, "example": examples[r]} for r, n in numbers}
+        found: dict[str, dict[str, Any]] = {
+            r: {"count": n, "counts_zero": r in COUNT_ZERO, "example": examples[r]} for r, n in numbers
+        }
+        if MISSING in found:
+            found[MISSING]["ids"] = [problem.id for problem in self.problems if problem.reason == MISSING]
+        return found
 
     def failures(self) -> str:
         """Every problem as a line of JSON."""
@@ -355,7 +382,7 @@ def score(
             {
                 "protocol": name,
                 "description": ALL_PROTOCOLS[name],
-                "rows": _with_intervals(_rows(name, scored, facets, thresholds), groups),
+                "rows": _with_intervals(_rows(name, scored, facets, thresholds), groups, truth.with_boxes),
             }
             for name in applicable
         ],
@@ -398,7 +425,7 @@ def _facts(scored: Scored, groups: IntArray) -> dict[str, Any]:
     """What is known of a system beside its metrics."""
     system = scored.system
     facts: dict[str, Any] = {"name": scored.name, "file": system.path, "counts": scored.counts}
-    facts["reasons"] = scored.reasons
+    facts |= {"reasons": scored.reasons, "warnings": system.warnings}
     if isinstance(system, Answers):
         facts["settings"] = system.settings.to_texts()
         if system.settings.answer_format.think:
@@ -429,8 +456,8 @@ def _rows(
 
     def metrics_of(system: Scored, part: str) -> dict[str, FloatArray]:
         scores = system.scores(protocol, part)
-        metrics = per_sample(scores.tiou, scores.viou, scores.siou, thresholds)
-        return metrics if system.boxes else {name: values for name, values in metrics.items() if "tIoU" in name}
+        viou, siou = (scores.viou, scores.siou) if system.boxes else (None, None)
+        return per_sample(scores.tiou, viou, siou, thresholds)
 
     final = [metrics_of(system, "pred") for system in systems]
     everything = np.ones(len(final[0]["m_tIoU"]), dtype=bool)
@@ -452,10 +479,12 @@ def _minus(metrics: dict[str, FloatArray], others: dict[str, FloatArray]) -> dic
     return {name: metrics[name] - others[name] for name in metrics}
 
 
-def _with_intervals(rows: list[_Row], groups: IntArray) -> list[dict[str, Any]]:
+def _with_intervals(rows: list[_Row], groups: IntArray, with_boxes: _Mask) -> list[dict[str, Any]]:
     """The rows of a table as JSON data, each metric with the ends of its interval, None where there is none."""
     values = np.stack([column for _, metrics, _ in rows for column in metrics.values()], axis=1)
-    members = np.stack([mask for _, metrics, mask in rows for _ in metrics], axis=1)
+    members = np.stack(
+        [mask & with_boxes if about_boxes(name) else mask for _, metrics, mask in rows for name in metrics], axis=1
+    )
     figures = iter(means_with_intervals(values, members, groups))
     return [
         labels | {"samples": int(mask.sum()), "metrics": {name: next(figures) for name in metrics}}
@@ -466,6 +495,14 @@ def _with_intervals(rows: list[_Row], groups: IntArray) -> list[dict[str, Any]]:
 def counted(found: Mapping[str, tuple[int, str]]) -> dict[str, dict[str, Any]]:
     """Counts with an example of each, as a report holds them."""
     return {reason: {"count": n, "example": example} for reason, (n, example) in found.items()}
+
+
+def _without_boxes(samples: Sequence[Sample]) -> dict[str, tuple[int, str]]:
+    """Samples that are asked for their time alone, beside others."""
+    without = [sample for sample in samples if sample.time_only]
+    if len(without) in (0, len(samples)):
+        return {}
+    return {"events without boxes, left out of m_vIoU, m_sIoU and vIoU@R": (len(without), f"row {without[0].id}")}
 
 
 def _without_area(samples: Sequence[Sample]) -> dict[str, tuple[int, str]]:

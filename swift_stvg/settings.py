@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ PREFIX = "STVG_"
 SPATIAL_FRAMES = ("shared", "either")
 RESERVED = frozenset({"STVG_TEST_DATA"})
 """Names with the prefix that belong to the test suite."""
+DECODERS = ("pyav", "decord")
+"""Who decodes videos."""
 OUTSIDE = ("refuse", "links", "allow")
 """Ways to take files outside the data root."""
 
@@ -100,7 +103,11 @@ BACKBONES = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings; the environment name of `max_side` is STVG_MAX_SIDE, and so on."""
+    """All settings; the environment name of `max_side` is STVG_MAX_SIDE, and so on.
+
+    Raises:
+        SettingsError: a value is impossible.
+    """
 
     data_root: str = _setting(".", str, "folder that holds the datasets", of_this_machine=True)
     outside: str = _setting(
@@ -127,6 +134,12 @@ class Settings:
         "megabytes of frames that a process may keep, so that a GRPO step decodes a video once; 0 for none",
         of_this_machine=True,
     )
+    decoder: str = _setting(
+        "pyav",
+        _one_of(*DECODERS),
+        "what decodes videos: pyav; or decord, for the files of which it is known to find the right frames",
+        of_this_machine=True,
+    )
     preview_steps: int = _setting(
         50,
         _integer(1, 10**9),
@@ -135,6 +148,12 @@ class Settings:
     )
     preview_rows: int = _setting(
         4, _integer(0, 1000), "most answers that `--callbacks stvg_preview` draws at a time", of_this_machine=True
+    )
+    folder_fps: float = _setting(
+        25.0,
+        _number(0.01, 1000.0),
+        "frames per second of videos that are folders of pictures, where no annotation says it",
+        of_this_machine=True,
     )
     fps: float = _setting(2.0, _number(0.01, 120.0), "frames sampled per second of video")
     max_side: int = _setting(336, _integer(4, 8192), "longer side of a frame at most, in pixels; never enlarged")
@@ -174,12 +193,21 @@ class Settings:
         "shared",
         _one_of(*SPATIAL_FRAMES),
         "frames that the spatial rewards are means over: shared by both spans (the paper's Eq. 6), or those of either, "
-        "of which one that is not shared counts as the worst box",
+        "of which one that is not shared counts as the worst box, as do all where the time or the list cannot be read",
     )
     system_prompt: bool = _setting(True, _boolean, "whether the task instruction is given as system prompt")
     query_first: bool = _setting(False, _boolean, "whether the sentence comes before the video in the prompt")
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            text = as_text(getattr(self, setting.name))
+            try:
+                object.__setattr__(self, setting.name, setting.metadata["read"](text))
+            except ValueError as error:
+                raise SettingsError(
+                    f"{PREFIX}{setting.name.upper()}={text!r}: {error}. It sets the {setting.metadata['doc']}; "
+                    f"the default is {as_text(setting.default)}"
+                ) from None
         if self.side_multiple > self.max_side:
             raise SettingsError(
                 f"{PREFIX}SIDE_MULTIPLE ({self.side_multiple}) must not exceed {PREFIX}MAX_SIDE ({self.max_side}): "
@@ -195,21 +223,14 @@ class Settings:
         """
         environ = os.environ if environ is None else environ
         by_name = {PREFIX + f.name.upper(): f for f in fields(cls)}
-        values: dict[str, Any] = {}
+        texts: dict[str, Any] = {}
         for name in sorted(n for n in environ if n.startswith(PREFIX) and n not in RESERVED):
             if name not in by_name:
                 close = get_close_matches(name, by_name, n=1)
                 hint = f" Did you mean {close[0]}?" if close else ""
                 raise SettingsError(f"unknown setting {name}.{hint} The settings are: {', '.join(sorted(by_name))}")
-            setting = by_name[name]
-            try:
-                values[setting.name] = setting.metadata["read"](environ[name].strip())
-            except ValueError as error:
-                raise SettingsError(
-                    f"{name}={environ[name]!r}: {error}. It sets the {setting.metadata['doc']}; "
-                    f"the default is {as_text(setting.default)}"
-                ) from None
-        return cls(**values)
+            texts[by_name[name].name] = environ[name].strip()
+        return cls(**texts)
 
     def to_texts(self) -> dict[str, str]:
         """Those that a row depends on, by field name; `from_texts` reads them back."""
@@ -245,6 +266,8 @@ def as_text(value: Any) -> str:
     """A setting's value as it is written in the environment."""
     if value is None:
         return "off"
+    if isinstance(value, float):
+        return format(Decimal(repr(float(value))), "f")  # without an exponent, which settings do not take
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -60,7 +60,7 @@ _SECRET = re.compile(r"token|secret|passw|api_?key|webhook", re.IGNORECASE)
 _SECRET_VARIABLE = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|ACCESS_?KEY|WEBHOOK")
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _CACHED = re.compile(r"models--([^/]+?)--([^/]+)(?:/snapshots/[^/]+)?$|/hub/(?:models/)?([^/]+)/([^/]+)$")
-_WEIGHTS = (".safetensors", ".bin.index", ".gguf")
+_WEIGHTS = ("*.safetensors", "*.gguf", "pytorch_model*.bin", "adapter_model*.bin")
 
 
 def read_args(checkpoint: Path) -> dict[str, Any]:
@@ -243,7 +243,7 @@ def copy_model(checkpoint: Path, out: Path) -> None:
     for name in files_of(checkpoint, all_of_them=False):
         target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if name.endswith(_WEIGHTS):
+        if _is_weights(name):
             try:
                 os.link((checkpoint / name).resolve(), target)
                 continue
@@ -252,11 +252,22 @@ def copy_model(checkpoint: Path, out: Path) -> None:
         shutil.copyfile(checkpoint / name, target)
 
 
+def _is_weights(name: str) -> bool:
+    return any(fnmatch(name.rpartition("/")[2], pattern) for pattern in _WEIGHTS)
+
+
 def secrets(args: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """Values that must not be shared, by name: those of `args.json` and of the environment that are called so."""
+    """Values that must not be shared, by name: those of `args.json` and of the environment that are called so.
+
+    The path of a file that holds a secret is none; what begins like a path and leads nowhere may be a key.
+    """
     found = {name: value for name, value in args.items() if isinstance(value, str) and _SECRET.search(name)}
     found |= {name: value for name, value in environ.items() if _SECRET_VARIABLE.search(name)}
-    return {name: value for name, value in found.items() if len(value) >= 8 and not value.startswith("/")}
+    return {n: value for n, value in found.items() if len(value) >= 8 and not _is_path(value)}
+
+
+def _is_path(value: str) -> bool:
+    return value.startswith("/") and os.path.exists(value)
 
 
 def paths_of(args: Mapping[str, Any]) -> list[str]:
@@ -269,7 +280,7 @@ def leaks(folder: Path, wanted: Mapping[str, str]) -> list[tuple[str, str]]:
     """(file, name) of each file that holds one of the wanted values, given by name; weights are not looked into."""
     found = []
     for name in files_of(folder):
-        if not name.endswith(_WEIGHTS) and (folder / name).stat().st_size <= LARGEST:
+        if not _is_weights(name) and (folder / name).stat().st_size <= LARGEST:
             data = (folder / name).read_bytes()
             found += [(name, what) for what, value in wanted.items() if value.encode() in data]
     return found

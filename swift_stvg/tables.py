@@ -14,6 +14,8 @@ from swift_stvg.scoring import AREA_EDGES, bin_labels
 FORMATS = ("table", "markdown", "json")
 SIZES = 10
 """Most sizes of frames that are printed."""
+IDS = 10
+"""Most ids of missing answers that are printed."""
 _UNDERSCORE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 """An underscore that Markdown could take for emphasis."""
 
@@ -158,6 +160,18 @@ def render_check(report: dict[str, Any], form: str) -> str:
         if len(report["frame_sizes"]) > SIZES:
             sizes.append([f"{len(report['frame_sizes']) - SIZES} more", ""])
         blocks.append(_block("Frames as the model receives them", ["width x height", "rows"], sizes, markdown))
+    if report["files"]:
+        header = ["kind of file", "rows", "videos", "slow", "frames of a clip", "to decode, at most"]
+        rows = [
+            [
+                f["kind"],
+                *(str(f[name]) for name in ("rows", "videos", "slow")),
+                f"{f['clip']:.0f}",
+                f"{f['decoded']:.0f}",
+            ]
+            for f in report["files"]
+        ]
+        blocks.append(_block("Video files", header, rows, markdown))
     for name, tables in report["ceiling"].items():
         for title, header, rows in map(score_table, tables):
             blocks.append(_block(f"What the exact answer scores on {name}, {title}", header, rows, markdown))
@@ -262,6 +276,8 @@ def preamble(report: dict[str, Any]) -> list[str]:
         for reason, found in system["reasons"].items():
             title = "counts 0" if found["counts_zero"] else "set aside"
             lines.append(f"  {title}: {found['count']} x {reason}, e.g. {found['example']}")
+            lines += _ids(found.get("ids", []))
+        lines += [f"  warning: {warning}" for warning in system["warnings"]]
         if "think_reward" in system:
             mean, low, high = system["think_reward"]
             interval = "" if low is None else f" [{low:.3f}, {high:.3f}]"
@@ -270,6 +286,14 @@ def preamble(report: dict[str, Any]) -> list[str]:
             lines.append("  made with " + ", ".join(f"{name} {value}" for name, value in system["settings"].items()))
     lines.append("; ".join(f"{name}: {value}" for name, value in report["how"].items()) + ".")
     return lines
+
+
+def _ids(ids: Sequence[str]) -> list[str]:
+    """A line that names ids, if there are several."""
+    if len(ids) < 2:
+        return []
+    more = f" and {len(ids) - IDS} more: --failures FILE lists them" if len(ids) > IDS else ""
+    return [f"    {', '.join(ids[:IDS])}{more}"]
 
 
 def _label(row: dict[str, Any]) -> str:

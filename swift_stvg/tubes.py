@@ -4,6 +4,10 @@ The file is one JSON object, with frames counted from 0 in the whole video, the 
 pixels of the annotation, in every frame or in some (those between are interpolated linearly when scored):
 
     {"ID": {"span_frames": [50, 124], "boxes": {"50": [10.0, 20.0, 60.0, 90.0], "62": [11.0, 20.0, 61.0, 90.0]}}}
+
+An entry may also be as HC-STVG's own script (`eval_hcvg.py`) reads it, with frames counted from 1:
+
+    {"ID": {"st_frame": 51, "ed_frame": 125, "bbox": {"51": [10.0, 20.0, 60.0, 90.0]}}}
 """
 
 from __future__ import annotations
@@ -141,13 +145,23 @@ def _read_clean(path: Path) -> dict[str, Tube] | None:
     }
 
 
+def _frame(key: str) -> int:
+    """A frame's number as a key: digits, and zeros behind a point."""
+    number, _, fraction = key.partition(".")
+    if not (key.isascii() and number.removeprefix("-").isdigit()) or fraction.strip("0"):
+        raise ValueError(f"{key!r} is no frame number")
+    return int(number)
+
+
 def _tube(entry: Any) -> Tube:
-    first, last = (whole(frame) for frame in entry["span_frames"])
-    boxes = entry["boxes"]
+    one_based = "span_frames" not in entry and "st_frame" in entry
+    span = (entry["st_frame"], entry["ed_frame"]) if one_based else entry["span_frames"]
+    first, last = (whole(frame) - one_based for frame in span)
+    boxes = entry["bbox" if one_based else "boxes"]
     for part in (entry, boxes):
         if isinstance(part, RepeatedKeys):
             raise ValueError(f"{part.repeated[0]!r} stands there twice")
-    frames = np.fromiter(map(int, boxes), dtype=np.int64, count=len(boxes))
+    frames = np.fromiter(map(_frame, boxes), dtype=np.int64, count=len(boxes)) - one_based
     boxes_xyxy = np.array(list(boxes.values()), dtype=np.float64).reshape(-1, 4)
     if len(boxes_xyxy) != len(frames):
         raise ValueError("a box must hold four numbers")

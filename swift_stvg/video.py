@@ -1,44 +1,48 @@
-"""Reading video files: frame times and sizes, and exactly the frames that a timeline names.
+"""Videos and pictures: when their frames are and how large, and exactly the frames that a timeline names.
 
-Every file is surveyed first, packet by packet, by PyAV: what it says of itself is not believed. Decoding is decord's
-where that is known to give the right frames. Other files PyAV reads from their first frame on: decord 0.6.0 counts
-wrongly from a key frame that earlier pictures follow (an open GOP), and where packets are cut off, hidden or give no
-picture; it ends the process at some headers that lie, and returns four interleaved channels for a quarter turn. A
-picture is a video of one frame, shown for a second.
+Files are surveyed and decoded as `decoding` says. decord, which guesses where frames are, reads those of which it is
+known to guess right, where it is asked for. A picture is a video of one frame, shown for a second; a set of pictures,
+as `pictures` says, one of as many frames, whose rate the annotation knows, or a setting.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
-import string
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from swift_stvg.decoding import Frames, decode, first_line, plain, require_file, survey
 from swift_stvg.errors import VideoError
 from swift_stvg.geometry import IntArray
-from swift_stvg.jsonfile import put_whole, seal, unseal
-from swift_stvg.records import LONGEST_S, MOST_FRAMES, VideoInfo
+from swift_stvg.jsonfile import MALFORMED, put_whole, seal, text, unseal, whole
+from swift_stvg.pictures import PICTURES, is_picture, is_set, left_aside, pictures
+from swift_stvg.records import VideoInfo
 
-Frames = npt.NDArray[np.uint8]
+__all__ = [
+    "PICTURES",
+    "Frames",
+    "Probes",
+    "fingerprint",
+    "frame_batches",
+    "is_picture",
+    "is_set",
+    "probe",
+    "read_frames",
+    "stream_frames",
+]
 logger = logging.getLogger(__name__)
 _PARTS, _PART = 16, 1 << 13
 _AT_ONCE, _MOST_BYTES = 16, 1 << 28
-MOST_PIXELS = 1 << 26
-"""Pictures with more pixels, twice as many as 8K has, are not decoded."""
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-"""Endings of files that are read as pictures."""
-_DECORDS = frozenset({"h264", "hevc", "mpeg4", "vp9"})
-"""Codecs of which each packet is a picture."""
-_TEXT = frozenset(string.printable.encode())
-_KEPT = "times 3"  # changed whenever `probe` finds other things, or they are kept otherwise
+_ORIENTATION = 0x0112  # the EXIF tag; from 5 on, by a quarter
+_KEPT = "times 5"  # changed whenever `probe` finds other things, or they are kept otherwise
 
 
 def probe(path: Path) -> VideoInfo:
@@ -49,19 +53,31 @@ def probe(path: Path) -> VideoInfo:
     """
     if is_picture(path):
         height, width = _read_picture(path).shape[:2]
-        return VideoInfo(path, np.zeros(1), 1.0, (width, height))
-    survey = _survey(path)
-    height, width = next(_read_one_by_one(path, survey, np.zeros(1, dtype=np.int64))).shape[1:3]
-    return VideoInfo(path, survey.times_s, survey.end_s, (int(width), int(height)))
+        return VideoInfo(path, np.zeros(1), 1.0, (width, height), kind="picture")
+    if is_set(path):
+        return _probe_set(path)
+    file = survey(path)
+    height, width = next(decode(path, file, np.zeros(1, dtype=np.int64))).shape[:2]
+    kind = f"{file.codec} in {file.container}"
+    size_wh = int(width), int(height)
+    return VideoInfo(path, file.times_s, file.end_s, size_wh, file.start_s, kind, file.largest_group)
 
 
-def read_frames(path: Path, frames: IntArray) -> Frames:
-    """The frames numbered `frames` (T,), as (T, H, W, 3) RGB.
+def read_frames(path: Path, frames: IntArray, decoder: str = "pyav") -> Frames:
+    """The frames numbered `frames` (T,), increasing, as (T, H, W, 3) RGB.
+
+    For every file that can be decoded from its first packet on, each is, pixel for pixel, the frame that this gives for
+    its time, whatever others are asked for; with decord, up to its rounding of colours.
+
+    Args:
+        path: of the video.
+        frames: which ones.
+        decoder: one of `settings.DECODERS`.
 
     Raises:
         VideoError: the file is missing, cannot be decoded there, or has fewer frames.
     """
-    return np.concatenate(list(frame_batches(path, frames)))
+    return np.concatenate(list(frame_batches(path, frames, decoder)))
 
 
 def stream_frames(path: Path, frames: IntArray) -> Iterator[Frames]:
@@ -70,43 +86,77 @@ def stream_frames(path: Path, frames: IntArray) -> Iterator[Frames]:
         yield from batch
 
 
-def frame_batches(path: Path, frames: IntArray) -> Iterator[Frames]:
+def frame_batches(path: Path, frames: IntArray, decoder: str = "pyav") -> Iterator[Frames]:
     """The same in parts of at most 16."""
-    from decord import DECORDError
-
+    if (np.diff(frames) <= 0).any():
+        raise ValueError(f"`frames` must increase, got {frames.tolist()}")
     if is_picture(path):
         if frames[-1] > 0:
             raise VideoError("video shorter than expected", f"frame {frames[-1]} of 1 in {path}")
         yield _read_picture(path)[None]
         return
-    survey = _survey(path)
-    if frames[-1] >= len(survey.times_s):
-        raise VideoError("video shorter than expected", f"frame {frames[-1]} of {len(survey.times_s)} in {path}")
-    reader = _open(path) if survey.decords else None
-    if reader is None or len(reader) != len(survey.times_s):
-        yield from _read_one_by_one(path, survey, frames)
+    if is_set(path):
+        yield from _set_batches(path, frames)
         return
-    at_once = max(1, min(_AT_ONCE, _MOST_BYTES // (3 * survey.pixels)))
-    for i in range(0, len(frames), at_once):
-        fault = None
-        try:
-            batch = reader.get_batch(frames[i : i + at_once].tolist()).asnumpy()
-        except DECORDError as error:
-            fault = _last_line(error)
-        if fault is not None:
-            turned = i == 0 and _channels(reader) > 3
-            # a process that is forked while an error still holds the reader ends with a segmentation fault
-            del reader
-            if turned:
-                yield from _read_one_by_one(path, survey, frames)
+    file = survey(path)
+    if frames[-1] >= len(file.times_s):
+        raise VideoError("video shorter than expected", f"frame {frames[-1]} of {len(file.times_s)} in {path}")
+    at_once = max(1, min(_AT_ONCE, _MOST_BYTES // (3 * file.pixels)))
+    if decoder == "decord" and file.decord:
+        for batch in _by_decord(path, len(file.times_s), frames, at_once):
+            yield batch
+            frames = frames[len(batch) :]
+        if not len(frames):
+            return
+    decoded = decode(path, file, frames)
+    while parts := list(islice(decoded, at_once)):
+        yield np.stack(parts)
+
+
+def _probe_set(path: Path) -> VideoInfo:
+    """As `probe`; of all pictures but the first one, the beginning is read."""
+    files = pictures(path)
+    height, width = _read_picture(files[0]).shape[:2]
+    for file in files[1:]:
+        if (size_wh := _size_of_picture(file)) != (width, height):
+            raise VideoError("video unreadable", f"{file} has {size_wh} pixels, the first picture {(width, height)}")
+    info = VideoInfo(path, np.arange(len(files), dtype=np.float64), float(len(files)), (width, height))
+    return replace(info, kind="set of pictures", timed=False, aside=len(left_aside(path)))
+
+
+def _set_batches(path: Path, frames: IntArray) -> Iterator[Frames]:
+    files = pictures(path)
+    if frames[-1] >= len(files):
+        raise VideoError("video shorter than expected", f"frame {frames[-1]} of {len(files)} in {path}")
+    batch: list[Frames] = []
+    shape: tuple[int, ...] = ()
+    for number in frames.tolist():
+        pixels = _read_picture(files[number])
+        shape = shape or pixels.shape
+        if pixels.shape != shape:
+            raise VideoError("video unreadable", f"{path} has pictures of {shape} and of {pixels.shape}")
+        batch.append(pixels)
+        if len(batch) == max(1, min(_AT_ONCE, _MOST_BYTES // pixels.size)):
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)
+
+
+def _by_decord(path: Path, count: int, frames: IntArray, at_once: int) -> Iterator[Frames]:
+    """Frames of a video of `count` in parts, until there is one that decord does not give: PyAV says what is wrong."""
+    from decord import DECORDError, VideoReader, cpu
+
+    try:
+        reader = VideoReader(plain(path), ctx=cpu(0), num_threads=1)
+        for i in range(0, len(frames) if len(reader) == count else 0, at_once):
+            batch: Frames = reader.get_batch(frames[i : i + at_once].tolist()).asnumpy()
+            if batch.shape[3] != 3:  # of a video that is turned by a quarter
                 return
-            raise VideoError("video unreadable", f"{path} cannot be decoded: {fault}")
-        yield batch
-
-
-def is_picture(path: Path) -> bool:
-    """Whether a file is read as a picture, by its name."""
-    return path.suffix.lower() in PICTURES
+            yield batch
+    except (DECORDError, RuntimeError):
+        # a process that is forked while an error still holds the reader would end with a segmentation fault
+        return
 
 
 def fingerprint(path: Path, more: str = "") -> str:
@@ -114,13 +164,25 @@ def fingerprint(path: Path, more: str = "") -> str:
 
     The parts are 16 of 8 KiB from its beginning to its end, at equal distances: an edited, re-encoded or completed file
     has another digest; a copy has the same. A change that lies between two of them, up to a fifteenth of the
-    file, and keeps its length is not seen.
+    file, and keeps its length is not seen. Of a set of pictures, the names and lengths of all count, and the beginnings
+    of 16.
 
     Raises:
         VideoError: the file is missing or cannot be read.
     """
-    _require_file(path)
     digest = hashlib.blake2b(digest_size=16)
+    if is_set(path):
+        files = pictures(path)
+        try:
+            lengths = [[file.name, file.stat().st_size] for file in files]
+            for place in range(_PARTS):
+                with files[(len(files) - 1) * place // (_PARTS - 1)].open("rb") as file:
+                    digest.update(file.read(_PART))
+        except OSError as error:
+            raise VideoError("video unreadable", f"{error.filename} cannot be read: {error.strerror}") from None
+        digest.update(f"{json.dumps(lengths)} {more}".encode())
+        return digest.hexdigest()
+    require_file(path)
     try:
         with path.open("rb") as file:
             length = file.seek(0, os.SEEK_END)
@@ -150,171 +212,49 @@ class Probes:
         name = fingerprint(path, _KEPT)
         kept = self._folder / "probes" / name[:2] / f"{name}.times"
         try:
-            numbers = np.frombuffer(unseal(kept.read_bytes()), dtype="<f8")
-            return VideoInfo(path, numbers[:-3], float(numbers[-3]), (int(numbers[-2]), int(numbers[-1])))
-        except (OSError, ValueError):  # not there, or damaged
+            head, _, times = unseal(kept.read_bytes()).partition(b"\n")
+            return VideoInfo(path, np.frombuffer(times, dtype="<f8"), *_facts(json.loads(head)))
+        except (OSError, *MALFORMED):  # not there, or damaged
             info = probe(path)
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            numbers = np.array([*info.frame_times_s, info.end_s, *info.size_wh], dtype="<f8")
-            put_whole(kept, seal(numbers.tobytes()))
+            head = json.dumps(
+                [info.end_s, info.size_wh, info.start_s, info.kind, info.group, info.timed, info.aside]
+            ).encode()
+            put_whole(kept, seal(head + b"\n" + info.frame_times_s.astype("<f8").tobytes()))
         except OSError as error:
             logger.warning("%s cannot be written (%s): videos will be looked at again next time", kept, error.strerror)
             self._folder = None
         return info
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Survey:
-    """What a file's packets say.
-
-    Attributes:
-        times_s: (N,) presentation time of each frame, increasing.
-        end_s: when the last one ends.
-        ticks: (N,) the same times as decoded frames have them; None where packets have none, and order must do.
-        pixels: of a frame.
-        decords: whether decord finds the right frames.
-    """
-
-    times_s: npt.NDArray[np.float64]
-    end_s: float
-    ticks: IntArray | None
-    pixels: int
-    decords: bool
+def _facts(head: Any) -> tuple[float, tuple[int, int], float | None, str, int, bool, int]:
+    """What `Probes` keeps beside the times."""
+    end_s, (width, height), start_s, kind, group, timed, aside = head
+    size_wh, start_s = (whole(width), whole(height)), None if start_s is None else float(start_s)
+    return float(end_s), size_wh, start_s, text(kind), whole(group), bool(timed), whole(aside)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """A file's container and its video stream, in PyAV."""
-    import av
+def _size_of_picture(path: Path) -> tuple[int, int]:
+    """Width and height as `_read_picture` gives them."""
+    from PIL import Image
 
+    require_file(path)
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
-            stream = container.streams.best("video")
-            if stream is None or stream.codec_context is None:
-                what = "no video stream" if stream is None else "a video stream of an unknown kind"
-                raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) holds {what}")
-            yield container, stream
-    except (av.error.FFmpegError, ValueError) as error:
-        raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes): {_last_line(error)}") from None
-
-
-def _survey(path: Path) -> _Survey:
-    _require_file(path)
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise VideoError("video unreadable", f"{path} cannot be read: {error.strerror}") from None
-    if head and _TEXT.issuperset(head) and not head.startswith(b"RIFF"):
-        # a playlist, whose files FFmpeg would read, wherever they are
-        raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) is a text")
-    shown: list[tuple[int | None, int | None]] = []
-    leading = unseen = False
-    key, duration = None, 0
-    with _opened(path) as (container, stream):
-        pixels = stream.codec_context.width * stream.codec_context.height
-        if not 0 < pixels <= MOST_PIXELS:
-            size = f"{stream.codec_context.width} x {stream.codec_context.height}"
-            raise VideoError("video unreadable", f"{path} has pictures of {size} pixels; {MOST_PIXELS} are the most")
-        for packet in container.demux(stream):
-            if not packet.size:
-                continue
-            if packet.is_discard or packet.is_corrupt:
-                unseen = True
-                continue
-            if packet.is_keyframe:
-                key = packet.pts
-            elif key is None or packet.pts is None or packet.pts < key:
-                leading = True
-            shown.append((packet.pts, packet.dts))
-            duration = packet.duration or duration
-            if len(shown) > MOST_FRAMES:
-                raise VideoError("video unreadable", f"{path} has more than {MOST_FRAMES} frames")
-        codec, announced, rate = stream.codec_context.codec.canonical_name, stream.frames, stream.average_rate
-        tick_s = float(stream.time_base or 0)
-    if not shown:
-        raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) holds no frame")
-    by_pts, ticks = True, _all_different([pts for pts, _ in shown])
-    if ticks is None:
-        by_pts, ticks = False, _all_different([dts for _, dts in shown])
-    if ticks is None:
-        ticks, tick_s, duration = np.arange(len(shown), dtype=np.int64), 1 / float(rate or 25), 1
-    times_s = (ticks * tick_s).astype(np.float64)
-    end_s = float(times_s[-1] + (duration * tick_s or (times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1)))
-    if not end_s - times_s[0] <= LONGEST_S:
-        raise VideoError("video unreadable", f"{path} lasts {end_s - times_s[0]:.0f} s; {LONGEST_S} are the most")
-    decords = by_pts and not leading and not unseen and announced in (0, len(shown)) and codec in _DECORDS
-    return _Survey(times_s, end_s, ticks if by_pts else None, pixels, decords)
-
-
-def _all_different(stamps: list[int | None]) -> IntArray | None:
-    """Time stamps in order; None if there are not as many different ones as packets."""
-    known = {stamp for stamp in stamps if stamp is not None}
-    return np.array(sorted(known), dtype=np.int64) if len(known) == len(stamps) else None
-
-
-def _open(path: Path) -> Any:
-    """decord's reader of a file that was surveyed; None if it takes no such file."""
-    from decord import DECORDError, VideoReader, cpu
-
-    try:
-        return VideoReader(str(path), ctx=cpu(0), num_threads=1)
-    except (DECORDError, RuntimeError):
-        return None
+        with Image.open(path) as picture:
+            turned = picture.getexif().get(_ORIENTATION, 1) > 4
+            return (picture.height, picture.width) if turned else (picture.width, picture.height)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise VideoError("video unreadable", f"{path} cannot be decoded: {first_line(error)}") from None
 
 
 def _read_picture(path: Path) -> Frames:
     """The picture (H, W, 3) RGB, turned as it asks to be."""
     from PIL import Image, ImageOps
 
-    _require_file(path)
+    require_file(path)
     try:
         with Image.open(path) as picture:
             return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG
-        raise VideoError("video unreadable", f"{path} cannot be decoded: {_last_line(error)}") from None
-
-
-def _require_file(path: Path) -> None:
-    if not os.path.isfile(path):  # a pipe would be waited for
-        raise VideoError("video missing", f"no file {str(path)!r:.300}")
-
-
-def _channels(reader: Any) -> int:
-    """Of decord's first frame; 0 if it cannot be decoded."""
-    from decord import DECORDError
-
-    try:
-        return int(reader[0].shape[2])
-    except DECORDError:
-        return 0
-
-
-def _read_one_by_one(path: Path, survey: _Survey, frames: IntArray) -> Iterator[Frames]:
-    """Frames (1, H, W, 3) by PyAV, which decodes all from the first on, known by their times."""
-    wanted, found = set(frames.tolist()), 0
-    shape: tuple[int, ...] = ()
-    known = None if survey.ticks is None else {tick: number for number, tick in enumerate(survey.ticks.tolist())}
-    with _opened(path) as (container, stream):
-        for count, frame in enumerate(container.decode(stream)):
-            number = count if known is None else known.get(frame.pts, -1)
-            if number in wanted:
-                if frame.is_corrupt:
-                    raise VideoError("video unreadable", f"{path} cannot be decoded: frame {number} is damaged")
-                wanted.remove(number)
-                found += 1
-                pixels = np.rot90(frame.to_ndarray(format="rgb24"), k=frame.rotation // 90)
-                shape = shape or pixels.shape
-                if pixels.shape != shape:
-                    raise VideoError("video unreadable", f"{path} has pictures of {shape} and of {pixels.shape}")
-                yield pixels[None]
-            if not wanted:
-                break
-    if wanted:
-        raise VideoError("video shorter than expected", f"{found} of {len(frames)} wanted frames in {path}")
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip() if lines else type(error).__name__
+        raise VideoError("video unreadable", f"{path} cannot be decoded: {first_line(error)}") from None

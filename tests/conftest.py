@@ -18,6 +18,11 @@ hypothesis.settings.register_profile("stvg", deadline=None, suppress_health_chec
 hypothesis.settings.load_profile("stvg")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What takes long is left out, or tried in small, unless it is asked for."""
+    parser.addoption("--all", action="store_true", help="with what takes long")
+
+
 def pytest_sessionfinish() -> None:
     """Let pytest's summary be the last line: videos that tests made unreadable need no report."""
     if templates := sys.modules.get("swift_stvg.adapters.templates"):

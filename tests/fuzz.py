@@ -19,7 +19,9 @@ from pathlib import Path
 import atheris
 
 # of completions the reader alone: what it has made arrays of is judged in groups, not input by input
-with atheris.instrument_imports(include=["swift_stvg.answers" if "completions" in sys.argv[:2] else "swift_stvg"]):
+with atheris.instrument_imports(
+    include=["swift_stvg.answers", "swift_stvg.written"] if "completions" in sys.argv[:2] else ["swift_stvg"]
+):
     from tests import fuzzing
     from tests.helpers import contract
 
@@ -29,20 +31,10 @@ SEEDS = Path(__file__).parent / "data/fuzz/completions.json"
 TOGETHER, ONE_IN = 128, 16
 """Completions that are rewarded at once, each on one of the rows, and how many of all are."""
 EVERY_S = 60.0
-WORDS = [
-    "<time>",
-    "</time>",
-    "<think_bbox>",
-    "</think_bbox>",
-    "<pred_bbox>",
-    "</pred_bbox>",
-    "2 - 5",
-    "2. [1, 2, 3, 4]",
-]
 
 
 class Completions:
-    """Every completion is read in both forms; some are rewarded and scored, in groups."""
+    """Every completion is read in all formats; some are rewarded and scored, in groups."""
 
     def __init__(self) -> None:
         self.read = 0
@@ -51,10 +43,10 @@ class Completions:
 
     def __call__(self, data: bytes) -> None:
         text = data.decode("utf-8", "surrogateescape")
-        for fmt in fuzzing.FORMATS[:2]:  # the others differ in the instruction only
+        for fmt in fuzzing.FORMATS:
             fuzzing.check_read(text, fmt)
-        self.read += 2
-        if self.read // 2 % ONE_IN == 0:
+        self.read += 1
+        if self.read % ONE_IN == 0:
             self._waiting.append(text)
         if len(self._waiting) == TOGETHER:
             fuzzing.check_rewards(self._waiting, [fuzzing.rows()[self.rewarded // TOGETHER % len(fuzzing.rows())]])
@@ -63,7 +55,9 @@ class Completions:
             self._waiting = []
 
     def __str__(self) -> str:
-        return f"{self.read:,} reads of completions, {self.rewarded:,} completions rewarded"
+        return (
+            f"{self.read:,} completions read in {len(fuzzing.FORMATS)} formats, {self.rewarded:,} completions rewarded"
+        )
 
 
 class Texts:
@@ -120,7 +114,8 @@ def main() -> None:
         words.append(str(folder))
     if name == "completions":
         dictionary = Path(tempfile.mkdtemp(prefix="fuzz_words_")) / "words"
-        dictionary.write_text("".join(f'"{word}"\n' for word in WORDS))
+        escaped = ("".join(map("\\x{:02x}".format, word.encode())) for word in fuzzing.WORDS)
+        dictionary.write_text("".join(f'"{word}"\n' for word in escaped))
         words.append(f"-dict={dictionary}")
     started = told = time.monotonic()
 

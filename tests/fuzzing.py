@@ -6,8 +6,10 @@ Each takes what an adversary controls, and raises AssertionError, or whatever es
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from swift_stvg.rewards import REWARDS, Batch, total, usual_weights
 from swift_stvg.rows import Contract, make_contract
 from swift_stvg.selftest import full_mark
 from swift_stvg.settings import Settings
-from swift_stvg.sources import hcstvg, jsonl, vidstg
+from swift_stvg.sources import hcstvg, jsonl, load_samples
 from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.report import LoadReport
 from swift_stvg.tubes import answer_tube, read_tubes
@@ -48,7 +50,39 @@ FORMATS = (
     AnswerFormat(False, boxes=False),
     AnswerFormat(False, style="csv"),
     AnswerFormat(False, "second", boxes=False, style="csv"),
+    AnswerFormat(False, "second", "norm1000", style="csv"),
 )
+WORDS = (
+    *("<time>", "</time>", "<think_bbox>", "</think_bbox>", "<pred_bbox>", "</pred_bbox>"),
+    *("<think>", "</think>", "<answer>", "</answer>", "```", "```csv\n", "2 - 5", "2. [1, 2, 3, 4]"),
+    *("00:02", "01:02:03", "00:02.5", "00:02,500", "2.0", "2.5", "0.25", "1e3", "-2", "1/2", "50%"),
+    *("s", "sec", "seconds", "frame", "min", "ms", "from", "to", "-->", "--", "~", "start", "end"),
+    *(
+        "２",
+        "５",
+        "，",
+        "：",
+        "【",
+        "】",
+        "（",
+        "）",
+        "～",
+        "－",
+        "．",
+        "、",
+        "。",
+        "第",
+        "帧",
+        "秒",
+        "分",
+        "从",
+        "至",
+        "到",
+    ),
+    *("２：【１，２，３，４】", "],", "[2,1,2,3,4],\n", "2,5\n", "2,1,2,3,4\n"),
+)
+"""What answers are made of, in the forms that the reader takes and in those that it must not mistake."""
+HALF_WIDTH = {c: unicodedata.normalize("NFKC", chr(c)) for c in range(0xFF01, 0xFF5F)}
 HIGHEST_INDEX = 10_000_000
 """What an index of at most seven digits and a decimal part rounds to."""
 
@@ -77,14 +111,36 @@ def check_read(text: str, fmt: AnswerFormat) -> tuple[Answer, bool]:
     parts |= {"pred_bbox": answer.pred} if fmt.boxes else {}
     parts |= {"think_bbox": answer.think} if fmt.think else {}
     assert set(answer.failures) == {part for part, found in parts.items() if found is None}
+    written = numbers_in(text)
+    indices = {round_half_down(n) for n in written} if fmt.unit == "second" else written
     if answer.span is not None:
         assert all(0 <= end <= HIGHEST_INDEX for end in answer.span)
+        assert indices.issuperset(answer.span), "each end is a whole number of the text, no part of one"
     for boxes in (answer.think, answer.pred):
+        if boxes is not None:
+            assert written.issuperset(boxes.index.tolist())
+            assert written.issuperset(np.abs(boxes.boxes_xyxy[~np.isnan(boxes.boxes_xyxy)]).tolist())
         if boxes is not None:
             assert len(boxes.index) == len(boxes.boxes_xyxy) > 0
             assert ((boxes.index >= 0) & (boxes.index < HIGHEST_INDEX)).all()
             assert (np.isfinite(boxes.boxes_xyxy).all(axis=1) | np.isnan(boxes.boxes_xyxy).all(axis=1)).all()
     return answer, valid
+
+
+@lru_cache(maxsize=1)  # asked for once for each format
+def numbers_in(text: str) -> set[float]:
+    """The numbers of a text, by another way than the reader's: clock times in seconds, nothing for what is neither."""
+    found = set()
+    for run in re.findall("[0-9.:]+", text.translate(HALF_WIDTH)):
+        parts = run.rstrip(".:").lstrip(":").split(":")
+        if all(part.replace(".", "", 1).isdigit() and part[0] != "." for part in parts) and len(parts) <= 3:
+            found.add(sum(float(part) * 60**i for i, part in enumerate(reversed(parts))))
+    return found
+
+
+def round_half_down(number: float) -> int:
+    """The nearest whole number, the lower of two."""
+    return int(number) + (number - int(number) > 0.5)
 
 
 def check_rewards(texts: Sequence[str], contracts: Sequence[Contract] | None = None) -> None:
@@ -193,7 +249,18 @@ def check_vidstg(annotation: Any, trajectories: bytes, folder: Path) -> None:
         (folder / part).mkdir(parents=True, exist_ok=True)
     (folder / "vidstg/test_annotations.json").write_text(json.dumps([annotation]))
     (folder / "vidstg/bbox_annos/77.json").write_bytes(trajectories)
-    check_sample(lambda: vidstg.load(DataRoot(folder), "vidstg", "test", LoadReport("vidstg:test")))
+    check_sample(lambda: load_samples("vidstg", "test", Settings(data_root=str(folder)), LoadReport("vidstg:test")))
+
+
+def check_merged(content: bytes, folder: Path) -> None:
+    """A file with VidSTG's sentences and their boxes, as STCAT or TubeDETR write it; `folder` is overwritten."""
+    (folder / "vidstg/vstg_annos").mkdir(parents=True, exist_ok=True)
+    (folder / "vidstg/vstg_annos/test.json").write_bytes(content)
+    try:
+        load_samples("vidstg", "test", Settings(data_root=str(folder)), LoadReport("vidstg:test"))
+    except DataError:
+        return
+    check_sample(lambda: load_samples("vidstg", "test", Settings(data_root=str(folder)), LoadReport("vidstg:test")))
 
 
 @cache

@@ -13,7 +13,7 @@ from swift_stvg.timeline import Timeline
 def grid(size: int = 10, interval_s: float = 0.5, unit: str = "frame") -> Timeline:
     """`size` samples of a 10 frames-per-second clip."""
     frames = (np.arange(size) * interval_s * 10).astype(np.int64)
-    return Timeline(frames, frames / 10.0, 0.0, interval_s, unit, frames)
+    return Timeline(frames, frames / 10.0, 0.0, interval_s, unit, frames, size * interval_s)
 
 
 def contract(

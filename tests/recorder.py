@@ -1,11 +1,15 @@
 """A second external plugin: notes what our template hands to the model in the file named by RECORD_TO.
 
-Beside it, in a file with the ending .decoded, the videos that were decoded for that.
+Beside it, in a file with the ending .decoded, the videos that were decoded for that; and in one with the ending
+.positions, where the model's rotary embedding was asked to put frames and text.
 """
 
 import hashlib
 import json
 import os
+
+import torch
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLRotaryEmbedding
 
 import swift_stvg.frames
 from swift_stvg.adapters.templates import StvgTemplate
@@ -48,3 +52,31 @@ def _recording_encode(self, inputs):
 
 StvgTemplate._encode = _recording_encode
 swift_stvg.frames.decode = _recording_decode
+
+_rotate = Qwen2_5_VLRotaryEmbedding.forward
+_before = []  # the positions of the sequences that tokens are generated for
+
+
+def _recording_rotate(self, x, position_ids):
+    global _before
+    length = position_ids.shape[-1]
+    if length > 1:
+        _before = [row.max() for row in position_ids.unbind(1)]
+        places = [_after_the_video(row) for row in position_ids.unbind(1)]
+        kind = "update" if torch.is_grad_enabled() else "forward"
+    else:  # one token after another, with a cache
+        places = [[int(row[0, 0]), int(last) + 1] for row, last in zip(position_ids.unbind(1), _before, strict=True)]
+        _before = [last + 1 for last in _before]
+        kind = "token"
+    with open(os.environ["RECORD_TO"] + ".positions", "a") as file:
+        file.write(json.dumps({"kind": kind, "places": places}) + "\n")
+    return _rotate(self, x, position_ids)
+
+
+def _after_the_video(row):
+    """Of positions (3, L) with one video: where the text after it begins, and where it should."""
+    last = int((row[0] != row[1]).nonzero().max())  # frames alone are at another time than height
+    return [int(row[0, last + 1]), int(row[:, : last + 1].max()) + 1]
+
+
+Qwen2_5_VLRotaryEmbedding.forward = _recording_rotate

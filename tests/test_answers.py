@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from swift_stvg.answers import COORDS, UNITS, Answer, AnswerFormat, BoxList
+from swift_stvg.written import CLOCK_TIMES, SHARES
 from tests.helpers import answer, boxes
 
 FORMATS = [AnswerFormat(think, unit, coords) for think in (True, False) for unit in UNITS for coords in COORDS]
@@ -58,9 +62,11 @@ ROWS = [
     ("2,3,\n2,1,2,3,4,\n3,5,6,7,8, ", False, (2, 3), [2, 3], "commas at the ends"),
     ("**2,3**\n- 2,1,2,3,4\n* 3,5,6,7,8", False, (2, 3), [2, 3], "as markdown"),
     ("2 - 3\n2,1,2,3,4\n3,5,6,7,8", False, (2, 3), [2, 3], "a span with a dash"),
-    ("start,end\n2.4s, 2.6s\nsecond,x1,y1,x2,y2\n2,1,2,3,4.5", False, (2, 3), [2], "headers, decimals, units"),
+    ("start,end\n2.0, 3.0\nframe,x1,y1,x2,y2\n2,1,2,3,4.5", False, (2, 3), [2], "headers, decimals"),
     ("[2, 3]\r\n(2, 1, 2, 3, 4)\r\n", False, (2, 3), [2], "brackets"),
-    ("2,3\n4,5\n2,1,2,3,4", False, (2, 3), [2], "the first of two spans"),
+    ("2,3\n4,5\n2,1,2,3,4", False, None, [2], "two spans, and no way to choose"),
+    ("2,3\r2,1,2,3,4", False, (2, 3), [2], "lines as of old"),
+    ("2,\r3\n2,1,2,3,4", False, None, [2], "nothing goes over two lines"),
     ("2,3\n2,1,2,x,4\n3,5,6,7,8", False, (2, 3), [2, 3], "a box that cannot be read stays as such"),
     ("2,3\n2,1,2,3", False, (2, 3), None, "three coordinates"),
     ("2\n2,1,2,3,4", False, None, [2], "no span"),
@@ -121,21 +127,84 @@ def test_invalid(text: str, reason: str) -> None:
     assert not AnswerFormat().is_valid(text), reason
 
 
-LENIENT_TIMES = [
-    ("2 to 5", (2, 5)),
-    ("2.4s - 4.6s", (2, 5)),
-    ("from 2 – 5 s", (2, 5)),
-    ("[2, 5]", (2, 5)),
-    ("5 - 2", (5, 2)),
-    ("2", None),
-    ("-2 - 5", None),
-    ("two - five", None),
-]
+def table(title: str) -> list[list[str]]:
+    """The rows of a table of GUARANTEES.md, as text: code marks are left out, `⏎` is a new line."""
+    text = (Path(__file__).parent / "GUARANTEES.md").read_text()
+    lines = text.partition(f"\n{title}")[2].partition("\n| ")[2].partition("\n\n")[0].splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return [[re.sub(r"^(`+) ?(.*?) ?\1$", r"\2", cell).replace("⏎", "\n") for cell in row] for row in cells]
 
 
-@pytest.mark.parametrize(("time", "span"), LENIENT_TIMES)
-def test_lenient_time(time: str, span: tuple[int, int] | None) -> None:
-    assert AnswerFormat().parse(answer(time, "", "")).span == span
+def as_listed(boxes_read: BoxList | None) -> str:
+    """A list as the tables write it."""
+    assert boxes_read is not None
+    rows = zip(boxes_read.index.tolist(), boxes_read.boxes_xyxy.tolist(), strict=True)
+    return ", ".join(f"{i}. [{', '.join(f'{c:g}' for c in box)}]" for i, box in rows)
+
+
+def check_part(cell: str, found: str | None, why: str) -> None:
+    """What was read is what the cell says, or the reason begins as it does."""
+    reason = cell.partition("unreadable: ")[2]
+    assert (found is None) == bool(reason), (cell, found)
+    assert why.startswith(reason) if reason else found == cell
+
+
+def check_span(cell: str, read: Answer) -> None:
+    check_part(cell, None if read.span is None else f"{read.span[0]} - {read.span[1]}", read.failures.get("time", ""))
+
+
+def check_boxes(cell: str, read: Answer) -> None:
+    cell, inconsistent, _ = cell.partition(", inconsistent")
+    found = read.pred and as_listed(read.pred)
+    check_part(cell.strip("`"), found, read.failures.get("pred_bbox", ""))
+    assert bool(read.pred and read.pred.unplaced) == bool(inconsistent)
+
+
+SPANS = table("A first and a last index")
+
+
+@pytest.mark.parametrize(("written", "frames", "seconds"), SPANS, ids=[row[0] for row in SPANS])
+def test_what_spans_mean(written: str, frames: str, seconds: str) -> None:
+    for unit, cell in zip(UNITS, (frames, seconds), strict=True):
+        check_span(cell, AnswerFormat(False, unit, boxes=False).parse(f"<time> {written} </time>."))
+        line = AnswerFormat(False, unit, boxes=False, style="csv").parse(f"Here:\n{written}\n")
+        assert line.span == AnswerFormat(False, unit, boxes=False).parse(f"<time> {written} </time>").span
+        assert (CLOCK_TIMES in line.seen) == ("clock" in frames)
+
+
+LISTS = table("Boxes, in `<pred_bbox>`")
+
+
+@pytest.mark.parametrize(("written", "read"), LISTS, ids=[row[0] for row in LISTS])
+def test_what_boxes_mean(written: str, read: str) -> None:
+    text = f"<pred_bbox> {written} </pred_bbox>"
+    check_boxes(read, AnswerFormat(False).parse(text))
+    thousandths = AnswerFormat(False, coords="norm1000").parse(text)
+    check_boxes(read.replace("pixels of the frames", "thousandths of the frame's width and height"), thousandths)
+    assert (SHARES in thousandths.seen) == (SHARES in read)
+
+
+ANSWERS = table("Whole answers to rows that ask for a time")
+
+
+@pytest.mark.parametrize(("written", "read"), ANSWERS, ids=[row[0] for row in ANSWERS])
+def test_what_answers_mean(written: str, read: str) -> None:
+    check_span(read, AnswerFormat(False, boxes=False).parse(written))
+
+
+LINES = table("Whole answers to rows that ask for lines")
+
+
+@pytest.mark.parametrize(("written", "read"), LINES, ids=[row[0] for row in LINES])
+def test_what_lines_mean(written: str, read: str) -> None:
+    answer_read = AnswerFormat(False, style="csv").parse(written)
+    span, _, listed = read.partition("; ")
+    check_span(span, answer_read)
+    check_boxes(listed, answer_read)
+
+
+def test_the_tables_are_all_there() -> None:
+    assert [len(rows) > 10 for rows in (SPANS, LISTS, ANSWERS, LINES)] == [True] * 4
 
 
 def test_failures_say_which_part_and_why() -> None:
@@ -167,6 +236,11 @@ FAULTS = [
     ("2 - 5", boxes(2, 4), ("inconsistent", "3 boxes for the span 2 - 5")),
     ("2 - 5", boxes(2, 6), ("inconsistent", "5 boxes for the span 2 - 5")),
     ("2 - 5", boxes(3, 6), ("inconsistent", "the indices of the boxes are not those of the span 2 - 5, in order")),
+    (
+        "2 - 3",
+        "2. [1, 2, 3, 4], 2.5. [5, 6, 7, 8], 3. [1, 2, 3, 4]",
+        ("inconsistent", "a box has no index that can be read: '2.5. [5, 6, 7, 8]'"),
+    ),
     ("2 - 3", "2. [1, 2, 3, 4], 3. [1, 2, 3]", ("inconsistent", "the box of index 3 cannot be read")),
     ("2 - 3", "2. [1, 2, 3, 4], 3. [1, 2, 3, 4, 5]", ("inconsistent", "the box of index 3 cannot be read")),
     (

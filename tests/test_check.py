@@ -22,6 +22,7 @@ from swift_stvg.sources import load_rows, parse_dataset
 from swift_stvg.synth import SynthConfig, generate
 from tests.helpers import contract
 from tests.running import SIZES
+from tests.videos import write_as
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,9 @@ def test_a_sound_dataset_may_go_on(data: Path, capsys: pytest.CaptureFixture[str
     assert report["figures"]["clip, s"] == [3.0] * 6
     assert report["figures"]["clip, sampled frames"] == [6.0] * 6
     assert sum(report["frame_sizes"].values()) == 9
+    (kind,) = report["files"]
+    assert (kind["kind"], kind["rows"], kind["videos"], kind["slow"]) == ("h264 in mov", 9, 9, 0)
+    assert kind["decoded"] == kind["clip"], "clips are whole files"
     rows = (
         load_rows("stvg_synthetic", "train", Settings.from_env())[0]
         + load_rows("stvg_synthetic", "val", Settings.from_env())[0]
@@ -323,3 +327,26 @@ def test_a_clip_asks_for_what_the_template_would() -> None:
 
     row = {"videos": ["a.mp4"], "chat_template_kwargs": {VIDEO_KEY: request.to_json()}}
     assert clip_of(row) == ("a.mp4", request)
+
+
+def test_files_that_take_long_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """A clip at the end of a file that has one key frame, and the same behind the advice."""
+    monkeypatch.setenv("STVG_DATA_ROOT", str(tmp_path))
+    monkeypatch.setenv("STVG_CACHE_DIR", str(tmp_path / "kept"))
+    quick, slow = ({"options": {"x264-params": f"keyint={key}:scenecut=0"}} for key in (48, "infinite"))
+    write_as(tmp_path / "quick.mp4", 600, **quick)
+    write_as(tmp_path / "slow.mp4", 600, **slow)
+    write_as(tmp_path / "old.ts", 600, codec="mpeg2video")
+    line = {"stvg_schema": 1, "sentence": "it grows", "n_frames": 600, "fps": 25.0, "size_wh": [64, 48]}
+    line |= {"span_frames": [500, 600], "tube": [[k, 1, 1, 30, 40] for k in range(500, 600)], "clip_frames": [500, 600]}
+    names = ["quick.mp4", "slow.mp4", "old.ts"]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line | {"id": n, "video": n}) + "\n" for n in names))
+    for _ in range(2):  # the second time from what is kept
+        _, report = checked(capsys, "stvg_jsonl:a.jsonl")
+        mov, old = report["files"]
+        assert (mov["kind"], mov["videos"], mov["slow"]) == ("h264 in mov", 2, 1)
+        assert (old["kind"], old["videos"], old["slow"]) == ("mpeg2video in mpegts", 1, 1)
+        assert old["decoded"] == 500 + old["clip"]
+        advice = [text for text in report["warnings"] if "-c:v libx264" in text]
+        assert len(advice) == 2
+        assert advice[0].startswith("1 of 2 videos, h264 in mov, take more than 300 frames to reach some")

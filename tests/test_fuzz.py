@@ -22,9 +22,11 @@ from swift_stvg.records import Tube
 from swift_stvg.rewards import REWARDS, Batch
 from tests.fuzzing import (
     FORMATS,
+    WORDS,
     check_contract,
     check_hcstvg,
     check_jsonl,
+    check_merged,
     check_read,
     check_rewards,
     check_scores,
@@ -34,7 +36,7 @@ from tests.fuzzing import (
     standing,
 )
 from tests.helpers import answer, boxes, contract
-from tests.test_sources import v1, v2, vidor, vidstg
+from tests.test_sources import older, processed, shared, trajectories, v1, v2, vidor, vidstg
 
 EXACT = boxes(2, 5)
 SEEDS = json.loads((Path(__file__).parent / "data/fuzz/completions.json").read_text())
@@ -47,11 +49,13 @@ marks = st.sampled_from([" - ", ", ", ". [", "]", "[", ".", ":", "-", "–", "to
 strange = st.sampled_from(
     ["NaN", "1e999", "-1e-999", "٣", "２", "²", "\x00", "\ud800", "\U0001f600", "0" * 50, "9" * 20]
 )
+words = st.sampled_from(WORDS)
 pieces = st.lists(
     st.one_of(
         tags,
         marks,
         strange,
+        words,
         st.integers(-10, 10**9).map(str),
         st.sampled_from(["2 - 5", EXACT, boxes(0, 9, "0, 0, 100, 100")]),
         st.text(max_size=8),
@@ -66,7 +70,7 @@ def spoiled(draw: st.DrawFn) -> str:
     text: str = draw(st.sampled_from(SEEDS))
     for _ in range(draw(st.integers(1, 4))):
         at, length = draw(st.integers(0, len(text))), draw(st.integers(0, 20))
-        put = draw(st.one_of(tags, marks, strange, st.text(max_size=4), st.just(text[at : at + length] * 2)))
+        put = draw(st.one_of(tags, marks, strange, words, st.text(max_size=4), st.just(text[at : at + length] * 2)))
         text = text[:at] + put + text[at + length :]
     return text
 
@@ -74,6 +78,22 @@ def spoiled(draw: st.DrawFn) -> str:
 @given(st.one_of(pieces, spoiled(), st.text()), st.sampled_from(FORMATS))
 def test_any_completion_is_read(text: str, fmt: Any) -> None:
     check_read(text, fmt)
+
+
+numerals = st.lists(
+    st.one_of(
+        words.filter(lambda word: "<" not in word), st.sampled_from("0259.:,-– ()'\"年x"), st.integers(0, 99).map(str)
+    ),
+    max_size=8,
+).map("".join)
+
+
+@given(numerals, numerals, st.sampled_from(["", " ", ": ", ". "]), st.sampled_from(FORMATS))
+def test_no_number_is_read_as_another(time: str, label: str, mark: str, fmt: AnswerFormat) -> None:
+    if fmt.style == "csv":
+        check_read(f"{time}\n{label},1,2,3,4\n{time}", fmt)
+    else:
+        check_read(answer(time, f"1. [1, 2, 3, 4], {label}{mark}[1, 2, 3, 4]", f"{label}{mark}[1, 2, 3, 4]"), fmt)
 
 
 @given(st.lists(st.one_of(pieces, spoiled()), max_size=5))
@@ -121,12 +141,26 @@ HOSTILE: dict[str, Callable[[int], str]] = {  # text of about n characters
     "numbers": lambda n: "<time>" + "5 " * (n // 2),
     "spaced digits": lambda n: "<pred_bbox>" + "1       " * (n // 8),
     "answers": lambda n: answer("2 - 5", EXACT, EXACT) * (n // 250),
+    "different times": lambda n: "".join(f"<time> {i} to </time>" for i in range(n // 22)),
+    "different lists": lambda n: "".join(f"<pred_bbox> {i}, [1, 2, 3, 4]" for i in range(n // 30)),
+    "a list cut off, again and again": lambda n: "".join("<pred_bbox>2. [1, 2, 3"[: i % 20] for i in range(n // 10)),
+    "thoughts": lambda n: "<think></think>" * (n // 15),
+    "answer blocks": lambda n: "<answer><time> 2 - 5 </time>" * (n // 28),
+    "clock times": lambda n: "<time>" + "00:02 - " * (n // 8),
+    "one endless clock time": lambda n: "<pred_bbox>" + "00:" * (n // 3) + "[1, 2, 3, 4]",
+    "full-width boxes": lambda n: "<time>2-5</time><pred_bbox>" + "２：【１，２，３，４】，" * (n // 13),
+    "words before boxes": lambda n: "<pred_bbox>" + "frame 2 " * (n // 8) + "[1, 2, 3, 4]",
+    "boxes without an index": lambda n: "<pred_bbox> 2. [1, 2, 3, 4]" + "(1, 2, 3, 4)" * (n // 12),
+    "points and colons": lambda n: "<time>" + ".:" * (n // 2),
 }
 HOSTILE_LINES: dict[str, Callable[[int], str]] = {
     "spans": lambda n: "1,2\n" * (n // 4),
     "boxes": lambda n: "1,2\n" + "1,2,3,4,5\n" * (n // 10),
     "one line": lambda n: "1," * (n // 2),
     "no lines": lambda n: "\n" * n,
+    "different spans": lambda n: "".join(f"{i},{i + 1}\n" for i in range(n // 12)),
+    "clock times": lambda n: "".join(f"0:{i}, 0:{i}0\n" for i in range(n // 18)),
+    "brackets": lambda n: "[2,1,2,3,4],\n" * (n // 13),
     "gaps": lambda n: "1,2" + (" " * 199 + "\n") * (n // 200),
 }
 TEXTS = [(name, text, FORMATS[0]) for name, text in HOSTILE.items()]
@@ -193,7 +227,7 @@ def changed(draw: st.DrawFn, original: Any) -> Any:
     return data
 
 
-@given(st.one_of(changed(v1()), changed(v2()), values))
+@given(st.one_of(changed(v1()), changed(v2()), changed(older()), changed(processed()), values))
 def test_any_entry_of_hcstvg(entry: Any) -> None:
     check_hcstvg(entry)
 
@@ -226,6 +260,27 @@ def test_any_line_of_our_own_schema(line: str) -> None:
 )
 def test_any_annotation_of_vidstg(tmp_path: Path, annotation: Any, trajectories: str) -> None:
     check_vidstg(annotation, trajectories.encode("utf-8", "surrogatepass"), tmp_path)
+
+
+def fewer(content: dict[str, Any]) -> dict[str, Any]:
+    """A file of sentences with their boxes, with few of these."""
+    for entry in content.values():
+        if "target_bboxs" in entry:
+            entry["target_bboxs"] = [*entry["target_bboxs"][:3], {}]
+    if "trajectories" in content:
+        boxes = content["trajectories"]["77"]["1"]
+        content["trajectories"]["77"]["1"] = {frame: boxes[frame] for frame in ("40", "41", "99")}
+    return content
+
+
+@settings(in_one_folder, max_examples=60)
+@given(
+    st.one_of(
+        changed(fewer(shared())).map(json.dumps), changed(fewer(trajectories())).map(json.dumps), st.text(max_size=40)
+    )
+)
+def test_any_file_of_sentences_with_boxes(tmp_path: Path, content: str) -> None:
+    check_merged(content.encode("utf-8", "surrogatepass"), tmp_path)
 
 
 TUBES = {"a": {"span_frames": [5, 30], "boxes": {"5": [0, 0, 50, 50], "7": [40, 40, 120, 120], "30": [1, 1, 6, 6]}}}

@@ -204,7 +204,7 @@ def test_a_span_at_the_end_reaches_the_end() -> None:
         assert parse(text, question).span_s == pytest.approx((0.0, end_s))
         overlay = Overlay.of(question, "one", text)
         assert (overlay.duration_s, overlay.tracks[0].span_s[1]) == pytest.approx((end_s, end_s)), "as it is drawn"
-    assert question.clip_span_s((0, 6)) == pytest.approx((0.0, 3.24)), "half-way to the next"
+    assert question.timeline.span_s((0, 6)) == pytest.approx((0.0, 3.24)), "half-way to the next"
 
 
 def test_times_of_a_record_can_be_asked_about() -> None:
@@ -602,6 +602,26 @@ def test_a_picture_is_a_video_of_one_frame(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing else")
     with pytest.raises(VideoError, match="cannot be decoded"):
         probe(tmp_path / "broken.png")
+
+
+def test_a_folder_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Seen at the rate of the setting, sent as images, drawn as a film; a server takes no folder."""
+    monkeypatch.setenv("STVG_MAX_SIDE", "112")
+    monkeypatch.setenv("STVG_FOLDER_FPS", "10")
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    for number in range(20):
+        Image.fromarray(picture(number, (224, 112))).save(folder / f"{number:04d}.png")
+    with server(lambda _: ANSWER) as (url, asked):
+        words = ["ground", str(folder), "one", "--endpoint", url, "--retries", "0"]
+        assert main([*words, "--out", str(tmp_path / "out")]) == 0
+        with pytest.raises(EndpointError, match="is of pictures, which go as images only"):
+            ground(folder, ["one"], Endpoint(url, send="video", retries=0), Settings.from_env())
+    (record,) = json_lines(tmp_path / "out/answers.jsonl")
+    assert (record["status"], record["n_frames"], record["size_wh"]) == ("ok", 20, [224, 112])
+    texts = [part["text"] for part in asked[0]["messages"][-1]["content"] if part["type"] == "text"]
+    assert texts[:4] == ["frame 0, 0.00 s:", "frame 1, 0.50 s:", "frame 2, 1.00 s:", "frame 3, 1.50 s:"]
+    assert probe(tmp_path / "out/1.mp4").n_frames == 20
 
 
 USES = [

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from swift_stvg.errors import VideoError
 from swift_stvg.frames import FrameLoader
 from swift_stvg.rows import VideoRequest
-from swift_stvg.settings import Settings
+from swift_stvg.settings import DECODERS, Settings
 from swift_stvg.sources import load_rows
 from swift_stvg.unread import Unread
 from swift_stvg.video import frame_batches, probe, read_frames
@@ -40,6 +40,15 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "4:2:2": ("mp4", {"pix_fmt": "yuv422p", "options": {"crf": "1"}}),
     "10 bits": ("mp4", {"pix_fmt": "yuv420p10le", "options": {"crf": "1"}}),
     "4:2:2, 10 bits": ("mov", {"pix_fmt": "yuv422p10le", "codec": "prores_ks"}),
+    "B-frames, transport stream": ("ts", {"options": {"x264-params": OPEN.replace("gop=1", "gop=0"), "crf": "1"}}),
+    "B-frames, open GOP, transport stream": ("m2ts", {"options": {"x264-params": OPEN, "crf": "1"}}),
+    "B-frames, AVI": ("avi", {"options": {"x264-params": OPEN.replace("gop=1", "gop=0"), "crf": "1"}}),
+    "H.264 without B-frames, AVI": ("avi", {"options": {"x264-params": "keyint=12:bframes=0", "crf": "1"}}),
+    "B-frames, ASF": ("asf", {"options": {"x264-params": OPEN.replace("gop=1", "gop=0"), "crf": "1"}}),
+    "H.264, FLV": ("flv", {"options": {"x264-params": "keyint=12", "tune": "zerolatency", "crf": "1"}}),
+    "no key frame but the first": ("mp4", {"options": {"x264-params": "intra-refresh=1:keyint=20", "crf": "1"}}),
+    "MPEG-4 with B-frames": ("mp4", {"codec": "mpeg4", "options": {"q": "2", "bf": "2", "g": "20"}}),
+    "AV1": ("mp4", {"codec": "libsvtav1", "options": {"preset": "10", "crf": "5", "g": "20"}}),
     "MPEG-4": ("avi", {"codec": "mpeg4", "options": {"q": "2"}}),
     "VP8": ("webm", {"codec": "libvpx", "options": VPX | {"auto-alt-ref": "1"}}),
     "VP9": ("webm", {"codec": "libvpx-vp9", "options": VPX}),
@@ -294,8 +303,9 @@ def test_threads_share_one_failure(tmp_path: Path) -> None:
     assert torch.is_tensor(loader.load(str(path), REQUEST))
 
 
-def test_processes_may_be_forked_after_a_failure(tmp_path: Path) -> None:
-    """As DataLoader workers are; a child that inherits a decord reader that failed ends with a segmentation fault."""
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_processes_may_be_forked_after_a_failure(tmp_path: Path, decoder: str) -> None:
+    """As DataLoader workers are, by either decoder: a child that inherits a decord reader that failed ends badly."""
     path = write_as(tmp_path / "damaged.mp4", COUNT, (160, 120), options={"crf": "10"})
     data = bytearray(path.read_bytes())
     start, end = data.index(b"mdat"), data.index(b"moov") - 4
@@ -311,7 +321,7 @@ from swift_stvg.video import read_frames
 kept = []
 for _ in range(4):
     try:
-        read_frames(Path(sys.argv[1]), np.arange(0, 100, 5))
+        read_frames(Path(sys.argv[1]), np.arange(0, 100, 5), sys.argv[2])
     except VideoError as error:
         kept.append(error)
 assert len(kept) == 4
@@ -322,6 +332,6 @@ for _ in range(3):
         os._exit(0)
     print(os.waitpid(child, 0)[1])
 """
-    words = [sys.executable, "-c", script, str(path)]
+    words = [sys.executable, "-c", script, str(path), decoder]
     done = subprocess.run(words, capture_output=True, text=True, timeout=BOUND_S, cwd=Path(__file__).parent.parent)
     assert done.stdout == "0\n0\n0\n", done.stderr[-1000:]

@@ -44,6 +44,17 @@ def test_the_least_recently_used_goes_first_and_the_limit_is_in_bytes() -> None:
     assert made == [1]
 
 
+def test_another_limit_is_followed_at_once() -> None:
+    memory = arrays(240)
+    for key in "abc":
+        memory.get(key, lambda: np.zeros(10))  # 80 bytes each
+    memory.resize(100)
+    assert (len(memory), memory.bytes) == (1, 80)
+    memory.get("c", lambda: pytest.fail("it was used last"))
+    memory.resize(0)
+    assert (len(memory), memory.bytes) == (0, 0)
+
+
 @pytest.mark.parametrize("limit", [0, 79])
 def test_what_is_larger_than_the_limit_is_not_kept(limit: int) -> None:
     memory = arrays(limit)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from swift_stvg.errors import RecordError
 from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.metrics import bootstrap_intervals, means_with_intervals, per_sample, summarise
 
@@ -22,10 +25,39 @@ def test_thresholds_are_exceeded_not_met() -> None:
     }
 
 
-@pytest.mark.parametrize(("tiou", "viou"), [([], []), ([1.0], [1.0, 1.0])])
-def test_nothing_to_average_is_an_error(tiou: list[float], viou: list[float]) -> None:
-    with pytest.raises(ValueError, match="same length, at least 1"):
+UNFIT = [
+    ([], [], "`tiou` must hold at least one sample"),
+    ([1.0], [1.0, 1.0], "`viou` must hold one value for each sample, got 2 for 1 in `tiou`"),
+    ([0.5, np.nan], [0.5, 0.5], r"`tiou` must be finite numbers in \[0, 1\], got nan at position 1"),
+    ([0.5], [1.5], r"`viou` must be finite numbers in \[0, 1\], got 1.5 at position 0"),
+    ([[0.5]], [0.5], r"`tiou` must be numbers \(K,\), got float64 \(1, 1\)"),
+]
+
+
+@pytest.mark.parametrize(("tiou", "viou", "message"), UNFIT)
+def test_what_cannot_be_averaged_is_an_error(tiou: list[Any], viou: list[float], message: str) -> None:
+    with pytest.raises(RecordError, match=message):
         per_sample(np.array(tiou), np.array(viou))
+
+
+WITH_BOXES = [
+    # which samples have boxes, m_tIoU, m_vIoU and vIoU@0.3 or what is left out, reason
+    (None, 0.5, 0.2, 0.25, "all of them"),
+    ([True, True, True, True], 0.5, 0.2, 0.25, "all of them"),
+    ([True, True, False, False], 0.5, 0.4, 0.5, "means of boxes are over those that have some"),
+    ([False, False, False, False], 0.5, None, None, "none: nothing is said of boxes, rather than 0"),
+]
+
+
+@pytest.mark.parametrize(("boxes", "m_tiou", "m_viou", "above", "reason"), WITH_BOXES)
+def test_samples_without_boxes(
+    boxes: list[bool] | None, m_tiou: float, m_viou: float | None, above: float | None, reason: str
+) -> None:
+    tiou, viou = np.array([0.2, 0.4, 0.6, 0.8]), np.array([0.2, 0.6, 0.0, 0.0])
+    found = summarise(tiou, viou, boxes=None if boxes is None else np.array(boxes))
+    assert found["m_tIoU"] == pytest.approx(m_tiou), reason
+    assert found.get("m_vIoU") == (m_viou and pytest.approx(m_viou)), reason
+    assert found.get("vIoU@0.3") == above, reason
 
 
 def intervals(values: FloatArray, groups: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -67,8 +99,16 @@ def test_intervals_of_parts() -> None:
 
 
 def test_what_is_no_number_is_never_averaged() -> None:
-    with pytest.raises(ValueError, match="not finite"):
-        intervals(np.array([[1.0], [np.nan]]), np.arange(2))
+    one = np.ones((2, 1))
+    for values, weights, groups, message in (
+        (np.array([[1.0], [np.nan]]), one, [0, 1], "`values` must be finite, got nan"),
+        (one, one[:1], [0, 1], r"`weights` must be \(N, M\), as `values`, got \(1, 1\) for \(2, 1\)"),
+        (one, -one, [0, 1], "`weights` must be finite and at least 0, got -1.0"),
+        (one, one, [0], "`groups` must hold one value for each row, got 1 for 2"),
+        (one, one, [0, 2], r"`groups` must count from 0 without gaps, got \[0, 2\]"),
+    ):
+        with pytest.raises(RecordError, match=message):
+            bootstrap_intervals(values, weights, np.array(groups))
 
 
 def test_intervals_are_repeatable() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,25 @@ def fresh(code: str, tmp_path: Path, *words: str, **env: str) -> str:
 def test_import_loads_neither_torch_nor_ms_swift(tmp_path: Path) -> None:
     code = "import sys, swift_stvg\nprint([m for m in ('torch', 'swift', 'transformers', 'numpy') if m in sys.modules])"
     assert fresh(code, tmp_path).strip() == "[]"
+
+
+def test_what_is_imported_is_declared() -> None:
+    """Each distribution by its own name in pyproject.toml, also where another one would bring it along."""
+    root = Path(__file__).parent.parent
+    project = (root / "pyproject.toml").read_text()
+    declared = {re.sub(r"[-_.]+", "-", name).lower() for name in re.findall(r'"([A-Za-z][\w.-]*)\s*[><=]', project)}
+    extra = {"swanlab", "torchcodec"}  # of whoever asks for them
+    used = set()
+    for path in (root / "swift_stvg").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                used |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                used.add((node.module or "").partition(".")[0])
+    used -= {*sys.stdlib_module_names, *extra, "swift_stvg"}
+    packages = packages_distributions()
+    names = {module: {name.replace("_", "-").lower() for name in packages.get(module, [module])} for module in used}
+    assert {module for module, of in names.items() if not of & declared} == set()
 
 
 def test_import_within_300_ms(tmp_path: Path) -> None:
@@ -133,19 +154,49 @@ import swift
 import swift_stvg
 from types import SimpleNamespace
 from swift.rewards import orms
-from swift_stvg.adapters.judged import WATCHERS
+from swift_stvg.adapters.judged import watch
 from swift_stvg.adapters.preview import StvgPreview
-told = []
-WATCHERS.append(lambda name, values, batch, rows: told.append((name, values.tolist(), rows)))
+told, state = [], SimpleNamespace(is_world_process_zero=True)
 preview = StvgPreview(None, SimpleNamespace(model=None))  # asked whether it trains, this model raises
-WATCHERS.append(preview._note)
-print("WATCHED", orms["stvg_format"]()(completions=["x"], stvg=[{contract!r}], videos=[["v"]]), told, preview.failed)
+watch(state, lambda name, values, batch, rows: told.append((name, values.tolist(), rows)))
+watch(state, preview._note)
+asked = {"completions": ["x"], "stvg": [{contract!r}], "videos": [["v"]]}
+print("WATCHED", orms["stvg_format"]()(**asked, trainer_state=state), told, preview.failed)
+orms["stvg_format"]()(**asked, trainer_state=SimpleNamespace())
+orms["stvg_format"]()(**asked)
+print("OTHERS", len(told), preview.failed)
 """
 
 
 def test_a_preview_that_raises_takes_nothing_from_the_rewards(tmp_path: Path) -> None:
     printed = fresh(WATCHED.replace("{contract!r}", repr(contract().to_json())), tmp_path)
     assert "WATCHED [0.0] [('StvgFormat', [0.0], [{'completion': 'x', 'videos': ['v']}])] 1" in printed
+    assert "OTHERS 1 1" in printed, "what another run's rewards, or nobody's, judge is not told"
+
+
+FAILED_RUN = """
+import swift
+import swift_stvg
+from types import SimpleNamespace
+from swift.rewards import orms
+from swift_stvg.adapters.preview import StvgPreview
+trainer = SimpleNamespace(model=SimpleNamespace(training=True))
+args = SimpleNamespace(report_to=["tensorboard"], logging_dir="runs")
+runs = []
+for preview in (StvgPreview(args, trainer), StvgPreview(args, trainer)):
+    state = SimpleNamespace(is_world_process_zero=True, global_step=50)
+    preview.on_train_begin(args, state, None)
+    orms["stvg_format"]()(completions=["x"], stvg=[{contract!r}], trainer_state=state)  # and then this run fails
+    runs.append((preview, state))
+print("WATCHED", [preview._values["stvg_train"]["StvgFormat"] for preview, _ in runs])
+orms["stvg_format"]()(completions=["x"], stvg=[{contract!r}], trainer_state=SimpleNamespace())  # one without preview
+print("WATCHED", [preview._values["stvg_train"]["StvgFormat"] for preview, _ in runs])
+"""
+
+
+def test_the_preview_of_a_run_that_failed_does_not_watch_the_next(tmp_path: Path) -> None:
+    printed = fresh(FAILED_RUN.replace("{contract!r}", repr(contract().to_json())), tmp_path)
+    assert printed.count("WATCHED [[0.0], [0.0]]") == 2
 
 
 def test_a_wrong_setting_stops_the_plugin(tmp_path: Path) -> None:

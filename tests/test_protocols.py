@@ -200,5 +200,5 @@ def test_boxes_outside_the_span_count_for_the_spatial_mean_only() -> None:
 def test_wrong_calls_are_refused() -> None:
     with pytest.raises(ValueError, match="unknown protocol 'coco'; the protocols are: hcstvg_official"):
         evaluate(samples()[:1], [None], "coco")
-    with pytest.raises(ValueError, match="2 truths but 1 predictions"):
+    with pytest.raises(ValueError, match="`predictions` must hold one value for each truth, got 1 for 2"):
         evaluate(samples()[:2], [None], "cg_stvg")

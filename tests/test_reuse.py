@@ -7,7 +7,9 @@ import math
 import runpy
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,17 @@ import yaml
 from PIL import Image
 
 from swift_stvg.cli import main
+from swift_stvg.headroom import Sampled, measure
+from swift_stvg.records import Tube
+from swift_stvg.results import Tubes
 from swift_stvg.rewards import REWARDS, WEIGHTS, Batch, usual_weights
 from swift_stvg.rows import Contract
+from swift_stvg.scoring import GroundTruth, score
 from swift_stvg.selftest import full_mark
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
+from swift_stvg.sources.report import LoadReport
+from tests.fuzzing import standing
 from tests.running import SIZES, TRAIN, json_lines, logged, run
 from tests.videos import picture, write_video
 
@@ -150,6 +158,55 @@ def test_rewards_of_boxes_are_none_where_none_are_asked_for(charades: Path, refe
     assert CLASSES["stvg_spatial"]()(**columns) == [None, 2.0]
     columns = {"completions": [*columns["completions"], "4"], "stvg": [*columns["stvg"], None]}
     assert CLASSES["stvg_spatial"]()(**columns) == [None, 2.0, None]
+
+
+@pytest.mark.parametrize("boxes", [False, True])
+def test_the_metric_of_evaluations_says_what_score_says(
+    boxes: bool, charades: Path, referring: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And so do the preview and headroom: of rows that ask for no boxes nothing is said of boxes."""
+    from swift.utils import Serializer
+
+    from swift_stvg.adapters.metrics import StvgMetrics
+    from swift_stvg.adapters.preview import _draw
+
+    rows = rows_of(referring if boxes else charades, boxes=boxes)
+    exact = [row["messages"][-1]["content"] for row in rows]
+    given = [exact[0], "<time> 3 - 3 </time>"]
+    prediction = SimpleNamespace(
+        predictions=[Serializer.to_tensor(text) for text in given],
+        label_ids=[Serializer.to_tensor(text) for text in exact],
+    )
+    logged = StvgMetrics(None, SimpleNamespace(eval_dataset=rows)).compute_metrics(prediction)
+    result = tmp_path / "result.jsonl"
+    result.write_text("".join(json.dumps(row | {"response": t}) + "\n" for row, t in zip(rows, given, strict=True)))
+    capsys.readouterr()
+    assert main(["score", str(result), "--format", "json"]) == 0
+    metrics = json.loads(capsys.readouterr().out)["tables"][0]["rows"][0]["metrics"]
+    assert ("m_vIoU" in metrics) == boxes
+    assert logged == {name: value for name, (value, *_) in metrics.items() if name != "m_sIoU"}
+    contracts = [Contract.from_json(row["stvg"]) for row in rows]
+    sampled = Sampled(contracts, ["a", "b"], given, [given] * 2)
+    assert ("m_vIoU" in measure(sampled)["figures"]["gain"]) == boxes
+    drawn: list[Any] = []
+    board = SimpleNamespace(picture=lambda *shown: drawn.append(shown))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("swift_stvg.adapters.preview.contact_sheet", lambda overlay, _: drawn.append(overlay.scores))
+        _draw(board, "one", (given[0], contracts[0], rows[0]), 1)
+    assert set(drawn[0]) == ({"tIoU", "vIoU"} if boxes else {"tIoU"})
+
+
+def test_events_without_boxes_beside_others_are_left_out_of_metrics_of_boxes() -> None:
+    with_box, (none, no_xyxy) = standing(), (np.empty(0, dtype=np.int64), np.empty((0, 4)))
+    without = replace(with_box, id="time", tube_frames=none, tube_xyxy=no_xyxy, time_only=True)
+    exact = Tube((10, 29), with_box.tube_frames, with_box.tube_xyxy)
+    tubes = Tubes("mine", "mine.json", ["row", "time"], {"row": exact, "time": Tube((10, 29), none, no_xyxy)}, {})
+    for samples, viou in (([with_box], 19 / 20), ([with_box, without], 19 / 20), ([without], None)):
+        truth = GroundTruth.of_samples("made:up", samples, LoadReport("made:up"))
+        report, _ = score([tubes], truth, protocols=["hcstvg_official"])
+        metrics = report["tables"][0]["rows"][0]["metrics"]
+        assert metrics.get("m_vIoU", [None])[0] == viou
+        assert bool(truth.notes) == (len(samples) == 2), truth.notes
 
 
 @pytest.mark.swift

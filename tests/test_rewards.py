@@ -6,7 +6,7 @@ import pytest
 
 from swift_stvg.answers import AnswerFormat
 from swift_stvg.errors import DataError
-from swift_stvg.rewards import REWARDS, Batch, boxes_viou, check_rewards
+from swift_stvg.rewards import ABOUT_BOXES, REWARDS, Batch, boxes_viou, check_rewards
 from tests.helpers import answer, boxes, contract
 
 FIVE = ("stvg_format", "stvg_consistency", "stvg_temporal", "stvg_spatial", "stvg_think")
@@ -70,8 +70,8 @@ CASES = [
     (f"<time> 2 - 5 </time> <pred_bbox> {EXACT} </pred_bbox>", (0, 0, 1, 1, 0), "no think part"),
     ("Sure: " + answer("2 - 5", EXACT, EXACT), (0, 1, 1, 2, 0), "text before: format 0, the rest is read"),
     (answer("2 - 5", EXACT, EXACT) + " done", (0, 1, 1, 2, 0), "text after"),
-    (answer("2 - 5", EXACT, EXACT) * 2, (0, 1, 1, 2, 0), "the whole answer twice: the first counts"),
-    ("<time> 0 - 9 </time> " + answer("2 - 5", EXACT, EXACT), (0, 0, 0.4, 2, 0), "repeated tag: the first counts"),
+    (answer("2 - 5", EXACT, EXACT) * 2, (0, 1, 1, 2, 0), "the whole answer twice, which is one and the same"),
+    ("<time> 0 - 9 </time> " + answer("2 - 5", EXACT, EXACT), (0, 0, 0, 0, 0), "two times: nobody can say which"),
     (
         f"<time> 2 - 5 </time> <pred_bbox> {EXACT} </pred_bbox> <think_bbox> {EXACT} </think_bbox>",
         (0, 1, 1, 2, 0),
@@ -79,7 +79,10 @@ CASES = [
     ),
     (answer("2 - 5", EXACT, EXACT)[:-13], (0, 1, 1, 2, 0), "cut off before the last closing tag"),
     (answer("٢ - ٥", EXACT, EXACT), (0, 0, 0, 0, 0), "digits of other scripts are not numbers here"),
-    (answer("２ - ５", EXACT, EXACT), (0, 0, 0, 0, 0), "nor full-width ones"),
+    (answer("２ － ５", EXACT, EXACT), (0, 1, 1, 2, 0), "full-width ones are, though not the form"),
+    (answer("00:02 - 00:05", EXACT, EXACT), (0, 0, 0, 0, 0), "a clock time is no frame"),
+    (answer("2s - 5s", EXACT, EXACT), (0, 0, 0, 0, 0), "nor are seconds"),
+    (answer("2 - 5", EXACT, EXACT.replace(".", ".5:")), (0, 0, 1, 1, 0), "nor fractions"),
     (answer("2 - " + "9" * 400, EXACT, EXACT), (0, 0, 0, 0, 0), "a number of 400 digits is unreadable"),
     (answer("2 - 9999999", EXACT, EXACT), (1, 0, 4 / 9999998, 2, 0), "a huge but readable end"),
     (
@@ -101,10 +104,10 @@ CASES = [
     (answer("-2 - 5", EXACT, EXACT), (0, 0, 0, 0, 0), "a negative start is no index"),
     (
         answer("2 - 5", EXACT.replace(", ", ",\u00a0"), EXACT),
-        (0, 0, 1, 1, 0),
-        "a no-break space is not white space here",
+        (0, 1, 1, 2, 0),
+        "a no-break space is not the form, but read",
     ),
-    (answer("2 -\u30005", EXACT, EXACT), (0, 0, 0, 0, 0), "nor an ideographic one"),
+    (answer("2 -\u30005", EXACT, EXACT), (0, 1, 1, 2, 0), "likewise an ideographic one"),
     (answer("2 - 5", EXACT, EXACT) + "\u2028", (0, 1, 1, 2, 0), "nor a line separator"),
     ("", (0, 0, 0, 0, 0), "empty"),
     ("I cannot see any object.", (0, 0, 0, 0, 0), "prose"),
@@ -171,6 +174,71 @@ def test_floor_clamps_each_frame(floor: float | None, expected: float) -> None:
     assert REWARDS["stvg_spatial"](Batch([text], [contract(floor=floor)]))[0] == pytest.approx(1 + expected)
 
 
+FORMATS = [
+    AnswerFormat(),
+    AnswerFormat(think=False),
+    AnswerFormat(think=False, style="csv"),
+    AnswerFormat(think=False, boxes=False),
+    AnswerFormat(think=False, boxes=False, style="csv"),
+    AnswerFormat(unit="second", coords="norm1000"),
+]
+Counts = tuple[int, int]
+WORTH: list[tuple[str, tuple[int, int] | None, bool, bool, Counts, Counts]] = [
+    # span, whether think and final boxes are written, (exact, worst) frames of a written list under `shared`, `either`
+    ("exact", (2, 5), True, True, (4, 0), (4, 0)),
+    ("half of the event", (2, 3), True, True, (2, 0), (2, 2)),
+    ("the whole clip", (0, 9), True, True, (4, 0), (4, 6)),
+    ("another time", (6, 9), True, True, (0, 0), (0, 8)),
+    ("no think boxes", (2, 5), False, True, (4, 0), (4, 0)),
+    ("no final boxes", (2, 5), True, False, (4, 0), (4, 0)),
+    ("no boxes", (2, 5), False, False, (4, 0), (4, 0)),
+    ("no boxes in the whole clip", (0, 9), False, False, (4, 0), (4, 6)),
+    ("backwards", (5, 2), True, True, (0, 0), (0, 4)),
+    ("no time", None, True, True, (0, 0), (0, 4)),
+    ("nothing", None, False, False, (0, 0), (0, 4)),
+]
+TERMS = {"stvg_spatial": (1.0, -5.0), "stvg_spatial_giou": (1.0, -1.0), "stvg_spatial_l1": (0.0, -4.0)}
+"""What an exact and the worst box are worth."""
+
+
+def written(fmt: AnswerFormat, span: tuple[int, int] | None, think: bool, pred: bool) -> str:
+    """An answer whose boxes are the truth; a list that is not written cannot be read."""
+    box = "200, 200, 600, 600" if fmt.coords == "norm1000" else "20, 20, 60, 60"
+    first, last = span if span and span[0] <= span[1] else (2, 5)
+    if fmt.style == "csv":
+        rows = [f"{i}, {box}" for i in range(first, last + 1)] if pred else []
+        return "\n".join(([f"{span[0]}, {span[1]}"] if span else []) + rows)
+    lists = [boxes(first, last, box) if there else "none" for there in (think, pred)]
+    return answer(f"{span[0]} - {span[1]}" if span else "", *lists)
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=str)
+@pytest.mark.parametrize("frames", ["shared", "either"])
+@pytest.mark.parametrize("floor", [None, -1.0, 0.0, 1.0])
+def test_what_a_box_list_is_worth(fmt: AnswerFormat, frames: str, floor: float | None) -> None:
+    """Under every setting that a reward depends on; README, GUARANTEES.md and the docstrings say the same."""
+    row = contract(
+        box=(200, 200, 600, 600) if fmt.coords == "norm1000" else (20, 20, 60, 60), fmt=fmt, frames=frames, floor=floor
+    )
+    for title, span, think, pred, shared, either in WORTH:
+        batch = Batch([written(fmt, span, think, pred)], [row])
+        exact_n, worst_n = shared if frames == "shared" else either
+
+        def mean(there: bool, name: str, exact_n: int = exact_n, worst_n: int = worst_n) -> float:
+            exact, worst = (value if floor is None else max(value, floor) for value in TERMS[name])
+            if not there:
+                exact_n, worst_n = (0, 0) if frames == "shared" else (0, exact_n + worst_n)
+            return (exact_n * exact + worst_n * worst) / max(exact_n + worst_n, 1)
+
+        for name in TERMS:
+            expected = fmt.think * mean(think, name) + fmt.boxes * mean(pred, name)
+            assert REWARDS[name](batch)[0] == pytest.approx(expected), (title, name)
+        gain = max(0.0, mean(pred, "stvg_spatial") - mean(think, "stvg_spatial"))
+        assert REWARDS["stvg_think"](batch)[0] == pytest.approx(gain if fmt.think and think and pred else 0.0), title
+        if not fmt.boxes:
+            assert all(REWARDS[name](batch)[0] == 0 for name in ABOUT_BOXES), title
+
+
 def test_without_think_boxes() -> None:
     row = contract(fmt=AnswerFormat(think=False))
     text = f"<time> 2 - 5 </time> <pred_bbox> {EXACT} </pred_bbox>"
@@ -221,7 +289,7 @@ def test_empty_batch() -> None:
 
 
 def test_length_mismatch_is_an_error() -> None:
-    with pytest.raises(ValueError, match="2 completions but 1 contracts"):
+    with pytest.raises(ValueError, match="`contracts` must hold one value for each completion, got 1 for 2"):
         Batch(["", ""], [contract()])
-    with pytest.raises(ValueError, match="0 completions but 1 contracts"):
+    with pytest.raises(ValueError, match="`contracts` must hold one value for each completion, got 1 for 0"):
         Batch([], [contract()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 import tracemalloc
@@ -15,11 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swift_stvg.answers import Answer, AnswerFormat
+from swift_stvg.drawing import Overlay
 from swift_stvg.errors import DataError, RowError, VideoError
+from swift_stvg.reading import parse
 from swift_stvg.records import Sample, VideoInfo
 from swift_stvg.rewards import REWARDS, Batch, spatial_reward, temporal_reward
-from swift_stvg.rows import Contract, VideoRequest, frame_size, make_contract, make_row
+from swift_stvg.rows import Contract, VideoRequest, frame_size, make_contract, make_question, make_row
+from swift_stvg.scoring import event_s
 from swift_stvg.settings import Settings
+from swift_stvg.tubes import answer_tube
 from tests.helpers import contract
 
 SIZES = [
@@ -159,12 +164,70 @@ def test_contract_round_trip() -> None:
     assert again.settings == original.settings
 
 
+ENDS = [
+    # frames of the clip, when each index is, when the clip ends
+    (None, {"index_unit": "frame"}, 21, 10.1),
+    (None, {"index_unit": "second"}, 11, 10.1),
+    ((30, 72), {"index_unit": "frame"}, 9, 4.2),
+    ((30, 72), {"index_unit": "second"}, 5, 4.2),
+    ((30, 101), {"max_frames": 3}, 3, 7.1),
+    ((100, 101), {}, 1, 0.1),
+]
+
+
+@pytest.mark.parametrize(("clip", "settings", "size", "end_s"), ENDS)
+@pytest.mark.parametrize("start_s", [0.0, 1 / 3])
+def test_a_row_a_question_and_the_scorer_mean_the_same_by_a_span(
+    clip: tuple[int, int] | None, settings: dict[str, Any], size: int, end_s: float, start_s: float
+) -> None:
+    """A clip whose last sample is cut short, 10.1 s at 2 samples a second: to the bit, for every span."""
+    times_s = start_s + np.arange(101) / 10
+    video = VideoInfo(Path("a.mp4"), times_s, start_s + 10.1, (200, 100))
+    low, high = clip or (0, 101)
+    event = {"span_frames": (low, high), "tube_frames": np.arange(low, high), "clip_frames": clip}
+    asked = sample(annotated_frames=101, tube_xyxy=np.tile([20.0, 10.0, 80.0, 90.0], (high - low, 1)), **event)
+    question = make_question(video, Settings(**settings), clip)
+    row = Contract.from_json(make_row(asked, video, Settings(**settings))["stvg"])
+    assert (row.timeline.size, row.timeline.end_s) == (size, end_s)
+    for first, last in itertools.combinations_with_replacement(range(size), 2):
+        text = row.format.render(replace(row.answer, span=(first, last)))
+        by_question, by_row = parse(text, question), parse(text, row)
+        assert by_row.span_s == by_question.span_s
+        begin_s, stop_s = row.timeline.span_s((first, last))
+        overlay = Overlay.of(row, "it moves", text)
+        assert overlay.duration_s == row.timeline.end_s
+        assert [track.span_s for track in overlay.tracks[1:]] == [(begin_s, stop_s)] * 2
+        from_start = times_s[low:high] - times_s[low]
+        inside = low + np.flatnonzero((from_start > begin_s + 1e-4) | (first == 0))
+        inside = inside[from_start[inside - low] <= stop_s + 1e-4]
+        tube = answer_tube((first, last), row.answer.pred, row, asked)
+        assert tube.span_frames == (inside[0], inside[-1]), (first, last)
+    assert (begin_s, stop_s) == (row.timeline.span_s((size - 1, size - 1))[0], end_s)
+    assert event_s(row) == end_s, "the length of an event that lasts as long as the clip"
+
+
+def test_a_row_that_does_not_say_where_the_clip_ends() -> None:
+    """Of contract version 2: read with the end it always had, and worth the same."""
+    video = VideoInfo(Path("a.mp4"), np.arange(101) / 10, 10.1, (200, 100))
+    now = json.loads(make_row(sample(annotated_frames=101), video, Settings())["stvg"])
+    old = {name: value for name, value in now.items() if name != "end_s"} | {"v": 2}
+    new_row, old_row = (Contract.from_json(json.dumps(data)) for data in (now, old))
+    assert (new_row.timeline.end_s, old_row.timeline.end_s) == (10.1, 10.5)
+    text = new_row.format.render(replace(new_row.answer, span=(12, 20)))
+    batch = Batch([text] * 2, [new_row, old_row])
+    for name, reward in REWARDS.items():
+        assert reward(batch)[0] == reward(batch)[1], name
+    tubes = [answer_tube((12, 20), new_row.answer.pred, row, sample(annotated_frames=101)) for row in batch.contracts]
+    assert tubes[0].span_frames == tubes[1].span_frames == (58, 100)
+    assert json.loads(old_row.to_json())["v"] == 3
+
+
 BROKEN = [
     (None, "must hold the text of a row contract, got None"),
     ("", "does not hold a row contract"),
     ("[]", "does not hold a row contract"),
-    ('{"v": 2}', "does not hold a row contract"),
-    ('{"v": 1}', "contract version 1, this package reads version 2"),
+    ('{"v": 3}', "does not hold a row contract"),
+    ('{"v": 1}', "contract version 1, this package reads versions 2 and 3"),
 ]
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from swift_stvg.sources import LoadReport, load_samples
 from tests.helpers import answer, contract
 from tests.test_protocols import golden
 
-PREDICTIONS = {"dense": "predictions_dense", "sparse": "predictions_sparse"}
+DENSE = "predictions_dense"
+PREDICTIONS = {"dense": DENSE, "sparse": "predictions_sparse"}
 
 
 @pytest.fixture
@@ -105,6 +107,69 @@ def test_without_interpolation_sparse_boxes_are_worth_little(capsys: pytest.Capt
     assert dense["how"]["frames of a span without a box"] == "count 0"
 
 
+def clocks(row: Contract) -> str:
+    first, last = row.span
+    exact = row.format.render(row.answer)
+    return exact.replace(f"{first} - {last}", f"00:{first:02} - 00:{last:02}", 1)
+
+
+def shares(row: Contract) -> str:
+    return re.sub(r"\[[^]]*\]", "[0.1, 0.25, 0.5, 0.75]", row.format.render(row.answer))
+
+
+def swapped(row: Contract) -> str:
+    return re.sub(r"\[(\d+, \d+), (\d+, \d+)\]", r"[\2, \1]", row.format.render(row.answer))
+
+
+SHARED, SWAPPED = "all boxes lie within [0, 1]", "boxes have their right left of their left"
+IN_FORMS = [
+    # how answers are written, index unit, the start of each warning, reasons that answers count 0 for, why
+    (clocks, "frame", ["all 12 spans are clock times; they count 0"], {"unparsable": 12}, "a clock time is no frame"),
+    (clocks, "second", ["all 12 spans are clock times; they are read as seconds"], {}, "but a second"),
+    (shares, "frame", [SHARED], {"unparsable": 12}, "no pixels"),
+    (swapped, "frame", [SWAPPED], {}, "an inverted box counts as the worst one"),
+    (lambda row: row.format.render(row.answer), "frame", [], {}, "nothing is wrong"),
+]
+
+
+@pytest.mark.parametrize(("write", "unit", "warnings", "reasons", "why"), IN_FORMS, ids=[case[-1] for case in IN_FORMS])
+def test_a_form_that_all_answers_have_is_told_once(
+    root: Path,
+    capsys: pytest.CaptureFixture[str],
+    write: Callable[[Contract], str],
+    unit: str,
+    warnings: list[str],
+    reasons: dict[str, int],
+    why: str,
+) -> None:
+    rows = contracts(index_unit=unit)[:12]
+    responses: list[str | None] = [write(row) for row in rows]
+    write_results(root / "r.jsonl", rows, responses)
+    (system,) = run(capsys, "r.jsonl")["systems"]
+    assert {reason: found["count"] for reason, found in system["reasons"].items()} == reasons
+    assert len(system["warnings"]) == len(warnings)
+    assert all(start in warning for start, warning in zip(warnings, system["warnings"], strict=True))
+    assert main(["score", "r.jsonl"]) == 0
+    assert capsys.readouterr().out.count("  warning: ") == len(warnings)
+
+    one_right = [*responses[1:], rows[0].format.render(rows[0].answer)]
+    write_results(root / "r.jsonl", [*rows[1:], rows[0]], one_right)
+    assert run(capsys, "r.jsonl")["systems"][0]["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("box", "warning"), [([0.1, 0.2, 0.3, 1.0], SHARED), ([30, 20, 10, 40], SWAPPED), ([10, 20, 30, 40], "")]
+)
+def test_a_form_that_all_tubes_have_is_told_once(
+    root: Path, capsys: pytest.CaptureFixture[str], box: list[float], warning: str
+) -> None:
+    tubes = {name: {**tube, "boxes": dict.fromkeys(tube["boxes"], box)} for name, tube in golden(DENSE).items()}
+    (root / "t.json").write_text(json.dumps(tubes))
+    words = ["t.json", "--dataset", "hcstvg_v1:test", "--protocol", "cg_stvg"]
+    found = run(capsys, *words)["systems"][0]["warnings"]
+    assert [warning in text for text in found] == [True] * bool(warning)
+
+
 def test_every_answer_is_accounted_for(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = contracts()[:12]
     exact = [row.format.render(row.answer) for row in rows]
@@ -141,6 +206,12 @@ def test_every_answer_is_accounted_for(root: Path, capsys: pytest.CaptureFixture
         "unreadable line": 1,
     }
     assert system["counts"]["scored"] == 12 - 4 - 2 - 1
+    missing = sorted(set(golden("annotations_hcstvg_v1")) - {row.id for row in rows})
+    assert sorted(system["reasons"]["missing"]["ids"]) == missing
+    assert main(["score", "r.jsonl", "--dataset", "hcstvg_v1:test"]) == 0
+    printed = capsys.readouterr().out
+    assert sum(name in printed for name in missing) == 10
+    assert "and 98 more: --failures FILE lists them" in printed
     failures = {(f["reason"], f["line"]): f for f in map(json.loads, (root / "f.jsonl").read_text().splitlines())}
     assert sum(line > 0 for _, line in failures) == 12, "missing ones have no line"
     assert "runs backwards" in failures["inconsistent", 2]["detail"]
@@ -449,7 +520,7 @@ NO_ANSWERS = [
     ('{"response": "x"}\n', "line 1: no result of `swift infer` with its row's `stvg` column$"),
     ('{"response": "x", "stvg": "{}"}\n', "line 1: the `stvg` column does not hold a row contract"),
     ('{"response": "x", "stvg": 7}\n', "line 1: the `stvg` column must hold the text of a row contract, got 7"),
-    ('{"response": "x", "stvg": "{\\"v\\": 9}"}\n', "contract version 9, this package reads version 2"),
+    ('{"response": "x", "stvg": "{\\"v\\": 9}"}\n', "contract version 9, this package reads versions 2 and 3"),
     ('{"response": "x", "st', "line 1: no JSON, cut off.*Unterminated string"),
     ("[" * 100_000, "line 1: no JSON, cut off"),
     ("\xff", "line 1: no JSON, cut off"),
@@ -487,23 +558,41 @@ def changed(**facts: Any) -> str:
 
 
 BAD_CONTRACTS: list[tuple[str, dict[str, Any], str]] = [
-    ("id no text", {"id": []}, "names that are no text"),
-    ("category no text", {"category": {}}, "names that are no text"),
-    ("no frames", {"frames": 0}, "differ in number"),
-    ("nested frames", {"frames": [[1, 2]]}, "differ in number"),
-    ("frames backwards", {"frames": [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]}, "frames that are not in order"),
-    ("no annotated frame", {"annotated": []}, "differ in number"),
-    ("no interval", {"interval_s": None}, "does not hold a row contract"),
-    ("an interval of 0", {"interval_s": 0}, "times that are no times"),
-    ("NaN as time", {"clip_start_s": float("nan")}, "times that are no times"),
-    ("negative size", {"size_wh": [-5, 100]}, "frames of"),
-    ("span off the grid", {"span": [2, 12]}, "the event at"),
-    ("no box", {"boxes": []}, "boxes that are not in order within the event"),
-    ("a box off the span", {"boxes": [[9, 20, 20, 60, 60]]}, "boxes that are not in order within the event"),
-    ("NaN in a box", {"boxes": [[2, float("nan"), 20, 60, 60]]}, "boxes that are not whole numbers"),
-    ("a huge box", {"boxes": [[2, 0, 0, 1e8, 1e8]]}, "boxes outside the frame"),
-    ("an endless box", {"boxes": [[float("inf"), 0, 0, 1, 1]]}, "boxes that are not whole numbers"),
-    ("an inverted box", {"boxes": [[2, 60, 20, 20, 60]]}, "boxes without an area"),
+    ("id no text", {"id": []}, "`id` must be text, got []"),
+    ("category no text", {"category": {}}, "`category` must be text"),
+    ("no frames", {"frames": 0}, "`frames` must be whole numbers (K,)"),
+    ("nested frames", {"frames": [[1, 2]]}, "`frames` must be whole numbers (K,), got int64 (1, 2)"),
+    ("frames that are none", {"frames": [0.5] * 10}, "`frames` must be whole numbers (K,), got float64 (10,)"),
+    ("a time too few", {"times_s": [0.0]}, "`times_s` must hold one value for each sample, got 1 for 10 in `frames`"),
+    (
+        "frames backwards",
+        {"frames": [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]},
+        "`frames` must increase, got 8 after 9 at position 1",
+    ),
+    ("no annotated frame", {"annotated": []}, "`annotated` must hold one value for each index, got 0 for 10"),
+    ("a frame of 1e10", {"annotated": [*range(9), 10**10]}, "`annotated` must be whole numbers in [0, 1000000000]"),
+    ("no interval", {"interval_s": None}, "`interval_s` must be a finite number, got None"),
+    ("an interval of 0", {"interval_s": 0}, "`interval_s` must be above 0"),
+    ("NaN as time", {"clip_start_s": float("nan")}, "`clip_start_s` must be a finite number, got nan"),
+    ("times backwards", {"times_s": [5.0] + [0.0] * 9}, "`times_s` must not decrease, got 0.0 after 5.0 at position 1"),
+    ("no end", {"end_s": ...}, "does not hold a row contract"),
+    ("an end before the last sample", {"end_s": 4.4}, "`end_s` must be a finite number from 4.5, got 4.4"),
+    ("negative size", {"size_wh": [-5, 100]}, "`size_wh` must be a whole number in [1, 1048576], got -5"),
+    ("span off the grid", {"span": [2, 12]}, "`span` must be a whole number in [0, 9], got 12"),
+    ("span backwards", {"span": [5, 2]}, "`span` must not run backwards, got (5, 2)"),
+    ("no box", {"boxes": []}, "`index` must hold at least one box, got 0"),
+    ("a box off the span", {"boxes": [[9, 20, 20, 60, 60]]}, "`index` must be whole numbers in [2, 5], got 9 to 9"),
+    ("boxes backwards", {"boxes": [[3, 1, 1, 2, 2], [2, 1, 1, 2, 2]]}, "`index` must increase, got 2 after 3"),
+    ("NaN in a box", {"boxes": [[2, float("nan"), 20, 60, 60]]}, "got [nan, 20.0, 60.0, 60.0] at position 0"),
+    ("a huge box", {"boxes": [[2, 0, 0, 1e8, 1e8]]}, "`boxes_xyxy` must hold finite coordinates of at most 100"),
+    ("a box below 0", {"boxes": [[2, -1, 0, 9, 9]]}, "inside (100, 100), got [-1.0, 0.0, 9.0, 9.0] at index 2"),
+    ("half a pixel", {"boxes": [[2, 0, 0, 9.5, 9]]}, "must be whole numbers, with an area, inside (100, 100)"),
+    ("an endless box", {"boxes": [[float("inf"), 0, 0, 1, 1]]}, "`boxes` must begin with whole numbers"),
+    (
+        "an inverted box",
+        {"boxes": [[2, 60, 20, 20, 60]]},
+        "with an area, inside (100, 100), got [60.0, 20.0, 20.0, 60.0]",
+    ),
     ("settings unknown", {"settings": {"fsp": "2"}}, "does not hold a row contract"),
     ("settings no object", {"settings": 7}, "does not hold a row contract"),
     ("no span", {"span": ...}, "does not hold a row contract"),

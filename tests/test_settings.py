@@ -30,6 +30,7 @@ WRONG = [
     ({"STVG_FPS": "fast"}, "must be a number in"),
     ({"STVG_THINK": "maybe"}, "must be true or false"),
     ({"STVG_COORDS": "yards"}, "must be one of pixel, norm1000"),
+    ({"STVG_DECODER": "opencv"}, "must be one of pyav, decord"),
     ({"STVG_INDEX_UNIT": "Frame"}, "must be one of frame, second"),
     ({"STVG_MAX_FRAMES": "0"}, "must be a whole number in"),
     ({"STVG_MAX_FRAMES": "7.5"}, "must be a whole number in"),

@@ -154,6 +154,46 @@ def test_a_secret_is_not_prepared_for_a_push(
     assert not (tmp_path / "again").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("AWS_SECRET_ACCESS_KEY", "/bPxRfiCYEXAMPLEKEY+wJalrXUtnFEMI/K7MDENG", True),  # such keys may begin so
+        ("GOOGLE_API_KEY_FILE", __file__, False),  # where a secret lies is none
+        ("GOOGLE_API_KEY_FILE", str(Path(__file__).parent), False),
+        ("HF_TOKEN", "hf_0123456789", True),
+        ("HF_TOKEN", "/short", False),  # too short to look for
+        ("HF_TOKEN", "/" + "x" * 5000, True),  # longer than a path can be
+        ("PATH", "/usr/local/bin", False),  # not called so
+    ],
+)
+def test_what_is_a_secret(name: str, value: str, secret: bool) -> None:
+    assert sharing.secrets({}, {name: value}) == ({name: value} if secret else {})
+    assert sharing.secrets({"hub_token": value}, {}) == ({"hub_token": value} if secret else {})
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("model-00001-of-00002.safetensors", True),
+        ("sub/adapter_model.bin", True),
+        ("pytorch_model.bin", True),
+        ("pytorch_model-00001-of-00002.bin", True),
+        ("model.Q4_K_M.gguf", True),
+        ("pytorch_model.bin.index.json", False),
+        ("model.safetensors.index.json", False),
+        ("training_args.bin", False),  # holds paths and tokens
+    ],
+)
+def test_weights_are_linked_and_the_rest_is_looked_into(tmp_path: Path, name: str, weights: bool) -> None:
+    file = tmp_path / "checkpoint" / name
+    file.parent.mkdir(parents=True)
+    file.write_text(SECRET)
+    assert sharing.leaks(tmp_path / "checkpoint", {"hub_token": SECRET}) == ([] if weights else [(name, "hub_token")])
+    sharing.copy_model(tmp_path / "checkpoint", tmp_path / "out")
+    if name != "training_args.bin":  # which is left out
+        assert (tmp_path / "out" / name).samefile(file) == weights
+
+
 def test_a_readme_of_others_stays(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     readme = checkpoint / "README.md"
     readme.write_text("# my notes of a year\n")

@@ -17,6 +17,7 @@ from swift_stvg.sources.report import LoadReport
 from tests.videos import write_video
 
 TIMES = np.arange(100) / 5.0  # 20 s at 5 frames per second
+VIDEO_SHORT = "video and annotation differ in length"
 
 
 def settings(root: Path, **values: Any) -> Settings:
@@ -59,25 +60,69 @@ def place(video: Path, target: Path) -> None:
     target.symlink_to(video)
 
 
+def older(**changes: Any) -> dict[str, Any]:
+    """An entry with the keys of older releases."""
+    names = {"st_frame": "frame_start", "img_num": "number_frames", "st_time": "time_start", "ed_time": "time_end"}
+    return {names.get(key, key): value for key, value in v1().items()} | changes
+
+
+def both(**changes: Any) -> dict[str, Any]:
+    """An entry of v2 with the keys of v1 beside its own."""
+    return v2() | v1() | changes
+
+
+def processed(**changes: Any) -> dict[str, Any]:
+    """An entry as TubeDETR's preprocessing writes it, in a list."""
+    return {
+        "original_video_id": "a",
+        "frame_count": 100,
+        "width": 64,
+        "height": 48,
+        "tube_start_frame": 11,
+        "tube_end_frame": 41,
+        "tube_start_time": 2.0,
+        "tube_end_time": 7.9,
+        "video_path": "3/a.mp4",
+        "caption": "The man in red stands up.",
+        "video_id": 0,
+        "trajectory": [[10, 8, 20, 30]] * 30,
+    } | changes
+
+
 LAYOUTS = [
     ("hcstvg_v1", "train", "hc-stvg/v1_video/a.mp4", "hc-stvg/annos/hcstvg_v1/train.json", v1),
     ("hcstvg_v1", "test", "hcstvg/video/part_3/a.mkv", "hcstvg/test.json", v1),
+    ("hcstvg_v1", "test", "hc-stvg/v1_video/a.mp4", "hc-stvg/annos/test.json", v1),  # TA-STVG
+    ("hcstvg_v1", "train", "hcstvg/video/3/a.mp4", "hcstvg/train_proc.json", processed),  # TubeDETR
+    ("hcstvg_v1", "train", "hcstvg/video/a.mp4", "hcstvg/train.json", older),
+    ("hcstvg_v1", "train", "hcstvg_v1/a.mp4", "hcstvg_v1/HCVG_train.json", older),
     ("hcstvg_v2", "train", "hc-stvg2/v2_video/a.mp4", "hc-stvg2/annos/hcstvg_v2/train.json", v2),
+    ("hcstvg_v2", "train", "hc-stvg2/v2_video/a.mp4", "hc-stvg2/annos/hcstvg_v2/train.json", v1),  # as CG-STVG reads it
+    ("hcstvg_v2", "val", "hc-stvg2/v2_video/a.mp4", "hc-stvg2/annos/test.json", v1),  # as TA-STVG does
     ("hcstvg_v2", "val", "hc-stvg2/v2_video/a.mp4", "hc-stvg2/annos/hcstvg_v2/test.json", v2),
+    ("hcstvg_v2", "val", "hcstvg/video/a.mp4", "hcstvg/test.json", both),
     ("hcstvg_v2", "val", "hcstvg/video/12/a.mkv", "hcstvg/valv2.json", v2),
+    ("hcstvg_v2", "val", "hcstvg/video/12/a.mkv", "hcstvg/annos/hcstvg_v2/test.json", v1),
+    ("hcstvg_v2", "val", "hcstvg/video/3/a.mkv", "hcstvg/valv2_proc.json", processed),
     ("hcstvg_v2", "val", "hcstvg_v2/12/a.mkv", "hcstvg_v2/anno_v2/val_v2.json", v2),
 ]
 
 
-@pytest.mark.parametrize(("name", "split", "video", "annotation", "entry"), LAYOUTS, ids=[x[3] for x in LAYOUTS])
+@pytest.mark.parametrize(
+    ("name", "split", "video", "annotation", "entry"), LAYOUTS, ids=[f"{x[3]} of {x[4].__name__}" for x in LAYOUTS]
+)
 def test_hcstvg_layouts(
     tmp_path: Path, clip: Path, name: str, split: str, video: str, annotation: str, entry: Any
 ) -> None:
     place(clip, tmp_path / video)
-    write_json(tmp_path / annotation, {"a.mp4": entry()})
+    write_json(tmp_path / annotation, [entry()] if entry is processed else {"a.mp4": entry()})
     rows, report = load_rows(name, split, settings(tmp_path))
     assert report.summary() == f"{name}:{split}: 1 rows kept, 0 dropped"
     contract = Contract.from_json(rows[0]["stvg"])
+    assert contract.id == "a.mp4"
+    other = f"hcstvg_{'v1' if name == 'hcstvg_v2' else 'v2'}"
+    with pytest.raises(DataError, match=r"no folder of|no annotation file of"):
+        load_rows(other, "train" if split == "train" else {"v1": "test", "v2": "val"}[other[-2:]], settings(tmp_path))
     # frames 10 to 39 at 5 per second: seconds 2.0 to 7.8; samples every 0.5 s lie at frames 0, 2, 5, 7, 10, ...
     shown = contract.timeline.frames[contract.span[0] : contract.span[1] + 1]
     assert (shown[0], shown[-1]) == (10, 37)
@@ -122,6 +167,55 @@ def test_folders_that_link_back_up_the_tree(tmp_path: Path, clip: Path) -> None:
         (tmp_path / "hc-stvg/videos" / name).symlink_to(tmp_path / "hc-stvg")
     write_json(tmp_path / "hc-stvg/train.json", {"a.mp4": v1()})
     assert len(load_rows("hcstvg_v1", "train", settings(tmp_path))[0]) == 1
+
+
+NAMES = [
+    ("its folder", "sub/p.mp4", ["v1_video/sub/p.mp4"], "v1_video/sub/p.mp4"),
+    ("its folder, of two", "2/p.mp4", ["v1_video/1/p.mp4", "v1_video/2/p.mp4"], "v1_video/2/p.mp4"),
+    ("no longer in its folder", "sub/p.mp4", ["v1_video/p.mp4"], "v1_video/p.mp4"),
+    ("no folder", "p.mp4", ["v1_video/5/p.mp4"], "v1_video/5/p.mp4"),
+    ("another ending", "p.mp4", ["v1_video/p.mkv"], "v1_video/p.mkv"),
+    ("two endings", "p.mp4", ["v1_video/p.mkv", "v1_video/p.mp4"], "v1_video/p.mp4"),
+    ("a space at its end", "p.mp4 ", ["v1_video/p.mp4"], "v1_video/p.mp4"),
+    ("backslashes", "sub\\p.mp4", ["v1_video/sub/p.mp4"], "v1_video/sub/p.mp4"),
+    ("a colon", "12:30_p.mp4", ["v1_video/12:30_p.mp4"], "v1_video/12:30_p.mp4"),
+    ("points", "1.5_p.x", ["v1_video/1.5_p.x.mp4"], "v1_video/1.5_p.x.mp4"),
+]
+
+
+@pytest.mark.parametrize(("title", "name", "files", "found"), NAMES, ids=[n[0] for n in NAMES])
+def test_names_of_videos(tmp_path: Path, clip: Path, title: str, name: str, files: list[str], found: str) -> None:
+    for file in files:
+        place(clip, tmp_path / "hc-stvg" / file)
+    write_json(tmp_path / "hc-stvg/train.json", {name: v1()})
+    (row,) = load_rows("hcstvg_v1", "train", settings(tmp_path))[0]
+    assert row["videos"] == [str(tmp_path / "hc-stvg" / found)]
+
+
+def test_namesakes_in_two_folders_are_told_apart(tmp_path: Path, clip: Path) -> None:
+    """With one of two videos missing, the other does not stand in for it."""
+    place(clip, tmp_path / "hc-stvg/v1_video/b/p.mp4")
+    write_json(tmp_path / "hc-stvg/train.json", {"a/p.mp4": v1(), "b/p.mp4": v1()})
+    rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
+    assert [Contract.from_json(row["stvg"]).id for row in rows] == ["b/p.mp4"]
+    assert "a/p.mp4" in report.dropped["video missing"][1]
+
+
+def test_entries_of_a_list_name_their_videos(tmp_path: Path, clip: Path) -> None:
+    place(clip, tmp_path / "hc-stvg/a.mp4")
+    write_json(tmp_path / "hc-stvg/train_proc.json", [processed(), processed(caption="Later.")])
+    rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
+    assert "Later." in rows[0]["messages"][1]["content"]
+    assert report.dropped == {"repeated video": (1, "'a.mp4' has several entries, the last one is kept")}
+    odd = [v1(), processed(video_path=None, original_video_id=None), 7, processed()]
+    write_json(tmp_path / "hc-stvg/train_proc.json", odd)
+    rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
+    assert len(rows) == 1
+    assert {reason: count for reason, (count, _) in report.dropped.items()} == {
+        "malformed annotation": 1,
+        "video missing": 2,
+    }
+    assert "entry 0 that names no video" in report.dropped["video missing"][1]
 
 
 def test_a_repeated_video_is_counted(tmp_path: Path, clip: Path) -> None:
@@ -277,6 +371,147 @@ def vidstg_root(root: Path, clip: Path, annotation: Any, trajectories: Any) -> P
     return root
 
 
+def shared(**changes: Any) -> dict[str, dict[str, Any]]:
+    """The sentences of `vidstg()` as STCAT, CG-STVG and TA-STVG write them: each with boxes of frames 40 to 99."""
+    box = {"xmin": 10, "ymin": 8, "xmax": 30, "ymax": 38}
+    common = {
+        "vid": "77",
+        "fps": 5.0,
+        "used_segment": {"begin_fid": 20, "end_fid": 99},
+        "width": 64,
+        "height": 48,
+        "ori_temp_gt": {"begin_fid": 40, "end_fid": 100},
+        "frame_count": 80,  # of the segment
+        "temp_gt": {"begin_fid": 20, "end_fid": 79},
+        "target_category": "adult",
+        "target_bboxs": [box] * 60,
+    }
+    said = {"description": "an adult waves.", "type": "person", "target_id": 1}
+    asked = {"description": "who waves?", "type": "person", "target_id": 1}
+    entries = [{"id": 0, "qtype": "declar", "sentence": said}, {"id": 1, "qtype": "inter", "sentence": asked}]
+    return {str(entry["id"]): common | entry | changes for entry in entries}
+
+
+def trajectories() -> dict[str, Any]:
+    """The same as TubeDETR's preprocessing writes it."""
+    common = {"original_video_id": "77", "frame_count": 100, "fps": 5.0, "width": 64, "height": 48}
+    common |= {"start_frame": 20, "end_frame": 99, "tube_start_frame": 40, "tube_end_frame": 100}
+    common |= {"video_path": "0001/77.mp4", "type": "person", "target_id": 1}
+    boxes = {str(f): {"bbox": [10, 8, 20, 30], "generated": 0, "tracker": "none", "category_id": 3} for f in range(100)}
+    return {
+        "videos": [
+            common | {"caption": "who waves?", "video_id": 0, "qtype": "interrogative"},
+            common | {"caption": "an adult waves.", "video_id": 1, "qtype": "declarative"},
+        ],
+        "trajectories": {"77": {"1": boxes}},
+    }
+
+
+MERGED = [
+    ("vidstg/videos/77.mp4", "vidstg/vstg_annos/test.json", shared),  # CG-STVG, STCAT
+    ("vidstg/videos/77.mp4", "vidstg/annos/test.json", shared),  # TA-STVG
+    ("vidstg/video/0001/77.mp4", "vidstg/test.json", trajectories),  # TubeDETR
+]
+
+
+@pytest.mark.parametrize("own_file", [False, True], ids=["alone", "beside VidSTG's own"])
+@pytest.mark.parametrize(("video", "annotation", "content"), MERGED, ids=[m[1] for m in MERGED])
+def test_vidstg_with_boxes_beside_the_sentences(
+    tmp_path: Path, clip: Path, video: str, annotation: str, content: Any, own_file: bool
+) -> None:
+    """Without VidOR's files; the rows are those that VidSTG's and VidOR's own files give."""
+    place(clip, tmp_path / video)
+    write_json(tmp_path / annotation, content())
+    if own_file:
+        write_json(tmp_path / "vidstg/sent_annos/test_annotations.json", [vidstg()])
+    rows, report = load_rows("vidstg", "test", settings(tmp_path))
+    assert report.summary() == "vidstg:test: 2 rows kept, 0 dropped"
+    found = {(c := Contract.from_json(row["stvg"])).query: c for row in rows}
+    ids = {"00000_c0_77", "00000_q0_77"} if own_file else {f"0000{i}_{q}_77" for i, q in enumerate("cq")}
+    if content is trajectories and not own_file:
+        ids = {"00000_q_77", "00001_c_77"}
+    assert {contract.id for contract in found.values()} == ids
+    theirs = tmp_path / "theirs"
+    place(clip, theirs / "vidstg/videos/77.mp4")
+    write_json(theirs / "vidstg/test_annotations.json", [vidstg()])
+    write_json(theirs / "vidstg/bbox_annos/77.json", vidor())
+    for row in load_rows("vidstg", "test", settings(theirs))[0]:
+        expected = Contract.from_json(row["stvg"])
+        contract = found[expected.query]
+        assert contract.span == expected.span
+        assert contract.boxes_xyxy.tolist() == expected.boxes_xyxy.tolist()
+        assert contract.timeline.frames.tolist() == expected.timeline.frames.tolist()
+    for kind in ("declarative", "interrogative"):
+        assert len(load_rows("vidstg", f"test_{kind}", settings(tmp_path))[0]) == 1
+
+
+def test_vidors_own_files_come_first_and_others_fill_in(tmp_path: Path, clip: Path) -> None:
+    for name in ("77", "78"):
+        place(clip, tmp_path / f"vidstg/videos/{name}.mp4")
+    write_json(tmp_path / "vidstg/test_annotations.json", [vidstg(), vidstg(vid="78"), vidstg(vid="79")])
+    write_json(tmp_path / "vidstg/bbox_annos/77.json", vidor())
+    write_json(tmp_path / "vidstg/vstg_annos/test.json", shared(vid="78", target_bboxs=[{}] * 10 + [BOX] * 50))
+    rows, report = load_rows("vidstg", "test", settings(tmp_path))
+    contracts = {c.id: c for c in (Contract.from_json(row["stvg"]) for row in rows)}
+    assert sorted(contracts) == ["00000_c0_77", "00000_q0_77", "00001_c0_78", "00001_q0_78"]
+    assert contracts["00000_c0_77"].index[0] == contracts["00000_c0_77"].span[0]
+    assert contracts["00001_c0_78"].index[0] == contracts["00001_c0_78"].span[0] + 4, "2 s without a box"
+    assert report.dropped["no trajectory file"][0] == 2
+    assert "no box in " in report.dropped["no trajectory file"][1]
+
+
+BOX = {"xmin": 1, "ymin": 2, "xmax": 30, "ymax": 40}
+MERGED_TRAPS: list[tuple[str, Any, str | None]] = [
+    ("boxes that end early", shared(target_bboxs=[BOX] * 30), None),
+    ("an end that repeats a box", shared(target_bboxs=[BOX] * 61), None),
+    ("no boxes", shared(target_bboxs=[]), "no usable box"),
+    ("empty boxes alone", shared(target_bboxs=[{}] * 60), "no usable box"),
+    ("boxes that are no list", shared(target_bboxs=7), "malformed trajectory file"),
+    ("three sides", shared(target_bboxs=[{"xmin": 1, "ymin": 2, "xmax": 3}] * 60), "no usable box"),
+    ("no kind", shared(qtype="other"), "malformed annotation"),
+    ("no object", shared(sentence={"description": "x"}), "malformed annotation"),
+    ("a far too large number", shared(ori_temp_gt={"begin_fid": 1e300, "end_fid": 100}), "malformed annotation"),
+    ("no segment", shared(used_segment={}), "malformed annotation"),
+    ("no begin", shared(ori_temp_gt={"end_fid": 90}), "malformed annotation"),
+    ("entries that are none", {"0": 1, "1": []}, "malformed annotation"),
+    ("a video that is too short", shared(used_segment={"begin_fid": 20, "end_fid": 150}), VIDEO_SHORT),
+    ("as a list", list(shared().values()), None),
+]
+
+
+@pytest.mark.parametrize(("title", "content", "reason"), MERGED_TRAPS, ids=[t[0] for t in MERGED_TRAPS])
+def test_traps_of_sentences_with_boxes(
+    tmp_path: Path, clip: Path, title: str, content: Any, reason: str | None
+) -> None:
+    place(clip, tmp_path / "vidstg/videos/77.mp4")
+    write_json(tmp_path / "vidstg/vstg_annos/test.json", content)
+    if reason is None:
+        rows, report = load_rows("vidstg", "test", settings(tmp_path))
+        assert (len(rows), report.dropped) == (2, {})
+    else:
+        with pytest.raises(DataError, match=f"no usable row.*\n.*2 x {reason}"):
+            load_rows("vidstg", "test", settings(tmp_path))
+
+
+def test_one_malformed_sentence_leaves_the_others(tmp_path: Path, clip: Path) -> None:
+    place(clip, tmp_path / "vidstg/videos/77.mp4")
+    content = shared()
+    content["1"] |= {"target_bboxs": "none", "sentence": {"description": "who?", "target_id": 2}}
+    write_json(tmp_path / "vidstg/vstg_annos/test.json", content)
+    rows, report = load_rows("vidstg", "test", settings(tmp_path))
+    assert [Contract.from_json(row["stvg"]).id for row in rows] == ["00000_c_77"]
+    assert {reason: count for reason, (count, _) in report.dropped.items()} == {"no box for the object": 1}
+
+
+@pytest.mark.parametrize("text", ["7", "{", '{"0": {"vid": NaN}}', '{"videos": 1, "trajectories": {}}'])
+def test_files_that_are_no_sentences_with_boxes(tmp_path: Path, clip: Path, text: str) -> None:
+    place(clip, tmp_path / "vidstg/videos/77.mp4")
+    (tmp_path / "vidstg/vstg_annos").mkdir()
+    (tmp_path / "vidstg/vstg_annos/test.json").write_text(text)
+    with pytest.raises(DataError, match=r"vstg_annos/test\.json cannot be read as sentences with boxes"):
+        load_rows("vidstg", "test", settings(tmp_path))
+
+
 def test_vidstg_declarative_and_interrogative_apart(tmp_path: Path, clip: Path) -> None:
     root = vidstg_root(tmp_path, clip, vidstg(questions=[]), vidor())
     for kind, count in (("declarative", 2), ("interrogative", 1)):
@@ -301,13 +536,20 @@ VIDSTG_TRAPS: list[tuple[str, Any, str | None]] = [
     ("a segment that ends beyond the video", {"used_segment": {"begin_fid": 0, "end_fid": 120}}, None),
     ("an event that begins before the clip", {"temporal_gt": {"begin_fid": 10, "end_fid": 60}}, None),
     ("neither caption nor question", {"captions": [], "questions": []}, "no sentence"),
-    ("an event outside the clip", {"temporal_gt": {"begin_fid": 2, "end_fid": 9}}, "event ends before it begins"),
+    ("an event outside the clip", {"temporal_gt": {"begin_fid": 2, "end_fid": 9}}, "event outside the clip"),
+    (
+        "an event that ends before it begins",
+        {"temporal_gt": {"begin_fid": 50, "end_fid": 50}},
+        "event ends before it begins",
+    ),
     ("an object without boxes", {"captions": [{"description": "x", "target_id": 9}]}, "no box for the object"),
     ("captions that are no list", {"captions": 5, "questions": []}, "malformed annotation"),
     ("a caption that is no text", {"captions": [{"description": 7, "target_id": 1}]}, "malformed annotation"),
     ("no target", {"captions": [{"description": "x"}]}, "malformed annotation"),
     ("no segment", {"used_segment": None}, "malformed annotation"),
     ("another video", {"vid": "78"}, "no trajectory file"),
+    ("an unknown kind", {"qtype": ["x"]}, "malformed annotation"),
+    ("a kind without a sentence", {"qtype": "declar"}, "malformed annotation"),
 ]
 
 

@@ -133,6 +133,18 @@ def test_same_pixels_and_tokens_everywhere(workspace: Path) -> None:
     assert len(in_grpo) == len(shared), "a row that GRPO saw must look the same in inference"
 
 
+@pytest.mark.usefixtures("grpo", "inferred")
+def test_text_comes_after_the_frames_wherever_the_model_runs(workspace: Path) -> None:
+    """In the model itself: updates of SFT and GRPO, rollouts, log-probabilities, and each token that is generated."""
+    kinds = {}
+    for source in ("sft", "grpo", "infer"):
+        recorded = json_lines(workspace / f"{source}.jsonl.positions")
+        kinds[source] = {record["kind"] for record in recorded}
+        wrong = [record for record in recorded if any(found != right for found, right in record["places"])]
+        assert wrong == [], source
+    assert kinds == {"sft": {"update"}, "grpo": {"update", "forward", "token"}, "infer": {"forward", "token"}}
+
+
 @pytest.mark.usefixtures("grpo")
 def test_a_prompt_is_decoded_once_for_all_its_completions(workspace: Path) -> None:
     encoded = json_lines(workspace / "grpo.jsonl")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swift_stvg.timeline import Timeline, annotated_clip, annotated_frames
+from swift_stvg.timeline import Timeline, annotated_clip, annotated_frames, frames_before
 
 
 def sample(n_frames: int, fps: float, **options: object) -> Timeline:
@@ -28,7 +28,7 @@ def test_a_20_s_clip_has_40_samples_half_a_second_apart() -> None:
 def test_times_are_those_of_the_frames_not_of_the_index() -> None:
     line = sample(599, 29.97)
     assert line.size == 40
-    assert line.times_s.tolist() == pytest.approx((line.frames / 29.97).tolist())
+    assert line.times_s.tolist() == np.round(line.frames / 29.97, 4).tolist()
     assert np.abs(line.times_s - np.arange(40) / 2).max() < 0.5 / 29.97 + 1e-9
 
 
@@ -86,7 +86,8 @@ def test_any_frame_times(gaps: list[float], fps: float, max_frames: int, unit: s
     line = Timeline.sample(times, times[-1] + gaps[-1], fps=fps, max_frames=max_frames, unit=unit)
     assert (np.diff(line.frames) > 0).all()
     assert 1 <= len(line.frames) <= max_frames
-    assert line.times_s.tolist() == pytest.approx((times[line.frames] - times[0]).tolist())
+    assert line.times_s.tolist() == pytest.approx((times[line.frames] - times[0]).tolist(), abs=5.1e-5)
+    assert line.end_s == pytest.approx(times[-1] + gaps[-1] - times[0], abs=5.1e-5)
     every = np.arange(line.size)
     assert line.index(line.seconds(every)).tolist() == every.tolist(), "index to seconds and back"
     assert line.index_frames.shape == (line.size,)
@@ -119,3 +120,43 @@ def test_seconds_of_a_sparsely_sampled_clip_have_frames_of_their_own() -> None:
     assert line.interval_s == 6.0
     assert line.size == 240
     assert line.index_frames[[0, 1, 13, 239]].tolist() == [0, 25, 325, 5975]
+
+
+LEADS: list[tuple[str, tuple[float, float, int, float], dict[str, bool], int]] = [
+    ("8 frames come late, and the end is that of the annotation", (19.68, 0.32, 500, 25.0), {}, 8),
+    ("75 do", (17.0, 3.0, 500, 25.0), {}, 75),
+    (
+        "the first frame is late, but none is missing: pictures that are shown later than decoded",
+        (20, 0.08, 500, 25.0),
+        {},
+        0,
+    ),
+    ("neither with the time nor without it is the video as long as annotated", (15.0, 3.0, 500, 25.0), {}, 0),
+    ("the time before is longer than what is missing", (19.9, 3.0, 500, 25.0), {}, 0),
+    ("as near with it as without it", (19.9, 0.2, 500, 25.0), {}, 0),
+    ("nothing before", (19.68, 0.0, 500, 25.0), {}, 0),
+    ("less than half a frame before", (19.98, 0.01, 500, 25.0), {}, 0),
+    ("at the annotated rate of 30, not the decoded one", (17.0, 3.0, 600, 30.0), {}, 90),
+    ("it is not known how many frames there are, and enough are", (19.68, 0.32, 400, 25.0), {"at_least": True}, 0),
+    ("there are too few without those before", (19.68, 0.32, 499, 25.0), {"at_least": True}, 8),
+]
+
+
+@pytest.mark.parametrize(("title", "given", "more", "expected"), LEADS, ids=[lead[0] for lead in LEADS])
+def test_annotated_frames_before_the_first(
+    title: str, given: tuple[float, float, int, float], more: dict[str, bool], expected: int
+) -> None:
+    assert frames_before(*given, **more) == expected
+
+
+def test_annotated_frames_of_a_video_that_begins_late() -> None:
+    assert annotated_frames(np.arange(492) / 25, 500, 25.0, before=8).tolist() == list(range(8, 500))
+    half = annotated_frames(np.arange(200) / 10, 500, 20.0, before=100)
+    assert half[[0, 1, 199]].tolist() == [101, 103, 499], "the other 400 annotated frames lie on 200"
+
+
+def test_annotated_frames_where_their_count_is_not_known() -> None:
+    known = {"at_least": True}
+    assert annotated_frames(np.arange(300) / 25, 100, 25.0, **known).tolist() == list(range(300))
+    assert annotated_frames(np.arange(300) / 15, 100, 30.0, **known)[[0, 1, 2, 299]].tolist() == [0, 2, 4, 598]
+    assert annotated_frames(np.arange(3) / 25, 100, 25.0, before=5, **known).tolist() == [5, 6, 7]

@@ -106,7 +106,11 @@ BAD_ENTRIES: list[tuple[str, Any, str]] = [
     ("half a frame", ENTRY | {"span_frames": [1, 2.5]}, "unparsable: expected a whole number"),
     ("backwards", ENTRY | {"span_frames": [3, 1]}, "inconsistent: `span_frames` [3, 1] runs backwards"),
     ("three numbers", ENTRY | {"boxes": {"1": [0, 0, 5]}}, "unparsable: "),
-    ("no frame", ENTRY | {"boxes": {"one": [0, 0, 5, 5]}}, "unparsable: invalid literal for int"),
+    ("no frame", ENTRY | {"boxes": {"one": [0, 0, 5, 5]}}, "unparsable: 'one' is no frame number"),
+    ("a fraction", ENTRY | {"boxes": {"1.5": [0, 0, 5, 5]}}, "unparsable: '1.5' is no frame number"),
+    ("a number in two halves", ENTRY | {"boxes": {"1_0": [0, 0, 5, 5]}}, "unparsable: '1_0' is no frame number"),
+    ("a clock time", ENTRY | {"boxes": {"00:02": [0, 0, 5, 5]}}, "unparsable: '00:02' is no frame number"),
+    ("a span on the clock", ENTRY | {"span_frames": ["00:02", "00:04"]}, "unparsable: TypeError"),
     (
         "NaN",
         ENTRY | {"boxes": {"1": [0, 0, float("nan"), 5]}},
@@ -132,6 +136,19 @@ def test_what_makes_no_tube_is_said(tmp_path: Path, title: str, entry: Any, faul
     assert repeated == []
 
 
+def test_predictions_as_hcstvgs_own_script_reads_them(tmp_path: Path) -> None:
+    box = [10.0, 20.0, 60.0, 90.0]
+    theirs = {"st_frame": 51, "ed_frame": 53, "bbox": {"51": box, "53": box}}
+    content = {"a": theirs, "b": theirs | {"st_frame": 0}, "c": {"st_frame": 1}, "d": theirs | {"bbox": {"0": box}}}
+    (tmp_path / "tubes.json").write_text(json.dumps(content))
+    tubes, faults, _ = read_tubes(tmp_path / "tubes.json")
+    assert list(tubes) == ["a"]
+    assert tubes["a"].span_frames == (50, 52)
+    assert tubes["a"].frames.tolist() == [50, 52]
+    assert tubes["a"].boxes_xyxy.tolist() == [box, box]
+    assert {name: fault[0] for name, fault in faults.items()} == dict.fromkeys("bcd", "unparsable")
+
+
 def test_a_frame_that_stands_there_twice_is_said(tmp_path: Path) -> None:
     path = tmp_path / "tubes.json"
     box = '"1": [0, 0, 5, 5]'
@@ -142,7 +159,7 @@ def test_a_frame_that_stands_there_twice_is_said(tmp_path: Path) -> None:
 def test_frames_in_any_order_and_none_at_all(tmp_path: Path) -> None:
     path = tmp_path / "tubes.json"
     path.write_text(
-        '{"a": {"span_frames": [1, 3], "boxes": {"3": [1, 1, 6, 6], "1": [0, 0, 5, 5]}}, '
+        '{"a": {"span_frames": [1, 3.0], "boxes": {"3.0": [1, 1, 6, 6], "1": [0, 0, 5, 5]}}, '
         '"b": {"span_frames": [1, 3], "boxes": {}}, "b": {"span_frames": [2, 3], "boxes": {}}}'
     )
     tubes, faults, repeated = read_tubes(path)

@@ -10,7 +10,7 @@ import pytest
 
 from swift_stvg.errors import VideoError
 from swift_stvg.video import Probes, probe, read_frames
-from tests.videos import picture, write_video
+from tests.videos import picture, write_late, write_video
 
 
 def white_columns(frames: np.ndarray) -> list[int]:
@@ -78,7 +78,7 @@ def test_what_a_video_is_found_to_be_is_kept(tmp_path: Path, monkeypatch: pytest
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(video.read_bytes())
     with monkeypatch.context() as patch:
-        patch.setattr("swift_stvg.video._open", lambda path: pytest.fail("it is known"))
+        patch.setattr("swift_stvg.video.survey", lambda path: pytest.fail("it is known"))
         again = Probes(tmp_path / "kept").get(copy)
     assert again.path == copy
     assert (again.size_wh, again.end_s) == (first.size_wh, first.end_s)
@@ -105,6 +105,15 @@ def test_where_nothing_can_be_kept_videos_are_looked_at(tmp_path: Path, caplog: 
     probes = Probes(tmp_path / "kept")
     assert [probes.get(video).n_frames for _ in range(2)] == [2, 2]
     assert caplog.text.count("cannot be written") == 1
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+@pytest.mark.parametrize("sound", [False, True])
+def test_a_file_begins_with_its_first_picture_or_sound(tmp_path: Path, suffix: str, sound: bool) -> None:
+    video = write_late(tmp_path / f"late.{suffix}", 8, 50, sound=sound)
+    found = [probe(video), *(Probes(tmp_path / "kept").get(video) for _ in range(2))]
+    assert [info.frame_times_s[0] for info in found] == pytest.approx([0.32] * 3)
+    assert [info.lead_s for info in found] == pytest.approx([0.32 if sound else 0.0] * 3)
 
 
 def test_a_pipe_is_no_video(tmp_path: Path) -> None:

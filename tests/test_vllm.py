@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.test_package import fresh
 from tests.test_template import FITTING, row, templates, video
 
 pytest.importorskip("vllm")
@@ -85,3 +86,48 @@ def test_no_placeholder_can_be_written(templates: dict[str, Any], name: str) -> 
         logits = processor.apply(torch.zeros(3, len(template.tokenizer)))
         assert logits.isneginf().sum() == 3 * len(unwanted)
         assert logits[:, unwanted].isneginf().all()
+
+
+OLDER = """
+import sys
+from types import SimpleNamespace
+
+import torch
+
+sys.modules["vllm.v1.worker.gpu.sample.logits_processor"] = None  # as where there is none
+from vllm.v1.sample.logits_processor import _load_logitsprocs_by_fqcns
+
+(kind,) = _load_logitsprocs_by_fqcns(["swift_stvg.nopixels:NoPixels"])
+config = SimpleNamespace(additional_config={"swift_stvg_unwanted": [1, 3]})
+print("LOGITS", kind(config, "cpu", False).apply(torch.zeros(1, 4)).tolist())
+"""
+
+
+def test_a_vllm_whose_second_runner_takes_no_processors(tmp_path: Path) -> None:
+    assert "LOGITS [[0.0, -inf, 0.0, -inf]]" in fresh(OLDER, tmp_path)
+
+
+def test_the_users_options_of_the_engine_stay(templates: dict[str, Any]) -> None:
+    """In the engine's arguments as ms-swift makes them."""
+    from swift.infer_engine.vllm_engine import VllmEngine
+    from vllm.engine.arg_utils import EngineArgs
+
+    template = templates["qwen2_5_vl"]
+    engine = VllmEngine.__new__(VllmEngine)
+    for name in ("use_async_engine", "enable_lora", "limit_mm_per_prompt", "trust_remote_code"):
+        setattr(engine, name, False)
+    for name in ("task_type", "seed", "enable_prefix_caching", "distributed_executor_backend"):
+        setattr(engine, name, None)
+    for name in ("gpu_memory_utilization", "tensor_parallel_size", "pipeline_parallel_size", "max_num_seqs"):
+        setattr(engine, name, 1)
+    engine.disable_custom_all_reduce = engine.enforce_eager = True
+    engine.template, engine.model_info, engine.model_meta = template, template.model_info, template.model_meta
+    engine.model_dir, engine.config = template.model_info.model_dir, template.model_info.config
+    try:
+        engine._prepare_engine_kwargs(512, {"logits_processors": ["their:Own"], "additional_config": {"b": 2}})
+    finally:
+        template.set_mode("train")
+    made = engine.engine_args
+    assert isinstance(made, EngineArgs)
+    assert made.logits_processors == ["their:Own", "swift_stvg.nopixels:NoPixels"]
+    assert made.additional_config == {"b": 2, "swift_stvg_unwanted": template.unwanted}

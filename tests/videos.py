@@ -61,6 +61,40 @@ def write_sound(path: Path) -> Path:
     return path
 
 
+def write_late(path: Path, first: int, count: int, *, fps: int = 25, sound: bool = False) -> Path:
+    """Write frames `first` to `count` - 1 of a video, each at its time; `sound` begins at 0. Frame k is white in its
+    first k columns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=fps, options={"crf": "1", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 32 * (count // 32 + 1), 32, "yuv444p"
+        stream.codec_context.time_base = Fraction(1, fps)
+        packets = []
+        if sound:
+            track = out.add_stream("aac", rate=8000)
+            track.layout = "mono"
+            for number in range(count * 8000 // (fps * 1024)):
+                frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+                frame.sample_rate, frame.pts = 8000, 1024 * number
+                packets += track.encode(frame)
+            packets += track.encode(None)
+        for number in range(first, count):
+            pixels = np.zeros((stream.height, stream.width, 3), np.uint8)
+            pixels[:, :number] = 255
+            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            picture.pts, picture.time_base = number, Fraction(1, fps)
+            packets += stream.encode(picture)
+        packets += stream.encode(None)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            out.mux(packet)
+    return path
+
+
+def numbers_seen(frames: np.ndarray) -> list[int]:
+    """Which frames of `write_late` these are, (T, H, W, 3)."""
+    return [round(float((frame[:, :, 1] > 128).sum()) / len(frame)) for frame in frames]
+
+
 def patched(path: Path, source: Path, box: bytes, offset: int, *numbers: int) -> Path:
     """A copy of an MP4 file in which 32-bit numbers of a box are others."""
     data = bytearray(source.read_bytes())

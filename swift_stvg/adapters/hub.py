@@ -1,8 +1,9 @@
 """`swift export --push_to_hub true` with today's clients, and into repositories that exist.
 
-ms-swift 4.5 hands the visibility of a new repository to ModelScope's client by position, and expects an HTTPError if
-there is one; the client (1.40) takes it by name only, and raises errors of its own, so that every push would end there.
-With Hugging Face's, every push but the first would.
+ms-swift 4.5 and 4.6 hand the visibility of a new repository to ModelScope's client by position, and expect an HTTPError
+if there is one; the client (1.40) takes it by name only, and raises errors of its own, so that every push would end
+there. With Hugging Face's, every push but the first would. What ms-swift does is done first, or as before, so that a
+version that needs no mending gets none.
 """
 
 from __future__ import annotations
@@ -12,33 +13,41 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from swift.hub.hub import HFHub, MSHub, api
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
+from swift.hub.hub import HFHub, MSHub
 from swift.utils import get_logger
 
+from swift_stvg.adapters.versions import of_ms_swift
 from swift_stvg.sharing import lacking
 
-_push = MSHub.create_model_repo.__func__
+_ON_MODELSCOPE = of_ms_swift(MSHub, "create_model_repo").__func__
+_ON_HUGGING_FACE = of_ms_swift(HFHub, "create_model_repo").__func__
 
 
-def _create_model_repo(cls: Any, *args: Any, **kwargs: Any) -> Any:
+def _create_on_modelscope(cls: Any, *args: Any, **kwargs: Any) -> Any:
     from modelscope import HubApi
 
     create = HubApi.create_model
-    if "visibility" not in inspect.signature(create).parameters:
+    if "visibility" in inspect.signature(create).parameters:  # a client that takes it by position
+        return _ON_MODELSCOPE(cls, *args, **kwargs)
 
-        @wraps(create)
-        def by_name(self: Any, model_id: str, visibility: Any = None, **more: Any) -> Any:
-            return create(self, model_id, visibility=visibility, **({"exist_ok": True} | more))
+    @wraps(create)
+    def by_name(self: Any, model_id: str, visibility: Any = None, **more: Any) -> Any:
+        return create(self, model_id, visibility=visibility, **({"exist_ok": True} | more))
 
-        HubApi.create_model = by_name
+    HubApi.create_model = by_name
     try:
-        return _push(cls, *args, **kwargs)
+        return _ON_MODELSCOPE(cls, *args, **kwargs)
     finally:
         HubApi.create_model = create
 
 
 def _create_on_hugging_face(cls: Any, repo_id: str, token: str | None = None, private: bool = False) -> Any:
-    return api.create_repo(repo_id, token=token, private=private, exist_ok=True)
+    try:
+        return _ON_HUGGING_FACE(cls, repo_id, token, private)
+    except HfHubHTTPError:  # there is one, unless this fails too
+        return HfApi().create_repo(repo_id, token=token, private=private, exist_ok=True)
 
 
 def _telling(push: Any) -> Any:
@@ -53,7 +62,7 @@ def _telling(push: Any) -> Any:
     return classmethod(push_to_hub)
 
 
-_PUSHES = {hub: hub.push_to_hub.__func__ for hub in (HFHub, MSHub)}
+_PUSHES = {hub: of_ms_swift(hub, "push_to_hub").__func__ for hub in (HFHub, MSHub)}
 
 
 def register() -> None:
@@ -61,4 +70,4 @@ def register() -> None:
     for hub, push in _PUSHES.items():
         hub.push_to_hub = _telling(push)
     HFHub.create_model_repo = classmethod(_create_on_hugging_face)
-    MSHub.create_model_repo = classmethod(_create_model_repo)
+    MSHub.create_model_repo = classmethod(_create_on_modelscope)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from swift.metrics import eval_metrics_map
 from swift.metrics.base import EvalMetrics
 from swift.utils import Serializer
 
-from swift_stvg.adapters.judged import WATCHERS, tell
+from swift_stvg.adapters.judged import is_watched, tell
 from swift_stvg.adapters.rewards import CLASSES
 from swift_stvg.errors import DataError
 from swift_stvg.metrics import summarise
@@ -17,7 +18,10 @@ from swift_stvg.rows import Contract
 
 
 class StvgMetrics(EvalMetrics):  # type: ignore[misc]
-    """m_tIoU, m_vIoU, tIoU@R and vIoU@R of generated answers on the sampled grid, as `swift-stvg score` gives them."""
+    """m_tIoU, m_vIoU, tIoU@R and vIoU@R of generated answers on the sampled grid, as `swift-stvg score` gives them.
+
+    m_vIoU and vIoU@R are means over the rows that ask for boxes, and left out where none does.
+    """
 
     def compute_metrics(self, eval_prediction: Any) -> dict[str, float]:
         """Metrics of the rows with an `stvg` column; ms-swift adds the prefix `eval_`.
@@ -37,9 +41,11 @@ class StvgMetrics(EvalMetrics):  # type: ignore[misc]
         if not rows:
             raise DataError("no row of the validation set has the `stvg` column that --eval_metric stvg needs")
         batch = Batch([row["completion"] for row in rows], [Contract.from_json(row["stvg"]) for row in rows])
-        for name in usual_weights(batch.contracts) if WATCHERS else ():
-            tell(CLASSES[name].__name__, REWARDS[name](batch), batch, rows)
-        return summarise(tiou(batch), viou(batch))
+        state = self.trainer.state
+        for name in usual_weights(batch.contracts) if is_watched(state) else ():
+            tell(state, CLASSES[name].__name__, REWARDS[name](batch), batch, rows)
+        boxes = np.array([contract.format.boxes for contract in batch.contracts], dtype=bool)
+        return summarise(tiou(batch), viou(batch), boxes=boxes)
 
 
 def register() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from swift.callbacks import TrainerCallback, callbacks_map
 from swift.utils import get_logger
 
-from swift_stvg.adapters.judged import WATCHERS
+from swift_stvg.adapters.judged import unwatch, watch
 from swift_stvg.drawing import Overlay, contact_sheet
 from swift_stvg.geometry import FloatArray
 from swift_stvg.rewards import Batch, tiou, viou
@@ -110,7 +110,8 @@ class StvgPreview(TrainerCallback):  # type: ignore[misc]
         self.shown = self.failed = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Listen, on the first process."""
+        """Listen, on the first process; also to a run that begins anew, as with a smaller batch."""
+        self._close()
         if not state.is_world_process_zero:
             return
         wanted = args.report_to or []
@@ -119,7 +120,7 @@ class StvgPreview(TrainerCallback):  # type: ignore[misc]
         if "swanlab" in wanted:
             self._boards.append(SwanLab())
         if self._boards:
-            WATCHERS.append(self._note)
+            watch(state, self._note)
         else:
             logger.warning("stvg_preview shows nothing: --report_to names neither tensorboard nor swanlab")
 
@@ -154,11 +155,15 @@ class StvgPreview(TrainerCallback):  # type: ignore[misc]
         """Say what came of it."""
         if not self._boards:
             return
-        WATCHERS.remove(self._note)
-        for board in self._boards:
-            self._attempt("the end", board.close)
+        unwatch(state)
+        self._close()
         log = logger.warning if self.failed or not self.shown else logger.info
         log(f"stvg_preview: {self.shown} pictures and histograms shown, {self.failed} failed")
+
+    def _close(self) -> None:
+        for board in self._boards:
+            self._attempt("the end", board.close)
+        self._boards.clear()
 
     def _show(self, mode: str, step: int) -> None:
         values, answers = self._values[mode], self._answers[mode]
@@ -188,7 +193,7 @@ def _draw(board: Board, tag: str, answer: _Answer, step: int) -> None:
     """Show an answer as a contact sheet."""
     text, contract, row = answer
     batch = Batch([text], [contract])
-    scores = {"tIoU": float(tiou(batch)[0]), "vIoU": float(viou(batch)[0])}
+    scores = {"tIoU": float(tiou(batch)[0])} | ({"vIoU": float(viou(batch)[0])} if contract.format.boxes else {})
     sheet = contact_sheet(Overlay.of(contract, sentence_of(row["messages"]), text, scores), Path(row["videos"][0]))
     board.picture(tag, np.asarray(sheet), contract.id, step)
 

@@ -7,16 +7,21 @@ The metrics among them are logged under their usual names, `rewards/m_vIoU/mean`
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
+import torch
 from swift.rewards import ORM, orms
+from swift.utils import get_logger
 
-from swift_stvg.adapters.judged import WATCHERS, tell
+from swift_stvg.adapters.judged import is_watched, tell
+from swift_stvg.adapters.versions import warn_of_lack
 from swift_stvg.geometry import FloatArray
 from swift_stvg.metrics import THRESHOLDS
 from swift_stvg.rewards import ABOUT_BOXES, REWARDS, Batch
 from swift_stvg.rows import Contract
+
+logger = get_logger()
 
 
 @lru_cache(maxsize=4)
@@ -35,19 +40,24 @@ class StvgReward(ORM):  # type: ignore[misc]
     compute: Callable[[Batch], FloatArray]
     about_boxes: bool
 
+    def __init__(self, args: Any = None, **kwargs: Any) -> None:
+        super().__init__(args, **kwargs)
+        if hasattr(args, "advantage_estimator"):  # a training, which makes its rewards before its first step
+            check_none(args.advantage_estimator, args.scale_rewards)
+
     def __call__(
         self, completions: Sequence[str], stvg: Sequence[str | None] | None = None, **kwargs: Any
     ) -> list[float | None]:
-        contracts = [None] * len(completions) if stvg is None else stvg
+        contracts, state = [None] * len(completions) if stvg is None else stvg, kwargs.get("trainer_state")
         ours = [(c, contract) for c, contract in zip(completions, contracts, strict=True) if contract is not None]
         values: list[float | None] = [None] * len(completions)
         if ours:
             texts, rows = zip(*ours, strict=True)
             batch = _batch(texts, rows)
             judged = type(self).compute(batch)
-            if WATCHERS:
-                tell(type(self).__name__, judged, batch, _rows(completions, contracts, kwargs))
             means = [contract.format.boxes or not self.about_boxes for contract in batch.contracts]
+            if is_watched(state) and any(means):
+                tell(state, type(self).__name__, judged[means], batch, _rows(completions, contracts, kwargs))
             scored = iter([value if mean else None for value, mean in zip(judged.tolist(), means, strict=True)])
             values = [None if contract is None else next(scored) for contract in contracts]
         return values
@@ -60,6 +70,36 @@ def _rows(completions: Sequence[str], contracts: Sequence[str | None], columns: 
         for i, (completion, contract) in enumerate(zip(completions, contracts, strict=True))
         if contract is not None
     ]
+
+
+@cache
+def check_none(estimator: str, scale: str) -> None:
+    """Warn if this ms-swift's advantages become NaN where a reward is None, as once with gdpo (its issue 8123).
+
+    Args:
+        estimator: `--advantage_estimator`.
+        scale: `--scale_rewards`.
+    """
+    group, none = [0.0, 1.0], [torch.nan] * 2
+    try:
+        from swift.rl_core.advantage import compute_advantages
+
+        advantages, _ = compute_advantages(
+            rewards_per_func=torch.tensor([group + none, none + group]).T,  # two prompts, each with its own reward
+            reward_weights=torch.ones(2),
+            num_generations=2,
+            advantage_estimator=estimator,
+            scale_rewards=scale,
+        )
+    except (ImportError, TypeError, ValueError) as error:  # TypeError: it takes something else; ValueError: gives
+        warn_of_lack("a look at what rewards of None do to the advantages", error)
+        return
+    if not advantages.isfinite().all():
+        logger.warning(
+            f"with --advantage_estimator {estimator} --scale_rewards {scale} this ms-swift makes NaN of the advantages "
+            "of a step with a reward of None, from which nothing is learned. Rewards of swift_stvg are None for rows "
+            "of other datasets, and for rows without boxes: for mixed data choose --scale_rewards group"
+        )
 
 
 METRIC_NAMES = {

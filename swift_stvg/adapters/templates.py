@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -13,13 +14,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 from swift.template import TEMPLATE_MAPPING, register_template
-from swift.template.vision_utils import load_file
 from swift.utils import get_logger
 
 from swift_stvg.adapters.patches import remember
 from swift_stvg.adapters.positions import mend
 from swift_stvg.adapters.prompts import PAD, VIDEO, vllm_keeps_outer_pair, without_outer_pair
-from swift_stvg.errors import TemplateMismatch, VideoError
+from swift_stvg.adapters.versions import warn_of_lack
+from swift_stvg.errors import TemplateMismatch, VersionError, VideoError
 from swift_stvg.frames import FrameLoader
 from swift_stvg.rows import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import BACKBONES, Settings
@@ -29,6 +30,7 @@ logger = get_logger()
 FRAMES = FrameLoader(Settings())
 """Where templates get their frames; `register` makes it fit the settings."""
 UNREAD = Unread()
+NO_PIXELS = "swift_stvg.nopixels:NoPixels"
 LONGEST_PATH = 4096
 """Characters; a longer text is a video itself."""
 CLOCK = 10_000
@@ -118,16 +120,33 @@ class StvgTemplate:
     def prepare_generate_kwargs(self, generate_kwargs: dict[str, Any], *, model: Any = None) -> dict[str, Any]:
         """Keep the model from writing the tokens that stand for pixels: an answer with one cannot be encoded again."""
         kwargs: dict[str, Any] = super().prepare_generate_kwargs(generate_kwargs, model=model)  # type: ignore[misc]
-        kwargs["generation_config"].suppress_tokens = [self.image_token_id, self.video_token_id]
+        config = kwargs["generation_config"]
+        config.suppress_tokens = list(dict.fromkeys([*(config.suppress_tokens or ()), *self.unwanted]))
         return kwargs
 
     def prepare_engine_kwargs(self) -> dict[str, Any]:
-        """The same for vLLM, whose requests as ms-swift makes them cannot say it; `nopixels` reads the ids."""
+        """The same for vLLM, whose requests as ms-swift makes them cannot say it; `nopixels` reads the ids.
+
+        Raises:
+            TemplateMismatch: an option that is to be added to is not of the kind that vLLM takes.
+        """
         kwargs: dict[str, Any] = super().prepare_engine_kwargs()  # type: ignore[misc]
         if self.mode == "vllm":
-            kwargs["logits_processors"] = ["swift_stvg.nopixels:NoPixels"]
-            kwargs["additional_config"] = {"swift_stvg_unwanted": [self.image_token_id, self.video_token_id]}
+            given = asked_of_the_engine() | kwargs  # as ms-swift joins the two
+            processors, config = given.get("logits_processors") or [], given.get("additional_config") or {}
+            if not isinstance(processors, list) or not isinstance(config, dict):
+                raise TemplateMismatch(
+                    "of --vllm_engine_kwargs, logits_processors must be a list and additional_config an object, got "
+                    f"{processors!r:.80} and {config!r:.80}"
+                )
+            kwargs["logits_processors"] = [*(known for known in processors if known != NO_PIXELS), NO_PIXELS]
+            kwargs["additional_config"] = {**config, "swift_stvg_unwanted": self.unwanted}
         return kwargs
+
+    @property
+    def unwanted(self) -> list[int]:
+        """The tokens that answers must not hold."""
+        return [self.image_token_id, self.video_token_id]
 
     def require(self, coords: str, sides: tuple[int, ...]) -> None:
         """Refuse rows that were made for another backbone.
@@ -172,8 +191,8 @@ def rate_of(fps: float) -> float:
 
 
 def stock_class(name: str) -> Any:
-    """The class of ms-swift's template of that name."""
-    return TEMPLATE_MAPPING[name].template_cls
+    """The class of ms-swift's template of that name; if this version has none, one to derive from all the same."""
+    return TEMPLATE_MAPPING[name].template_cls if name in TEMPLATE_MAPPING else object
 
 
 class StvgQwen2VLTemplate(StvgTemplate, stock_class("qwen2_vl")):  # type: ignore[misc]
@@ -236,16 +255,19 @@ class StvgQwen3_5Template(StvgQwen3VLTemplate, stock_class("qwen3_5")):  # type:
 def video_file(video: str) -> Iterator[tuple[str, str | None]]:
     """Where a video lies, and a name for its content if that place is not for long.
 
-    Rows name files. `swift deploy` hands over what the client sent, a data URL or an address, and files as base64.
+    Rows name files, folders or lists of pictures. `swift deploy` hands over what the client sent, a data URL or an
+    address, and files as base64.
 
     Raises:
         VideoError: it cannot be read or fetched.
     """
-    if len(video) <= LONGEST_PATH and not video.startswith(("data:", "http://", "https://")):
+    if video.startswith("[") or (len(video) <= LONGEST_PATH and not video.startswith(("data:", "http://", "https://"))):
         yield video, None
         return
     try:
         if video.startswith("http"):
+            from swift.template.vision_utils import load_file
+
             data = load_file(video).getvalue()
         else:
             data = base64.b64decode(video.partition(";base64,")[2] or video, validate=True)
@@ -283,8 +305,25 @@ TEMPLATES: dict[str, tuple[str, type[StvgTemplate]]] = {
 """By name, the stock template and ours."""
 
 
+def asked_of_the_engine() -> dict[str, Any]:
+    """The options that ms-swift's vLLM engine was given, while that asks a template for more.
+
+    It does not hand them over, and puts what it gets from the template in the place of those with the same names.
+    """
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_name != "_prepare_engine_kwargs":
+        frame = frame.f_back
+    return {} if frame is None else frame.f_locals.get("engine_kwargs") or {}
+
+
 def add(name: str, stock: str, template: type[StvgTemplate]) -> None:
-    """Register a template by its name, in all else like the stock one; safe to repeat."""
+    """Register a template by its name, in all else like the stock one; safe to repeat.
+
+    Raises:
+        VersionError: this ms-swift has no such stock template.
+    """
+    if stock not in TEMPLATE_MAPPING:
+        raise VersionError(f"it has no template {stock}")
     meta = deepcopy(TEMPLATE_MAPPING[stock])
     meta.template_type = name
     meta.template_cls = template
@@ -295,8 +334,10 @@ def add(name: str, stock: str, template: type[StvgTemplate]) -> None:
 
 
 def register() -> None:
-    """Register every template of this package; safe to repeat."""
-    global FRAMES
-    FRAMES = FrameLoader(Settings.from_env())
+    """Register every template of this package whose stock template ms-swift has; safe to repeat."""
+    FRAMES.configure(Settings.from_env())
     for name, (stock, template) in TEMPLATES.items():
-        add(name, stock, template)
+        try:
+            add(name, stock, template)
+        except VersionError as error:
+            warn_of_lack(f"--template {name}", error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import swift
 import transformers
@@ -39,3 +40,31 @@ def check(found: dict[str, str]) -> None:
                 f"{name} {version} is newer than what swift_stvg was run with ({oldest} to {newest}); if something "
                 f"fails, try pip install '{name}<={newest}'"
             )
+
+
+def of_ms_swift(holder: Any, name: str) -> Any:
+    """An attribute that ms-swift's own code has.
+
+    Raises:
+        VersionError: this version has not.
+    """
+    found = getattr(holder, name, None)
+    if found is None:
+        raise VersionError(f"{holder.__name__} has no {name}")
+    return found
+
+
+def warn_of_lack(what: str, error: Exception) -> None:
+    """Say once that a part of this package does not work with this ms-swift.
+
+    Raises:
+        ImportError: it is this package that lacks something.
+    """
+    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "swift_stvg":
+        raise error
+    _warn(f"{what} is not available: ms-swift {swift.__version__} is not as swift_stvg knows it ({error})")
+
+
+@cache
+def _warn(text: str) -> None:
+    get_logger().warning(text)

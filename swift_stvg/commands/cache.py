@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         rows, report = load_rows(name, split, settings)
         print(report.summary(), file=sys.stderr)
         clips |= dict.fromkeys(map(clip_of, rows))
-    results, written = write_all(list(clips), FrameCache(args.out), args.workers)
+    results, written = write_all(list(clips), FrameCache(args.out), args.workers, settings.decoder)
     counts = Counter(result.partition(":")[0] for result in results)
     print(
         f"{args.out}: {counts['written']} of {len(clips)} clips written, {written / 2**20:.1f} MB; "
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def write_all(clips: list[Clip], cache: FrameCache, workers: int) -> tuple[list[str], int]:
+def write_all(clips: list[Clip], cache: FrameCache, workers: int, decoder: str = "pyav") -> tuple[list[str], int]:
     """What came of each clip ("written", "there", or a reason with its detail), and the bytes written."""
     import torch
 
@@ -64,7 +64,7 @@ def write_all(clips: list[Clip], cache: FrameCache, workers: int) -> tuple[list[
             path = cache.path(Path(video), request.frames, request.size_wh)
             if cache.holds(path, len(request.frames), request.size_wh):
                 return "there", 0
-            return "written", cache.write(path, decode(video, request).permute(0, 2, 3, 1).numpy())
+            return "written", cache.write(path, decode(video, request, decoder).permute(0, 2, 3, 1).numpy())
         except VideoError as error:
             return str(error), 0
 

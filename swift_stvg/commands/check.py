@@ -5,13 +5,24 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from swift_stvg import __version__
-from swift_stvg.checking import bounds_of_tokens, distribution, facts, figures, frame_sizes, too_long
+from swift_stvg.checking import (
+    LARGE,
+    QUICK,
+    bounds_of_tokens,
+    distribution,
+    facts,
+    figures,
+    file_kinds,
+    frame_sizes,
+    too_long,
+)
 from swift_stvg.commands import add_delivery, add_weights, check_writable, deliver, read_weights
 from swift_stvg.commands.clips import Clip, add_workers, check_workers, clip_of, each_clip
 from swift_stvg.errors import DataError, TemplateMismatch, VideoError
@@ -134,6 +145,7 @@ class _Check:
             "facts": {},
             "figures": {},
             "frame_sizes": {},
+            "files": [],
             "ceiling": {},
             "rewards": None,
             "decoded": None,
@@ -148,6 +160,7 @@ class _Check:
                 if self._args.engine:
                     report["facts"][f"answers of {self._args.engine}"] = self._answered(rows)
             report["frame_sizes"] = frame_sizes(contracts)
+            report["files"] = self._files(parts)
             report["ceiling"] = {part.report.name: self._ceiling(part) for part in parts if part.rows}
             report["rewards"] = self._rewards(contracts, weights)
             report["decoded"] = self._decode(rows)
@@ -236,6 +249,24 @@ class _Check:
         columns = {"prompt, tokens": lengths.prompt, "prompt, tokens of pixels": lengths.pixels}
         return {name: distribution(values) for name, values in (columns | {ANSWER: lengths.answer}).items()}
 
+    def _files(self, parts: list[_Part]) -> list[dict[str, Any]]:
+        """What kinds of files the videos are that were opened."""
+        opened = [
+            (Contract.from_json(row["stvg"]), video)
+            for part in parts
+            for row in part.rows
+            if (video := part.report.videos.get(Path(row["videos"][0]))) is not None
+        ]
+        kinds = file_kinds([contract for contract, _ in opened], [video for _, video in opened])
+        for kind in kinds:
+            if kind["slow"]:
+                known = f"{kind['decoded']:.0f} frames are decoded at most, of which {kind['clip']:.0f} are the clip's"
+                self.warnings.append(
+                    f"{kind['slow']} of {kind['videos']} videos, {kind['kind']}, take more than {LARGE} frames to "
+                    f"reach some: for a row, {known}. `{QUICK}` makes them quick"
+                )
+        return kinds
+
     def _asked(self, template: Any, rows: list[dict[str, Any]]) -> str:
         """Whether the model is asked as it was pretrained, on a few rows."""
         import transformers
@@ -293,7 +324,9 @@ class _Check:
                 self.not_checked.append("frames of videos beyond the first; --videos decodes all that are sampled")
             return None
         rows_of = Counter(map(clip_of, rows))
-        reasons = each_clip(list(rows_of), _failure, self._args.workers, "clips decoded")
+        reasons = each_clip(
+            list(rows_of), partial(_failure, self._settings.decoder), self._args.workers, "clips decoded"
+        )
         failed = [
             {"video": clip[0], "rows": count, "why": why}
             for (clip, count), why in zip(rows_of.items(), reasons, strict=True)
@@ -304,10 +337,10 @@ class _Check:
         return {"clips": len(rows_of), "failed": failed}
 
 
-def _failure(clip: Clip) -> str | None:
+def _failure(decoder: str, clip: Clip) -> str | None:
     """Why the sampled frames of a clip cannot be decoded; None if they can."""
     try:
-        for _ in frame_batches(Path(clip[0]), np.array(clip[1].frames, dtype=np.int64)):
+        for _ in frame_batches(Path(clip[0]), np.array(clip[1].frames, dtype=np.int64), decoder):
             pass
     except VideoError as error:
         return str(error)

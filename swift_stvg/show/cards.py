@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +49,7 @@ def cards_of_answers(scored: Scored, truth: GroundTruth, protocol: str) -> list[
     think = scored.scores(protocol, "think").viou if thinking.any() else np.zeros(len(truth))
     problems = {(p.subset, p.id): p for p in reversed(scored.problems) if p.reason in COUNT_ZERO}
     rows = {key: row for row, key in reversed(list(enumerate(system.keys(truth.keys[0][0]))))}
-    cards = []
+    cards, with_boxes = [], truth.with_boxes
     for i, key in enumerate(truth.keys):
         row, sample = rows.get(key), truth.samples[i] if truth.samples is not None else None
         problem = problems.get(key)
@@ -59,7 +60,7 @@ def cards_of_answers(scored: Scored, truth: GroundTruth, protocol: str) -> list[
             "status": problem.reason if problem else SCORED,
             "detail": problem.detail if problem else "",
             "tIoU": round(float(scores.tiou[i]), 4),
-            "vIoU": round(float(scores.viou[i]), 4),
+            "vIoU": round(float(scores.viou[i]), 4) if with_boxes[i] else None,
             "think": round(float(think[i]), 4) if thinking[i] else None,
         }
         if row is None:
@@ -68,13 +69,13 @@ def cards_of_answers(scored: Scored, truth: GroundTruth, protocol: str) -> list[
             cards.append(Card(data, problem="there is no answer to draw"))
             continue
         contract, answer = system.batch.contracts[row], system.batch.answers[row]
-        shown = {"tIoU": data["tIoU"], "vIoU": data["vIoU"]}
+        shown = {name: data[name] for name in ("tIoU", "vIoU") if data[name] is not None}
         if thinking[i]:
             shown["think vIoU"] = data["think"]
         sentence = system.sentences[row] or (sample.sentence if sample is not None else "")
         overlay = Overlay.of(contract, sentence, answer, shown)
         video = Path(system.videos[row])
-        if sample is not None and not video.is_file():  # answered on another machine
+        if sample is not None and not os.path.exists(video):  # answered on another machine
             video = sample.video
         spans = {track.kind: track.span_s for track in overlay.tracks}
         data |= {
@@ -114,10 +115,10 @@ def prepare(card: Card, sample: Sample, video: VideoInfo | VideoError, settings:
 
 def chosen_of_answers(cards: Sequence[Card], count: int) -> list[int]:
     """Numbers of the `count` best, worst, most improved and most damaged samples and of as many that count 0."""
-    tiou, viou = (np.array([card.data[name] for card in cards]) for name in ("tIoU", "vIoU"))
-    gain = np.array([np.nan if c.data["think"] is None else c.data["vIoU"] - c.data["think"] for c in cards])
+    tiou, viou, think = (column(cards, name) for name in ("tIoU", "vIoU", "think"))
+    gain = viou - think  # NaN where there is none
     is_scored = np.array([card.data["status"] == SCORED for card in cards])
-    order = np.lexsort((tiou, viou))
+    order = np.lexsort((tiou, np.where(np.isnan(viou), tiou, viou)))
     order = order[is_scored[order]]
     by_gain = np.argsort(gain, kind="stable")
     by_gain = by_gain[~np.isnan(gain[by_gain])]

@@ -79,13 +79,15 @@ def of_results(
     """Charts of (N,) scores in [0, 1]; points lead to `#s0`, `#s1`, ...
 
     Args:
-        tiou, viou: of the answers.
+        tiou, viou: of the answers; vIoU is NaN for samples without boxes.
         think: vIoU of the think boxes, NaN where there are none; None if no answer has any.
         areas: of each bin of box area that holds a sample: label, mean vIoU of think boxes, and of final boxes.
     """
     bins = np.linspace(0, 1, 21)
     yield chart("Temporal IoU", lambda a: a.hist(tiou, bins, color=PRED), "tIoU", COUNT)
-    yield chart("Spatio-temporal IoU", lambda a: a.hist(viou, bins, color=PRED), "vIoU", COUNT)
+    with_boxes = viou[~np.isnan(viou)]
+    if len(with_boxes):
+        yield chart("Spatio-temporal IoU", lambda a: a.hist(with_boxes, bins, color=PRED), "vIoU", COUNT)
     if think is None:
         return
     known = np.flatnonzero(~np.isnan(think))

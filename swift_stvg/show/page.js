@@ -181,7 +181,9 @@ function scores(card) {
   const chips = [];
   if (answers) {
     if (card.status !== "scored") chips.push(make("span", {class: "zero", text: card.status}));
-    chips.push(make("span", {class: "main", text: "vIoU " + card.vIoU.toFixed(2)}), make("span", {text: "tIoU " + card.tIoU.toFixed(2)}));
+    const main = card.vIoU === null ? "tIoU" : "vIoU";
+    chips.push(make("span", {class: "main", text: main + " " + card[main].toFixed(2)}));
+    if (main === "vIoU") chips.push(make("span", {text: "tIoU " + card.tIoU.toFixed(2)}));
     const change = gain(card);
     if (change !== null) {
       const kind = Math.abs(change) < 0.005 ? "" : change > 0 ? "up" : "down";

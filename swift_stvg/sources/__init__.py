@@ -6,13 +6,13 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from swift_stvg.errors import DataError, RowError, VideoError
-from swift_stvg.records import Sample, VideoInfo
-from swift_stvg.rows import make_row
+from swift_stvg.records import Sample, VideoInfo, tube_in_span
+from swift_stvg.rows import fit_notes, make_row
 from swift_stvg.settings import Settings
 from swift_stvg.sources import hcstvg, jsonl, vidstg
 from swift_stvg.sources.files import DataRoot
@@ -91,7 +91,33 @@ def load_samples(dataset: str, split: str, settings: Settings, report: LoadRepor
     source = SOURCES[dataset]
     if not source.open_splits and split not in source.splits:
         raise DataError(f"{dataset} has no subset {split!r}; its subsets are: {', '.join(source.splits)}")
-    return source.load(DataRoot(settings.root, settings.outside), dataset, split, report)
+    found = source.load(DataRoot(settings.root, settings.outside), dataset, split, report)
+    kept = []
+    for sample in found:
+        try:
+            kept.append(_within_clip(sample, report))
+        except RowError as error:
+            report.drop(error)
+    return kept
+
+
+def _within_clip(sample: Sample, report: LoadReport) -> Sample:
+    """A sample whose event keeps within the clip; the report counts those that were annotated beyond.
+
+    Raises:
+        RowError: what is left has no box.
+    """
+    (first, end), (low, high) = sample.span_frames, sample.clip
+    if low <= first and end <= high:
+        return sample
+    span = max(first, low), min(end, high)
+    frames, boxes_xyxy = tube_in_span(sample.tube_frames, sample.tube_xyxy, span)
+    report.note(
+        "events cut to their clip",
+        f"frames [{first}, {end}) with {len(sample.tube_frames)} boxes, of which {len(frames)} are in the clip "
+        f"[{low}, {high}), row {sample.id}",
+    )
+    return replace(sample, span_frames=span, tube_frames=frames, tube_xyxy=boxes_xyxy)
 
 
 def load_rows(
@@ -131,9 +157,15 @@ def make_rows(
             if isinstance(video, VideoError):
                 raise VideoError(video.reason, f"{video.detail}, row {sample.id}")
             rows.append(make_row(sample, video, settings))
+            if not nominal:
+                report.videos[sample.video] = video
+                if video.aside:
+                    report.note("rows of folders with files that are no pictures", f"{video.aside} in {video.path}")
             left_out = len(sample.tube_frames) - len(sample.usable_tube()[0])
             if left_out:
                 report.note("events with boxes left out", f"{left_out} without area, row {sample.id}")
+            for note in fit_notes(sample, video.at_rate(sample.annotated_fps)):
+                report.note(*note)
         except (RowError, VideoError) as error:
             report.drop(error)
     report.kept = len(rows)
@@ -155,7 +187,7 @@ def probe_all(paths: set[Path], name: str, settings: Settings) -> dict[Path, Vid
 
     def try_probe(path: Path) -> VideoInfo | VideoError:
         try:
-            return probes.get(path)
+            return probes.get(path).at_rate(settings.folder_fps)
         except VideoError as error:
             return error
 

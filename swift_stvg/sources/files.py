@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swift_stvg.errors import DataError, RowError
+from swift_stvg.jsonfile import text
+from swift_stvg.pictures import as_path, holds_pictures, is_set
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".webm", ".mov"})
 
@@ -41,6 +43,24 @@ class DataRoot:
             if not any(_below(plain, os.path.abspath(top)) for top in (folder, self.path)):
                 raise _outside(name, where)
         return self.admit(folder / plain, folder)
+
+    def video(self, name: object, folder: Path, where: str) -> Path:
+        """The video that an annotation in `folder` calls `name`: a file, a folder or pattern of pictures, or a list.
+
+        Raises:
+            RowError: as `file`.
+            TypeError, ValueError: it is no name.
+        """
+        if isinstance(name, list):
+            return as_path([self.file(text(part), folder, where) for part in name])
+        if text(name).startswith("["):
+            raise ValueError(f"`video` is no name: {name!r:.80}")
+        path = self.file(text(name), folder, where)
+        if self.outside == "refuse" and is_set(path):
+            inside = path if path.is_dir() else path.parent
+            for entry in sorted(inside.iterdir()) if inside.is_dir() else ():
+                self.admit(entry, folder)
+        return path
 
     def admit(self, path: Path, folder: Path | None = None) -> Path:
         """A path, unless links lead out of the data root and `folder`, and that is not allowed.
@@ -95,13 +115,17 @@ def find_annotations(folders: Iterable[Path], candidates: Iterable[str], dataset
 
 
 class FileIndex:
-    """Files below some folders by their name without suffix, whatever sub-folders they lie in.
+    """Files below some folders by their name without suffix, whatever sub-folders they lie in; of videos, also folders
+    of pictures.
+
+    Of files with the same name one below the first of `prefer` wins; then one whose folders are those that the name
+    was given with; then one with the same suffix; then the first.
 
     Args:
         root: which files may be read.
         folders: where to look; links to folders are followed, each folder is read once.
         suffixes: which files count.
-        prefer: names of sub-folders; of files with the same name, those below the first of these win.
+        prefer: names of sub-folders.
     """
 
     def __init__(
@@ -113,8 +137,7 @@ class FileIndex:
         self._folders = list(folders)
         searched = ",".join(map(str, self._folders))
         self._nowhere = f"{searched if len(self._folders) == 1 else '{' + searched + '}'}/**/"
-        self._paths: dict[str, Path] = {}
-        rank_of: dict[str, int] = {}
+        self._paths: dict[str, list[tuple[int, Path]]] = {}
         seen: set[tuple[int, int]] = set()
         for folder in self._folders:
             for parent, subfolders, names in os.walk(folder, followlinks=True):
@@ -125,21 +148,40 @@ class FileIndex:
                 seen.add((status.st_dev, status.st_ino))
                 subfolders.sort()
                 rank = min((ranks[part] for part in Path(parent).parts if part in ranks), default=len(ranks))
+                if suffixes & VIDEO_SUFFIXES and holds_pictures(names):
+                    stem, suffix = os.path.splitext(os.path.basename(parent))
+                    stem += "" if suffix.lower() in VIDEO_SUFFIXES else suffix
+                    self._paths.setdefault(stem, []).append((rank, Path(parent)))
                 for name in sorted(names):
                     stem, suffix = os.path.splitext(name)
-                    if suffix.lower() in suffixes and rank < rank_of.get(stem, len(ranks) + 1):
-                        self._paths[stem], rank_of[stem] = Path(parent, name), rank
+                    if suffix.lower() in suffixes:
+                        self._paths.setdefault(stem, []).append((rank, Path(parent, name)))
 
-    def get(self, name: str) -> Path | None:
-        """Path of the file called `name`, with or without a video's suffix.
+    def get(self, name: str, folders: bool = False) -> Path | None:
+        """Path of the file called `name`, with or without a video's suffix and folders.
+
+        Args:
+            name: as an annotation has it.
+            folders: whether the file must lie in the folders that the name has.
 
         Raises:
             RowError: it may not be read.
         """
-        stem, suffix = os.path.splitext(name)
-        path = self._paths.get(stem if suffix.lower() in VIDEO_SUFFIXES else name)
-        return None if path is None else self._root.admit(path)
+        *above, last = name.strip().replace("\\", "/").split("/")
+        stem, suffix = os.path.splitext(last)
+        found = self._paths.get(stem if suffix.lower() in VIDEO_SUFFIXES else last, [])
+        ranked = [
+            (rank, not _lies_in(path, above), path.suffix.lower() != suffix.lower(), i)
+            for i, (rank, path) in enumerate(found)
+            if not folders or _lies_in(path, above)
+        ]
+        return self._root.admit(found[min(ranked)[-1]][1]) if ranked else None
 
-    def video(self, name: str) -> Path:
+    def video(self, name: str, folders: bool = False) -> Path:
         """Path of a video; where there is none, a pattern that names no file and says where it was looked for."""
-        return self.get(name) or Path(self._nowhere + name)
+        return self.get(name, folders) or Path(self._nowhere + name)
+
+
+def _lies_in(path: Path, folders: list[str]) -> bool:
+    """Whether these are the last folders of a file's path."""
+    return list(path.parts[:-1][-len(folders) :]) == folders if folders else True

@@ -1,8 +1,15 @@
 """HC-STVG v1 and v2: one sentence and one tube for each 20 s clip (Tang et al., "Human-centric Spatio-Temporal Video
-Grounding With Visual Transformers", TCSVT 2021)."""
+Grounding With Visual Transformers", TCSVT 2021).
+
+Entries are read under the keys of v1, of v2, of older releases (`frame_start`, `number_frames`), of v2 as CG-STVG and
+TA-STVG read it (v1's keys), and of what TubeDETR's preprocessing writes (`*_proc.json`, a list).
+"""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,6 +29,12 @@ _FOLDERS = {
     "hcstvg_v1": ("hc-stvg", "hcstvg_v1", "hcstvg1", "hc-stvg1", "hcstvg", "HC-STVG"),
     "hcstvg_v2": ("hc-stvg2", "hcstvg_v2", "hcstvg2", "HC-STVG2", "hcstvg", "hc-stvg", "HC-STVG"),
 }
+_VERSION = re.compile(r"v([12])|stvg[-_]?([12])")
+_SENTENCE = ("English", "caption")
+_FIRST = ("st_frame", "frame_start", "tube_start_frame")
+_COUNT = ("img_num", "number_frames", "frame_count")
+_BOXES = ("bbox", "trajectory")
+_NAME = ("video", "video_path", "original_video_id")
 
 
 def load(root: DataRoot, dataset: str, split: str, report: LoadReport) -> list[Sample]:
@@ -36,38 +49,70 @@ def load(root: DataRoot, dataset: str, split: str, report: LoadReport) -> list[S
     videos = FileIndex(root, [folder], VIDEO_SUFFIXES, prefer=[f"{version}_video"])
     for name in repeated:
         report.drop(RowError("repeated video", f"{name!r} has several entries, the last one is kept"))
+    namesakes = Counter(map(_last_part, annotations))
     samples = []
     for name, annotation in annotations.items():
         try:
-            samples.append(read_sample(name, annotation, dataset, split, videos.video(name)))
+            video = videos.video(name, folders=namesakes[_last_part(name)] > 1)
+            samples.append(read_sample(name, annotation, dataset, split, video))
         except RowError as error:
             report.drop(error)
     return samples
 
 
 def _read_version(found: list[tuple[Path, Path]], version: str, name: str) -> tuple[Path, dict[str, Any], list[str]]:
-    """Dataset folder, content and repeated keys of the first file that holds annotations of this version.
-
-    The versions share file names, and some keep them in one folder; the sentence's key tells them apart.
-    """
+    """Dataset folder, entries by video name, and repeated names of the first file that holds this version."""
     for folder, path in found:
-        annotations = read_json(path, keep_repeated=True, each_has="st_frame")
+        annotations = read_json(path, keep_repeated=True, each_has=_FIRST[0])
+        if isinstance(annotations, list):
+            annotations = _by_name(annotations)
         if not isinstance(annotations, dict):
             raise DataError(f"{path} must hold an object of video names, got {type(annotations).__name__}")
         repeated = annotations.repeated if isinstance(annotations, RepeatedKeys) else []
-        entry = next(
-            (e for e in annotations.values() if isinstance(e, dict) and ("English" in e or "caption" in e)), {}
-        )
-        if not entry or ("English" in entry) == (version == "v2"):
+        if not annotations or _version(annotations.values(), path.relative_to(folder.parent)) == version:
             return folder, annotations, repeated
     paths = ", ".join(str(path) for _, path in found)
     raise DataError(f"no annotation file of {name}: {paths} hold annotations of the other version")
 
 
+def _version(entries: Iterable[Any], path: Path) -> str:
+    """Version of a file: by keys that v2 alone has, else by its name or the nearest folder's, else v1.
+
+    The versions share file names, and some keep them in one folder. Others give v2's entries the keys of v1.
+    """
+    if any(isinstance(entry, dict) and ("English" in entry or "img_size" in entry) for entry in entries):
+        return "v2"
+    named = [first or second for first, second in _VERSION.findall(path.as_posix().lower())]
+    return f"v{named[-1]}" if named else "v1"
+
+
+def _by_name(entries: list[Any]) -> RepeatedKeys:
+    """A list's entries by the names of their videos; one without gets a name that says so, and no video is found."""
+    names = []
+    for number, entry in enumerate(entries):
+        name = _one_of(entry, _NAME, "") if isinstance(entry, dict) else None
+        names.append(_last_part(name) if isinstance(name, str) and name else f"entry {number} that names no video")
+    found = RepeatedKeys(zip(names, entries, strict=True))
+    found.repeated = list((Counter(names) - Counter(found.keys())).elements())
+    return found
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _one_of(entry: dict[str, Any], keys: tuple[str, ...], default: Any = None) -> Any:
+    """The value under the first of the keys that an entry has, preferably one that is not null."""
+    found = [entry[key] for key in keys if key in entry]
+    if not found and default is None:
+        raise KeyError(" or ".join(keys))
+    return next((value for value in found if value is not None), None if found else default)
+
+
 def read_sample(name: str, annotation: Any, dataset: str, split: str, video: Path) -> Sample:
     """One entry of an annotation file.
 
-    `st_frame` counts from 1; the event ends with the last box (`ed_time` and `ed_frame` disagree with the boxes in
+    The first frame counts from 1; the event ends with the last box (`ed_time` and `ed_frame` disagree with the boxes in
     places); a box is x, y, w, h in pixels.
 
     Raises:
@@ -78,16 +123,16 @@ def read_sample(name: str, annotation: Any, dataset: str, split: str, video: Pat
             height, width = annotation["img_size"][:2]
         else:
             height, width = annotation["height"], annotation["width"]
-        sentence = text((annotation["English"] if "English" in annotation else annotation["caption"]) or "")
-        boxes = annotation["bbox"]
+        sentence = text(_one_of(annotation, _SENTENCE) or "")
+        boxes = _one_of(annotation, _BOXES)
         if set(map(len, boxes)) - {4}:
-            raise ValueError(f"`bbox` must hold boxes of four numbers, got {max(boxes, key=len)}")
+            raise ValueError(f"a box must hold four numbers, got {max(boxes, key=len)}")
         # twice as fast as np.array on a list of lists
         boxes_xywh = np.fromiter(chain.from_iterable(boxes), dtype=np.float64, count=4 * len(boxes)).reshape(-1, 4)
-        first = whole(annotation["st_frame"]) - 1
+        first = whole(_one_of(annotation, _FIRST)) - 1
         if first < 0:
-            raise ValueError(f"`st_frame` counts from 1, got {annotation['st_frame']}")
-        n_frames = whole(annotation["img_num"])
+            raise ValueError(f"the first frame counts from 1, got {first + 1}")
+        n_frames = whole(_one_of(annotation, _COUNT))
         size_wh = (whole(width), whole(height))
         frames = np.arange(first, first + len(boxes_xywh), dtype=np.int64)
     except MALFORMED as error:
@@ -112,9 +157,10 @@ def read_sample(name: str, annotation: Any, dataset: str, split: str, video: Pat
 
 def _annotation_names(dataset: str, split: str) -> list[str]:
     version = dataset[-2:]
-    names = [f"{split}_{version}.json", f"{split}{version}.json", f"{split}.json"]
-    if split == "val":  # STCAT and CG-STVG call the validation split "test", having no other
-        names += [f"test_{version}.json", f"test{version}.json", "test.json"]
+    # CG-STVG and TA-STVG call the validation split "test", having no other
+    splits = ["val", "test"] if split == "val" else [split]
+    names = [f"{s}{mark}.json" for s in splits for mark in (f"_{version}", version, "")]
+    names += [f"HCVG_{split}.json", f"{split}{version}_proc.json", f"{split}_proc.json"]
     if dataset == "hcstvg_v2":  # a folder shared with v1 holds v1's files under the bare names
         names.sort(key=lambda name: version not in name)
     prefixes = [f"annos/{dataset}", f"anno_{version}", "annos", f"anno{version}", "annotations", "anno", ""]

@@ -8,7 +8,8 @@
 `video` is relative to the file's folder and lies below it, or below the data root. Frame numbers count the whole file's
 frames from 0; `span_frames` and `clip_frames` are [first, end), `tube` rows are frame, x1, y1, x2, y2 in pixels of
 `size_wh`; frames of the event may be missing from it. The last three keys are optional; without `tube` the line is
-about the time alone, for `STVG_BOXES=false`. A picture is a video of one frame.
+about the time alone, for `STVG_BOXES=false`. A picture is a video of one frame. A folder of pictures, a pattern such as
+`clip_7/%06d.jpg` or a list of files is one of as many frames, at `fps`.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def read_sample(line: str, where: str, root: DataRoot, folder: Path, dataset: st
             dataset=dataset,
             split=split,
             sentence=text(data["sentence"]),
-            video=root.file(text(data["video"]), folder, where),
+            video=root.video(data["video"], folder, where),
             annotated_frames=whole(data["n_frames"]),
             annotated_fps=float(data["fps"]),
             size_wh=size_wh,
@@ -125,7 +126,7 @@ def read_sample(line: str, where: str, root: DataRoot, folder: Path, dataset: st
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:  # some programs put a byte-order mark before it
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield number, line

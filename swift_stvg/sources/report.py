@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from swift_stvg.errors import DataError, RowError, VideoError
+from swift_stvg.records import VideoInfo
 
 
 @dataclass(slots=True)
@@ -17,6 +19,7 @@ class LoadReport:
         kept: rows kept.
         dropped: reason to (count, example).
         notes: likewise, for what is worth saying but drops nothing.
+        videos: what the videos are, as far as they were opened.
     """
 
     name: str
@@ -24,6 +27,7 @@ class LoadReport:
     kept: int = 0
     dropped: dict[str, tuple[int, str]] = field(default_factory=dict)
     notes: dict[str, tuple[int, str]] = field(default_factory=dict)
+    videos: dict[Path, VideoInfo] = field(default_factory=dict)
 
     def drop(self, error: RowError | VideoError) -> None:
         """Count a row that cannot be used.

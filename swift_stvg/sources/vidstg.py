@@ -1,5 +1,9 @@
 """VidSTG: declarative and interrogative sentences about parts of VidOR videos, boxes from VidOR's trajectories (Zhang
-et al., "Where Does It Exist: Spatio-Temporal Video Grounding for Multi-Form Sentences", CVPR 2020)."""
+et al., "Where Does It Exist: Spatio-Temporal Video Grounding for Multi-Form Sentences", CVPR 2020).
+
+What is asked comes from VidSTG's own files, else from those that STCAT, CG-STVG and TA-STVG write and share, or that
+TubeDETR's preprocessing writes; boxes come from VidOR's files, else from those.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +15,17 @@ import msgspec
 import numpy as np
 
 from swift_stvg.errors import DataError, RowError
-from swift_stvg.geometry import FloatArray, IntArray
-from swift_stvg.jsonfile import MALFORMED, no_garbage_collection, read_json, text, whole
+from swift_stvg.jsonfile import MALFORMED, no_garbage_collection, read_bytes, read_json, text, whole
 from swift_stvg.records import Sample, tube_in_span
 from swift_stvg.sources.files import VIDEO_SUFFIXES, DataRoot, FileIndex, existing_folders, find_annotations
 from swift_stvg.sources.report import LoadReport
+from swift_stvg.sources.vidstg_merged import QUERIES, Merged, Tube
 
 _FOLDERS = ("vidstg", "VidSTG", "vidor", "VidOR")
 _PLACES = ("sent_annos", "annotations", "vidstg_annotations", "")
-_QUERIES = (("captions", "declarative", "c"), ("questions", "interrogative", "q"))
-
-Tube = tuple[IntArray, FloatArray]
+_MERGED_PLACES = ("vstg_annos", "annos", "annotations", "vidstg_annotations", "")
+_QUERIES = (("captions", "declarative"), ("questions", "interrogative"))
+_LETTERS = {"declarative": "c", "interrogative": "q"}  # a caption, a question
 
 
 def load(root: DataRoot, dataset: str, split: str, report: LoadReport) -> list[Sample]:
@@ -30,14 +34,18 @@ def load(root: DataRoot, dataset: str, split: str, report: LoadReport) -> list[S
 
     base, _, kind = split.partition("_")
     folders = existing_folders(root.path, _FOLDERS, dataset)
-    names = [str(Path(place, f"{base}_annotations.json")) for place in _PLACES]
-    path = find_annotations(folders, names, f"{dataset}:{split}")[0][1]
-    annotations = read_json(path)
+    own = [str(Path(place, f"{base}_annotations.json")) for place in _PLACES]
+    merged = [str(Path(place, f"{base}.json")) for place in _MERGED_PLACES]
+    paths = [path for _, path in find_annotations(folders, own + merged, f"{dataset}:{split}")]
+    shared = Merged(next((path for path in paths if path.name == f"{base}.json"), None))
+    path = next((path for path in paths if path.name != f"{base}.json"), None)
+    annotations = shared.annotations() if path is None else read_json(path)
     if not isinstance(annotations, list):
         raise DataError(f"{path} must hold a list of annotations, got {type(annotations).__name__}")
     videos = FileIndex(root, folders, VIDEO_SUFFIXES)
     part = "validation" if base == "test" else "training"
-    trajectories = Trajectories(FileIndex(root, folders, [".json"], prefer=[part, "bbox_annos", "annotation"]))
+    files = FileIndex(root, folders, [".json"], prefer=[part, "bbox_annos", "annotation"])
+    trajectories = Trajectories(files, shared)
 
     samples: list[Sample] = []
     # annotations of a video need not be neighbours: by video, so that each trajectory file is read once and then let go
@@ -45,9 +53,11 @@ def load(root: DataRoot, dataset: str, split: str, report: LoadReport) -> list[S
     for number in tqdm(by_video, desc=f"{dataset}:{split}", unit="row", disable=len(by_video) < 1000):
         annotation = annotations[number]
         try:
+            if isinstance(annotation, RowError):
+                raise annotation
             queries = list(_queries(annotation, number, report))
             if not queries:
-                raise RowError("no sentence", f"neither caption nor question in annotation {number} of {path}")
+                raise RowError("no sentence", f"neither caption nor question in annotation {number} of {paths[0]}")
         except RowError as error:
             report.drop(error)
             continue
@@ -85,14 +95,16 @@ _DECODER = msgspec.json.Decoder(_Trajectories)
 
 
 class Trajectories:
-    """VidOR's boxes by video and object; keeps the file that was read last.
+    """VidOR's boxes by video and object; keeps those of the last video.
 
     Args:
         files: VidOR's JSON files by video id.
+        shared: has the boxes of videos without such a file.
     """
 
-    def __init__(self, files: FileIndex) -> None:
+    def __init__(self, files: FileIndex, shared: Merged) -> None:
         self._files = files
+        self._shared = shared
         self._video = ""
         self._tubes: dict[int, Tube] = {}
         self._events: dict[tuple[int, tuple[int, int]], Tube] = {}
@@ -118,10 +130,13 @@ class Trajectories:
     def _read(self, video: str) -> dict[int, Tube]:
         path = self._files.get(video)
         if path is None:
-            raise RowError("no trajectory file", f"no {video}.json of VidOR below the dataset folders")
+            if tubes := self._shared.tubes(video):
+                return tubes
+            nor = f", no box in {self._shared.path}" if self._shared.path else ""
+            raise RowError("no trajectory file", f"no {video}.json of VidOR below the dataset folders{nor}")
         try:
             with no_garbage_collection():
-                by_frame = _DECODER.decode(path.read_bytes()).trajectories
+                by_frame = _DECODER.decode(read_bytes(path)).trajectories
         except (OSError, ValueError, RecursionError) as error:
             raise RowError("malformed trajectory file", f"{path}: {error}") from None
         entries = [entry for objects in by_frame for entry in objects]
@@ -146,18 +161,24 @@ def _queries(annotation: Any, number: int, report: LoadReport) -> Iterator[tuple
     """(id, "declarative" or "interrogative", entry) of each sentence of an annotation.
 
     Raises:
-        RowError: the sentences are no lists.
+        RowError: the sentences are no lists, or one is of an unknown kind.
     """
     if not isinstance(annotation, dict):
         return
-    for key, query, letter in _QUERIES:
+    if "qtype" in annotation:
+        query = QUERIES.get(str(annotation["qtype"]), "")
+        if not query:
+            raise RowError("malformed annotation", f"`qtype` of annotation {number} is {annotation['qtype']!r:.40}")
+        yield f"{number:05d}_{_LETTERS[query]}_{_video_id(annotation)}", query, annotation.get("sentence")
+        return
+    for key, query in _QUERIES:
         entries = annotation.get(key) or []
         if not isinstance(entries, list):
             raise RowError("malformed annotation", f"`{key}` of annotation {number} is no list")
         if not entries:
             report.note(f"annotations without {key}", f"annotation {number}, video {_video_id(annotation)}")
         for i, entry in enumerate(entries):
-            yield f"{number:05d}_{letter}{i}_{_video_id(annotation)}", query, entry
+            yield f"{number:05d}_{_LETTERS[query]}{i}_{_video_id(annotation)}", query, entry
 
 
 def _sample(
@@ -171,12 +192,12 @@ def _sample(
 ) -> Sample:
     """One sentence. `used_segment` is the clip, its end inclusive; `temporal_gt` is the event, its end exclusive."""
     try:
-        n_frames = whole(annotation["frame_count"])
-        size_wh = (whole(annotation["width"]), whole(annotation["height"]))
         clip = (whole(annotation["used_segment"]["begin_fid"]), whole(annotation["used_segment"]["end_fid"]) + 1)
+        at_least = annotation["frame_count"] is None
+        n_frames = clip[1] if at_least else whole(annotation["frame_count"])
         clip = (clip[0], min(clip[1], n_frames))
+        size_wh = (whole(annotation["width"]), whole(annotation["height"]))
         span = (whole(annotation["temporal_gt"]["begin_fid"]), whole(annotation["temporal_gt"]["end_fid"]))
-        span = (max(span[0], clip[0]), min(span[1], clip[1]))
         tid = whole(sentence["target_id"])
         description = text(sentence["description"] or "")
         fps = float(annotation["fps"])
@@ -199,4 +220,5 @@ def _sample(
         clip_frames=clip,
         query=query,
         category=categories.get(tid),
+        at_least=at_least,
     )

@@ -1,0 +1,216 @@
+"""VidSTG as others write and share it: a file that holds each sentence with its boxes.
+
+- STCAT, CG-STVG and TA-STVG (`vstg_annos/train.json`, `annos/train.json`): an entry a sentence, `target_bboxs` with a
+  box for each frame from `ori_temp_gt.begin_fid` on, empty where there is none. Their `frame_count` is that of the
+  segment; how many frames the video has is not said.
+- TubeDETR (`train.json`): `videos`, an entry a sentence, and `trajectories`, boxes x, y, w, h by video, object, frame.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from swift_stvg.errors import DataError, RowError
+from swift_stvg.geometry import FloatArray, IntArray
+from swift_stvg.jsonfile import MALFORMED, no_garbage_collection, read_bytes, whole
+
+Tube = tuple[IntArray, FloatArray]
+"""Frames (K,) in order, and boxes (K, 4) x1, y1, x2, y2 in pixels."""
+QUERIES = {
+    "declar": "declarative",
+    "declarative": "declarative",
+    "inter": "interrogative",
+    "interrogative": "interrogative",
+}
+"""Kinds of sentences by `qtype`."""
+_Segment = dict[str, Any]
+
+
+class _Box(msgspec.Struct, gc=False):
+    """Empty for a frame without a box."""
+
+    xmin: float | None = None
+    ymin: float | None = None
+    xmax: float | None = None
+    ymax: float | None = None
+
+
+class _Pair(msgspec.Struct):
+    """An entry of STCAT's form."""
+
+    vid: str
+    fps: float
+    width: int
+    height: int
+    used_segment: _Segment
+    ori_temp_gt: _Segment
+    qtype: str
+    sentence: dict[str, Any]
+    target_bboxs: msgspec.Raw
+    target_category: str | None = None
+
+    def annotation(self) -> dict[str, Any]:
+        """The same under the keys of VidSTG's own files."""
+        return {
+            "vid": self.vid,
+            "fps": self.fps,
+            "frame_count": None,
+            "width": self.width,
+            "height": self.height,
+            "used_segment": self.used_segment,
+            "temporal_gt": self.ori_temp_gt,
+            "subject/objects": [{"tid": self.sentence.get("target_id"), "category": self.target_category}]
+            if self.target_category
+            else [],
+            "qtype": self.qtype,
+            "sentence": self.sentence,
+        }
+
+
+class _Video(msgspec.Struct):
+    """An entry of TubeDETR's form."""
+
+    original_video_id: str
+    fps: float
+    frame_count: int
+    width: int
+    height: int
+    start_frame: int
+    end_frame: int
+    tube_start_frame: int
+    tube_end_frame: int
+    caption: str
+    target_id: int
+    qtype: str
+
+    def annotation(self) -> dict[str, Any]:
+        """The same under the keys of VidSTG's own files."""
+        return {
+            "vid": self.original_video_id,
+            "fps": self.fps,
+            "frame_count": self.frame_count,
+            "width": self.width,
+            "height": self.height,
+            "used_segment": {"begin_fid": self.start_frame, "end_fid": self.end_frame},
+            "temporal_gt": {"begin_fid": self.tube_start_frame, "end_fid": self.tube_end_frame},
+            "qtype": self.qtype,
+            "sentence": {"description": self.caption, "target_id": self.target_id},
+        }
+
+
+class _Framed(msgspec.Struct, gc=False):
+    bbox: tuple[float, float, float, float]
+
+
+_PAIR = msgspec.json.Decoder(_Pair)
+_VIDEO = msgspec.json.Decoder(_Video)
+_BOXES = msgspec.json.Decoder(list[_Box])
+_OBJECTS = msgspec.json.Decoder(dict[int, dict[int, _Framed]])
+
+
+class Merged:
+    """One such file, which is read when it is first needed.
+
+    Args:
+        path: of the file; None if there is none.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+
+    def annotations(self) -> list[dict[str, Any] | RowError]:
+        """The sentences under the keys of VidSTG's own files, or why one cannot be read.
+
+        `frame_count` is None where it is not known, and `qtype` and `sentence` stand in the place of `captions` and
+        `questions`.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        return [entry if isinstance(entry, RowError) else entry.annotation() for entry in self._content[0]]
+
+    def tubes(self, video: str) -> dict[int, Tube]:
+        """Annotated frames (K,) and boxes (K, 4) in pixels of each object of a video; empty where there is none.
+
+        Raises:
+            DataError: the file cannot be read.
+            RowError: all boxes of the video are malformed.
+        """
+        if self.path is None:
+            return {}
+        _, by_video, trajectories = self._content
+        found: dict[int, list[Tube]] = {}
+        fault: Exception | None = None
+        try:
+            if video in trajectories:
+                found = {tid: [_tube_of(f)] for tid, f in _OBJECTS.decode(trajectories[video]).items() if f}
+        except MALFORMED as error:
+            fault = error
+        for pair in by_video.get(video, []):
+            try:
+                tid, tube = whole(pair.sentence["target_id"]), _tube_from(pair)
+                found.setdefault(tid, []).append(tube)
+            except MALFORMED as error:
+                fault = error
+        if fault is not None and not found:
+            raise RowError("malformed trajectory file", f"{self.path}, video {video}: {fault!r:.200}")
+        return {tid: _joined(tubes) for tid, tubes in found.items()}
+
+    @cached_property
+    def _content(self) -> tuple[list[_Pair | _Video | RowError], dict[str, list[_Pair]], dict[str, msgspec.Raw]]:
+        """Entries; those of STCAT's form by video; trajectories of TubeDETR's form by video."""
+        path = self.path or Path()
+        try:
+            data = read_bytes(path)
+            content = msgspec.json.decode(data, type=dict[str, msgspec.Raw] | list[msgspec.Raw])
+            trajectories: dict[str, msgspec.Raw] = {}
+            if isinstance(content, dict) and {"videos", "trajectories"} <= set(content):
+                trajectories = msgspec.json.decode(content["trajectories"], type=dict[str, msgspec.Raw])
+                content = msgspec.json.decode(content["videos"], type=list[msgspec.Raw])
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(
+                f"{path} cannot be read as sentences with boxes, as STCAT or TubeDETR write them: {error}"
+            ) from None
+        raws = list(content.values() if isinstance(content, dict) else content)
+        decoder = _VIDEO if trajectories else _PAIR
+        with no_garbage_collection():
+            entries = [_entry(decoder, raw, number, path) for number, raw in enumerate(raws)]
+        by_video: dict[str, list[_Pair]] = {}
+        for entry in entries:
+            if isinstance(entry, _Pair):
+                by_video.setdefault(entry.vid, []).append(entry)
+        return entries, by_video, trajectories
+
+
+def _entry(decoder: Any, raw: msgspec.Raw, number: int, path: Path) -> Any:
+    try:
+        return decoder.decode(raw)
+    except (ValueError, RecursionError) as error:
+        return RowError("malformed annotation", f"{error}, entry {number} of {path}")
+
+
+def _tube_from(pair: _Pair) -> Tube:
+    """The boxes of an entry of STCAT's form."""
+    boxes = _BOXES.decode(pair.target_bboxs)
+    sides = [[b.xmin for b in boxes], [b.ymin for b in boxes], [b.xmax for b in boxes], [b.ymax for b in boxes]]
+    boxes_xyxy = np.array(sides, dtype=np.float64).T  # (N, 4), None as NaN
+    given = np.flatnonzero(~np.isnan(boxes_xyxy).any(axis=1))
+    return whole(pair.ori_temp_gt["begin_fid"]) + given, boxes_xyxy[given]
+
+
+def _joined(tubes: list[Tube]) -> Tube:
+    """The boxes of one object from the events in which it is sought; of several in a frame the first."""
+    frames, first = np.unique(np.concatenate([frames for frames, _ in tubes]), return_index=True)
+    return frames, np.concatenate([boxes_xyxy for _, boxes_xyxy in tubes])[first]
+
+
+def _tube_of(by_frame: dict[int, _Framed]) -> Tube:
+    """The boxes of an object of TubeDETR's form."""
+    frames = np.array(sorted(by_frame), dtype=np.int64)
+    boxes_xywh = np.array([by_frame[frame].bbox for frame in frames.tolist()], dtype=np.float64)
+    return frames, np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)

@@ -1,0 +1,438 @@
+"""What public records and entries refuse when they are made or called, and in which words."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable
+from dataclasses import is_dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import swift_stvg
+from swift_stvg import ask, parse
+from swift_stvg.answers import Answer, AnswerFormat, BoxList
+from swift_stvg.asking import clip_frames
+from swift_stvg.drawing import Overlay, Track
+from swift_stvg.errors import RecordError, RowError, SettingsError, StvgError, VideoError
+from swift_stvg.protocols import Scores, evaluate
+from swift_stvg.records import Truth, Tube, VideoInfo
+from swift_stvg.results import Tubes
+from swift_stvg.rewards import Batch
+from swift_stvg.rows import Question, VideoRequest
+from swift_stvg.scoring import GroundTruth
+from swift_stvg.settings import Settings
+from tests.fuzzing import standing
+from tests.helpers import contract, grid
+
+FRAMES, BOXES = np.arange(10, 15), np.tile([10.0, 10, 60, 60], (5, 1))
+NAN, INF = float("nan"), float("inf")
+
+
+def tube(**changes: Any) -> Tube:
+    return Tube(**{"span_frames": (10, 14), "frames": FRAMES, "boxes_xyxy": BOXES} | changes)
+
+
+def truth(**changes: Any) -> Truth:
+    facts: dict[str, Any] = {"annotated_frames": 50, "annotated_fps": 10.0, "size_wh": (200, 200)}
+    return Truth(**facts | {"span_frames": (10, 15), "tube_frames": FRAMES, "tube_xyxy": BOXES} | changes)
+
+
+def info(**changes: Any) -> VideoInfo:
+    facts = {"path": Path("a.mp4"), "frame_times_s": np.arange(10) / 10, "end_s": 1.0, "size_wh": (200, 100)}
+    return VideoInfo(**facts | changes)
+
+
+def request(**changes: Any) -> VideoRequest:
+    facts = {"frames": (0, 5), "size_wh": (56, 28), "fps": 2.0, "coords": "pixel", "times_s": (0.0, 0.5)}
+    return VideoRequest(**facts | changes)
+
+
+def track(**changes: Any) -> Track:
+    facts = {"kind": "pred", "span_s": (0.0, 1.0), "times_s": np.array([0.0, 0.5]), "boxes_xyxy": BOXES[:2] / 100}
+    return Track(**facts | changes)
+
+
+def ground_truth(**changes: Any) -> GroundTruth:
+    rows: dict[str, Any] = {"samples": None, "contracts": [contract()], "keys": [("made:up", "row")], "videos": ["a"]}
+    rest: dict[str, Any] = {"name": None, "query": ["declarative"], "category": ["x"], "excluded": {}, "notes": {}}
+    return GroundTruth(**rows | rest | changes)
+
+
+SHUFFLED = np.array([12, 10, 14, 11, 13])
+WRONG: list[tuple[str, Callable[[], Any], type[StvgError], str]] = [
+    (
+        "frames shuffled",
+        lambda: tube(frames=SHUFFLED),
+        RecordError,
+        "`frames` must increase, got 10 after 12 at position 1",
+    ),
+    (
+        "5 frames, 10 boxes",
+        lambda: tube(boxes_xyxy=np.tile(BOXES, (2, 1))),
+        RecordError,
+        "`boxes_xyxy` must be numbers (5, 4), got float64 (10, 4)",
+    ),
+    ("boxes flat", lambda: tube(boxes_xyxy=BOXES.ravel()), RecordError, "(5, 4), got float64 (20,)"),
+    (
+        "a frame twice",
+        lambda: tube(frames=[10, 11, 11, 12, 13]),
+        RecordError,
+        "`frames` must increase, got 11 after 11 at position 2",
+    ),
+    (
+        "a frame below 0",
+        lambda: tube(frames=FRAMES - 11),
+        RecordError,
+        "`frames` must be whole numbers in [0, 1000000000], got -1 to 3",
+    ),
+    (
+        "half a frame",
+        lambda: tube(frames=FRAMES + 0.5),
+        RecordError,
+        "`frames` must be whole numbers (K,), got float64 (5,)",
+    ),
+    ("frames in words", lambda: tube(frames=list("abcde")), RecordError, "`frames` must be whole numbers (K,)"),
+    ("ragged boxes", lambda: tube(boxes_xyxy=[[1, 2], [3]]), RecordError, "`boxes_xyxy` must be numbers, got "),
+    (
+        "an endless box",
+        lambda: tube(boxes_xyxy=np.where(BOXES > 50, INF, BOXES)),
+        RecordError,
+        "got [10.0, 10.0, inf, inf] at position 0",
+    ),
+    (
+        "a span of three",
+        lambda: tube(span_frames=(1, 2, 3)),
+        RecordError,
+        "`span_frames` must be two whole numbers, got (1, 2, 3)",
+    ),
+    (
+        "a span in seconds",
+        lambda: tube(span_frames=(1.0, 1.4)),
+        RecordError,
+        "`span_frames` must be a whole number in [0, 1000000000], got 1.0",
+    ),
+    (
+        "truth shuffled",
+        lambda: truth(tube_frames=SHUFFLED),
+        RecordError,
+        "`tube_frames` must increase, got 10 after 12",
+    ),
+    (
+        "truth: a box off the event",
+        lambda: truth(tube_frames=FRAMES + 1),
+        RecordError,
+        "`tube_frames` must be whole numbers in [10, 14], got 11 to 15",
+    ),
+    (
+        "truth: lengths",
+        lambda: truth(tube_xyxy=BOXES[1:]),
+        RecordError,
+        "`tube_xyxy` must be numbers (5, 4), got float64 (4, 4)",
+    ),
+    (
+        "truth: NaN",
+        lambda: truth(tube_xyxy=BOXES * NAN),
+        RowError,
+        "coordinates that are no pixels: a box of NaN or beyond 1e+07",
+    ),
+    ("truth: empty event", lambda: truth(span_frames=(15, 15)), RowError, "event ends before it begins: (15, 15)"),
+    (
+        "truth: no box",
+        lambda: truth(tube_frames=[], tube_xyxy=[]),
+        RowError,
+        "no usable box: none annotated in the event",
+    ),
+    (
+        "truth: time and boxes",
+        lambda: truth(time_only=True),
+        RowError,
+        "boxes of an event that has none: 5 boxes with `time_only`",
+    ),
+    ("truth: no rate", lambda: truth(annotated_fps=NAN), RowError, "no frame count or frame rate: (50, nan)"),
+    (
+        "truth: a rate in words",
+        lambda: truth(annotated_fps="25"),
+        RecordError,
+        "`annotated_fps` must be a number, got '25'",
+    ),
+    (
+        "truth: half a frame",
+        lambda: truth(annotated_frames=50.5),
+        RecordError,
+        "`annotated_frames` must be a whole number, got 50.5",
+    ),
+    ("truth: a yes", lambda: truth(one_based="yes"), RecordError, "`one_based` must be True or False, got 'yes'"),
+    ("sample: no text", lambda: replace(standing(), split=3), RecordError, "`split` must be text, got 3, row row"),
+    (
+        "sample: no sentence",
+        lambda: replace(standing(), sentence=None),
+        RecordError,
+        "`sentence` must be text, got None, row row",
+    ),
+    (
+        "sample: no path",
+        lambda: replace(standing(), video="a.mp4"),
+        RecordError,
+        "`video` must be a Path, got 'a.mp4', row row",
+    ),
+    (
+        "video: times fall",
+        lambda: info(frame_times_s=np.array([0.0, 0.2, 0.1])),
+        VideoError,
+        "`frame_times_s` must increase, got 0.1 after 0.2 at position 2, a.mp4",
+    ),
+    (
+        "video: no frame",
+        lambda: info(frame_times_s=[]),
+        VideoError,
+        "`frame_times_s` must hold at least one frame, got none, a.mp4",
+    ),
+    (
+        "video: ends early",
+        lambda: info(end_s=0.5),
+        VideoError,
+        "`end_s` must be a finite number from 0.9, got 0.5, a.mp4",
+    ),
+    (
+        "video: no size",
+        lambda: info(size_wh=(0, 5)),
+        VideoError,
+        "`size_wh` must be a whole number in [1, 1048576], got 0, a.mp4",
+    ),
+    (
+        "timeline: unit",
+        lambda: replace(grid(), unit="minute"),
+        RecordError,
+        "`unit` must be one of frame, second, got 'minute'",
+    ),
+    (
+        "timeline: no sample",
+        lambda: replace(grid(), frames=[], times_s=[]),
+        RecordError,
+        "`frames` must hold at least one sample",
+    ),
+    (
+        "timeline: index",
+        lambda: replace(grid(), index_frames=[1, 2]),
+        RecordError,
+        "`index_frames` must be the samples, or hold a frame for each second",
+    ),
+    (
+        "timeline: end",
+        lambda: replace(grid(), end_s=NAN),
+        RecordError,
+        "`end_s` must be a finite number from 4.5, got nan",
+    ),
+    (
+        "question: unit",
+        lambda: Question(Settings(), (56, 28), (64, 32), grid(unit="second")),
+        RecordError,
+        "`timeline.unit` must be frame, as the settings say, got second",
+    ),
+    (
+        "question: no settings",
+        lambda: Question({}, (56, 28), (64, 32), grid()),
+        RecordError,
+        "`settings` must be Settings, got dict",
+    ),  # type: ignore[arg-type]
+    (
+        "contract: annotated",
+        lambda: replace(contract(), annotated=[1]),
+        RecordError,
+        "`annotated` must hold one value for each index, got 1 for 10 in `index_frames`, row row",
+    ),
+    (
+        "contract: boxes where none are asked for",
+        lambda: replace(contract(), settings=Settings(boxes=False)),
+        RecordError,
+        "`index` must hold no box, since the format has none, got 4, row row",
+    ),
+    (
+        "request: times",
+        lambda: request(times_s=(0.0,)),
+        RecordError,
+        "`times_s` must hold one value for each frame, got 1 for 2 in `frames`",
+    ),
+    (
+        "request: frames",
+        lambda: request(frames=(5, 0)),
+        RecordError,
+        "`frames` must increase, got 0 after 5 at position 1",
+    ),
+    ("request: rate", lambda: request(fps=0.0), RecordError, "`fps` must be above 0, got 0.0"),
+    (
+        "request: coordinates",
+        lambda: request(coords="yards"),
+        RecordError,
+        "`coords` must be one of pixel, norm1000, got 'yards'",
+    ),
+    ("settings", lambda: Settings(fps=NAN), SettingsError, "STVG_FPS='NaN': must be a number in [0.01, 120]"),
+    (
+        "boxes as written: lengths",
+        lambda: BoxList(np.arange(3), BOXES),
+        RecordError,
+        "`boxes_xyxy` must be numbers (3, 4), got float64 (5, 4)",
+    ),
+    (
+        "boxes as written: index",
+        lambda: BoxList(np.array([-1]), BOXES[:1]),
+        RecordError,
+        "`index` must be whole numbers in [0, 99999999], got -1 to -1",
+    ),
+    (
+        "answer: span",
+        lambda: Answer((1.5, 2), None, None),
+        RecordError,
+        "`span` must be a whole number in [0, 99999999], got 1.5",
+    ),  # type: ignore[arg-type]
+    (
+        "answer: boxes",
+        lambda: Answer((1, 2), None, BOXES),
+        RecordError,
+        "`pred` must be a BoxList or None, got ndarray",
+    ),  # type: ignore[arg-type]
+    (
+        "scores",
+        lambda: Scores(np.ones(2), np.ones(2), np.array([1.0, NAN])),
+        RecordError,
+        "`siou` must be finite numbers in [0, 1], got nan at position 1",
+    ),
+    (
+        "scores: lengths",
+        lambda: Scores(np.ones(2), np.ones(1), np.ones(2)),
+        RecordError,
+        "`viou` must hold one value for each sample, got 1 for 2 in `tiou`",
+    ),
+    ("track: kind", lambda: track(kind="guess"), RecordError, "`kind` must be one of truth, think, pred, got 'guess'"),
+    (
+        "track: times",
+        lambda: track(times_s=np.array([0.5, 0.0])),
+        RecordError,
+        "`times_s` must not decrease, got 0.0 after 0.5 at position 1",
+    ),
+    (
+        "overlay",
+        lambda: replace(Overlay.of(contract(), "it"), frames=[3]),
+        RecordError,
+        "`times_s` must hold one value for each frame, got 10 for 1 in `frames`",
+    ),
+    (
+        "ground truth: lengths",
+        lambda: ground_truth(videos=[]),
+        RecordError,
+        "`videos` must hold one value for each sample, got 0 for 1 in `keys`",
+    ),
+    (
+        "ground truth: nothing",
+        lambda: ground_truth(contracts=None),
+        RecordError,
+        "`samples` must be known, or `contracts`, got neither",
+    ),
+    (
+        "tubes",
+        lambda: Tubes("mine", "mine.json", ["a"], {}, {}),
+        RecordError,
+        "`ids` must be those of tubes and faults, each once, got 1, mine",
+    ),
+    (
+        "evaluate: no truth",
+        lambda: evaluate([tube()], [tube()], "cg_stvg"),
+        RecordError,
+        "`truths` must hold Truth, got Tube",
+    ),  # type: ignore[list-item]
+    (
+        "evaluate: no tube",
+        lambda: evaluate([truth()], [BOXES], "cg_stvg"),
+        RecordError,
+        "`predictions` must hold Tube or NoneType, got ndarray",
+    ),  # type: ignore[list-item]
+    (
+        "batch: one text",
+        lambda: Batch("abc", [contract()] * 3),
+        RecordError,
+        "`completions` must be a sequence, got one str",
+    ),
+    (
+        "batch: no text",
+        lambda: Batch(["", None], [contract()] * 2),
+        RecordError,
+        "`completions` must hold str, got NoneType None at position 1",
+    ),  # type: ignore[list-item]
+    (
+        "batch: rows unread",
+        lambda: Batch([""], [contract().to_json()]),
+        RecordError,
+        "`contracts` must hold Contract, as Contract.from_json reads them from rows, got str",
+    ),  # type: ignore[list-item]
+    ("parse: bytes", lambda: parse(b"<time>", contract()), RecordError, "`reply` must hold str or NoneType, got bytes"),  # type: ignore[arg-type]
+    (
+        "parse: a row",
+        lambda: parse("", {"stvg": ""}),
+        RecordError,
+        "`question` must hold Question, as `ask` and Contract.from_json give it, got dict",
+    ),  # type: ignore[arg-type]
+    ("ask: no sentence", lambda: ask(Path("a.mp4"), None, Settings()), RowError, "no sentence: None"),  # type: ignore[arg-type]
+    (
+        "ask: endless clip",
+        lambda: clip_frames(info(), (0.5, NAN)),
+        RecordError,
+        "`clip_s` must be finite numbers, got nan at position 1",
+    ),
+    (
+        "ask: half a clip",
+        lambda: clip_frames(info(), (0.5,)),
+        RecordError,
+        "`clip_s` must be two numbers, start and end, got (0.5,)",
+    ),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("title", "make", "kind", "message"), WRONG, ids=[case[0] for case in WRONG])
+def test_what_breaks_a_rule_is_refused(
+    title: str, make: Callable[[], Any], kind: type[StvgError], message: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        make()
+    assert message in str(caught.value), title
+
+
+def test_what_they_are_made_from_in_this_file_is_right() -> None:
+    for make in (tube, truth, info, request, track, ground_truth):
+        make()
+
+
+def test_numbers_may_come_as_lists_and_of_any_width() -> None:
+    for frames, boxes_xyxy in (
+        (FRAMES.tolist(), BOXES.tolist()),
+        (FRAMES.astype(np.uint16), BOXES.astype(np.float32)),
+        (tuple(FRAMES), BOXES.astype(int)),
+    ):
+        made = tube(span_frames=np.array([10, 14]), frames=frames, boxes_xyxy=boxes_xyxy)
+        assert (made.frames.dtype, made.boxes_xyxy.dtype) == (np.int64, np.float64)
+        assert evaluate([truth()], [made], "hcstvg_official").viou.tolist() == [1.0]
+    assert evaluate([truth()], [tube(span_frames=(14, 10))], "hcstvg_official").viou.tolist() == [0.0], "backwards"
+
+
+def test_every_record_that_holds_numbers_checks_itself() -> None:
+    """The core's public dataclasses with arrays; the renderer's own scenes are made by nobody else."""
+    unchecked = []
+    for module in pkgutil.iter_modules(swift_stvg.__path__, "swift_stvg."):
+        if module.name.rpartition(".")[2] in ("adapters", "plugin", "nopixels", "synth"):
+            continue
+        for name, record in vars(import_module(module.name)).items():
+            if is_dataclass(record) and record.__module__ == module.name and not name.startswith("_"):
+                held = " ".join(map(str, vars(record)["__annotations__"].values()))
+                if ("Array" in held or "Sequence" in held) and "__post_init__" not in dir(record):
+                    unchecked.append(f"{module.name}.{name}")
+    assert unchecked == []
+
+
+def test_small_shares_are_written_without_an_exponent() -> None:
+    """Rows hold settings as text, and texts with an exponent are none."""
+    settings = Settings.from_env({"STVG_THINK_JITTER": "0.00001"})
+    assert Settings.from_texts(settings.to_texts()) == settings
+    assert AnswerFormat() == settings.answer_format
