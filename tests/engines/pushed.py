@@ -69,7 +69,9 @@ def main() -> int:
         if not model.exists():
             build(model, TinyConfig(architecture=architecture, spatial_merge=2))
             sensitive(model)
-            (model / "args.json").write_text(json.dumps({"template": f"stvg_{architecture}", "torch_dtype": "float32"}))
+            (model / "args.json").write_text(
+                json.dumps({"template": f"stvg_{architecture}", "torch_dtype": "float32", "use_chat_template": True})
+            )
             for number, case in enumerate(CASES):
                 settings = settings_of(architecture, case)
                 os.environ |= settings
