@@ -222,9 +222,12 @@ def _processor(tokenizer: Any, kind: _Architecture, config: TinyConfig) -> Any:
     import transformers
 
     size = {"patch_size": kind.patch, "temporal_patch_size": 2, "merge_size": config.spatial_merge}
+    video_processor = getattr(transformers, kind.video_processor)(**size)
+    # one mean and one deviation, as in the real models: vLLM takes those of pictures for videos too
+    colours = {"image_mean": video_processor.image_mean, "image_std": video_processor.image_std}
     return getattr(transformers, f"{kind.processor or kind.name}Processor")(
-        image_processor=transformers.Qwen2VLImageProcessor(**size),
-        video_processor=getattr(transformers, kind.video_processor)(**size),
+        image_processor=transformers.Qwen2VLImageProcessor(**size, **colours),
+        video_processor=video_processor,
         tokenizer=tokenizer,
         chat_template=_chat_template(config.architecture),
     )

@@ -425,7 +425,7 @@ def test_every_record_that_holds_numbers_checks_itself() -> None:
             continue
         for name, record in vars(import_module(module.name)).items():
             if is_dataclass(record) and record.__module__ == module.name and not name.startswith("_"):
-                held = " ".join(map(str, vars(record)["__annotations__"].values()))
+                held = " ".join(map(str, vars(record)["__annotations__"].values())).replace("Sequence[str]", "")
                 if ("Array" in held or "Sequence" in held) and "__post_init__" not in dir(record):
                     unchecked.append(f"{module.name}.{name}")
     assert unchecked == []
