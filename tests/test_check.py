@@ -269,7 +269,7 @@ def test_token_lengths_are_those_of_the_template(data: Path, workspace: Path, tm
     )
     assert uncorrected == 1
     assert len(wrong["errors"]) == 3
-    assert "the model is not asked as it was pretrained: val/" in wrong["errors"][0]
+    assert "the model is not asked as it was pretrained: val_" in wrong["errors"][0]
     assert " is at position [" in wrong["errors"][0]
 
 

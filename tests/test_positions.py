@@ -109,3 +109,47 @@ def test_the_rate_that_models_are_given_survives_float32(fps: float) -> None:
     kept = torch.tensor(seconds)  # float32, as a tensor of vLLM
     assert [math.floor(i * (kept.item() * 2)) for i in range(64)] == exact
     assert (torch.arange(64) * seconds * 2).long().tolist() == exact
+
+
+@pytest.mark.parametrize("name", positions.MODELS)
+def test_generation_goes_on_after_the_largest_position(name: str, tmp_path: Path) -> None:
+    """With a cache and without one: the same text, from positions that ms-swift hands over or the model finds."""
+    from transformers import AutoModelForImageTextToText
+
+    from swift_stvg.tiny import TinyConfig, build
+
+    build(tmp_path / name, TinyConfig(architecture=name))
+    positions.mend(name)
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / name).eval()
+    config, merge = model.config, model.config.vision_config.spatial_merge_size
+    patch = 3 * 2 * config.vision_config.patch_size**2
+    video = [config.vision_start_token_id, *[config.video_token_id] * 12, config.vision_end_token_id]
+    input_ids = torch.tensor([[5, 6, 7, *video, 8, 9]])
+    given = {
+        "input_ids": input_ids,
+        "attention_mask": torch.ones_like(input_ids),
+        "pixel_values_videos": torch.randn(12 * merge**2, patch, generator=torch.Generator().manual_seed(0)),
+        "video_grid_thw": torch.tensor([[12, merge, merge]]),
+        "mm_token_type_ids": positions.kinds_of(input_ids, config),
+    }
+    if name == "qwen2_5_vl":
+        given["second_per_grid_ts"] = [1.6]
+    known = {key: value for key, value in given.items() if "pixel" not in key}
+    found = positions.rope_index(config, **known)
+    handed = {"position_ids": torch.cat([torch.arange(input_ids.shape[1])[None, None], found])}
+    seen: list[Any] = []
+
+    def note(_: Any, args: Any, kwargs: Any) -> None:
+        seen.append(kwargs.get("position_ids", args[-1])[:, 0, -1].tolist())
+
+    model.model.language_model.rotary_emb.register_forward_pre_hook(note, with_kwargs=True)
+    texts = []
+    for more in ({}, handed):
+        for use_cache in (True, False):
+            seen.clear()
+            with torch.no_grad():
+                made = model.generate(**given, **more, use_cache=use_cache, do_sample=False, max_new_tokens=6)
+            texts.append(made[0, input_ids.shape[1] :].tolist())
+            first = int(found[0, 0, -1])
+            assert seen == [[first + k] * 3 for k in range(len(texts[-1]))], (more.keys(), use_cache)
+    assert texts[1:] == texts[:1] * 3

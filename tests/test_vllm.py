@@ -9,6 +9,7 @@ Neither vLLM's engine nor a model runs here, so it need not have the torch that 
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,8 @@ __all__ = ["templates", "video"]  # fixtures
 
 @pytest.mark.parametrize("name", FITTING)
 def test_vllm_sees_what_training_sees(templates: dict[str, Any], video: Path, name: str) -> None:
-    """Tokens, grid, times and pixels, of a clip sampled at an odd rate."""
+    """Tokens, positions, grid, times and pixels, of a clip sampled at an odd rate."""
+    from vllm import ModelRegistry
     from vllm.config import ModelConfig
     from vllm.multimodal import MULTIMODAL_REGISTRY
     from vllm.multimodal.processing import ProcessorInputs, TimingContext
@@ -51,6 +53,18 @@ def test_vllm_sees_what_training_sees(templates: dict[str, Any], video: Path, na
     seen = processor.apply(inputs, TimingContext(enabled=False))
     data = seen["mm_kwargs"].get_data()
     assert list(seen["prompt_token_ids"]) == expected["input_ids"]
+    media = zip(seen["mm_kwargs"]["video"], seen["mm_placeholders"]["video"], strict=True)
+    features = [SimpleNamespace(modality="video", data=item, mm_position=place) for item, place in media]
+    kind, _ = ModelRegistry.resolve_model_cls(config.architectures, config)
+    model = kind.__new__(kind)  # positions need no weights
+    torch.nn.Module.__init__(model)
+    model.config = config.hf_config
+    positions, _ = model.get_mrope_input_positions(expected["input_ids"], features)
+    template.set_mode("transformers")
+    try:
+        assert torch.equal(template.data_collator([deepcopy(expected)])["position_ids"][-3:, 0], positions)
+    finally:
+        template.set_mode("train")
     assert torch.equal(data["video_grid_thw"].reshape(-1, 3), expected["video_grid_thw"])
     assert data.get("second_per_grid_ts", torch.tensor([])).tolist() == pytest.approx(
         expected.get("second_per_grid_ts", [])

@@ -12,6 +12,7 @@ and of vLLM (`get_mrope_input_positions`):
 transformers 5.3.0 to 5.24.0 go on after a video at p + max(height, width), so that text lies among the frames.
 transformers 4.57.6 to 5.17.0 cut the seconds to a whole number before they multiply. Qwen3-VL and Qwen3.5 write times
 as text and need no correction: every pair of frames is like a picture; its largest position is max(height, width) - 1.
+InternVL numbers all tokens one after another.
 """
 
 from __future__ import annotations
