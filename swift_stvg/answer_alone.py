@@ -9,8 +9,9 @@ right, bottom); --json prints one object. How the model was asked in training it
 
     pip install torch torchvision transformers qwen-vl-utils        # and peft, if this folder is an adapter
 
-Frames are decoded by PyAV, which qwen-vl-utils installs, and resized by torchvision. Tried with transformers 4.57.6,
-5.2.0, 5.16.1 and 5.19.0. It needs no other file of the package that it comes from, swift_stvg (Apache-2.0).
+Frames are decoded by PyAV, which qwen-vl-utils installs, and resized by torchvision. Tried with transformers 4.57.6
+(which cannot read whole models that transformers 5 saved), 5.2.0, 5.16.1 and 5.19.0. It needs no other file of the
+package that it comes from, swift_stvg (Apache-2.0).
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def shared(workspace: Path, env: dict[str, str], cold_start: Path, hub: Hub) -> 
     card = ["swift-stvg", "card"]
     test = ["--val_dataset", "stvg_synthetic:test", *GREEDY, *PLUGIN]
     push = ["--push_to_hub", "true", "--hub_token", TOKEN, *PLUGIN, "--hub_model_id"]
-    mains(
+    said = mains(
         [
             [*card, str(cold_start), "--out", str(full), "--hub_model_id", "me/full", "--license", "mit"],
             ["export", "--model", str(full), *push, "me/full"],
@@ -75,6 +75,7 @@ def shared(workspace: Path, env: dict[str, str], cold_start: Path, hub: Hub) -> 
         folder,
         env | hub.env,
     )
+    (folder / "said.txt").write_text(said)
     return folder
 
 
@@ -98,6 +99,14 @@ def test_what_arrives_is_what_was_sent(shared: Path, hub: Hub, name: str, reposi
     assert set(arrived) - set(sent) <= {".gitattributes", ".gitignore"}
     assert any(path.endswith(".safetensors") for path in sent)
     assert "holds all" in pushed(shared / name, repository, hub.env, *words)
+
+
+def test_a_push_says_what_those_without_a_plugin_will_lack(shared: Path) -> None:
+    """Of the merged weights, which ms-swift wrote; the folders that `card` wrote have all."""
+    lines = [line for line in (shared / "said.txt").read_text().splitlines() if " lacks " in line]
+    assert [line.partition("WARNING:swift] ")[2].partition(" lacks ")[0] for line in lines] == [
+        str(shared / "lora-merged")
+    ]
 
 
 def test_an_upload_that_failed_is_noticed(shared: Path, hub: Hub) -> None:
