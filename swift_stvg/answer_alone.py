@@ -122,6 +122,8 @@ def frame_times(video: str) -> tuple[Any, float, dict[int, int] | None]:
     """When each frame is shown, when the last one ends, and each frame's number by its time stamp, if it has one."""
     with av.open(video, metadata_errors="replace") as file:
         stream: Any = file.streams.best("video")
+        if stream is None:
+            sys.exit(f"{video} holds no picture")
         packets: Any = [p for p in file.demux(stream) if p.size and not p.is_discard and not p.is_corrupt]
         tick_s, rate = float(stream.time_base), float(stream.average_rate or 25)
     stamps = {packet.pts for packet in packets} - {None}
@@ -334,7 +336,14 @@ def main() -> None:
     parser.add_argument("--max_new_tokens", type=int, default=2048)
     args = parser.parse_args()
     record = json.loads((HERE / "args.json").read_text("utf-8"))
-    question = Question(args.video, args.sentence, record)
+    if "stvg_system" not in record:
+        sys.exit(f"{HERE / 'args.json'} does not say how the model was asked in training: swift-stvg card writes it")
+    if not args.sentence.strip() or re.search(r"<\||<(video|image|audio|bbox)>", args.sentence):
+        sys.exit("the sentence is empty, or holds a word such as <video> or <|im_end|>, which means something else")
+    try:
+        question = Question(args.video, args.sentence, record)
+    except (OSError, av.error.FFmpegError) as error:
+        sys.exit(f"{args.video} cannot be read: {error}")
     if args.row:
         print(json.dumps(row(question, args.row), ensure_ascii=False))
         return
