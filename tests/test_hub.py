@@ -117,7 +117,10 @@ def test_an_upload_that_failed_is_noticed(shared: Path, hub: Hub) -> None:
 
 
 def test_it_answers_the_same_without_the_plugin(shared: Path, hub: Hub, env: dict[str, str], tmp_path: Path) -> None:
-    """Stock `swift infer` fetches it by its name, its base too, and is given the same frames as pictures."""
+    """Stock `swift infer` fetches it by its name, its base too, and is given the same frames as pictures.
+
+    Positions are corrected for it: those of the installed transformers are others than in training.
+    """
     rows = load_rows("stvg_synthetic", "test", Settings.from_env(env))[0]
     with (tmp_path / "rows.jsonl").open("w") as file:
         for number, row in enumerate(rows):
@@ -133,7 +136,7 @@ def test_it_answers_the_same_without_the_plugin(shared: Path, hub: Hub, env: dic
     where = [["--model", "me/full"], ["--model", "me/merged"], ["--adapters", "me/lora"]]
     where += [["--use_hf", "true", "--adapters", "me/lora-hf"]]
     mains(
-        [tokens]
+        [["positions", "qwen2_5_vl"], tokens]
         + [
             ["infer", *words, *stock, "--result_path", str(tmp_path / f"{name}.jsonl")]
             for name, words in zip(names, where, strict=True)
