@@ -9,8 +9,9 @@ right, bottom); --json prints one object. How the model was asked in training it
 
     pip install torch torchvision transformers qwen-vl-utils        # and peft, if this folder is an adapter
 
-Frames are decoded by PyAV, which qwen-vl-utils installs, and resized by torchvision. Tried with transformers 4.57.6,
-5.2.0, 5.16.1 and 5.19.0. It needs no other file of the package that it comes from, swift_stvg (Apache-2.0).
+Frames are decoded by PyAV, which qwen-vl-utils installs, and resized by torchvision. Tried with transformers 4.57.6
+(which cannot read whole models that transformers 5 saved), 5.2.0, 5.16.1 and 5.19.0. It needs no other file of the
+package that it comes from, swift_stvg (Apache-2.0).
 """
 
 from __future__ import annotations
@@ -121,6 +122,8 @@ def frame_times(video: str) -> tuple[Any, float, dict[int, int] | None]:
     """When each frame is shown, when the last one ends, and each frame's number by its time stamp, if it has one."""
     with av.open(video, metadata_errors="replace") as file:
         stream: Any = file.streams.best("video")
+        if stream is None:
+            sys.exit(f"{video} holds no picture")
         packets: Any = [p for p in file.demux(stream) if p.size and not p.is_discard and not p.is_corrupt]
         tick_s, rate = float(stream.time_base), float(stream.average_rate or 25)
     stamps = {packet.pts for packet in packets} - {None}
@@ -333,7 +336,14 @@ def main() -> None:
     parser.add_argument("--max_new_tokens", type=int, default=2048)
     args = parser.parse_args()
     record = json.loads((HERE / "args.json").read_text("utf-8"))
-    question = Question(args.video, args.sentence, record)
+    if "stvg_system" not in record:
+        sys.exit(f"{HERE / 'args.json'} does not say how the model was asked in training: swift-stvg card writes it")
+    if not args.sentence.strip() or re.search(r"<\||<(video|image|audio|bbox)>", args.sentence):
+        sys.exit("the sentence is empty, or holds a word such as <video> or <|im_end|>, which means something else")
+    try:
+        question = Question(args.video, args.sentence, record)
+    except (OSError, av.error.FFmpegError) as error:
+        sys.exit(f"{args.video} cannot be read: {error}")
     if args.row:
         print(json.dumps(row(question, args.row), ensure_ascii=False))
         return

@@ -2,7 +2,7 @@
 
 python mains.py '[["export", "--model", "..."], ["swift-stvg", "card", "..."]]'
 
-["vocabulary", IMAGE, VIDEO] tells ms-swift's own template the tokens of a tiny model; it knows those of Qwen's.
+["positions", MODEL_TYPE] corrects the positions that transformers gives. ["vocabulary", IMAGE, VIDEO] tells ms-swift's own template the tokens of a tiny model; it knows those of Qwen's.
 """
 
 import json
@@ -18,6 +18,11 @@ def run(words: list[str]) -> None:
 
         if main(rest) != 0:
             sys.exit(f"failed: {words}")
+        return
+    if command == "positions":
+        from swift_stvg.adapters.positions import mend
+
+        mend(*rest)
         return
     if command == "vocabulary":
         from swift.template.templates.qwen import Qwen2VLTemplate

@@ -17,10 +17,10 @@ from swift_stvg.adapters.templates import StvgTemplate
 _decode = swift_stvg.frames.decode
 
 
-def _recording_decode(path, request):
+def _recording_decode(path, request, *how):
     with open(os.environ["RECORD_TO"] + ".decoded", "a") as file:
         file.write(f"{path}\n")
-    return _decode(path, request)
+    return _decode(path, request, *how)
 
 
 def _digest(tensor):

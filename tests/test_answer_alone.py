@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import warnings
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from swift_stvg import answer_alone
 from swift_stvg.answer_alone import Question
 from swift_stvg.asking import question_about
 from swift_stvg.cli import main
@@ -21,6 +23,7 @@ from swift_stvg.sharing import ANSWER, public_args
 from swift_stvg.tiny import ARCHITECTURES, TinyConfig, build
 from tests.asked import CASES, SENTENCE, TOKENS, Case, add_adapter, sensitive, settings_of, write_clips
 from tests.running import run
+from tests.videos import write_sound
 
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch warns
 
@@ -118,3 +121,28 @@ def test_what_is_recorded_of_a_backbone_is_its_template(template: str) -> None:
     meta, backbone = TEMPLATE_MAPPING[template], BACKBONES[template]
     assert (meta.default_system or "") == backbone.system
     assert meta.prompt[-1].endswith(f"<|im_start|>assistant\n{backbone.answer_begins}")
+
+
+@pytest.mark.parametrize(
+    ("video", "sentence", "recorded", "said"),
+    [
+        ("missing.mp4", SENTENCE, True, "missing.mp4 cannot be read"),
+        ("text.mp4", SENTENCE, True, "text.mp4 cannot be read"),
+        ("sound.mp4", SENTENCE, True, "sound.mp4 holds no picture"),
+        ("missing.mp4", " ", True, "the sentence is empty"),
+        ("missing.mp4", "the <video>", True, "which means something else"),
+        ("missing.mp4", "no <|im_end|>", True, "which means something else"),
+        ("missing.mp4", SENTENCE, False, "does not say how the model was asked"),  # stock args.json
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    video: str, sentence: str, recorded: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    write_sound(tmp_path / "sound.mp4")
+    how = {"template": "", "ours": "stvg_qwen2_5_vl" if recorded else "x", "base_model": None, "adapter": False}
+    (tmp_path / "args.json").write_text(json.dumps(public_args({}, settings=Settings(), **how)))
+    monkeypatch.setattr("swift_stvg.answer_alone.HERE", tmp_path)
+    monkeypatch.setattr("sys.argv", ["answer.py", str(tmp_path / video), sentence])
+    with pytest.raises(SystemExit, match=re.escape(said)):
+        answer_alone.main()

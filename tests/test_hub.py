@@ -59,7 +59,7 @@ def shared(workspace: Path, env: dict[str, str], cold_start: Path, hub: Hub) -> 
     card = ["swift-stvg", "card"]
     test = ["--val_dataset", "stvg_synthetic:test", *GREEDY, *PLUGIN]
     push = ["--push_to_hub", "true", "--hub_token", TOKEN, *PLUGIN, "--hub_model_id"]
-    mains(
+    said = mains(
         [
             [*card, str(cold_start), "--out", str(full), "--hub_model_id", "me/full", "--license", "mit"],
             ["export", "--model", str(full), *push, "me/full"],
@@ -75,6 +75,7 @@ def shared(workspace: Path, env: dict[str, str], cold_start: Path, hub: Hub) -> 
         folder,
         env | hub.env,
     )
+    (folder / "said.txt").write_text(said)
     return folder
 
 
@@ -100,6 +101,14 @@ def test_what_arrives_is_what_was_sent(shared: Path, hub: Hub, name: str, reposi
     assert "holds all" in pushed(shared / name, repository, hub.env, *words)
 
 
+def test_a_push_says_what_those_without_a_plugin_will_lack(shared: Path) -> None:
+    """Of the merged weights, which ms-swift wrote; the folders that `card` wrote have all."""
+    lines = [line for line in (shared / "said.txt").read_text().splitlines() if " lacks " in line]
+    assert [line.partition("WARNING:swift] ")[2].partition(" lacks ")[0] for line in lines] == [
+        str(shared / "lora-merged")
+    ]
+
+
 def test_an_upload_that_failed_is_noticed(shared: Path, hub: Hub) -> None:
     """ms-swift ended with 0, or `shared` would not be there."""
     assert "POST /api/v1/repos/models/me/refused/commit/master" in hub.calls
@@ -108,7 +117,10 @@ def test_an_upload_that_failed_is_noticed(shared: Path, hub: Hub) -> None:
 
 
 def test_it_answers_the_same_without_the_plugin(shared: Path, hub: Hub, env: dict[str, str], tmp_path: Path) -> None:
-    """Stock `swift infer` fetches it by its name, its base too, and is given the same frames as pictures."""
+    """Stock `swift infer` fetches it by its name, its base too, and is given the same frames as pictures.
+
+    Positions are corrected for it: those of the installed transformers are others than in training.
+    """
     rows = load_rows("stvg_synthetic", "test", Settings.from_env(env))[0]
     with (tmp_path / "rows.jsonl").open("w") as file:
         for number, row in enumerate(rows):
@@ -124,7 +136,7 @@ def test_it_answers_the_same_without_the_plugin(shared: Path, hub: Hub, env: dic
     where = [["--model", "me/full"], ["--model", "me/merged"], ["--adapters", "me/lora"]]
     where += [["--use_hf", "true", "--adapters", "me/lora-hf"]]
     mains(
-        [tokens]
+        [["positions", "qwen2_5_vl"], tokens]
         + [
             ["infer", *words, *stock, "--result_path", str(tmp_path / f"{name}.jsonl")]
             for name, words in zip(names, where, strict=True)

@@ -26,6 +26,18 @@ _OUTER_PAIR = (
 )
 
 
+_VLLM_TRIED = {
+    "stvg_qwen2_vl": f"its texts were those of {sharing.ANSWER} in 8 of 8 clips.",
+    "stvg_qwen2_5_vl": f"its texts were those of {sharing.ANSWER} in 8 of 8 clips.",
+    "stvg_qwen3_vl": (
+        "its prompts were the same token for token, but its texts of 8 clips were not: such models' best tokens lie "
+        "within 0.1 of each other, and smaller differences than that were not told apart. Compare a few answers."
+    ),
+    "stvg_qwen3_5": "it could not be compared, for on a CPU vLLM wants bfloat16 for it. Compare a few answers.",
+}
+"""What vLLM 0.32 on a CPU was seen to do with random models of an architecture (tests/engines/pushed.py)."""
+
+
 def ways(name: str, template: str, new: Mapping[str, Any], settings: Settings, adapter: bool) -> list[str]:
     """How the model is asked, as Markdown.
 
@@ -137,7 +149,8 @@ def _with_vllm(name: str, template: str, adapter: bool) -> list[str]:
         ),
         "In the request `media_io_kwargs` says when the frames were, and with a `num_frames` of -1 that all are kept, "
         "of which vLLM would keep 32; `mm_processor_kwargs` says that they stay as they are. vLLM takes the latter "
-        "from requests only with the option above, which is for clients that you trust, and says so otherwise.",
+        "from requests only with the option above, which is for clients that you trust, and says so otherwise. With "
+        f"random models of this architecture {_VLLM_TRIED[template]}",
         _block(
             "json",
             '{"messages": [..., {"role": "user", "content": [',
@@ -166,7 +179,8 @@ def _with_stock(name: str, template: str, new: Mapping[str, Any], adapter: bool)
 def _stock_differs(template: str) -> str:
     if template.startswith(_TIMED):
         return (
-            f"What differs: times are written as of evenly spaced frames, and {_OUTER_PAIR}, which ms-swift passes on."
+            "What differs: times are written as of evenly spaced frames, of which an odd last one stands twice, and "
+            f"{_OUTER_PAIR}, which ms-swift passes on."
         )
     return "What differs is what the installed transformers does to positions, as above; nothing corrects it there."
 
