@@ -2,7 +2,8 @@
 
 python mains.py '[["export", "--model", "..."], ["swift-stvg", "card", "..."]]'
 
-["positions", MODEL_TYPE] corrects the positions that transformers gives. ["vocabulary", IMAGE, VIDEO] tells ms-swift's own template the tokens of a tiny model; it knows those of Qwen's.
+["positions", MODEL_TYPE] corrects the positions that transformers gives. ["vocabulary", IMAGE, VIDEO] tells ms-swift's
+own template the tokens of a tiny model; it knows those of Qwen's.
 """
 
 import json
