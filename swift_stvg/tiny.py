@@ -93,7 +93,7 @@ _ARCHITECTURES = {
             _sections(2, 1, 1, mrope_interleaved=True, partial_rotary_factor=0.25)
             | {"head_dim": 32, "layer_types": _mixed_layers(config.layers)}
             | {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
-            | {"linear_key_head_dim": 32, "linear_value_head_dim": 32}
+            | {"linear_key_head_dim": 128, "linear_value_head_dim": 128}  # vLLM on a CPU takes no 32
         ),
         lambda config: _LATER_VISION,
         "Qwen3VL",

@@ -50,7 +50,7 @@ def main() -> int:
         per_rate = -(-count // len(RATES))
         settings = {"STVG_SIDE_MULTIPLE": "28"} | ARCHITECTURES[architecture]
         rows = {fps: rows_of(folder, per_rate, fps, settings) for fps in RATES}
-        dtype = "bfloat16" if architecture == "qwen3_5" else "float32"  # vLLM's linear attention on a CPU takes no other
+        dtype = "bfloat16" if architecture == "qwen3_5" else "float32"  # all that vLLM takes on a CPU
         options = ["--model_type", architecture, "--template", f"stvg_{architecture}", "--torch_dtype", dtype]
         answered = compare(str(model), [row for part in rows.values() for row in part], [*options, *ENGINE], 40)
         for fps, part in rows.items():

@@ -92,7 +92,8 @@ def main() -> int:
             server.terminate()
             server.wait(60)
         for case, expected, found in zip(CASES, here, there, strict=True):
-            same = expected == found
+            # vLLM leaves out the bytes of a character with which a text breaks off
+            same = expected.rstrip("\ufffd") == found.rstrip("\ufffd")
             differing += not same
             line = {"architecture": architecture, "case": case.title, "same": same}
             print(json.dumps(line | ({} if same else {"transformers": expected, "vllm": found})), flush=True)
