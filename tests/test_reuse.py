@@ -177,7 +177,7 @@ def test_the_metric_of_evaluations_says_what_score_says(
         predictions=[Serializer.to_tensor(text) for text in given],
         label_ids=[Serializer.to_tensor(text) for text in exact],
     )
-    logged = StvgMetrics(None, SimpleNamespace(eval_dataset=rows)).compute_metrics(prediction)
+    logged = StvgMetrics(None, SimpleNamespace(eval_dataset=rows, state=None)).compute_metrics(prediction)
     result = tmp_path / "result.jsonl"
     result.write_text("".join(json.dumps(row | {"response": t}) + "\n" for row, t in zip(rows, given, strict=True)))
     capsys.readouterr()

@@ -9,6 +9,7 @@ import sys
 import torch
 from datasets import Dataset, Image, List
 from PIL import Image as Picture
+from transformers import AutoConfig
 from trl import GRPOConfig, GRPOTrainer
 
 from swift_stvg.frames import decode
@@ -41,10 +42,13 @@ if __name__ == "__main__":
     model, dataset, split, output = sys.argv[1:5]
     rows, _ = load_rows(dataset, split, Settings.from_env())
     data = Dataset.from_list([example(row) for row in rows]).cast_column("images", List(Image()))
+    known = AutoConfig.from_pretrained(model)
+    pixels = [known.image_token_id, known.video_token_id]  # a completion with one of them cannot be encoded again
     config = GRPOConfig(
         output_dir=output,
         reward_weights=list(WEIGHTS.values()),
         num_generations=4,
+        generation_kwargs={"suppress_tokens": pixels},
         per_device_train_batch_size=4,
         max_completion_length=int(sys.argv[6]) if len(sys.argv) > 6 else 2048,
         max_steps=int(sys.argv[5]) if len(sys.argv) > 5 else -1,
