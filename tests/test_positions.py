@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -59,14 +61,15 @@ def test_positions_are_those_of_the_release(name: str, title: str, layout: dict[
     expected = torch.tensor(layout["positions"])
     assert torch.equal(found[:, used], expected[:, used]), title
     following = expected.masked_fill(~used, 0).amax((0, 2)) + 1  # of the first token that is generated
-    assert torch.equal(deltas[:, 0] + used.sum(1), following)
+    counted = [used.sum(1), torch.full_like(following, used.shape[1])]  # versions count padding, or do not
+    assert any(torch.equal(deltas[:, 0] + count, following) for count in counted)
 
 
 @pytest.mark.parametrize("name", positions.MODELS)
 def test_a_right_version_is_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By what it returns, whatever its number is."""
     kind = positions._model_class(name)
-    wrong = getattr(kind.get_rope_index, "__wrapped__", kind.get_rope_index)
+    installed = getattr(kind.get_rope_index, positions.THEIRS, kind.get_rope_index)
 
     def right(self: Any, input_ids: torch.Tensor, mm_token_type_ids: Any = None, **given: Any) -> Any:
         return positions.rope_index(self.config, input_ids, mm_token_type_ids=mm_token_type_ids, **given), None
@@ -75,10 +78,21 @@ def test_a_right_version_is_left_alone(name: str, monkeypatch: pytest.MonkeyPatc
     assert positions.faults_of(name) == []
     assert positions.mend.__wrapped__(name) == ()
     assert kind.get_rope_index is right
+
+    def wrong(self: Any, input_ids: torch.Tensor, **given: Any) -> Any:
+        made, deltas = installed(self, input_ids, **given)
+        return made.clamp_max(8), deltas
+
     monkeypatch.setattr(kind, "get_rope_index", wrong)
-    assert positions.faults_of(name), "transformers is right now: delete the correction"
+    assert positions.faults_of(name)[0] == "text lies among the frames of the video before it"
     assert positions.mend.__wrapped__(name) == tuple(positions.faults_of(name))
-    assert kind.get_rope_index.__wrapped__ is wrong
+    assert getattr(kind.get_rope_index, positions.THEIRS) is wrong
+
+
+@pytest.mark.skipif(Version(transformers.__version__) >= Version("5.20"), reason="not read yet: see what it does")
+def test_the_correction_is_still_needed() -> None:
+    """Else it goes: these versions are known to be wrong for one of the models at least."""
+    assert any(positions.faults_of(name) for name in positions.MODELS)
 
 
 def test_times_are_cut_after_the_multiplication() -> None:

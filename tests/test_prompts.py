@@ -6,6 +6,10 @@ tests/data/prompts.json holds what these make of several layouts (tests/goldens/
 from __future__ import annotations
 
 import json
+import pickle
+import subprocess
+import sys
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,8 +97,6 @@ def test_vllm_of_both_kinds_makes_the_same_prompt(
 
 def test_vllm_is_asked_what_it_does(templates: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """By what it would replace, and by what transformers does where that cannot be told."""
-    import sys
-
     from swift_stvg.adapters import prompts
 
     processor, config = templates["qwen3_vl"].processor, templates["qwen3_vl"].config
@@ -153,7 +155,16 @@ def test_a_check_finds_that_models_are_asked_as_they_were_pretrained(
             with pytest.MonkeyPatch.context() as patch:  # a prompt as transformers 5.12 and later expand it
                 patch.setattr("swift_stvg.adapters.templates.without_outer_pair", lambda tokens, *_: tokens)
                 found = disagreements(template, [made], Settings())
-            assert found[0].endswith("is '<|vision_start|>' in training and '<' in vLLM"), found
+            assert found[0].endswith("is '<|vision_start|>', but the model was released with nothing there"), found
+            with pytest.MonkeyPatch.context() as patch:  # other times
+                stock = type(template.processor)._calculate_timestamps
+                patch.setattr(
+                    type(template.processor),
+                    "_calculate_timestamps",
+                    lambda self, *given: [t + 1 for t in stock(self, *given)],
+                )
+                found = disagreements(template, [made], Settings())
+            assert "but the model was released with '0'" in found[0], found
     finally:
         template.model = model
 
@@ -163,3 +174,24 @@ def _shifted(template: Any, inputs: Any) -> Any:
     positions = stock._get_position_ids(template, inputs)["position_ids"]
     positions[1:] += 1  # the first are the places in the sequence
     return {"position_ids": positions}
+
+
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
+def test_positions_are_right_in_workers_too(templates: dict[str, Any], video: Path, tmp_path: Path, name: str) -> None:
+    """A spawned worker unpickles the template, in a process where no model's class was corrected."""
+    template = templates[name]
+    encoded = template.encode(
+        {key: row(video, **FITTING[name])[key] for key in ("messages", "videos", "chat_template_kwargs")}
+    )
+    expected = template.data_collator([deepcopy(encoded)])["position_ids"]
+    (tmp_path / "sent").write_bytes(pickle.dumps((template.data_collator, encoded, expected)))
+    script = "import pickle, sys, torch\n" + (
+        "from swift.model import get_model_processor\n"
+        "collate, encoded, expected = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "template = collate.__self__  # what a worker makes itself where a model's folder says its type\n"
+        "folder = template.model_info.model_dir\n"
+        "template.dummy_model = get_model_processor(folder, model_type=sys.argv[2], return_dummy_model=True)[0]\n"
+        "assert torch.equal(collate([encoded])['position_ids'], expected)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "sent", name], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

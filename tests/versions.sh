@@ -25,7 +25,7 @@ for packages in "${combinations[@]}"; do
         mv "$overlay.part" "$overlay"
     fi
     echo "$packages"
-    PYTHONPATH=$(realpath "$overlay") "$python" -m pytest tests/test_template.py tests/test_backbones.py || failed+=("$packages")
+    PYTHONPATH=$(realpath "$overlay") "$python" -m pytest tests/test_template.py tests/test_positions.py tests/test_prompts.py tests/test_backbones.py || failed+=("$packages")
 done
 if [ ${#failed[@]} -gt 0 ]; then
     printf 'failed: %s\n' "${failed[@]}"

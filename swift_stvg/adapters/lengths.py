@@ -88,8 +88,8 @@ def measure(template: Any, rows: Sequence[dict[str, Any]], settings: Settings) -
 def disagreements(template: Any, rows: Sequence[dict[str, Any]], settings: Settings) -> list[str]:
     """Where prompts and positions of rows are others than those that the model's release gives; no video is opened.
 
-    Prompts are held against what the processor that vLLM calls makes of the engine's question. Positions are held
-    against the rule of `adapters.positions`, with the times that each row names.
+    A video's tokens are held against what the release makes of the row's times (`adapters.prompts`), and positions
+    against the rule of `adapters.positions`, again with the times that the row names.
 
     Returns:
         A line for each row that differs, with its id and the first token or position that does.
@@ -99,14 +99,8 @@ def disagreements(template: Any, rows: Sequence[dict[str, Any]], settings: Setti
         for row in rows:
             row_id = Contract.from_json(row["stvg"]).id
             encoded = _encode(template, row)
-            given = _asked_of_an_engine(template, row)
-            if given is not None:
-                prompt = encoded["input_ids"][: len(given)]
-                places = [i for i, pair in enumerate(zip(prompt, given, strict=False)) if pair[0] != pair[1]]
-                if places or len(prompt) < len(given):
-                    at = places[0] if places else len(prompt)
-                    ours, theirs = (template.tokenizer.decode(ids[at : at + 1]) for ids in (prompt, given))
-                    found.append(f"{row_id}: token {at} of the prompt is {ours!r} in training and {theirs!r} in vLLM")
+            if (fault := _prompt_fault(template, row, encoded)) is not None:
+                found.append(f"{row_id}: {fault}")
             positions = template.data_collator([deepcopy(encoded)])["position_ids"][:, 0]
             expected = _expected_positions(template, row, encoded)
             if expected is not None and not torch.equal(positions, expected):
@@ -149,26 +143,33 @@ def _smallest(config: Any) -> Any:
     return config
 
 
-def _asked_of_an_engine(template: Any, row: dict[str, Any]) -> list[int] | None:
-    """Token ids of the prompt as an engine makes them of its question; None for backbones that have no such one."""
-    if template.vllm_tag != "".join(VIDEO):
+def _prompt_fault(template: Any, row: dict[str, Any], encoded: dict[str, Any]) -> str | None:
+    """How the tokens of a row's video differ from the released ones; None if they do not."""
+    if (grids := encoded.get("video_grid_thw")) is None:
         return None
-    template.set_mode("vllm")
-    try:
-        asked = {name: row[name] for name in ("videos", "chat_template_kwargs")}
-        given = template.encode(asked | {"messages": row["messages"][:-1]})
-    finally:
-        template.set_mode("train")
-    frames, metadata = zip(*given["videos"], strict=True)
-    seen = template.processor(
-        text=[template.tokenizer.decode(given["input_ids"])],
-        videos=list(frames),
-        video_metadata=list(metadata),
-        return_tensors="pt",
-        **given["mm_processor_kwargs"],
-    )
-    ids: list[int] = seen["input_ids"][0].tolist()
-    return ids
+    start, pad, end = template.tokenizer.convert_tokens_to_ids(list(VIDEO))
+    request = VideoRequest.from_json(row["chat_template_kwargs"][VIDEO_KEY])
+    pairs, height, width = grids[0].tolist()
+    tokens = height * width // template.processor.video_processor.merge_size**2
+    expected = [start, *[pad] * pairs * tokens, end]
+    if template.tag == PAD:
+        times = [*request.times_s, request.times_s[-1]][: 2 * pairs]
+        expected = []
+        for first, last in zip(times[::2], times[1::2], strict=True):
+            time = template.tokenizer.encode(f"<{(first + last) / 2:.1f} seconds>", add_special_tokens=False)
+            expected += [*time, start, *[pad] * tokens, end]
+    ids = encoded["input_ids"]
+    begin = ids.index(pad) - expected.index(pad)
+    # what stands right before and after must not be a marker
+    found = ids[begin - 1 : begin + len(expected) + 1]
+    right = [found[0] if found[0] != start else None, *expected, found[-1] if found[-1] != end else None]
+    places = [i for i, pair in enumerate(zip(found, right, strict=True)) if pair[0] != pair[1]]
+    if not places:
+        return None
+    seen = template.tokenizer.decode(found[places[0] : places[0] + 1])
+    released = right[places[0]]
+    instead = "nothing" if released is None else repr(template.tokenizer.decode([released]))
+    return f"token {begin - 1 + places[0]} is {seen!r}, but the model was released with {instead} there"
 
 
 def _expected_positions(template: Any, row: dict[str, Any], encoded: dict[str, Any]) -> torch.Tensor | None:

@@ -21,8 +21,9 @@ import torch
 from swift_stvg.engines import Row, start_pipeline, swift_arguments
 from swift_stvg.errors import DataError
 
-CLOSE = 0.05
-"""Natural logarithms by which the two best tokens may lie apart where rounding decides between them."""
+CLOSE = {"float32": 1e-3}
+OTHERWISE_CLOSE = 0.1
+"""Natural logarithms by which log-probabilities may differ by rounding alone, by type of the weights and for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,12 @@ class Compared:
         same_text: whether the model's own greedy answer is the same text.
         tokens: number of tokens of the engine's answer.
         agreeing: number of these that are also the model's choice at their place, given those before them.
-        close: number of the others where the model's best two lie within `CLOSE`: rounding decides there.
+        close: number of the others that are within `tolerance` of the model's choice: rounding decides there.
         logprob_gap: largest difference of a token's log-probability between engine and model.
         placeholders: number of the engine's tokens that stand for pixels, which no answer may hold.
         text: the engine's answer.
         own_text: the model's.
+        tolerance: by how much rounding may move a log-probability, `CLOSE` of the model's type.
     """
 
     prompt_differs_at: tuple[int, str, str] | None
@@ -67,12 +69,13 @@ class Compared:
     placeholders: int
     text: str
     own_text: str
+    tolerance: float
 
     @property
     def same(self) -> bool:
         """Whether engine and model are the same model, up to rounding."""
         alike = self.agreeing + self.close == self.tokens and not self.placeholders
-        return self.prompt_differs_at is None and alike and self.logprob_gap < 10 * CLOSE
+        return self.prompt_differs_at is None and alike and self.logprob_gap < self.tolerance
 
     @property
     def difference(self) -> str:
@@ -150,9 +153,10 @@ def _compare(own: Any, row: Row, engine: Answered) -> Compared:
     pixels = [template.image_token_id, template.video_token_id]
     allowed = logprobs.index_fill(1, torch.tensor(pixels), float("-inf"))  # no answer holds these
     chosen = torch.tensor(engine.tokens)
+    tolerance = CLOSE.get(str(own.model.dtype).removeprefix("torch."), OTHERWISE_CLOSE)
     of_chosen = logprobs.gather(1, chosen[:, None])[:, 0]
     agree = allowed.argmax(1) == chosen
-    near = ~agree & (allowed.amax(1) - of_chosen < CLOSE)
+    near = ~agree & (allowed.amax(1) - of_chosen < tolerance)
     gap = (of_chosen - torch.tensor(engine.logprobs)).abs().max()
     return Compared(
         differing,
@@ -164,6 +168,7 @@ def _compare(own: Any, row: Row, engine: Answered) -> Compared:
         sum(token in pixels for token in engine.tokens),
         engine.text,
         text,
+        tolerance,
     )
 
 

@@ -33,6 +33,8 @@ MODELS = {
     "qwen2_5_vl": ("transformers.models.qwen2_5_vl", "Qwen2_5_VL"),
 }
 """By model type: the modules that hold a class which may need correction, and the beginning of its name."""
+THEIRS = "corrected_by_swift_stvg"
+"""Attribute of a corrected `get_rope_index` that holds the installed one."""
 TEXT, PICTURE, VIDEO = 0, 1, 2
 """Kinds of tokens, as transformers' `mm_token_type_ids` numbers them."""
 
@@ -57,7 +59,7 @@ def positions_of(
         if kind == TEXT:
             parts.append((following + torch.arange(left)).expand(3, -1))
             following += left
-        while kind != TEXT and left:  # two videos may lie side by side
+        while kind != TEXT and left:
             grid, interval = (next(picture_grids), 1.0) if kind == PICTURE else next(video_grids)
             times, rows, columns = int(grid[0]), int(grid[1]) // merge_size, int(grid[2]) // merge_size
             axes = ((torch.arange(times) * interval).long(), torch.arange(rows), torch.arange(columns))
@@ -127,7 +129,7 @@ def _call(get_rope_index: Any, *args: Any, **given: Any) -> Any:
 def faults_of(model_type: str) -> list[str]:
     """What the installed transformers does against the rule, found by asking it; empty where it is right."""
     kind = _model_class(model_type)
-    theirs = getattr(kind.get_rope_index, "__wrapped__", kind.get_rope_index)
+    theirs = getattr(kind.get_rope_index, THEIRS, kind.get_rope_index)
     model = _without_weights(kind, model_type)
     config = model.config
     merge, pairs, seconds = config.vision_config.spatial_merge_size, 6, [2.75]
@@ -195,4 +197,5 @@ def _mended(theirs: Any) -> Any:
         deltas = deltas + ((right * used).amax((0, 2)) - (positions * used).amax((0, 2))).unsqueeze(1)
         return torch.where(used, right, positions), deltas
 
+    setattr(get_rope_index, THEIRS, theirs)
     return get_rope_index

@@ -8,14 +8,18 @@ models (transformers 4.57.6 for Qwen3-VL, 5.2.0 for Qwen3.5) replaces all three 
 Later ones (5.12.0, 5.16.1 and 5.24.0 were read) replace the middle token only, so that one more `<|vision_start|>`
 stands before the first time and one more `<|vision_end|>` after the last pair. vLLM 0.32 follows the transformers that
 is installed; older ones always replace all three. No source was found that says the models were trained with the outer
-pair, so the prompt here is that of their release.
+pair, so the prompt here is that of their release. One limit: ms-swift and vLLM join the tokens of the pieces around a
+video, while the released processor tokenizes the whole text. Text right before a video, without a line's end between
+them, may share a token with the first `<` there.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+import transformers
 from swift.utils import get_logger
 
 START, PAD, END = VIDEO = ("<|vision_start|>", "<|video_pad|>", "<|vision_end|>")
@@ -26,6 +30,15 @@ def without_outer_pair(tokens: list[int], start: int, end: int, pad: int) -> lis
     """What stands for a video, without markers around the whole of it; ids as the tokenizer numbers `VIDEO`."""
     doubled = tokens[:1] == [start] and tokens[1:2] != [pad] and tokens[-2:] == [end, end]
     return tokens[1:-1] if doubled else tokens
+
+
+@cache
+def say_once() -> None:
+    """Note in the log that prompts are corrected."""
+    get_logger().info(
+        f"swift_stvg leaves out the second pair of markers that transformers {transformers.__version__} puts around a "
+        "video: the model was released without it."
+    )
 
 
 def vllm_keeps_outer_pair(processor: Any, config: Any) -> bool:

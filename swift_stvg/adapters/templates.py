@@ -18,7 +18,7 @@ from swift.utils import get_logger
 
 from swift_stvg.adapters.patches import remember
 from swift_stvg.adapters.positions import mend
-from swift_stvg.adapters.prompts import PAD, VIDEO, vllm_keeps_outer_pair, without_outer_pair
+from swift_stvg.adapters.prompts import PAD, VIDEO, say_once, vllm_keeps_outer_pair, without_outer_pair
 from swift_stvg.adapters.versions import warn_of_lack
 from swift_stvg.errors import TemplateMismatch, VersionError, VideoError
 from swift_stvg.frames import FrameLoader
@@ -79,6 +79,12 @@ class StvgTemplate:
             mend(self.config.model_type)
             remember(processor.video_processor, FRAMES)
             StvgTemplate.in_use = self
+
+    def _get_position_ids(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Positions for training; a worker that was spawned or unpickled has not corrected its model's class yet."""
+        mend(self.config.model_type)
+        positions: dict[str, Any] = super()._get_position_ids(inputs)  # type: ignore[misc]
+        return positions
 
     def replace_tag(self, media_type: str, index: int, inputs: Any) -> list[Any]:
         """Load the frames that the row names; anything else is the stock template's."""
@@ -232,9 +238,15 @@ class StvgQwen3VLTemplate(StvgTemplate, stock_class("qwen3_vl")):  # type: ignor
     ) -> Any:
         """Put the tokens of pictures and videos into a prompt: the released ones, whatever transformers gives."""
         start, pad, end = self.tokenizer.convert_tokens_to_ids(list(VIDEO))
-        return super()._extend_tokens(
-            input_ids, labels, loss_scale, places, lambda i: without_outer_pair(new_tokens(i), start, end, pad), mm_mask
-        )
+
+        def released(i: int) -> list[int]:
+            tokens = new_tokens(i)
+            kept = without_outer_pair(tokens, start, end, pad)
+            if kept is not tokens:
+                say_once()
+            return kept
+
+        return super()._extend_tokens(input_ids, labels, loss_scale, places, released, mm_mask)
 
     def metadata(self, request: VideoRequest) -> dict[str, Any]:
         """The true times, as frame numbers of a video fine enough to tell them apart."""

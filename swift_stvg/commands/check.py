@@ -162,7 +162,9 @@ class _Check:
             report["figures"] |= self._tokens(template, rows, contracts)
             if template is not None:
                 report["facts"]["prompts and positions"] = self._asked(template, rows)
-                if self._args.engine:
+                if self._args.engine and self.errors:
+                    self.not_checked.append(f"answers of {self._args.engine}, because of the errors below")
+                elif self._args.engine:
                     report["facts"][f"answers of {self._args.engine}"] = self._answered(rows)
             report["frame_sizes"] = frame_sizes(contracts)
             report["files"] = self._files(parts)
@@ -278,11 +280,15 @@ class _Check:
 
         from swift_stvg.adapters.lengths import disagreements
         from swift_stvg.adapters.positions import mend
+        from swift_stvg.adapters.prompts import PAD, transformers_keeps_outer_pair
 
         few = rows[:: max(1, len(rows) // COMPARED)][:COMPARED]
         different = disagreements(template, few, self._settings)
         self.errors += [f"the model is not asked as it was pretrained: {why}" for why in different]
-        corrected = " and ".join(mend(template.config.model_type))
+        wrong = list(mend(template.config.model_type))
+        if template.tag == PAD and transformers_keeps_outer_pair(template.processor):
+            wrong.append("a video has a second pair of markers")
+        corrected = " and ".join(wrong)
         how = f"; corrected: in transformers {transformers.__version__} {corrected}" if corrected else ""
         return f"{len(few) - len(different)} of {len(few)} rows as the model's release has them{how}"
 
