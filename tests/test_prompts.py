@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
 import pytest
 import torch
 from PIL import Image
@@ -195,3 +196,31 @@ def test_positions_are_right_in_workers_too(templates: dict[str, Any], video: Pa
     )
     done = subprocess.run([sys.executable, "-c", script, tmp_path / "sent", name], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("mode", ["train", "transformers", "vllm"])
+@pytest.mark.parametrize("name", FITTING)
+def test_a_folder_of_pictures_is_the_film(
+    templates: dict[str, Any], video: Path, tmp_path: Path, name: str, mode: str
+) -> None:
+    """Every template hands the model, and vLLM, the same for both: training, answers, rollouts."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    with av.open(str(video)) as film:
+        for number, frame in enumerate(film.decode(video=0)):
+            frame.to_image().save(folder / f"{number:06d}.png")
+    template, made = templates[name], row(video, max_side=96, **FITTING[name])
+    try:
+        template.set_mode(mode)
+        asked = {key: made[key] for key in ("messages", "videos", "chat_template_kwargs")}
+        of_film = template.encode(asked)
+        of_folder = template.encode(asked | {"videos": [str(folder)]})
+    finally:
+        template.set_mode("train")
+    assert of_folder["input_ids"] == of_film["input_ids"]
+    if mode == "vllm":
+        (frames, metadata), (film_frames, film_metadata) = of_folder["videos"][0], of_film["videos"][0]
+        assert metadata == film_metadata
+    else:
+        frames, film_frames = of_folder["pixel_values_videos"], of_film["pixel_values_videos"]
+    assert torch.equal(frames, film_frames)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -362,6 +363,29 @@ def test_vidstg_layouts(tmp_path: Path, clip: Path, layout: tuple[str, str, str]
     assert contract.timeline.size == 32
     assert contract.span == (8, 31)
     assert contract.timeline.times_s[8] == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("name", ["77", "77.mp4"])
+def test_vidstg_as_folders_of_pictures(tmp_path: Path, clip: Path, name: str) -> None:
+    """The same rows as of the film, from a folder with the video's name."""
+    folder = tmp_path / "folders/vidstg/videos" / name
+    folder.mkdir(parents=True)
+    with av.open(str(clip)) as film:
+        for number, frame in enumerate(film.decode(video=0)):
+            frame.to_image().save(folder / f"{number:06d}.png")
+    vidstg_root(tmp_path / "film", clip, vidstg(), vidor())
+    for root in ("film", "folders"):
+        write_json(tmp_path / root / "vidstg/test_annotations.json", [vidstg()])
+        write_json(tmp_path / root / "vidstg/bbox_annos/77.json", vidor())
+    films, folders = (load_rows("vidstg", "test", settings(tmp_path / root))[0] for root in ("film", "folders"))
+    assert len(films) == len(folders) == 2
+    for film, made in zip(films, folders, strict=True):
+        assert Path(made["videos"][0]) == folder
+        expected, contract = (Contract.from_json(row["stvg"]) for row in (film, made))
+        assert (contract.id, contract.span) == (expected.id, expected.span)
+        assert contract.timeline.frames.tolist() == expected.timeline.frames.tolist()
+        assert contract.boxes_xyxy.tolist() == expected.boxes_xyxy.tolist()
+        assert contract.timeline.times_s.tolist() == pytest.approx(expected.timeline.times_s.tolist(), abs=0.001)
 
 
 def vidstg_root(root: Path, clip: Path, annotation: Any, trajectories: Any) -> Path:
