@@ -11,7 +11,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,12 +33,14 @@ class Answered:
 
     Attributes:
         prompt: token ids of the prompt, pixels included.
-        tokens: token ids that it wrote.
+        trained: those of the prompt in training.
+        tokens: token ids that it wrote; none where a prompt of the run differs, which ends it before answers are made.
         logprobs: natural logarithms of their probabilities, as the engine gives them.
         text: what they say.
     """
 
     prompt: list[int]
+    trained: list[int]
     tokens: list[int]
     logprobs: list[float]
     text: str
@@ -48,7 +51,8 @@ class Compared:
     """One row, asked of the engine and of the model.
 
     Attributes:
-        prompt_differs_at: place of the first token that differs in the prompts, with the two tokens; None if none does.
+        prompt_differs_at: place of the first token that differs in the prompts, with the ids in training and in the
+            engine, empty where a prompt has ended; None if none does. If one of a run does, no row is answered.
         same_text: whether the model's own greedy answer is the same text.
         tokens: number of tokens of the engine's answer.
         agreeing: number of these that are also the model's choice at their place, given those before them.
@@ -60,7 +64,7 @@ class Compared:
         tolerance: by how much rounding may move a log-probability, `CLOSE` of the model's type.
     """
 
-    prompt_differs_at: tuple[int, str, str] | None
+    prompt_differs_at: tuple[int, list[int], list[int]] | None
     same_text: bool
     tokens: int
     agreeing: int
@@ -82,7 +86,7 @@ class Compared:
         """What differs, first things first; only to be asked where something does."""
         if self.prompt_differs_at:
             place, ours, theirs = self.prompt_differs_at
-            return f"token {place} of the prompt is {ours!r} in training and {theirs!r} in the engine"
+            return f"token {place} of the prompt has the id {ours} in training and {theirs} in the engine"
         if self.placeholders:
             return f"{self.placeholders} tokens of its answer stand for pixels"
         if self.agreeing + self.close < self.tokens:
@@ -106,6 +110,8 @@ def compare(model: str, rows: Sequence[Row], options: Sequence[str], max_new_tok
         DataError: the engine ended with an error, which is quoted.
     """
     answered = _ask_engine(model, rows, options, max_new_tokens)
+    if any(engine.prompt != engine.trained for engine in answered):
+        return [_only_prompts(engine) for engine in answered]
     own = start_pipeline(swift_arguments(model, _words(model, _without_engine(options), max_new_tokens)))
     return [_compare(own, row, engine) for row, engine in zip(rows, answered, strict=True)]
 
@@ -138,17 +144,16 @@ def _ask_engine(model: str, rows: Sequence[Row], options: Sequence[str], max_new
         return [Answered(**answer) for answer in json.loads(answers.read_text())]
 
 
+def _only_prompts(engine: Answered) -> Compared:
+    longest = max(len(engine.prompt), len(engine.trained))
+    pairs = ((engine.trained[i : i + 1], engine.prompt[i : i + 1]) for i in range(longest))
+    differing = next(((i, ours, theirs) for i, (ours, theirs) in enumerate(pairs) if ours != theirs), None)
+    return Compared(differing, False, 0, 0, 0, 0.0, 0, "", "", OTHERWISE_CLOSE)
+
+
 def _compare(own: Any, row: Row, engine: Answered) -> Compared:
     (found,) = own.infer([row], _config(own), use_tqdm=False, **own.infer_kwargs)
     template, text = own.template, found.choices[0].message.content
-    prompt = list(found.prompt_token_ids)
-    decode = template.tokenizer.decode
-    differing = None
-    for place in range(max(len(prompt), len(engine.prompt))):
-        ours, theirs = prompt[place : place + 1], engine.prompt[place : place + 1]
-        if ours != theirs:
-            differing = (place, decode(ours), decode(theirs))
-            break
     logprobs = _logprobs(own, row, engine.tokens)  # (K, V)
     pixels = [template.image_token_id, template.video_token_id]
     allowed = logprobs.index_fill(1, torch.tensor(pixels), float("-inf"))  # no answer holds these
@@ -159,7 +164,7 @@ def _compare(own: Any, row: Row, engine: Answered) -> Compared:
     near = ~agree & (allowed.amax(1) - of_chosen < tolerance)
     gap = (of_chosen - torch.tensor(engine.logprobs)).abs().max()
     return Compared(
-        differing,
+        None,
         text == engine.text,
         len(engine.tokens),
         int(agree.sum()),
@@ -198,20 +203,24 @@ def _main(questions: str, answers: str) -> None:
     """Let the engine answer, in this process."""
     asked = json.loads(Path(questions).read_text())
     pipeline = start_pipeline(swift_arguments(asked["model"], asked["words"]))
-    found = pipeline.infer(asked["rows"], _config(pipeline), use_tqdm=False, **pipeline.infer_kwargs)
-    made = []
-    for response in found:
-        choice = response.choices[0]
-        logprobs = [token["logprob"] for token in choice.logprobs["content"]]
-        tokens = list(choice.token_ids)
-        made.append(
-            {
-                "prompt": list(response.prompt_token_ids),
-                "tokens": tokens,
-                "logprobs": logprobs,
-                "text": choice.message.content,
-            }
-        )
+    answer = partial(pipeline.infer, use_tqdm=False, **pipeline.infer_kwargs)
+    config = _config(pipeline)
+    found = answer(asked["rows"], replace(config, max_tokens=1))  # enough to see the prompts
+    prompts = [list(response.prompt_token_ids) for response in found]
+    template = pipeline.template
+    mode = template.mode
+    template.set_mode("transformers")
+    trained = [list(template.encode(row)["input_ids"]) for row in asked["rows"]]
+    template.set_mode(mode)
+    made = [
+        {"prompt": p, "trained": t, "tokens": [], "logprobs": [], "text": ""}
+        for p, t in zip(prompts, trained, strict=True)
+    ]
+    if prompts == trained:
+        for one, response in zip(made, answer(asked["rows"], config), strict=True):
+            choice = response.choices[0]
+            one["tokens"], one["text"] = list(choice.token_ids), choice.message.content
+            one["logprobs"] = [token["logprob"] for token in choice.logprobs["content"]]
     Path(answers).write_text(json.dumps(made))
 
 
