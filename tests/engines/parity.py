@@ -9,7 +9,6 @@ any row differs.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,7 @@ def rows_of(folder: Path, count: int, fps: float, settings: dict[str, str]) -> l
     from swift_stvg.settings import Settings
     from swift_stvg.sources import LoadReport, load_samples, make_rows
 
-    os.environ |= {"STVG_DATA_ROOT": str(folder), "STVG_FPS": str(fps), "STVG_MAX_SIDE": "64"} | settings
-    chosen = Settings.from_env()
+    chosen = Settings.from_env({"STVG_DATA_ROOT": str(folder), "STVG_FPS": str(fps), "STVG_MAX_SIDE": "64"} | settings)
     report = LoadReport("synthetic")
     rows = make_rows(load_samples("stvg_synthetic", "test", chosen, report), chosen, report)[:count]
     return [row | {"messages": row["messages"][:-1]} for row in rows]
