@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from swift_stvg import rules
 from swift_stvg.answers import Answer, BoxList
+from swift_stvg.decoding import one_thread
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.jsonfile import put_whole
@@ -560,7 +561,7 @@ def _mp4(pictures: Iterator[tuple[float, Image.Image]]) -> bytes:
                 stream.codec_context.time_base, stream.codec_context.thread_count = Fraction(1, 1000), 1
             frame = av.VideoFrame.from_image(picture)
             frame.pts, frame.time_base = round((time_s - start_s) * 1000), Fraction(1, 1000)
-            container.mux(stream.encode(frame))
+            container.mux(stream.encode(frame.reformat(format="yuv420p", **one_thread())))
         container.mux(stream.encode(None))
     return data.getvalue()
 

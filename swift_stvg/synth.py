@@ -35,6 +35,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from swift_stvg.decoding import one_thread
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.jsonfile import is_vacant, put_whole, remove_leftovers, write_whole
@@ -616,7 +617,6 @@ def _encoded(frames: Iterator[Pixels], config: SynthConfig) -> bytes:
 
     options = {"crf": "14", "preset": "veryfast", "threads": "1", "bf": "0", "g": str(config.fps)}
     converter: Any = VideoReformatter()
-    one_thread = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}  # earlier PyAV has no other way
     data = io.BytesIO()
     with av.open(data, "w", format="mp4") as container:
         stream: Any = container.add_stream("libx264", rate=config.fps, options=options)
@@ -624,6 +624,6 @@ def _encoded(frames: Iterator[Pixels], config: SynthConfig) -> bytes:
         stream.pix_fmt = "yuv420p"
         for pixels in frames:
             image = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            container.mux(stream.encode(converter.reformat(image, format="yuv420p", **one_thread)))
+            container.mux(stream.encode(converter.reformat(image, format="yuv420p", **one_thread())))
         container.mux(stream.encode())
     return data.getvalue()

@@ -71,10 +71,13 @@ def test_killed_at_any_moment(world: Path, command: str) -> None:
     assert process.exitcode == 0
     assert whole
     moments, killed = random.Random(command), 0
-    for _ in range(KILLS):
+    while killed < KILLS:
         process = started(words(world, world / "cut"))
         process.join(took_s * moments.uniform(0.02, 0.95))
-        killed += process.is_alive()
+        if process.is_alive():
+            killed += 1
+        else:  # it was faster, with what it found there, or on a machine that does less else now
+            took_s /= 2
         process.kill()
         process.join()
         for name, data in content(world / "cut").items():
@@ -82,7 +85,6 @@ def test_killed_at_any_moment(world: Path, command: str) -> None:
                 assert data == whole[name], f"{name} is there whole or not at all"
             if name.endswith(".frames"):
                 unseal(data)
-    assert killed >= 1
     process = started(words(world, world / "cut"))
     process.join()
     assert process.exitcode == 0
