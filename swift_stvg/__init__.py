@@ -13,12 +13,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from swift_stvg.asking import ask
-    from swift_stvg.reading import parse
+    from swift_stvg.rows.reply import parse
+    from swift_stvg.serving.asking import ask
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "ask", "parse", "register"]
-_LATER = {"ask": "swift_stvg.asking", "parse": "swift_stvg.reading"}
+_LATER = {"ask": "swift_stvg.serving.asking", "parse": "swift_stvg.rows.reply"}
 
 
 def __getattr__(name: str) -> Any:

@@ -55,7 +55,7 @@ def _settings_options(settings: argparse.ArgumentParser) -> None:
 
 
 def _synth_options(synth: argparse.ArgumentParser) -> None:
-    from swift_stvg.synth import SynthConfig
+    from swift_stvg.synthetic.clips import SynthConfig
 
     synth.add_argument("out", type=Path, help="a folder; call it stvg_synthetic and set STVG_DATA_ROOT to its parent")
     synth.add_argument(
@@ -76,7 +76,7 @@ def _synth_options(synth: argparse.ArgumentParser) -> None:
 
 
 def _tiny_options(tiny: argparse.ArgumentParser) -> None:
-    from swift_stvg.tiny import TinyConfig
+    from swift_stvg.synthetic.tiny import TinyConfig
 
     tiny.add_argument("out", type=Path, help="a new folder")
     _options(tiny, TinyConfig, *(f.name for f in fields(TinyConfig)))
@@ -190,7 +190,7 @@ def _settings(args: argparse.Namespace) -> int:
 
 
 def _synth(args: argparse.Namespace) -> int:
-    from swift_stvg.synth import SynthConfig, generate
+    from swift_stvg.synthetic.clips import SynthConfig, generate
 
     generate(
         args.out,
@@ -202,7 +202,7 @@ def _synth(args: argparse.Namespace) -> int:
 
 
 def _tiny(args: argparse.Namespace) -> int:
-    from swift_stvg.tiny import TinyConfig, build
+    from swift_stvg.synthetic.tiny import TinyConfig, build
 
     count = build(args.out, _configured(TinyConfig, args))
     print(f"{args.out}: random {args.architecture}, {count:,} parameters")

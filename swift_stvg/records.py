@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from swift_stvg import rules
 from swift_stvg.errors import RecordError, RowError, VideoError
 from swift_stvg.geometry import FloatArray, IntArray, box_areas, clip_boxes
-from swift_stvg.timeline import TIE
+from swift_stvg.util import validation
+from swift_stvg.video.timeline import TIE
 
 RESERVED = ("<|", "<video>", "<image>", "<audio>", "<bbox>", "<ref-object>", "<img>", "<start-image>")
 """What ms-swift or a tokenizer takes for something else than text."""
@@ -45,10 +45,10 @@ class Tube:
     boxes_xyxy: FloatArray
 
     def __post_init__(self) -> None:
-        span_frames = rules.pair("span_frames", self.span_frames, low=0, high=FARTHEST)
-        frames = rules.whole_numbers("frames", self.frames, most=FARTHEST)
-        boxes_xyxy = rules.boxes("boxes_xyxy", self.boxes_xyxy, frames, largest=LARGEST, unread=True)
-        rules.keep(self, span_frames=span_frames, frames=frames, boxes_xyxy=boxes_xyxy)
+        span_frames = validation.pair("span_frames", self.span_frames, low=0, high=FARTHEST)
+        frames = validation.whole_numbers("frames", self.frames, most=FARTHEST)
+        boxes_xyxy = validation.boxes("boxes_xyxy", self.boxes_xyxy, frames, largest=LARGEST, unread=True)
+        validation.keep(self, span_frames=span_frames, frames=frames, boxes_xyxy=boxes_xyxy)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -96,20 +96,20 @@ class Truth:
 
     def _fault(self, where: str) -> tuple[str, object] | None:
         """The rule of annotations that is broken, and what was seen; fields of another kind are an error."""
-        rules.keep(
+        validation.keep(
             self,
-            annotated_frames=rules.whole("annotated_frames", self.annotated_frames, where),
-            size_wh=rules.pair("size_wh", self.size_wh, where),
-            span_frames=rules.pair("span_frames", self.span_frames, where, low=-FARTHEST, high=FARTHEST),
+            annotated_frames=validation.whole("annotated_frames", self.annotated_frames, where),
+            size_wh=validation.pair("size_wh", self.size_wh, where),
+            span_frames=validation.pair("span_frames", self.span_frames, where, low=-FARTHEST, high=FARTHEST),
             clip_frames=None
             if self.clip_frames is None
-            else rules.pair("clip_frames", self.clip_frames, where, low=-FARTHEST, high=FARTHEST),
-            one_based=rules.flag("one_based", self.one_based, where),
-            time_only=rules.flag("time_only", self.time_only, where),
-            at_least=rules.flag("at_least", self.at_least, where),
+            else validation.pair("clip_frames", self.clip_frames, where, low=-FARTHEST, high=FARTHEST),
+            one_based=validation.flag("one_based", self.one_based, where),
+            time_only=validation.flag("time_only", self.time_only, where),
+            at_least=validation.flag("at_least", self.at_least, where),
         )
         if not isinstance(self.annotated_fps, int | float | np.number):
-            rules.refuse("annotated_fps", "be a number", repr(self.annotated_fps), where)
+            validation.refuse("annotated_fps", "be a number", repr(self.annotated_fps), where)
         if not (
             0 < self.annotated_frames <= MOST_FRAMES
             and 0.01 <= self.annotated_fps <= 1000
@@ -129,11 +129,11 @@ class Truth:
             return "no usable box", "none annotated in the event"
         if len(self.tube_frames) > 0 and self.time_only:
             return "boxes of an event that has none", f"{len(self.tube_frames)} boxes with `time_only`"
-        frames = rules.whole_numbers("tube_frames", self.tube_frames, where, least=first, most=end - 1)
-        boxes_xyxy = rules.boxes("tube_xyxy", self.tube_xyxy, frames, where, largest=None)
+        frames = validation.whole_numbers("tube_frames", self.tube_frames, where, least=first, most=end - 1)
+        boxes_xyxy = validation.boxes("tube_xyxy", self.tube_xyxy, frames, where, largest=None)
         if not (np.abs(boxes_xyxy) <= LARGEST).all():  # NaN is not
             return "coordinates that are no pixels", f"a box of NaN or beyond {LARGEST:g}"
-        rules.keep(self, tube_frames=frames, tube_xyxy=boxes_xyxy)
+        validation.keep(self, tube_frames=frames, tube_xyxy=boxes_xyxy)
         return None
 
     @property
@@ -185,11 +185,11 @@ class Sample(Truth):
 
     def _fault(self, where: str) -> tuple[str, object] | None:
         for name in ("id", "dataset", "split", "sentence", "query"):
-            rules.text(name, getattr(self, name), where)
+            validation.text(name, getattr(self, name), where)
         if self.category is not None:
-            rules.text("category", self.category, where)
+            validation.text("category", self.category, where)
         if not isinstance(self.video, Path):
-            rules.refuse("video", "be a Path", repr(self.video), where)
+            validation.refuse("video", "be a Path", repr(self.video), where)
         if (fault := sentence_fault(self.sentence)) is not None:
             return fault
         if not _is_encodable(self.id):
@@ -265,16 +265,16 @@ class VideoInfo:
     def __post_init__(self) -> None:
         where = f", {self.path}"
         try:
-            times_s = rules.numbers("frame_times_s", self.frame_times_s, where, rising="strictly")
+            times_s = validation.numbers("frame_times_s", self.frame_times_s, where, rising="strictly")
             if len(times_s) == 0:
-                rules.refuse("frame_times_s", "hold at least one frame", "none", where)
-            end_s = rules.number("end_s", self.end_s, where, low=float(times_s[-1]))
-            size_wh = rules.pair("size_wh", self.size_wh, where, low=1, high=WIDEST)
+                validation.refuse("frame_times_s", "hold at least one frame", "none", where)
+            end_s = validation.number("end_s", self.end_s, where, low=float(times_s[-1]))
+            size_wh = validation.pair("size_wh", self.size_wh, where, low=1, high=WIDEST)
             if self.start_s is not None:
-                rules.keep(self, start_s=rules.number("start_s", self.start_s, where, high=float(times_s[0])))
+                validation.keep(self, start_s=validation.number("start_s", self.start_s, where, high=float(times_s[0])))
         except RecordError as error:
             raise VideoError("video unreadable", str(error)) from None
-        rules.keep(self, frame_times_s=times_s, end_s=end_s, size_wh=size_wh)
+        validation.keep(self, frame_times_s=times_s, end_s=end_s, size_wh=size_wh)
 
     @classmethod
     def nominal(cls, sample: Sample) -> VideoInfo:

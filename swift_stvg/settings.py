@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from swift_stvg.answers import COORDS, STYLES, UNITS, AnswerFormat
+from swift_stvg.answers.format import COORDS, STYLES, UNITS, AnswerFormat
 from swift_stvg.errors import SettingsError
 
 PREFIX = "STVG_"

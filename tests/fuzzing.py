@@ -15,19 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from swift_stvg.answers import Answer, AnswerFormat
+from swift_stvg.answers.format import Answer, AnswerFormat
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.geometry import FloatArray
-from swift_stvg.protocols import PROTOCOLS, evaluate
 from swift_stvg.records import LARGEST, MOST_FRAMES, Sample, Tube, VideoInfo
-from swift_stvg.rewards import REWARDS, Batch, total, usual_weights
-from swift_stvg.rows import Contract, make_contract
-from swift_stvg.selftest import full_mark
+from swift_stvg.rewards.functions import REWARDS, Batch, total, usual_weights
+from swift_stvg.rewards.known_mistakes import full_mark
+from swift_stvg.rows.contract import Contract, make_contract
+from swift_stvg.scoring.protocols import PROTOCOLS, evaluate
+from swift_stvg.scoring.tubes import answer_tube, read_tubes
 from swift_stvg.settings import Settings
-from swift_stvg.sources import hcstvg, jsonl, load_samples
+from swift_stvg.sources import hcstvg, jsonl
 from swift_stvg.sources.files import DataRoot
-from swift_stvg.sources.report import LoadReport
-from swift_stvg.tubes import answer_tube, read_tubes
+from swift_stvg.sources.load_report import LoadReport
+from swift_stvg.sources.loading import load_samples
 from tests.helpers import contract
 
 BOUNDS = {

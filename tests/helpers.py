@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from swift_stvg.answers import AnswerFormat
-from swift_stvg.rows import Contract
+from swift_stvg.answers.format import AnswerFormat
+from swift_stvg.rows.contract import Contract
 from swift_stvg.settings import Settings
-from swift_stvg.timeline import Timeline
+from swift_stvg.video.timeline import Timeline
 
 
 def grid(size: int = 10, interval_s: float = 0.5, unit: str = "frame") -> Timeline:

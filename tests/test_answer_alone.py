@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from swift_stvg import answer_alone
-from swift_stvg.answer_alone import Question
-from swift_stvg.asking import question_about
 from swift_stvg.cli import main
-from swift_stvg.engines import Reply
-from swift_stvg.grounding import make_record
+from swift_stvg.serving.asking import question_about
+from swift_stvg.serving.engines import Reply
+from swift_stvg.serving.grounding import make_record
 from swift_stvg.settings import BACKBONES, Settings
-from swift_stvg.sharing import ANSWER, public_args
-from swift_stvg.tiny import ARCHITECTURES, TinyConfig, build
+from swift_stvg.sharing import answer_alone
+from swift_stvg.sharing.answer_alone import Question
+from swift_stvg.sharing.checkpoint import ANSWER, public_args
+from swift_stvg.synthetic.tiny import ARCHITECTURES, TinyConfig, build
 from tests.asked import CASES, SENTENCE, TOKENS, Case, add_adapter, sensitive, settings_of, write_clips
 from tests.running import run
 from tests.videos import write_sound
@@ -45,8 +45,8 @@ class Made:
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def made(request: pytest.FixtureRequest, clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Asked of a random model with all weights, and of an adapter to it."""
-    from swift_stvg.engines import SwiftEngine
-    from swift_stvg.grounding import ground
+    from swift_stvg.serving.engines import SwiftEngine
+    from swift_stvg.serving.grounding import ground
 
     architecture, folder = request.param, tmp_path_factory.mktemp(request.param)
     kinds = {"full": folder / "full", "lora": folder / "lora"}
@@ -142,7 +142,7 @@ def test_bad_input_is_one_clear_line(
     write_sound(tmp_path / "sound.mp4")
     how = {"template": "", "ours": "stvg_qwen2_5_vl" if recorded else "x", "base_model": None, "adapter": False}
     (tmp_path / "args.json").write_text(json.dumps(public_args({}, settings=Settings(), **how)))
-    monkeypatch.setattr("swift_stvg.answer_alone.HERE", tmp_path)
+    monkeypatch.setattr("swift_stvg.sharing.answer_alone.HERE", tmp_path)
     monkeypatch.setattr("sys.argv", ["answer.py", str(tmp_path / video), sentence])
     with pytest.raises(SystemExit, match=re.escape(said)):
         answer_alone.main()

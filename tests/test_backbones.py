@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from swift_stvg import register
 from swift_stvg.cli import main
 from swift_stvg.errors import TemplateMismatch
-from swift_stvg.rows import Contract
-from swift_stvg.tiny import TinyConfig, build
+from swift_stvg.rows.contract import Contract
+from swift_stvg.synthetic.tiny import TinyConfig, build
 from tests.running import RECORDER, TRAIN, as_words, json_lines, logged, run
 from tests.test_template import row
 from tests.videos import picture, write_video

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from packaging.version import Version
 
-from swift_stvg.checking import bounds_of_tokens, distribution, too_long
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
-from swift_stvg.host import HOOK, by_name_here
-from swift_stvg.rows import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.recipes.host import HOOK, by_name_here
+from swift_stvg.rows.contract import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.scoring.dataset import bounds_of_tokens, distribution, too_long
 from swift_stvg.settings import Settings
-from swift_stvg.sources import load_rows, parse_dataset
-from swift_stvg.synth import SynthConfig, generate
+from swift_stvg.sources.loading import load_rows, parse_dataset
+from swift_stvg.synthetic.clips import SynthConfig, generate
 from tests.helpers import contract
 from tests.running import SIZES
 from tests.videos import write_as
@@ -219,7 +219,7 @@ from swift import get_processor, get_template
 import swift_stvg.adapters
 from swift_stvg.cli import main
 from swift_stvg.settings import Settings
-from swift_stvg.sources import load_rows
+from swift_stvg.sources.loading import load_rows
 
 model, out = sys.argv[1:]
 template = get_template(get_processor(model, model_type="qwen2_5_vl"), template_type="stvg_qwen2_5_vl")

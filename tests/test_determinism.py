@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from swift_stvg.synth import SynthConfig, generate
+from swift_stvg.synthetic.clips import SynthConfig, generate
 
 WORK = """
 import hashlib, json, sys
@@ -26,13 +26,13 @@ def digest(value):
 
 
 def everything(root):
-    from swift_stvg.results import Answers
-    from swift_stvg.rewards import REWARDS, Batch
-    from swift_stvg.rows import Contract
-    from swift_stvg.scoring import GroundTruth, score
+    from swift_stvg.scoring.predictions import Answers
+    from swift_stvg.rewards.functions import REWARDS, Batch
+    from swift_stvg.rows.contract import Contract
+    from swift_stvg.scoring.score import GroundTruth, score
     from swift_stvg.settings import Settings
-    from swift_stvg.sources import load_rows, load_samples
-    from swift_stvg.sources.report import LoadReport
+    from swift_stvg.sources.loading import load_rows, load_samples
+    from swift_stvg.sources.load_report import LoadReport
 
     settings = Settings(data_root=root, cache_dir=None, think_jitter=0.2)
     rows, report = load_rows("stvg_synthetic", "train", settings)

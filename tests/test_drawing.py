@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swift_stvg import drawing
-from swift_stvg.drawing import PENS, Overlay, Painter, Track, contact_sheet, play, render, shown_size, still
 from swift_stvg.errors import DataError, VideoError
-from swift_stvg.rows import Contract
+from swift_stvg.report import drawing
+from swift_stvg.report.drawing import PENS, Overlay, Painter, Track, contact_sheet, play, render, shown_size, still
+from swift_stvg.rows.contract import Contract
 from swift_stvg.settings import Settings
-from swift_stvg.sources import load_rows
-from swift_stvg.video import read_frames, stream_frames
+from swift_stvg.sources.loading import load_rows
+from swift_stvg.video.reader import read_frames, stream_frames
 from tests.helpers import answer, boxes, contract
 from tests.videos import write_video
 
@@ -260,7 +260,7 @@ def test_the_data_tells_overlays_apart() -> None:
 
 
 def test_seconds_are_an_index_too() -> None:
-    from swift_stvg.answers import AnswerFormat
+    from swift_stvg.answers.format import AnswerFormat
 
     row = contract(fmt=AnswerFormat(unit="second"))
     assert Overlay.of(row, "s", full()).tracks[0].times_s.tolist() == [2.0, 3.0, 4.0, 5.0]

@@ -12,10 +12,10 @@ import av
 import numpy as np
 import pytest
 
-from swift_stvg.decoding import _decode_all, _find_groups, _seek_groups, groups_of, survey
 from swift_stvg.errors import VideoError
 from swift_stvg.settings import DECODERS
-from swift_stvg.video import probe, read_frames
+from swift_stvg.video.decoding import _decode_all, _find_groups, _seek_groups, groups_of, survey
+from swift_stvg.video.reader import probe, read_frames
 from tests.videos import write_as, write_video
 
 FEW, MANY = 30, 400
@@ -124,7 +124,7 @@ NOT_FOR_DECORD = {
 def test_files_that_decord_does_not_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     suffix, options = NOT_FOR_DECORD[form]
     path = write_as(tmp_path / f"a.{suffix}", 300, **options)
-    monkeypatch.setattr("swift_stvg.video._by_decord", lambda *_: pytest.fail("it is not asked"))
+    monkeypatch.setattr("swift_stvg.video.reader._by_decord", lambda *_: pytest.fail("it is not asked"))
     assert not survey(path).decord
     numbers = np.array([0, 13, 150, 299])
     assert np.array_equal(read_frames(path, numbers, "decord"), read_frames(path, numbers))
@@ -185,7 +185,7 @@ def test_a_file_is_surveyed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = write_as(tmp_path / "a.mp4", 30)
     read_frames(path, np.array([3]))
     with monkeypatch.context() as patch:
-        patch.setattr("swift_stvg.decoding._survey", lambda path: pytest.fail("it is known"))
+        patch.setattr("swift_stvg.video.decoding._survey", lambda path: pytest.fail("it is known"))
         assert probe(path).n_frames == 30
         read_frames(path, np.array([4, 29]))
 

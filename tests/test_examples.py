@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 import yaml
 
-from swift_stvg.rewards import REWARDS
+from swift_stvg.rewards.functions import REWARDS
 from swift_stvg.settings import Settings
-from swift_stvg.sources import SOURCES
-from swift_stvg.tiny import TinyConfig, build
+from swift_stvg.sources.loading import SOURCES
+from swift_stvg.synthetic.tiny import TinyConfig, build
 
 BENCHMARK = Path(__file__).parent.parent / "examples/learning_benchmark"
 FILES = [BENCHMARK / f"{name}.yaml" for name in ("sft", "grpo", "infer")]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from swift_stvg.answers import AnswerFormat
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.cli import main
-from swift_stvg.rows import Contract
-from swift_stvg.synth import SynthConfig, generate
+from swift_stvg.rows.contract import Contract
+from swift_stvg.synthetic.clips import SynthConfig, generate
 from tests.helpers import answer, boxes, contract
 
 # The truth: indices 2 to 5 of 10, half a second apart, the box (20, 20, 60, 60) of 100 x 100.
@@ -120,7 +120,7 @@ def test_protocols_are_those_of_the_score(
     generate(tmp_path / "stvg_synthetic", {"one": 1}, SynthConfig(duration_s=3.0, sentences_per_clip=1))
     monkeypatch.setenv("STVG_DATA_ROOT", str(tmp_path))
     from swift_stvg.settings import Settings
-    from swift_stvg.sources import load_rows
+    from swift_stvg.sources.loading import load_rows
 
     (row,), _ = load_rows("stvg_synthetic", "one", Settings.from_env())
     made = Contract.from_json(row["stvg"])

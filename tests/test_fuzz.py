@@ -17,9 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from swift_stvg.answers import AnswerFormat
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.records import Tube
-from swift_stvg.rewards import REWARDS, Batch
+from swift_stvg.rewards.functions import REWARDS, Batch
 from tests.fuzzing import (
     FORMATS,
     WORDS,

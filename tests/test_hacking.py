@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swift_stvg.records import VideoInfo
-from swift_stvg.rewards import REWARDS, WEIGHTS, Batch, BoxTerms, spatial_term, total
-from swift_stvg.rows import Contract, make_contract
+from swift_stvg.rewards.functions import REWARDS, WEIGHTS, Batch, BoxTerms, spatial_term, total
+from swift_stvg.rows.contract import Contract, make_contract
 from swift_stvg.settings import Settings
 from tests.helpers import answer, boxes, contract
 from tests.test_protocols import samples

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swift_stvg.answers import AnswerFormat
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
-from swift_stvg.headroom import Sampled, measure
-from swift_stvg.tables import render_headroom
+from swift_stvg.report.tables import render_headroom
+from swift_stvg.scoring.headroom import Sampled, measure
 from tests.helpers import answer, boxes, contract
 
 # The truth: frames 2 to 5 of 10, half a second apart, box (.2, .2, .6, .6). Per-frame GIoU - L1: see test_rewards.py

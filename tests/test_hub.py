@@ -19,9 +19,9 @@ import pytest
 from PIL import Image
 
 import swift_stvg
-from swift_stvg.rows import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.rows.contract import VIDEO_KEY, Contract, VideoRequest
 from swift_stvg.settings import Settings
-from swift_stvg.sources import load_rows
+from swift_stvg.sources.loading import load_rows
 from tests.hubs import TOKEN, Hub
 from tests.running import TRAIN, SwiftFailed, as_words, json_lines, run
 
@@ -157,7 +157,7 @@ def test_it_answers_the_same_without_the_plugin(shared: Path, hub: Hub, env: dic
 
 def as_pictures(row: dict[str, Any], folder: Path) -> list[str]:
     """The frames of a row as files."""
-    from swift_stvg.frames import decode
+    from swift_stvg.video.frame_loader import decode
 
     frames = decode(row["videos"][0], VideoRequest.from_json(row["chat_template_kwargs"][VIDEO_KEY]))
     folder.mkdir()

@@ -105,7 +105,7 @@ for holder, name, _ in {missing!r}:
     get_logger().addHandler(Warned())
     hide(holder, name)
     import swift_stvg.adapters
-    from swift_stvg.sources import SOURCES
+    from swift_stvg.sources.loading import SOURCES
 
     swift_stvg.adapters.register()
     args = SimpleNamespace(advantage_estimator="grpo", scale_rewards="group")
@@ -263,7 +263,7 @@ def test_engine_options_are_added_to_those_of_the_user(tmp_path: Path, version: 
     said = [json.loads(line.partition(" ")[2]) for line in printed.splitlines() if line.startswith("ENGINE ")]
     (stock, alone, *added), refused = said
     assert stock == [["their:Own"], {"a": 1}, 3], "b is lost"
-    no_pixels = "swift_stvg.nopixels:NoPixels"
+    no_pixels = "swift_stvg.serving.vllm_no_pixels:NoPixels"
     assert alone == [[no_pixels], {"swift_stvg_unwanted": [7, 8]}, None]
     assert added == [[["their:Own", no_pixels], {"b": 2, "swift_stvg_unwanted": [7, 8]}, 3]] * 2
     assert "logits_processors must be a list" in refused

@@ -15,18 +15,18 @@ import pytest
 import torch
 from PIL import Image
 
-from swift_stvg.asking import ask
 from swift_stvg.cli import main
-from swift_stvg.drawing import Overlay, play
 from swift_stvg.errors import VideoError
-from swift_stvg.framecache import FrameCache
-from swift_stvg.frames import FrameLoader
-from swift_stvg.pictures import as_path, pictures
-from swift_stvg.rewards import usual_weights
-from swift_stvg.rows import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.report.drawing import Overlay, play
+from swift_stvg.rewards.functions import usual_weights
+from swift_stvg.rows.contract import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.serving.asking import ask
 from swift_stvg.settings import Settings
-from swift_stvg.sources import load_rows
-from swift_stvg.video import fingerprint, probe, read_frames
+from swift_stvg.sources.loading import load_rows
+from swift_stvg.video.frame_cache import FrameCache
+from swift_stvg.video.frame_loader import FrameLoader
+from swift_stvg.video.image_folders import as_path, pictures
+from swift_stvg.video.reader import fingerprint, probe, read_frames
 from tests.videos import picture
 
 COUNT, FPS = 60, 12.5
@@ -96,7 +96,7 @@ def test_frames_are_read_as_they_are_asked_for(root: Path, monkeypatch: pytest.M
 def test_a_picture_that_became_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_pictures(tmp_path / "clip", 6)
     Image.new("RGB", (32, 48)).save(folder / "000004.png")
-    monkeypatch.setattr("swift_stvg.video._AT_ONCE", 2)
+    monkeypatch.setattr("swift_stvg.video.reader._AT_ONCE", 2)
     with pytest.raises(VideoError, match=r"has pictures of \(48, 64, 3\) and of \(48, 32, 3\)"):
         read_frames(folder, np.arange(6))
 

@@ -127,7 +127,7 @@ def test_generation_goes_on_after_the_largest_position(name: str, tmp_path: Path
     """With a cache and without one: the same text, from positions that ms-swift hands over or the model finds."""
     from transformers import AutoModelForImageTextToText
 
-    from swift_stvg.tiny import TinyConfig, build
+    from swift_stvg.synthetic.tiny import TinyConfig, build
 
     build(tmp_path / name, TinyConfig(architecture=name))
     positions.mend(name)

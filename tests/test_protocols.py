@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from swift_stvg.geometry import FloatArray
-from swift_stvg.metrics import summarise
-from swift_stvg.protocols import PROTOCOLS, evaluate
 from swift_stvg.records import Sample, Tube
+from swift_stvg.scoring.metrics import summarise
+from swift_stvg.scoring.protocols import PROTOCOLS, evaluate
 from swift_stvg.sources.hcstvg import read_sample
 
 GOLDEN = Path(__file__).parent / "data/golden_hcstvg"

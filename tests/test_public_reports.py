@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from swift_stvg.cli import main
-from swift_stvg.rows import Contract
+from swift_stvg.rows.contract import Contract
 from swift_stvg.settings import Settings
-from swift_stvg.sources import load_rows
-from swift_stvg.video import read_frames
+from swift_stvg.sources.loading import load_rows
+from swift_stvg.video.reader import read_frames
 from tests.test_ground import server
 from tests.videos import numbers_seen, write_late, write_video
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swift_stvg.rewards import REWARDS
-from swift_stvg.rows import frame_size
-from swift_stvg.scoring import ALL_PROTOCOLS, FACETS
+from swift_stvg.rewards.functions import REWARDS
+from swift_stvg.rows.contract import frame_size
+from swift_stvg.scoring.score import ALL_PROTOCOLS, FACETS
+from swift_stvg.scoring.tubes import read_tubes
 from swift_stvg.settings import Settings, describe_settings
-from swift_stvg.sources import SOURCES
 from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.jsonl import read_sample
-from swift_stvg.tubes import read_tubes
+from swift_stvg.sources.loading import SOURCES
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 

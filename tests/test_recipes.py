@@ -12,9 +12,9 @@ import pytest
 
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
-from swift_stvg.footprint import SHAPES, memory, peaks, shape_of, times
-from swift_stvg.host import by_name_here
-from swift_stvg.recipes import PRESETS, Recipe, batches, faults, zero_stage
+from swift_stvg.recipes.footprint import SHAPES, memory, peaks, shape_of, times
+from swift_stvg.recipes.host import by_name_here
+from swift_stvg.recipes.rules import PRESETS, Recipe, batches, faults, zero_stage
 from tests.test_configs import RUNS, runner
 
 ROOT = Path(__file__).parent.parent
@@ -157,7 +157,7 @@ def test_ms_swift_agrees(workspace: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("VERDICTS")]
     verdicts: list[str | None] = json.loads(line.removeprefix("VERDICTS"))
-    from swift_stvg.recipes import options_of
+    from swift_stvg.recipes.rules import options_of
 
     for case, verdict in zip([case for case in CASES if case[1] is not None], verdicts, strict=True):
         assert (verdict is not None) == bool(case[1]), (case, verdict)

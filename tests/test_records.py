@@ -14,16 +14,16 @@ import pytest
 
 import swift_stvg
 from swift_stvg import ask, parse
-from swift_stvg.answers import Answer, AnswerFormat, BoxList
-from swift_stvg.asking import clip_frames
-from swift_stvg.drawing import Overlay, Track
+from swift_stvg.answers.format import Answer, AnswerFormat, BoxList
 from swift_stvg.errors import RecordError, RowError, SettingsError, StvgError, VideoError
-from swift_stvg.protocols import Scores, evaluate
 from swift_stvg.records import Truth, Tube, VideoInfo
-from swift_stvg.results import Tubes
-from swift_stvg.rewards import Batch
-from swift_stvg.rows import Question, VideoRequest
-from swift_stvg.scoring import GroundTruth
+from swift_stvg.report.drawing import Overlay, Track
+from swift_stvg.rewards.functions import Batch
+from swift_stvg.rows.contract import Question, VideoRequest
+from swift_stvg.scoring.predictions import Tubes
+from swift_stvg.scoring.protocols import Scores, evaluate
+from swift_stvg.scoring.score import GroundTruth
+from swift_stvg.serving.asking import clip_frames
 from swift_stvg.settings import Settings
 from tests.fuzzing import standing
 from tests.helpers import contract, grid

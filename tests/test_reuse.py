@@ -18,16 +18,16 @@ import yaml
 from PIL import Image
 
 from swift_stvg.cli import main
-from swift_stvg.headroom import Sampled, measure
 from swift_stvg.records import Tube
-from swift_stvg.results import Tubes
-from swift_stvg.rewards import REWARDS, WEIGHTS, Batch, usual_weights
-from swift_stvg.rows import Contract
-from swift_stvg.scoring import GroundTruth, score
-from swift_stvg.selftest import full_mark
+from swift_stvg.rewards.functions import REWARDS, WEIGHTS, Batch, usual_weights
+from swift_stvg.rewards.known_mistakes import full_mark
+from swift_stvg.rows.contract import Contract
+from swift_stvg.scoring.headroom import Sampled, measure
+from swift_stvg.scoring.predictions import Tubes
+from swift_stvg.scoring.score import GroundTruth, score
 from swift_stvg.settings import Settings
-from swift_stvg.sources import load_rows
-from swift_stvg.sources.report import LoadReport
+from swift_stvg.sources.load_report import LoadReport
+from swift_stvg.sources.loading import load_rows
 from tests.fuzzing import standing
 from tests.running import SIZES, TRAIN, json_lines, logged, run
 from tests.videos import picture, write_video

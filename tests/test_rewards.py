@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from swift_stvg.answers import AnswerFormat
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import DataError
-from swift_stvg.rewards import ABOUT_BOXES, REWARDS, Batch, boxes_viou, check_rewards
+from swift_stvg.rewards.functions import ABOUT_BOXES, REWARDS, Batch, boxes_viou, check_rewards
 from tests.helpers import answer, boxes, contract
 
 FIVE = ("stvg_format", "stvg_consistency", "stvg_temporal", "stvg_spatial", "stvg_think")

@@ -15,16 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swift_stvg.answers import Answer, AnswerFormat
-from swift_stvg.drawing import Overlay
+from swift_stvg.answers.format import Answer, AnswerFormat
 from swift_stvg.errors import DataError, RowError, VideoError
-from swift_stvg.reading import parse
 from swift_stvg.records import Sample, VideoInfo
-from swift_stvg.rewards import REWARDS, Batch, spatial_reward, temporal_reward
-from swift_stvg.rows import Contract, VideoRequest, frame_size, make_contract, make_question, make_row
-from swift_stvg.scoring import event_s
+from swift_stvg.report.drawing import Overlay
+from swift_stvg.rewards.functions import REWARDS, Batch, spatial_reward, temporal_reward
+from swift_stvg.rows.contract import Contract, VideoRequest, frame_size, make_contract, make_question, make_row
+from swift_stvg.rows.reply import parse
+from swift_stvg.scoring.score import event_s
+from swift_stvg.scoring.tubes import answer_tube
 from swift_stvg.settings import Settings
-from swift_stvg.tubes import answer_tube
 from tests.helpers import contract
 
 SIZES = [

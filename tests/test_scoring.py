@@ -16,13 +16,13 @@ import pytest
 
 from swift_stvg import __version__
 from swift_stvg.cli import main
-from swift_stvg.published import CANDIDATES, GAINS_BY_AREA
 from swift_stvg.records import VideoInfo
-from swift_stvg.rewards import REWARDS, Batch
-from swift_stvg.rows import Contract, make_contract
-from swift_stvg.scoring import AREA_EDGES, bin_labels
+from swift_stvg.rewards.functions import REWARDS, Batch
+from swift_stvg.rows.contract import Contract, make_contract
+from swift_stvg.scoring.published import CANDIDATES, GAINS_BY_AREA
+from swift_stvg.scoring.score import AREA_EDGES, bin_labels
 from swift_stvg.settings import Settings
-from swift_stvg.sources import LoadReport, load_samples
+from swift_stvg.sources.loading import LoadReport, load_samples
 from tests.helpers import answer, contract
 from tests.test_protocols import golden
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from swift_stvg.answers import AnswerFormat
-from swift_stvg.rewards import REWARDS, WEIGHTS, usual_weights
-from swift_stvg.rows import Contract
-from swift_stvg.selftest import EXACT, MISTAKES, landscape
+from swift_stvg.answers.format import AnswerFormat
+from swift_stvg.rewards.functions import REWARDS, WEIGHTS, usual_weights
+from swift_stvg.rewards.known_mistakes import EXACT, MISTAKES, landscape
+from swift_stvg.rows.contract import Contract
 from tests.helpers import contract
 
 Boxes = dict[int, tuple[float, float, float, float]]

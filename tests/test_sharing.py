@@ -14,11 +14,11 @@ import yaml
 from PIL import Image
 
 import swift_stvg
-from swift_stvg import sharing
 from swift_stvg.cli import main
 from swift_stvg.commands import card
 from swift_stvg.errors import VideoError
 from swift_stvg.settings import BACKBONES, Settings
+from swift_stvg.sharing import checkpoint as sharing
 from tests.helpers import answer, boxes, contract
 from tests.hubs import Hub
 from tests.running import SwiftFailed, run

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from swift_stvg.answers import Answer, BoxList
+from swift_stvg.answers.format import Answer, BoxList
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
-from swift_stvg.rows import Contract
+from swift_stvg.report.page.html import safe_json
+from swift_stvg.report.page.training import read_curves
+from swift_stvg.rows.contract import Contract
 from swift_stvg.settings import Settings
-from swift_stvg.show.page import safe_json
-from swift_stvg.show.training import read_curves
-from swift_stvg.sources import load_rows
-from swift_stvg.synth import SynthConfig, generate
+from swift_stvg.sources.loading import load_rows
+from swift_stvg.synthetic.clips import SynthConfig, generate
 
 CLIPS = 8
 

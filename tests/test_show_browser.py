@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from swift_stvg.cli import main
-from swift_stvg.rows import Contract
+from swift_stvg.rows.contract import Contract
 from tests.test_show import ANSWERS, CLIPS, data_of, logged, moved, rows_of, shapes, write_result
 
 __all__ = ["shapes"]

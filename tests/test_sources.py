@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from swift_stvg.errors import DataError
-from swift_stvg.rows import Contract
+from swift_stvg.rows.contract import Contract
 from swift_stvg.settings import Settings
-from swift_stvg.sources import load_rows, load_samples
-from swift_stvg.sources.report import LoadReport
+from swift_stvg.sources.load_report import LoadReport
+from swift_stvg.sources.loading import load_rows, load_samples
 from tests.videos import write_video
 
 TIMES = np.arange(100) / 5.0  # 20 s at 5 frames per second

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from swift_stvg.host import HOOK, by_name
+from swift_stvg.recipes.host import HOOK, by_name
 from tests.conftest import pip
 
 ROOT = Path(__file__).parent.parent

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from swift_stvg.cli import main
-from swift_stvg.headroom import Sampled, measure
-from swift_stvg.rewards import REWARDS, Batch
-from swift_stvg.rows import Contract
+from swift_stvg.rewards.functions import REWARDS, Batch
+from swift_stvg.rows.contract import Contract
+from swift_stvg.scoring.headroom import Sampled, measure
 from swift_stvg.settings import Settings
-from swift_stvg.sources import load_rows
+from swift_stvg.sources.loading import load_rows
 from tests.running import COMMON, PREVIEW, SIZES, TRAIN, SwiftFailed, json_lines, logged, previewed, swift
 
 pytestmark = pytest.mark.swift

@@ -12,13 +12,13 @@ import decord
 import numpy as np
 import pytest
 
-from swift_stvg import synth
 from swift_stvg.errors import DataError
 from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.jsonl import load_file
-from swift_stvg.sources.report import LoadReport
-from swift_stvg.synth import SHAPES, WORDS, Scene, SynthConfig, Thing, generate, make_scene
-from swift_stvg.video import probe, read_frames
+from swift_stvg.sources.load_report import LoadReport
+from swift_stvg.synthetic import clips as synth
+from swift_stvg.synthetic.clips import SHAPES, WORDS, Scene, SynthConfig, Thing, generate, make_scene
+from swift_stvg.video.reader import probe, read_frames
 
 SHORT = SynthConfig(duration_s=3.0)
 

@@ -17,12 +17,12 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, Qwen2VLVideoProcessor
 
 from swift_stvg.errors import TemplateMismatch, VideoError
-from swift_stvg.pictures import as_path
 from swift_stvg.records import Sample
-from swift_stvg.rows import make_row
+from swift_stvg.rows.contract import make_row
 from swift_stvg.settings import Settings
-from swift_stvg.tiny import TinyConfig, build
-from swift_stvg.video import probe
+from swift_stvg.synthetic.tiny import TinyConfig, build
+from swift_stvg.video.image_folders import as_path
+from swift_stvg.video.reader import probe
 from tests.videos import write_video
 
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
@@ -234,8 +234,10 @@ def test_vllm_is_handed_what_gives_the_same(templates: dict[str, Any], video: Pa
     expected, given = encoded["transformers"], encoded["vllm"]
     pixels = template.tokenizer.convert_tokens_to_ids(["<|image_pad|>", "<|video_pad|>"])
     assert engine["transformers"] == {}
-    assert engine["vllm"]["additional_config"] == {"swift_stvg_unwanted": pixels}, "read by swift_stvg.nopixels"
-    assert engine["vllm"]["logits_processors"] == ["swift_stvg.nopixels:NoPixels"]
+    assert engine["vllm"]["additional_config"] == {"swift_stvg_unwanted": pixels}, (
+        "read by swift_stvg.serving.vllm_no_pixels"
+    )
+    assert engine["vllm"]["logits_processors"] == ["swift_stvg.serving.vllm_no_pixels:NoPixels"]
     ((frames, metadata),) = given["videos"]
     seen = template.processor(
         text=[template.tokenizer.decode(given["input_ids"])],

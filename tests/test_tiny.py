@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from swift_stvg.answers import AnswerFormat
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import StvgError
-from swift_stvg.tiny import TinyConfig, build
+from swift_stvg.synthetic.tiny import TinyConfig, build
 from tests.helpers import answer, boxes
 
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch warns

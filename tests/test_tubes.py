@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from swift_stvg.answers import AnswerFormat
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import DataError
-from swift_stvg.protocols import evaluate
 from swift_stvg.records import Sample, Tube, VideoInfo
-from swift_stvg.rows import make_contract
+from swift_stvg.rows.contract import make_contract
+from swift_stvg.scoring.protocols import evaluate
+from swift_stvg.scoring.tubes import answer_tube, read_tubes
 from swift_stvg.settings import Settings
-from swift_stvg.tubes import answer_tube, read_tubes
 from tests.helpers import boxes, contract
 
 

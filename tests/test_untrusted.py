@@ -17,11 +17,11 @@ from PIL import Image
 import swift_stvg
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError, SettingsError
-from swift_stvg.framecache import FrameCache
-from swift_stvg.jsonfile import seal
-from swift_stvg.rows import Contract
+from swift_stvg.rows.contract import Contract
 from swift_stvg.settings import Settings
-from swift_stvg.sources import load_rows
+from swift_stvg.sources.loading import load_rows
+from swift_stvg.util.jsonfile import seal
+from swift_stvg.video.frame_cache import FrameCache
 from tests.helpers import contract
 from tests.test_sources import TIMES, line, v1, vidor, vidstg, write_json
 from tests.videos import write_video

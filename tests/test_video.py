@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from swift_stvg.errors import VideoError
-from swift_stvg.video import Probes, probe, read_frames
+from swift_stvg.video.reader import Probes, probe, read_frames
 from tests.videos import picture, write_late, write_video
 
 
@@ -78,7 +78,7 @@ def test_what_a_video_is_found_to_be_is_kept(tmp_path: Path, monkeypatch: pytest
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(video.read_bytes())
     with monkeypatch.context() as patch:
-        patch.setattr("swift_stvg.video.survey", lambda path: pytest.fail("it is known"))
+        patch.setattr("swift_stvg.video.reader.survey", lambda path: pytest.fail("it is known"))
         again = Probes(tmp_path / "kept").get(copy)
     assert again.path == copy
     assert (again.size_wh, again.end_s) == (first.size_wh, first.end_s)

@@ -111,7 +111,7 @@ import torch
 sys.modules["vllm.v1.worker.gpu.sample.logits_processor"] = None  # as where there is none
 from vllm.v1.sample.logits_processor import _load_logitsprocs_by_fqcns
 
-(kind,) = _load_logitsprocs_by_fqcns(["swift_stvg.nopixels:NoPixels"])
+(kind,) = _load_logitsprocs_by_fqcns(["swift_stvg.serving.vllm_no_pixels:NoPixels"])
 config = SimpleNamespace(additional_config={"swift_stvg_unwanted": [1, 3]})
 print("LOGITS", kind(config, "cpu", False).apply(torch.zeros(1, 4)).tolist())
 """
@@ -143,5 +143,5 @@ def test_the_users_options_of_the_engine_stay(templates: dict[str, Any]) -> None
         template.set_mode("train")
     made = engine.engine_args
     assert isinstance(made, EngineArgs)
-    assert made.logits_processors == ["their:Own", "swift_stvg.nopixels:NoPixels"]
+    assert made.logits_processors == ["their:Own", "swift_stvg.serving.vllm_no_pixels:NoPixels"]
     assert made.additional_config == {"b": 2, "swift_stvg_unwanted": template.unwanted}

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from swift_stvg.headroom import Sampled, measure
-from swift_stvg.metrics import means_with_intervals, per_sample
-from swift_stvg.results import Answers
-from swift_stvg.rewards import WEIGHTS
-from swift_stvg.rows import Contract
-from swift_stvg.scoring import NATIVE, GroundTruth, Scored
+from swift_stvg.rewards.functions import WEIGHTS
+from swift_stvg.rows.contract import Contract
+from swift_stvg.scoring.headroom import Sampled, measure
+from swift_stvg.scoring.metrics import means_with_intervals, per_sample
+from swift_stvg.scoring.predictions import Answers
+from swift_stvg.scoring.score import NATIVE, GroundTruth, Scored
 from swift_stvg.settings import PREFIX, Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))

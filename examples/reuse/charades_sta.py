@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from swift_stvg.errors import VideoError
-from swift_stvg.jsonfile import write_whole
 from swift_stvg.settings import Settings
-from swift_stvg.sources import probe_all
+from swift_stvg.sources.loading import probe_all
+from swift_stvg.util.jsonfile import write_whole
 
 annotations, videos, out = map(Path, sys.argv[1:])
 lines = [line for line in annotations.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -12,11 +12,11 @@ from PIL import Image as Picture
 from transformers import AutoConfig
 from trl import GRPOConfig, GRPOTrainer
 
-from swift_stvg.frames import decode
-from swift_stvg.rewards import REWARDS, WEIGHTS, Batch
-from swift_stvg.rows import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.rewards.functions import REWARDS, WEIGHTS, Batch
+from swift_stvg.rows.contract import VIDEO_KEY, Contract, VideoRequest
 from swift_stvg.settings import Settings
-from swift_stvg.sources import load_rows
+from swift_stvg.sources.loading import load_rows
+from swift_stvg.video.frame_loader import decode
 
 
 def reward(name):

@@ -27,8 +27,8 @@ from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
 from swift_stvg.bench.clips import FILM, encode
 from swift_stvg.bench.step import rows_of
 from swift_stvg.commands.bench import machine
-from swift_stvg.jsonfile import write_whole
-from swift_stvg.tiny import TinyConfig, build
+from swift_stvg.synthetic.tiny import TinyConfig, build
+from swift_stvg.util.jsonfile import write_whole
 
 SHAPES: dict[str, dict[str, Any]] = {
     "3b": {

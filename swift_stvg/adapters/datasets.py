@@ -12,7 +12,7 @@ from swift.utils import get_logger
 
 from swift_stvg.adapters.templates import check_settings
 from swift_stvg.settings import Settings
-from swift_stvg.sources import SOURCES, is_part, load_rows
+from swift_stvg.sources.loading import SOURCES, is_part, load_rows
 
 logger = get_logger()
 

@@ -19,7 +19,7 @@ from swift.hub.hub import HFHub, MSHub
 from swift.utils import get_logger
 
 from swift_stvg.adapters.versions import of_ms_swift
-from swift_stvg.sharing import lacking
+from swift_stvg.sharing.checkpoint import lacking
 
 _ON_MODELSCOPE = of_ms_swift(MSHub, "create_model_repo").__func__
 _ON_HUGGING_FACE = of_ms_swift(HFHub, "create_model_repo").__func__

@@ -19,11 +19,11 @@ from swift_stvg.adapters.positions import kinds_of, positions_of
 from swift_stvg.adapters.prompts import PAD, VIDEO
 from swift_stvg.adapters.templates import rate_of
 from swift_stvg.errors import DataError
-from swift_stvg.frames import FrameLoader, mark, nbytes
 from swift_stvg.geometry import IntArray
-from swift_stvg.memory import Memory
-from swift_stvg.rows import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.rows.contract import VIDEO_KEY, Contract, VideoRequest
 from swift_stvg.settings import Settings
+from swift_stvg.video.frame_loader import FrameLoader, mark, nbytes
+from swift_stvg.video.memory import Memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,9 +12,9 @@ from swift.utils import Serializer
 from swift_stvg.adapters.judged import is_watched, tell
 from swift_stvg.adapters.rewards import CLASSES
 from swift_stvg.errors import DataError
-from swift_stvg.metrics import summarise
-from swift_stvg.rewards import REWARDS, Batch, tiou, usual_weights, viou
-from swift_stvg.rows import Contract
+from swift_stvg.rewards.functions import REWARDS, Batch, tiou, usual_weights, viou
+from swift_stvg.rows.contract import Contract
+from swift_stvg.scoring.metrics import summarise
 
 
 class StvgMetrics(EvalMetrics):  # type: ignore[misc]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from swift_stvg.frames import FrameLoader, key_of
+from swift_stvg.video.frame_loader import FrameLoader, key_of
 
 
 class _Remembering:

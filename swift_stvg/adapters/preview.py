@@ -18,12 +18,12 @@ from swift.callbacks import TrainerCallback, callbacks_map
 from swift.utils import get_logger
 
 from swift_stvg.adapters.judged import unwatch, watch
-from swift_stvg.drawing import Overlay, contact_sheet
 from swift_stvg.geometry import FloatArray
-from swift_stvg.rewards import Batch, tiou, viou
-from swift_stvg.rows import Contract, sentence_of
+from swift_stvg.report.drawing import Overlay, contact_sheet
+from swift_stvg.rewards.functions import Batch, tiou, viou
+from swift_stvg.rows.contract import Contract, sentence_of
 from swift_stvg.settings import Settings
-from swift_stvg.video import Frames
+from swift_stvg.video.reader import Frames
 
 logger = get_logger()
 BINS = 20

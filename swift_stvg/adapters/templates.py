@@ -21,16 +21,16 @@ from swift_stvg.adapters.positions import mend
 from swift_stvg.adapters.prompts import PAD, VIDEO, say_once, vllm_keeps_outer_pair, without_outer_pair
 from swift_stvg.adapters.versions import warn_of_lack
 from swift_stvg.errors import TemplateMismatch, VersionError, VideoError
-from swift_stvg.frames import FrameLoader
-from swift_stvg.rows import VIDEO_KEY, VideoRequest
+from swift_stvg.rows.contract import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import BACKBONES, Settings
-from swift_stvg.unread import Unread
+from swift_stvg.video.frame_loader import FrameLoader
+from swift_stvg.video.unreadable import Unread
 
 logger = get_logger()
 FRAMES = FrameLoader(Settings())
 """Where templates get their frames; `register` makes it fit the settings."""
 UNREAD = Unread()
-NO_PIXELS = "swift_stvg.nopixels:NoPixels"
+NO_PIXELS = "swift_stvg.serving.vllm_no_pixels:NoPixels"
 LONGEST_PATH = 4096
 """Characters; a longer text is a video itself."""
 CLOCK = 10_000

@@ -18,7 +18,7 @@ import numpy as np
 
 from swift_stvg.bench.measure import Result, Scale, processes
 from swift_stvg.settings import Settings
-from swift_stvg.sources import load_rows
+from swift_stvg.sources.loading import load_rows
 
 SPLITS = {"test": (4610, 732, 10_303), "train": (36_202, 5563, 80_684)}
 """Annotations, videos and sentences of VidSTG's splits."""

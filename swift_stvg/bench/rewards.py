@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from swift_stvg.answers import Answer, BoxList
+from swift_stvg.answers.format import Answer, BoxList
 from swift_stvg.bench.loops import five_rewards
 from swift_stvg.bench.measure import Result, Scale, medians
 from swift_stvg.errors import StvgError
 from swift_stvg.records import Sample, VideoInfo
-from swift_stvg.rewards import REWARDS, WEIGHTS, Batch
-from swift_stvg.rows import Contract, make_contract
+from swift_stvg.rewards.functions import REWARDS, WEIGHTS, Batch
+from swift_stvg.rows.contract import Contract, make_contract
 from swift_stvg.settings import Settings
 
 COMPLETIONS, BOXES = 1024, 24

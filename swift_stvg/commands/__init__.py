@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from swift_stvg.errors import DataError, RowError
-from swift_stvg.jsonfile import write_whole
 from swift_stvg.records import Sample
-from swift_stvg.rewards import check_rewards
-from swift_stvg.scoring import GroundTruth
+from swift_stvg.report.tables import FORMATS
+from swift_stvg.rewards.functions import check_rewards
+from swift_stvg.scoring.score import GroundTruth
 from swift_stvg.settings import Settings
-from swift_stvg.sources import LoadReport, load_samples
-from swift_stvg.tables import FORMATS
+from swift_stvg.sources.loading import LoadReport, load_samples
+from swift_stvg.util.jsonfile import write_whole
 
 
 def add_delivery(parser: argparse.ArgumentParser) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from swift_stvg.commands.clips import Clip, add_workers, check_workers, clip_of, each_clip
 from swift_stvg.errors import DataError, VideoError
-from swift_stvg.framecache import FrameCache
-from swift_stvg.jsonfile import remove_leftovers
 from swift_stvg.settings import Settings
-from swift_stvg.sources import load_rows
+from swift_stvg.sources.loading import load_rows
+from swift_stvg.util.jsonfile import remove_leftovers
+from swift_stvg.video.frame_cache import FrameCache
 
 
 def add_options(cache: argparse.ArgumentParser) -> None:
@@ -54,7 +54,7 @@ def write_all(clips: list[Clip], cache: FrameCache, workers: int, decoder: str =
     """What came of each clip ("written", "there", or a reason with its detail), and the bytes written."""
     import torch
 
-    from swift_stvg.frames import decode
+    from swift_stvg.video.frame_loader import decode
 
     torch.set_num_threads(1)  # clips are what is worked on in parallel
 

@@ -13,17 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from swift_stvg import __version__, sharing
+from swift_stvg import __version__
 from swift_stvg.commands import names_of, read_dataset
-from swift_stvg.commands.usage import different, ways
 from swift_stvg.errors import DataError
-from swift_stvg.jsonfile import no_garbage_collection, put_whole, read_json, write_whole
-from swift_stvg.results import Answers
-from swift_stvg.scoring import ALL_PROTOCOLS, GroundTruth, score
+from swift_stvg.report.page.charts import picture_of_training
+from swift_stvg.report.page.training import Curves, read_curves
+from swift_stvg.report.tables import escaped, render
+from swift_stvg.scoring.predictions import Answers
+from swift_stvg.scoring.score import ALL_PROTOCOLS, GroundTruth, score
 from swift_stvg.settings import Settings
-from swift_stvg.show.charts import picture_of_training
-from swift_stvg.show.training import Curves, read_curves
-from swift_stvg.tables import escaped, render
+from swift_stvg.sharing import checkpoint as sharing
+from swift_stvg.sharing.usage import different, ways
+from swift_stvg.util.jsonfile import no_garbage_collection, put_whole, read_json, write_whole
 
 CURVE = "training.png"
 

@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 
 from swift_stvg import __version__
-from swift_stvg.checking import (
+from swift_stvg.commands import add_delivery, add_weights, check_writable, deliver, read_weights
+from swift_stvg.commands.clips import Clip, add_workers, check_workers, clip_of, each_clip
+from swift_stvg.errors import DataError, TemplateMismatch, VideoError
+from swift_stvg.recipes.host import by_name_here
+from swift_stvg.records import Sample
+from swift_stvg.report.tables import render_check
+from swift_stvg.rewards.functions import usual_weights
+from swift_stvg.rewards.known_mistakes import EXACT, landscape
+from swift_stvg.rows.contract import Contract, sentence_of
+from swift_stvg.scoring.dataset import (
     LARGE,
     QUICK,
     bounds_of_tokens,
@@ -23,20 +32,11 @@ from swift_stvg.checking import (
     frame_sizes,
     too_long,
 )
-from swift_stvg.commands import add_delivery, add_weights, check_writable, deliver, read_weights
-from swift_stvg.commands.clips import Clip, add_workers, check_workers, clip_of, each_clip
-from swift_stvg.errors import DataError, TemplateMismatch, VideoError
-from swift_stvg.host import by_name_here
-from swift_stvg.records import Sample
-from swift_stvg.results import Answers
-from swift_stvg.rewards import usual_weights
-from swift_stvg.rows import Contract, sentence_of
-from swift_stvg.scoring import GroundTruth, counted, score
-from swift_stvg.selftest import EXACT, landscape
+from swift_stvg.scoring.predictions import Answers
+from swift_stvg.scoring.score import GroundTruth, counted, score
 from swift_stvg.settings import BACKBONES, Settings
-from swift_stvg.sources import LoadReport, load_samples, make_rows, parse_dataset
-from swift_stvg.tables import render_check
-from swift_stvg.video import frame_batches
+from swift_stvg.sources.loading import LoadReport, load_samples, make_rows, parse_dataset
+from swift_stvg.video.reader import frame_batches
 
 MISSING = "video missing"
 ANSWER = "exact answer, tokens"

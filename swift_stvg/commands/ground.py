@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from swift_stvg.commands import check_writable
-from swift_stvg.drawing import render
-from swift_stvg.engines import SEND, Endpoint, Engine, Reply, SwiftEngine, check_url
 from swift_stvg.errors import DataError
-from swift_stvg.grounding import (
+from swift_stvg.records import MOST_FRAMES
+from swift_stvg.report.drawing import render
+from swift_stvg.rows.contract import Contract
+from swift_stvg.serving.engines import SEND, Endpoint, Engine, Reply, SwiftEngine, check_url
+from swift_stvg.serving.grounding import (
     EVERY_FRAME,
     NO_ANSWER,
     OK,
@@ -30,13 +32,11 @@ from swift_stvg.grounding import (
     to_mot,
     to_tubes,
 )
-from swift_stvg.jsonfile import MALFORMED, is_vacant, text, write_whole
-from swift_stvg.records import MOST_FRAMES
-from swift_stvg.rows import Contract
 from swift_stvg.settings import Settings
-from swift_stvg.sharing import secrets
-from swift_stvg.sources import load_rows, parse_dataset
-from swift_stvg.video import is_picture
+from swift_stvg.sharing.checkpoint import secrets
+from swift_stvg.sources.loading import load_rows, parse_dataset
+from swift_stvg.util.jsonfile import MALFORMED, is_vacant, text, write_whole
+from swift_stvg.video.reader import is_picture
 
 EXPORTS = ("coco", "mot", "tubes")
 DRAWINGS = ("mp4", "gif", "png", "none")

@@ -12,12 +12,12 @@ import numpy as np
 
 from swift_stvg import __version__
 from swift_stvg.commands import add_delivery, add_weights, check_writable, deliver, read_weights
-from swift_stvg.engines import start_pipeline
 from swift_stvg.errors import DataError
-from swift_stvg.headroom import MARGIN, Sampled, measure
-from swift_stvg.jsonfile import write_whole
-from swift_stvg.rows import Contract
-from swift_stvg.tables import render_headroom
+from swift_stvg.report.tables import render_headroom
+from swift_stvg.rows.contract import Contract
+from swift_stvg.scoring.headroom import MARGIN, Sampled, measure
+from swift_stvg.serving.engines import start_pipeline
+from swift_stvg.util.jsonfile import write_whole
 
 CHUNK = 16
 """Rows that are answered between two steps of the progress bar."""

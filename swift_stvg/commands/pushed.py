@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from tqdm import tqdm
 
 from swift_stvg.errors import DataError
-from swift_stvg.sharing import files_of, lacking
+from swift_stvg.sharing.checkpoint import files_of, lacking
 
 SHOWN = 10
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from swift_stvg import __version__
 from swift_stvg.commands import add_delivery, check_writable, deliver
-from swift_stvg.footprint import report as footprint
-from swift_stvg.host import by_name_here
-from swift_stvg.recipes import Recipe, batches, faults
-from swift_stvg.tables import render_recipe
+from swift_stvg.recipes.footprint import report as footprint
+from swift_stvg.recipes.host import by_name_here
+from swift_stvg.recipes.rules import Recipe, batches, faults
+from swift_stvg.report.tables import render_recipe
 
 
 def _gpus(text: str) -> tuple[int, float]:

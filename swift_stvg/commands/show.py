@@ -16,18 +16,18 @@ from swift_stvg import __version__
 from swift_stvg.commands import names_of, read_dataset
 from swift_stvg.commands.clips import add_workers, check_workers
 from swift_stvg.errors import DataError, VideoError
-from swift_stvg.jsonfile import is_vacant, remove_leftovers, write_whole
-from swift_stvg.results import Answers
-from swift_stvg.scoring import ALL_PROTOCOLS, GroundTruth, score
+from swift_stvg.report.page import cards as samples_on
+from swift_stvg.report.page.cards import Card, column
+from swift_stvg.report.page.charts import Chart, of_dataset, of_results, of_training
+from swift_stvg.report.page.html import INDEX, page
+from swift_stvg.report.page.media import FOLDER, PAGE_FORMATS, Job, remove_others, render_all
+from swift_stvg.report.page.training import read_curves
+from swift_stvg.report.tables import preamble, score_table
+from swift_stvg.scoring.predictions import Answers
+from swift_stvg.scoring.score import ALL_PROTOCOLS, GroundTruth, score
 from swift_stvg.settings import Settings
-from swift_stvg.show import cards as samples_on
-from swift_stvg.show.cards import Card, column
-from swift_stvg.show.charts import Chart, of_dataset, of_results, of_training
-from swift_stvg.show.media import FOLDER, PAGE_FORMATS, Job, remove_others, render_all
-from swift_stvg.show.page import INDEX, page
-from swift_stvg.show.training import read_curves
-from swift_stvg.sources import probe_all
-from swift_stvg.tables import preamble, score_table
+from swift_stvg.sources.loading import probe_all
+from swift_stvg.util.jsonfile import is_vacant, remove_leftovers, write_whole
 
 MARK, WHAT = "show.json", "a page of swift-stvg show"
 """File that says that a folder is ours to replace, and how it says so."""

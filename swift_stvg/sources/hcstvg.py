@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from swift_stvg.errors import DataError, RowError
-from swift_stvg.jsonfile import MALFORMED, RepeatedKeys, read_json, text, whole
 from swift_stvg.records import Sample
 from swift_stvg.sources.files import VIDEO_SUFFIXES, DataRoot, FileIndex, existing_folders, find_annotations
-from swift_stvg.sources.report import LoadReport
+from swift_stvg.sources.load_report import LoadReport
+from swift_stvg.util.jsonfile import MALFORMED, RepeatedKeys, read_json, text, whole
 
 CLIP_S = 20.0
 """Length of every clip; the nominal frame rate is the frame count over it."""

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from swift_stvg.errors import DataError, RowError
-from swift_stvg.jsonfile import MALFORMED, text, whole
 from swift_stvg.records import MOST_FRAMES, Sample, tube_in_span
 from swift_stvg.sources.files import DataRoot
-from swift_stvg.sources.report import LoadReport
+from swift_stvg.sources.load_report import LoadReport
+from swift_stvg.util.jsonfile import MALFORMED, text, whole
 
 SCHEMA = 1
 QUERIES = ("declarative", "interrogative")

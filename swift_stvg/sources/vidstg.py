@@ -15,11 +15,11 @@ import msgspec
 import numpy as np
 
 from swift_stvg.errors import DataError, RowError
-from swift_stvg.jsonfile import MALFORMED, no_garbage_collection, read_bytes, read_json, text, whole
 from swift_stvg.records import Sample, tube_in_span
 from swift_stvg.sources.files import VIDEO_SUFFIXES, DataRoot, FileIndex, existing_folders, find_annotations
-from swift_stvg.sources.report import LoadReport
+from swift_stvg.sources.load_report import LoadReport
 from swift_stvg.sources.vidstg_merged import QUERIES, Merged, Tube
+from swift_stvg.util.jsonfile import MALFORMED, no_garbage_collection, read_bytes, read_json, text, whole
 
 _FOLDERS = ("vidstg", "VidSTG", "vidor", "VidOR")
 _PLACES = ("sent_annos", "annotations", "vidstg_annotations", "")

@@ -1,0 +1,1 @@
+"""The text of an answer: how it is written and read."""

@@ -1,0 +1,1 @@
+"""Scores and answers as text, drawings and pages."""

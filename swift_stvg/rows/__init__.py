@@ -1,0 +1,1 @@
+"""Rows for ms-swift, and the contract that each carries."""

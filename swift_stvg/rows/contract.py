@@ -1,0 +1,549 @@
+"""Samples to ms-swift rows, and the contract that each row carries.
+
+A row holds everything needed to score an answer to it, so rewards and the scorer read the row and nothing else:
+
+    messages              [system,] user (the video, the sentence, the timeline), assistant (the exact answer)
+    videos                [path]
+    chat_template_kwargs  {"stvg_video": JSON}: what the template needs to decode and size the frames
+    stvg                  JSON of `Contract`
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from swift_stvg.answers.format import COORDS, Answer, AnswerFormat, BoxList
+from swift_stvg.errors import DataError, RecordError, RowError, VideoError
+from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
+from swift_stvg.records import FARTHEST, WIDEST, Sample, VideoInfo
+from swift_stvg.settings import Settings
+from swift_stvg.util import validation
+from swift_stvg.video.timeline import (
+    Timeline,
+    annotated_clip,
+    annotated_frames,
+    frames_before,
+    is_same_rate,
+    nearest,
+    off_by_s,
+    slack_s,
+)
+
+_SAME_COUNT = 2
+"""Counts of frames that differ by no more are those of the same video."""
+CONTRACT_VERSION = 3
+WITHOUT_END = 2
+"""Contract version that does not say when the clip ends. It is read, as it always was: with an end one interval after
+the last sample, so that spans in seconds may end up to an interval late; frames, rewards and scores are the same."""
+VIDEO_KEY = "stvg_video"
+"""Key of `chat_template_kwargs` under which a row tells the template about its video."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """What a model is shown and in which form it is to answer, whether the truth is known or not.
+
+    Attributes:
+        settings: those that the prompt was made with; the data root does not belong to them.
+        size_wh: frame size in pixels, as the model receives it.
+        source_wh: frame size in pixels, as decoded.
+        timeline: the sampled frames, the index grid, and when the clip ends.
+
+    Raises:
+        RecordError: a size is none, or the timeline counts in another unit than the settings say.
+    """
+
+    settings: Settings
+    size_wh: tuple[int, int]
+    source_wh: tuple[int, int]
+    timeline: Timeline
+
+    def __post_init__(self) -> None:
+        for name, value, kind in (("settings", self.settings, Settings), ("timeline", self.timeline, Timeline)):
+            if not isinstance(value, kind):
+                validation.refuse(name, f"be {kind.__name__}", type(value).__name__)
+        validation.keep(
+            self,
+            size_wh=validation.pair("size_wh", self.size_wh, low=1, high=WIDEST),
+            source_wh=validation.pair("source_wh", self.source_wh, low=1, high=WIDEST),
+        )
+        if self.timeline.unit != self.settings.index_unit:
+            validation.refuse(
+                "timeline.unit", f"be {self.settings.index_unit}, as the settings say", self.timeline.unit
+            )
+
+    @property
+    def format(self) -> AnswerFormat:
+        """The answer format that the prompt asks for."""
+        return self.settings.answer_format
+
+    @property
+    def scale_wh(self) -> tuple[int, int]:
+        """Extent of the text's coordinates."""
+        return self.format.scale_wh(self.size_wh)
+
+    def on_grid(self, span: tuple[int, int] | None) -> tuple[int, int] | None:
+        """The part of an answer's span that is on the grid; None if it runs backwards or begins after the clip."""
+        if span is None or span[0] > min(span[1], self.timeline.size - 1):
+            return None
+        return span[0], min(span[1], self.timeline.size - 1)
+
+    def span_s(self, on_grid: tuple[int, int]) -> tuple[float, float]:
+        """When a span on the grid begins and ends, as `Timeline.span_s`, in seconds of the file's presentation time."""
+        begin_s, end_s = self.timeline.span_s(on_grid)
+        return self.timeline.clip_start_s + begin_s, self.timeline.clip_start_s + end_s
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contract(Question):
+    """What scoring an answer to a row needs: the question with the truth.
+
+    Attributes:
+        id, dataset, split, query, category: as in `Sample`.
+        annotated: (size,) annotated frame number of the frame that each index points at.
+        span: closed span of grid indices during which the event is annotated.
+        index: (M,) indices of the span that have an annotated box, increasing; gaps are left out. None where the format
+            has no boxes.
+        boxes_xyxy: (M, 4) whole numbers in the coordinates of the text (pixels of `size_wh`, or thousandths).
+
+    Raises:
+        RecordError: shapes, order, range or lengths are others.
+    """
+
+    id: str
+    dataset: str
+    split: str
+    query: str
+    category: str | None
+    annotated: IntArray
+    span: tuple[int, int]
+    index: IntArray
+    boxes_xyxy: FloatArray
+
+    def __post_init__(self) -> None:
+        Question.__post_init__(self)  # classes with slots have no `super()`
+        where = f", row {self.id!s:.80}"
+        for name in ("id", "dataset", "split", "query"):
+            validation.text(name, getattr(self, name), where)
+        if self.category is not None:
+            validation.text("category", self.category, where)
+        size = self.timeline.size
+        annotated = validation.whole_numbers("annotated", self.annotated, where, most=FARTHEST, rising="weakly")
+        validation.one_for_each("index", where, index_frames=self.timeline.index_frames, annotated=annotated)
+        first, last = span = validation.pair("span", self.span, where, low=0, high=size - 1)
+        if first > last:
+            validation.refuse("span", "not run backwards", span, where)
+        index = validation.whole_numbers("index", self.index, where, least=first, most=last)
+        if (len(index) > 0) != self.format.boxes:
+            wanted = "at least one box" if self.format.boxes else "no box, since the format has none"
+            validation.refuse("index", f"hold {wanted}", len(index), where)
+        boxes_xyxy = validation.boxes("boxes_xyxy", self.boxes_xyxy, index, where, largest=max(self.scale_wh))
+        low, high = boxes_xyxy[:, :2], boxes_xyxy[:, 2:]
+        usable = (low >= 0) & (low < high) & (high <= self.scale_wh) & (low == np.rint(low)) & (high == np.rint(high))
+        if not usable.all():
+            wrong = int(np.flatnonzero(~usable.all(axis=1))[0])
+            rule = f"be whole numbers, with an area, inside {self.scale_wh}"
+            validation.refuse("boxes_xyxy", rule, f"{boxes_xyxy[wrong].tolist()} at index {index[wrong]}", where)
+        validation.keep(self, annotated=annotated, span=span, index=index, boxes_xyxy=boxes_xyxy)
+
+    @property
+    def answer(self) -> Answer:
+        """The exact answer, which earns the full reward; an index in an annotation gap repeats the nearest box."""
+        if not self.format.boxes:
+            return Answer(self.span, None, None)
+        wanted = np.arange(self.span[0], self.span[1] + 1, dtype=np.int64)
+        boxes = BoxList(wanted, self.boxes_xyxy[nearest(self.index, wanted)])
+        return Answer(self.span, boxes if self.format.think else None, boxes)
+
+    def to_json(self) -> str:
+        """One line of JSON; `from_json` reads it back."""
+        line = self.timeline
+        return _dumps(
+            {
+                "v": CONTRACT_VERSION,
+                "id": self.id,
+                "dataset": self.dataset,
+                "split": self.split,
+                "query": self.query,
+                "category": self.category,
+                "settings": self.settings.to_texts(),
+                "size_wh": self.size_wh,
+                "source_wh": self.source_wh,
+                "frames": line.frames.tolist(),
+                "times_s": line.times_s.tolist(),
+                "clip_start_s": line.clip_start_s,
+                "end_s": line.end_s,
+                "interval_s": line.interval_s,
+                "index_frames": None if line.unit == "frame" else line.index_frames.tolist(),
+                "annotated": None if np.array_equal(self.annotated, line.index_frames) else self.annotated.tolist(),
+                "span": self.span,
+                "boxes": [
+                    [i, *map(int, box)] for i, box in zip(self.index.tolist(), self.boxes_xyxy.tolist(), strict=True)
+                ],
+            }
+        )
+
+    @staticmethod
+    def from_json(text: str) -> Contract:
+        """Read what `to_json` wrote, now or as version `WITHOUT_END`.
+
+        Raises:
+            DataError: the text is not such a contract, or one of another version.
+        """
+        if not isinstance(text, str):
+            raise DataError(f"the `stvg` column must hold the text of a row contract, got {text!r:.80}")
+        return _read_contract(text)
+
+
+def frame_size(source_wh: tuple[int, int], max_side: int, multiple: int) -> tuple[int, int]:
+    """Size in pixels at which the model receives a frame.
+
+    The longer side is at most `max_side` and never enlarged, the aspect ratio is kept, and both sides are rounded to
+    the nearest multiple of `multiple` (at least one, never beyond `max_side`).
+    """
+    scale = min(1.0, max_side / max(source_wh))
+    largest = max_side // multiple * multiple
+    width, height = (min(largest, max(multiple, round(side * scale / multiple) * multiple)) for side in source_wh)
+    return width, height
+
+
+def make_row(sample: Sample, video: VideoInfo, settings: Settings) -> dict[str, Any]:
+    """One ms-swift row.
+
+    Raises:
+        RowError, VideoError: the annotation does not fit the video; the reason is what the loader counts.
+    """
+    contract = make_contract(sample, video, settings)
+    row = make_prompt(contract, sample.sentence, video.path)
+    row["messages"].append({"role": "assistant", "content": contract.format.render(_target(contract))})
+    return row | {"stvg": contract.to_json()}
+
+
+def make_prompt(question: Question, sentence: str, video: Path) -> dict[str, Any]:
+    """What of a row does not depend on the truth: messages without an answer, the video, and its frames."""
+    settings = question.settings
+    content = ["<video>" + video_facts(question), sentence.strip()]
+    system = [{"role": "system", "content": question.format.instruction()}] if settings.system_prompt else []
+    return {
+        "messages": [
+            *system,
+            {"role": "user", "content": "\n".join(reversed(content) if settings.query_first else content)},
+        ],
+        "videos": [str(video)],
+        "chat_template_kwargs": {VIDEO_KEY: VideoRequest.of(question).to_json()},
+    }
+
+
+def sentence_of(messages: Any) -> str:
+    """The sentence that a row's messages ask about, as `make_row` wrote them; "" where it cannot be found."""
+    try:
+        content = next(m["content"] for m in messages if m["role"] == "user")
+        if content.startswith("<video>"):
+            return str(content.partition("\n")[2])
+        return str(content.rpartition("\n<video>")[0])
+    except (TypeError, KeyError, AttributeError, StopIteration):
+        return ""
+
+
+def make_question(video: VideoInfo, settings: Settings, clip: tuple[int, int] | None = None) -> Question:
+    """What a model sees of the decoded frames [first, end) of a video, or of all."""
+    timeline = Timeline.sample(
+        video.frame_times_s,
+        video.end_s,
+        fps=settings.fps,
+        max_frames=settings.max_frames,
+        clip=clip,
+        unit=settings.index_unit,
+    )
+    return Question(
+        settings, frame_size(video.size_wh, settings.max_side, settings.side_multiple), video.size_wh, timeline
+    )
+
+
+def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contract:
+    """The ground truth of a sample on the grid of what the model sees; raises as `make_row` does."""
+    video = video.at_rate(sample.annotated_fps)
+    _check_fit(sample, video)
+    numbers = annotated_frames(
+        video.frame_times_s, *_annotated(sample), before=_before(sample, video), at_least=sample.at_least
+    )  # (N,)
+    clip = annotated_clip(numbers, sample.clip)
+    if clip[0] >= clip[1]:
+        raise RowError("clip outside the video", f"clip {sample.clip_frames} of {video.path}, row {sample.id}")
+    if sample.span_frames[0] > numbers[clip[1] - 1] or sample.span_frames[1] <= numbers[clip[0]]:
+        raise VideoError(
+            "event outside the video",
+            f"event {sample.span_frames}, frames {numbers[clip[0]]} to {numbers[clip[1] - 1]} decoded, {video.path}, "
+            f"row {sample.id}",
+        )
+    question = make_question(video, settings, clip)
+    shown = numbers[question.timeline.index_frames]  # (size,) annotated frame of each index
+    span, index, boxes_xyxy = truth_on_grid(sample, shown, question)
+    return Contract(
+        id=sample.id,
+        dataset=sample.dataset,
+        split=sample.split,
+        query=sample.query,
+        category=sample.category,
+        settings=settings,
+        size_wh=question.size_wh,
+        source_wh=question.source_wh,
+        timeline=question.timeline,
+        annotated=shown,
+        span=span,
+        index=index,
+        boxes_xyxy=boxes_xyxy,
+    )
+
+
+def truth_on_grid(
+    sample: Sample, annotated: IntArray, question: Question
+) -> tuple[tuple[int, int], IntArray, FloatArray]:
+    """The ground truth of a sample as an answer can say it.
+
+    Args:
+        sample: the annotation.
+        annotated: (size,) annotated frame that each index points at.
+        question: what is asked: for boxes or not, in which coordinates.
+
+    Returns:
+        The closed span of the indices inside the event, or the nearest one of an event between two; the indices (M,) in
+        it that have a box, of an event between two the nearest box; and the boxes (M, 4), whole numbers. M is 0 where
+        no boxes are asked for.
+
+    Raises:
+        RowError: no box can be learned from, or none lies on an index.
+    """
+    first, end = sample.span_frames
+    inside = np.flatnonzero((annotated >= first) & (annotated < end))
+    between = len(inside) == 0
+    if between:
+        inside = np.array([np.abs(annotated - np.clip(annotated, first, end - 1)).argmin()])
+    span = (int(inside[0]), int(inside[-1]))
+    if not question.format.boxes:
+        return span, np.empty(0, dtype=np.int64), np.empty((0, 4))
+    frames, boxes_xyxy = sample.usable_tube()
+    if len(frames) == 0:
+        why = "set STVG_BOXES=false to ask for the time alone, " if sample.time_only else ""
+        raise RowError(
+            "no usable box", f"none of {len(sample.tube_frames)} has an area inside the frame, {why}row {sample.id}"
+        )
+    position = nearest(frames, annotated[inside])  # (I,)
+    has_box = (frames[position] == annotated[inside]) | between
+    if not has_box.any():
+        raise RowError(
+            "no box on a sampled frame",
+            f"{len(frames)} boxes in frames [{first}, {end}), none among the sampled {annotated[inside].tolist()}, "
+            f"row {sample.id}",
+        )
+    boxes_on_grid = _on_text_grid(boxes_xyxy[position[has_box]], sample.size_wh, question.scale_wh)
+    return span, inside[has_box], boxes_on_grid
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRequest:
+    """What the template needs of a row: which frames, at which size, at which rate, for which coordinates, and when.
+
+    `times_s` holds, for each frame, its true time in seconds from the clip's start.
+
+    Raises:
+        RecordError: order, range or lengths are others.
+    """
+
+    frames: tuple[int, ...]
+    size_wh: tuple[int, int]
+    fps: float
+    coords: str
+    times_s: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        frames = validation.whole_numbers("frames", self.frames)
+        times_s = validation.numbers("times_s", self.times_s, rising="weakly")
+        if validation.one_for_each("frame", frames=frames, times_s=times_s) == 0:
+            validation.refuse("frames", "hold at least one frame", "none")
+        if self.coords not in COORDS:
+            validation.refuse("coords", f"be one of {', '.join(COORDS)}", repr(self.coords))
+        fps = validation.number("fps", self.fps)
+        if fps <= 0:
+            validation.refuse("fps", "be above 0", fps)
+        size_wh = validation.pair("size_wh", self.size_wh, low=1, high=WIDEST)
+        validation.keep(self, frames=tuple(frames.tolist()), size_wh=size_wh, fps=fps, times_s=tuple(times_s.tolist()))
+
+    @classmethod
+    def of(cls, question: Question) -> VideoRequest:
+        """The request that fits a question."""
+        return cls.on(question.timeline, question.size_wh, question.format.coords)
+
+    @classmethod
+    def on(cls, line: Timeline, size_wh: tuple[int, int], coords: str) -> VideoRequest:
+        """The request for the samples of a timeline."""
+        return cls(tuple(line.frames.tolist()), size_wh, line.fps, coords, tuple(line.times_s.tolist()))
+
+    def to_json(self) -> str:
+        """One line of JSON; `from_json` reads it back."""
+        return _dumps(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> VideoRequest:
+        """Read what `to_json` wrote."""
+        data = json.loads(text)
+        return cls(tuple(data["frames"]), data["size_wh"], data["fps"], data["coords"], tuple(data["times_s"]))
+
+
+def _target(contract: Contract) -> Answer:
+    """What SFT learns to write: the exact answer, with think boxes that are off as the settings say.
+
+    One draw moves the sides of all boxes of a tube alike. Drawn box by box, the mean of the think boxes would give the
+    truth away, and refining could be learned without looking at the video.
+    """
+    answer, jitter = contract.answer, contract.settings.think_jitter
+    if answer.think is None or jitter == 0:
+        return answer
+    seed = [contract.settings.think_seed, *hashlib.sha256(f"{contract.dataset}/{contract.id}".encode()).digest()]
+    boxes_xyxy = answer.think.boxes_xyxy
+    sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]  # (W, 2)
+    moved = boxes_xyxy + np.random.default_rng(seed).normal(0, jitter, 4) * np.tile(sides, 2)
+    moved = np.concatenate([np.minimum(moved[:, :2], moved[:, 2:]), np.maximum(moved[:, :2], moved[:, 2:])], axis=1)
+    think = BoxList(answer.think.index, _on_text_grid(moved, contract.scale_wh, contract.scale_wh))
+    return replace(answer, think=think)
+
+
+def video_facts(question: Question) -> str:
+    """What the model is told of the timeline and the frame size."""
+    line, answer_format = question.timeline, question.format
+    counted = "frame" if answer_format.unit == "frame" else "second"
+    facts = f"{counted}s 0 - {line.size - 1}"
+    if answer_format.unit == "frame":
+        facts += f", {line.fps:.4g} per second"
+    if answer_format.coords == "pixel":
+        facts += f", {question.size_wh[0]} x {question.size_wh[1]} pixels"
+    return f"({facts})"
+
+
+def fit_notes(sample: Sample, video: VideoInfo) -> Iterator[tuple[str, str]]:
+    """What is worth knowing of how a video fits its annotation: kinds of deviation, each with what was seen."""
+    before, annotated = _before(sample, video), sample.annotated_frames
+    if before:
+        yield (
+            "videos whose picture begins late",
+            f"{video.lead_s:.2f} s after the file, with frame {before} of the annotation, row {sample.id}",
+        )
+    more = before + video.n_frames - annotated
+    if not is_same_rate(video.frame_times_s, sample.annotated_fps):
+        if more != 0:
+            rate = (video.n_frames - 1) / float(video.frame_times_s[-1] - video.frame_times_s[0])
+            yield (
+                "frame numbers rescaled to the video's frame rate",
+                f"{sample.annotated_fps:.5g} per second annotated, {rate:.5g} decoded, row {sample.id}",
+            )
+    elif more < -_SAME_COUNT or (more > _SAME_COUNT and not sample.at_least):
+        yield (
+            "videos with another number of frames than annotated",
+            f"{video.n_frames} of {annotated}, counted from the first, at {video.frame_times_s[0]:.2f} s, "
+            f"row {sample.id}",
+        )
+
+
+def _annotated(sample: Sample) -> tuple[int, float]:
+    return sample.annotated_frames, sample.annotated_fps
+
+
+def _before(sample: Sample, video: VideoInfo) -> int:
+    """Number of annotated frames before the video's first."""
+    return frames_before(_duration_s(video), video.lead_s, *_annotated(sample), sample.at_least)
+
+
+def _duration_s(video: VideoInfo) -> float:
+    return video.end_s - float(video.frame_times_s[0])
+
+
+def _check_fit(sample: Sample, video: VideoInfo) -> None:
+    """Refuse a file that cannot be the annotated one: of another length, or of another shape."""
+    before, annotated = _before(sample, video), _annotated(sample)
+    decoded_s = _duration_s(video) + before / sample.annotated_fps
+    same_count = abs(before + video.n_frames - sample.annotated_frames) <= _SAME_COUNT
+    if not same_count and off_by_s(decoded_s, *annotated, sample.at_least) > slack_s(*annotated):
+        raise VideoError(
+            "video and annotation differ in length",
+            f"{video.n_frames} frames ({decoded_s:.2f} s) decoded, {sample.annotated_frames} "
+            f"({annotated[0] / annotated[1]:.2f} s) annotated; the first comes at {video.frame_times_s[0]:.2f} s; "
+            f"a truncated download? {video.path}, row {sample.id}",
+        )
+    aspect = (video.size_wh[0] * sample.size_wh[1]) / (video.size_wh[1] * sample.size_wh[0])
+    if not 0.9 < aspect < 1.1:
+        raise VideoError(
+            "video and annotation differ in shape",
+            f"{video.size_wh} decoded, {sample.size_wh} annotated, {video.path}, row {sample.id}",
+        )
+
+
+def _on_text_grid(boxes_xyxy: FloatArray, size_wh: tuple[int, int], scale_wh: tuple[int, int]) -> FloatArray:
+    """Boxes (K, 4) of a frame of `size_wh` as whole numbers of a text grid of `scale_wh`, at least one unit wide."""
+    limit = np.array([*scale_wh, *scale_wh], dtype=np.float64)
+    boxes = np.rint(clip_boxes(boxes_xyxy, size_wh) * (limit / np.array([*size_wh, *size_wh])))
+    low = np.minimum(boxes[:, :2], limit[:2] - 1)
+    return np.concatenate([low, np.maximum(boxes[:, 2:], low + 1)], axis=1)
+
+
+@lru_cache(maxsize=256)
+def _read_contract(text: str) -> Contract:
+    try:
+        data = json.loads(text)
+        if data["v"] not in (CONTRACT_VERSION, WITHOUT_END):
+            raise DataError(
+                f"the `stvg` column has contract version {data['v']}, this package reads versions {WITHOUT_END} and "
+                f"{CONTRACT_VERSION}: make the rows again with this version of swift-stvg"
+            )
+        boxes = np.array(data["boxes"], dtype=np.float64).reshape(-1, 5)
+        if not (np.abs(boxes[:, 0]) < 1e9).all() or not np.array_equal(boxes[:, 0], np.rint(boxes[:, 0])):
+            validation.refuse("boxes", "begin with whole numbers", boxes[:, 0].tolist())
+        settings = _settings(tuple(data["settings"].items()))
+        index_frames = data["frames"] if data["index_frames"] is None else data["index_frames"]
+        end_s = data["end_s"] if data["v"] == CONTRACT_VERSION else data["times_s"][-1] + data["interval_s"]
+        return Contract(
+            id=data["id"],
+            dataset=data["dataset"],
+            split=data["split"],
+            query=data["query"],
+            category=data["category"],
+            settings=settings,
+            size_wh=data["size_wh"],
+            source_wh=data["source_wh"],
+            timeline=Timeline(
+                data["frames"],
+                data["times_s"],
+                data["clip_start_s"],
+                data["interval_s"],
+                settings.index_unit,
+                index_frames,
+                end_s,
+            ),
+            annotated=index_frames if data["annotated"] is None else data["annotated"],
+            span=data["span"],
+            index=boxes[:, 0].astype(np.int64),
+            boxes_xyxy=boxes[:, 1:],
+        )
+    except RecordError as error:
+        raise DataError(f"the `stvg` column holds no row contract: {error}: {text[:80]!r}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"the `stvg` column does not hold a row contract ({error!r}): {text[:80]!r}") from None
+
+
+@lru_cache(maxsize=64)
+def _settings(texts: tuple[tuple[str, str], ...]) -> Settings:
+    return Settings.from_texts(dict(texts))
+
+
+def _dumps(data: Any) -> str:
+    return msgspec.json.encode(data).decode()

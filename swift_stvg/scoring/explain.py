@@ -1,0 +1,175 @@
+"""One answer taken apart: what was read of it, and what each reward and metric is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+
+from swift_stvg.answers.format import BoxList
+from swift_stvg.errors import DataError
+from swift_stvg.geometry import FloatArray, IntArray
+from swift_stvg.rewards.functions import REWARDS, Batch, BoxTerms, spatial_term, total, usual_weights
+from swift_stvg.rows.contract import Contract
+from swift_stvg.scoring.predictions import Answers, Key, Tubes
+from swift_stvg.scoring.score import GroundTruth, score
+from swift_stvg.sources.load_report import LoadReport
+
+PARTS = ("think", "pred")
+
+
+def explain(systems: Sequence[Answers | Tubes], truth: GroundTruth, name: str, **how: Any) -> list[dict[str, Any]]:
+    """Everything about the answers to the sample called `name`.
+
+    Args:
+        systems: where the answers are; of files of tubes nothing can be explained.
+        truth: the denominator.
+        name: id of a sample.
+        how: `protocols`, `thresholds`, `partial` and `interpolate` as `scoring.score` takes them.
+
+    Returns:
+        One dictionary that can be written as JSON for each answer; several where subsets or systems share the id.
+
+    Raises:
+        DataError: no system has an answer to such a sample.
+    """
+    if any(isinstance(system, Tubes) for system in systems):
+        raise DataError("--explain takes answers apart: give .jsonl files of `swift infer`, no tubes")
+    answers = [system for system in systems if isinstance(system, Answers)]
+    found = [
+        _explain(system, i, key, truth, how)
+        for system in answers
+        for i, key in enumerate(system.keys(""))
+        if key[1] == name
+    ]
+    if found:
+        return found
+    known = dict.fromkeys([key[1] for key in truth.keys] + [key[1] for system in answers for key in system.keys("")])
+    if name in known:
+        raise DataError(f"{' and '.join(s.name for s in answers)} hold no answer to {name}: it counts 0")
+    close = get_close_matches(name, known, n=5)
+    hint = f"close to it are {', '.join(close)}" if close else f"the first of {len(known)} is {next(iter(known))}"
+    raise DataError(f"no sample is called {name!r}; {hint}")
+
+
+def _explain(system: Answers, i: int, key: Key, truth: GroundTruth, how: dict[str, Any]) -> dict[str, Any]:
+    contract, answer = system.batch.contracts[i], system.batch.answers[i]
+    batch = Batch([system.responses[i]], [contract])
+    weights = usual_weights([contract])
+    fault = batch.faults[0]
+    terms = {part: _terms(batch, part) for part in PARTS}
+    return {
+        "system": system.name,
+        "line": system.lines[i],
+        "subset": key[0],
+        "id": key[1],
+        "sentence": system.sentences[i],
+        "video": system.videos[i],
+        "response": system.responses[i],
+        "indices": contract.timeline.size,
+        "unit": contract.timeline.unit,
+        "coords": f"{contract.format.coords}, {contract.scale_wh[0]} x {contract.scale_wh[1]}",
+        "well_formed": batch.valid[0],
+        "span": answer.span,
+        "true_span": contract.span,
+        "boxes": {part: _in_words(getattr(answer, part)) for part in PARTS if _asked(contract, part)},
+        "failures": dict(answer.failures),
+        "fault": None if fault is None else ": ".join(fault),
+        "rewards": {reward: float(compute(batch)[0]) for reward, compute in REWARDS.items()},
+        "weights": weights,
+        "total": float(total(batch, weights)[0]),
+        "spatial": {
+            part: {
+                "frames": int(batch.spatial_frames(found)[0]),
+                "mean": float(batch.spatial_mean(found, spatial_term)[0]),
+            }
+            for part, found in zip(PARTS, (batch.think_terms, batch.pred_terms), strict=True)
+        },
+        "floor": contract.settings.spatial_floor,
+        "frames": _frames(batch, terms),
+        "set_aside": [f"{p.where}: {p.reason}: {p.detail}" for p in system.set_aside if (p.subset, p.id) == key],
+        **_metrics(system, i, key, truth, how),
+    }
+
+
+def _asked(contract: Contract, part: str) -> bool:
+    return contract.format.think if part == "think" else contract.format.boxes
+
+
+def _terms(batch: Batch, part: str) -> dict[int, dict[str, float]]:
+    """IoU, GIoU, L1 and the clamped term of Eq. 7 by index, of the frames that are counted."""
+    found: BoxTerms = getattr(batch, f"{part}_terms")
+    term = np.maximum(spatial_term(found.giou, found.l1), batch.floors[found.owner])
+    numbers = zip(found.index, found.iou, found.giou, found.l1, term, strict=True)
+    names = ("iou", "giou", "l1", "term")
+    return {int(index): dict(zip(names, map(float, values), strict=True)) for index, *values in numbers}
+
+
+def _frames(batch: Batch, terms: dict[str, dict[int, dict[str, float]]]) -> list[dict[str, Any]]:
+    """A dictionary for each index of either span."""
+    contract, answer = batch.contracts[0], batch.answers[0]
+    (first, last), given = contract.span, answer.span or (0, -1)
+    shown = [i for i in range(contract.timeline.size) if first <= i <= last or given[0] <= i <= given[1]]
+    index = np.array(shown, dtype=np.int64)
+    times_s = contract.timeline.seconds(index)
+    true = _boxes(contract.index, contract.boxes_xyxy)
+    lists = {part: _boxes_of(getattr(answer, part)) for part in PARTS}
+    lines = []
+    for i, time_s in zip(shown, times_s.tolist(), strict=True):
+        line: dict[str, Any] = {"index": i, "s": round(time_s, 3), "frame": int(contract.annotated[i])}
+        line["true"] = true.get(i)
+        for part in PARTS:
+            line[part] = lists[part].get(i)
+            line[f"{part}_terms"] = terms[part].get(i)
+        both = [line[f"{part}_terms"] for part in PARTS]
+        line["gain"] = None if None in both else both[1]["term"] - both[0]["term"]
+        line["note"] = _note(i, contract, given)
+        lines.append(line)
+    return lines
+
+
+def _note(i: int, contract: Contract, given: tuple[int, int]) -> str:
+    """Why a frame is not counted."""
+    if not contract.span[0] <= i <= contract.span[1]:
+        return "outside the event"
+    if not given[0] <= i <= given[1]:
+        return "outside the answer"
+    return "" if i in contract.index else "not annotated"
+
+
+def _boxes_of(boxes: BoxList | None) -> dict[int, list[float] | None]:
+    return {} if boxes is None else _boxes(*boxes.first_of_each())
+
+
+def _boxes(index: IntArray, boxes_xyxy: FloatArray) -> dict[int, list[float] | None]:
+    """Boxes by index, as written; None for one that could not be read."""
+    rows = zip(index.tolist(), boxes_xyxy.tolist(), strict=True)
+    return {i: None if np.isnan(box).any() else box for i, box in rows}
+
+
+def _in_words(boxes: BoxList | None) -> str:
+    if boxes is None:
+        return "cannot be read"
+    unreadable = int(np.isnan(boxes.boxes_xyxy).any(axis=1).sum())
+    told = f"{len(boxes.index)} boxes" + (f", {unreadable} of them unreadable" if unreadable else "")
+    return told + (f", and without an index {boxes.unplaced!r}" if boxes.unplaced else "")
+
+
+def _metrics(system: Answers, i: int, key: Key, truth: GroundTruth, how: dict[str, Any]) -> dict[str, Any]:
+    """Metrics of one answer under each protocol, and why it counts 0 if it does."""
+    if key not in truth.keys:
+        return {"metrics": {}, "counts_zero": f"it is not in {truth.name}"}
+    one = system.only(i)
+    alone = GroundTruth.of_rows([one])
+    if truth.samples is not None:
+        alone = GroundTruth.of_samples(str(truth.name), [truth.samples[truth.keys.index(key)]], LoadReport(system.name))
+    report, (scored,) = score([one], alone, by=(), **how)
+    metrics = {
+        f"{table['protocol']}, {row['part']} boxes": {name: values[0] for name, values in row["metrics"].items()}
+        for table in report["tables"]
+        for row in table["rows"]
+        if row["part"] in PARTS
+    }
+    return {"metrics": metrics, "counts_zero": "; ".join(f"{p.reason}: {p.detail}" for p in scored.problems) or None}

@@ -1,0 +1,354 @@
+"""From a video and sentences to records: when, a box for each frame, and what was wrong with the answer.
+
+    engine = SwiftEngine("CHECKPOINT")                       # or Endpoint("http://127.0.0.1:8000/v1")
+    for found in ground(Path("clip.mp4"), ["the man in red sits down"], engine):
+        found.record["span_s"], found.record["boxes"]
+
+A record can be written as JSON; what it holds is said at `make_record`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swift_stvg import __version__
+from swift_stvg.answers.format import Answer, BoxList
+from swift_stvg.errors import DataError, EndpointError
+from swift_stvg.geometry import FloatArray, IntArray
+from swift_stvg.records import Tube, VideoInfo
+from swift_stvg.report.drawing import Overlay, Track
+from swift_stvg.rows.contract import Question, make_prompt
+from swift_stvg.scoring.tubes import tube_on
+from swift_stvg.serving.asking import check_sentence, question_about
+from swift_stvg.serving.engines import Engine, Reply, Row
+from swift_stvg.settings import Settings
+from swift_stvg.util import validation
+from swift_stvg.video.reader import is_picture
+from swift_stvg.video.timeline import nearest
+
+SCHEMA = 1
+OK, NO_ANSWER = "ok", "no answer"
+STATUSES = (OK, "unparsable", "inconsistent", NO_ANSWER)
+"""The last: the model could not be asked. The two before it: see `Answer.fault`; what can be read is still given."""
+EVERY_FRAME = float("inf")
+PATIENCE = 3
+"""Batches in a row at which a server may fail as a whole before it is not asked any more."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grounded:
+    """An answer about a sentence.
+
+    Attributes:
+        record: what is known, for JSON; see `make_record`.
+        overlay: the same, to be drawn onto the video.
+    """
+
+    record: dict[str, Any]
+    overlay: Overlay
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Search:
+    """Sentences about one video, ready to be put to a model.
+
+    Attributes:
+        info: of the video.
+        question: what all of them have in common.
+        sentences: (N,) what to look for, each by itself.
+        rows: (N,) for an engine.
+
+    Raises:
+        RecordError: lengths differ.
+    """
+
+    info: VideoInfo
+    question: Question
+    sentences: Sequence[str]
+    rows: list[Row]
+
+    def __post_init__(self) -> None:
+        validation.one_for_each("sentence", sentences=self.sentences, rows=self.rows)
+
+    @classmethod
+    def of(
+        cls, video: Path, sentences: Sequence[str], settings: Settings, clip_s: tuple[float, float] | None = None
+    ) -> Search:
+        """Look at the video; arguments and errors as for `ground`."""
+        if not sentences:
+            raise DataError("nothing to look for: give at least one sentence")
+        for sentence in sentences:
+            check_sentence(sentence)
+        info, question = question_about(video, settings, clip_s)
+        return cls(info, question, sentences, [make_prompt(question, sentence, video) for sentence in sentences])
+
+    def put_to(self, engine: Engine, rate: float | None = None) -> list[Grounded]:
+        """What the engine answers; arguments and errors as for `ground`."""
+        if rate is not None and not rate > 0:
+            raise DataError(f"boxes per second must be above 0, got {rate:g}")
+        answers: list[Reply] = []
+        try:
+            for reply in replies(self.rows, engine):
+                answers.append(reply)
+        except EndpointError as error:
+            if all(reply.failure for reply in answers):
+                raise
+            answers += [Reply("", str(error), down=True)] * (len(self.rows) - len(answers))
+        if all(reply.failure for reply in answers):
+            raise no_answers(answers, len(answers))
+        found = []
+        for i, reply in enumerate(answers):
+            sentence, name = self.sentences[i], self.info.path.name + (f"#{i + 1}" if i else "")
+            record = {"id": name} | make_record(self.question, self.info, self.rows[i], sentence, reply, rate)
+            found.append(Grounded(record, _overlay(self.question, sentence, reply.text)))
+        return found
+
+
+def ground(
+    video: Path,
+    sentences: Sequence[str],
+    engine: Engine,
+    settings: Settings | None = None,
+    *,
+    clip_s: tuple[float, float] | None = None,
+    rate: float | None = None,
+) -> list[Grounded]:
+    """Ask an engine for the tube of each sentence.
+
+    Args:
+        video: a video, or a picture.
+        sentences: what to look for, each by itself.
+        engine: who answers.
+        settings: those that the model was trained with; the environment's if None.
+        clip_s: seconds of the video's presentation time [start, end) to look at; the whole video if None.
+        rate: boxes per second, interpolated linearly between those that the model gave, or `EVERY_FRAME`; those that it
+            gave if None.
+
+    Raises:
+        VideoError, RowError: the video or a sentence cannot be asked about.
+        EndpointError: no answer came at all.
+    """
+    return Search.of(video, sentences, settings or Settings.from_env(), clip_s).put_to(engine, rate)
+
+
+def replies(rows: Sequence[Row], engine: Engine, title: str = "answers") -> Iterator[Reply]:
+    """A reply to each row in turn, with a progress bar.
+
+    Raises:
+        EndpointError: the server fails at all of the first ones, or later at several batches in a row, so there is no
+            point in going on.
+    """
+    from tqdm import tqdm
+
+    waiting, done, failed = iter(rows), 0, 0
+    with tqdm(total=len(rows), desc=title, unit="answer") as bar:
+        while part := list(islice(waiting, engine.at_once)):
+            found = engine.answer(part)
+            failed = failed + 1 if all(reply.down for reply in found) else 0
+            if done + len(found) < len(rows) and failed == (PATIENCE if done else 1):
+                raise no_answers(found, len(rows), done)
+            yield from found
+            done += len(found)
+            bar.update(len(found))
+
+
+def no_answers(failed: Sequence[Reply], asked: int, before: int = 0) -> EndpointError:
+    """The error that no question was answered, or none any more after the first ones."""
+    after = f" after the first {before}" if before else ""
+    return EndpointError(f"no answer to {len(failed)} of {asked} questions{after}: {failed[0].failure}")
+
+
+def make_record(
+    question: Question, info: VideoInfo, row: Row, sentence: str, reply: Reply, rate: float | None = None
+) -> dict[str, Any]:
+    """What an answer says, in seconds of the video's presentation time and pixels of the video.
+
+    Returns:
+        schema, swift_stvg (the version), sentence, size_wh and n_frames of the video, status (see `STATUSES`) and
+        detail; span_s and span_frames, the first and the last frame as the scorer has them, None where no span on the
+        clip can be read; boxes, a dictionary for each: time_s, frame (counted from 0), given (whether the model gave
+        it, rather than interpolated), think_xyxy and pred_xyxy, None where there is none or it is inverted; response,
+        what the model wrote; and what the row holds: messages, videos, settings.
+    """
+    answer = question.format.parse(reply.text)
+    status, detail = judge(question, answer, reply)
+    record: dict[str, Any] = {
+        "schema": SCHEMA,
+        "swift_stvg": __version__,
+        "sentence": sentence,
+        "size_wh": list(question.source_wh),
+        "n_frames": info.n_frames,
+        "status": status,
+        "detail": detail,
+        "span_s": None,
+        "span_frames": None,
+        "boxes": [],
+    }
+    on_grid = question.on_grid(answer.span)
+    if on_grid is not None:
+        tubes = {part: _tube(question, info, on_grid, getattr(answer, part)) for part in ("think", "pred")}
+        first, last = record["span_frames"] = list(tubes["pred"].span_frames)
+        record["span_s"] = [round(t, 3) for t in question.span_s(on_grid)]
+        tracks = {part: _track(tube, info) for part, tube in tubes.items()}
+        inverted = tubes["pred"].frames[np.isnan(tubes["pred"].boxes_xyxy).any(axis=1)]
+        if rate is None:
+            frames = np.unique(np.concatenate([tube.frames for tube in tubes.values()]))
+        else:
+            frames = np.union1d(first + _at_rate(info.frame_times_s[first : last + 1], rate), inverted)
+        holes = set(inverted.tolist())
+        for frame, time_s in zip(frames.tolist(), info.frame_times_s[frames].tolist(), strict=True):
+            found = {part: track.at(time_s, 1e-6) for part, track in tracks.items()}
+            known = {part: box for part, box in found.items() if box is not None and (box[1] or rate is not None)}
+            if known or frame in holes:
+                record["boxes"].append(
+                    {
+                        "time_s": round(time_s, 3),
+                        "frame": frame,
+                        "given": all(given for _, given in known.values()),
+                        **{
+                            f"{part}_xyxy": known[part][0].round(2).tolist() if part in known else None
+                            for part in tracks
+                        },
+                    }
+                )
+    return record | {"response": reply.text, **row, "settings": question.settings.to_texts()}
+
+
+def judge(question: Question, answer: Answer, reply: Reply) -> tuple[str, str]:
+    """Status of an answer, and what was seen."""
+    if reply.failure is not None:
+        return NO_ANSWER, reply.failure
+    status, detail = answer.fault(question.timeline.size, question.scale_wh) or (OK, "")
+    return status, "; ".join(said for said in (detail, reply.cut) if said)
+
+
+def _overlay(question: Question, sentence: str, text: str) -> Overlay:
+    """What is drawn of an answer: of one without boxes, its span."""
+    answer = question.format.parse(text)
+    if not question.format.boxes:
+        answer = replace(answer, pred=BoxList(np.empty(0, dtype=np.int64), np.empty((0, 4))))
+    return Overlay.of(question, sentence, answer)
+
+
+def _tube(question: Question, info: VideoInfo, on_grid: tuple[int, int], boxes: BoxList | None) -> Tube:
+    """What an answer means on the frames of the file."""
+    line = question.timeline
+    clip = int(line.frames[0]), info.end_frame(line.clip_start_s + line.end_s)
+    return tube_on(on_grid, boxes, question.scale_wh, line.index_frames, clip, question.source_wh)
+
+
+def _track(tube: Tube, info: VideoInfo) -> Track:
+    """The boxes of a tube over the file's presentation time, in pixels."""
+    times_s = info.frame_times_s
+    first, last = tube.span_frames
+    return Track("pred", (float(times_s[first]), float(times_s[last])), times_s[tube.frames], tube.boxes_xyxy)
+
+
+def _at_rate(times_s: FloatArray, rate: float) -> IntArray:
+    """Which of the frames at times (N,) get a box: those nearest to so many moments a second, from the first one on."""
+    step_s = max(1 / rate, float(np.diff(times_s).min(initial=np.inf)) / 2)  # more of them would add no frame
+    if rate == EVERY_FRAME or len(times_s) == 1:
+        return np.arange(len(times_s))
+    return np.unique(nearest(times_s, np.arange(times_s[0], times_s[-1] + 1e-6, step_s)))
+
+
+def to_mot(record: dict[str, Any]) -> str:
+    """The final boxes as MOTChallenge has them: frame, track 1, left, top, width, height, 1, -1, -1, -1.
+
+    Frames, left and top count from 1; boxes without an area are left out. Source: motchallenge.net, instructions.
+    """
+    lines = []
+    for box in _final(record):
+        x1, y1, x2, y2 = box["pred_xyxy"]
+        lines.append(f"{box['frame'] + 1},1,{x1 + 1:.2f},{y1 + 1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},1,-1,-1,-1\n")
+    return "".join(lines)
+
+
+def to_coco(records: Sequence[dict[str, Any]]) -> str:
+    """The final boxes as COCO-VID, as mmtracking reads it, with a category and an instance for each sentence.
+
+    All frames of a video are images, `NAME/000000.jpg` on, with `frame_id` from 0; boxes without an area are left out.
+    """
+    videos = {record["videos"][0]: record for record in records}
+    stems = Counter(Path(video).stem for video in videos)
+    known: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
+    first_ids: dict[str, tuple[int, int]] = {}
+    for number, (video, record) in enumerate(videos.items(), 1):
+        path, (width, height) = Path(video), record["size_wh"]
+        name = path.stem if stems[path.stem] == 1 else f"{path.stem}_{number}"
+        size = {"width": width, "height": height}
+        known.append({"id": number, "name": name, "file_name": video, **size})
+        first_ids[video] = number, len(images) + 1
+        for frame in range(record["n_frames"]):
+            file = name + path.suffix if is_picture(path) else f"{name}/{frame:06d}.jpg"
+            images.append({"id": len(images) + 1, "file_name": file, **size, "video_id": number, "frame_id": frame})
+    annotations: list[dict[str, Any]] = []
+    for track, record in enumerate(records, 1):
+        number, first_id = first_ids[record["videos"][0]]
+        for box in _final(record):
+            x1, y1, x2, y2 = box["pred_xyxy"]
+            which = {"id": len(annotations) + 1, "image_id": first_id + box["frame"], "video_id": number}
+            which |= {"category_id": track, "instance_id": track, "track_id": track}
+            place = {"bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)], "area": round((x2 - x1) * (y2 - y1), 2)}
+            annotations.append(which | place | {"iscrowd": 0, "time_s": box["time_s"]})
+    return json.dumps(
+        {
+            "info": {"description": f"swift-stvg {__version__}"},
+            "videos": known,
+            "images": images,
+            "annotations": annotations,
+            "categories": [{"id": track, "name": record["sentence"]} for track, record in enumerate(records, 1)],
+        },
+        ensure_ascii=False,
+    )
+
+
+def to_tubes(records: Sequence[dict[str, Any]]) -> str:
+    """The final boxes of whole answers as `swift-stvg score` reads other systems' predictions; see `tubes`.
+
+    Raises:
+        DataError: two records have the same id, as those of two videos of one name have.
+    """
+    ids = Counter(record["id"] for record in records)
+    if (name := next((name for name, count in ids.items() if count > 1), None)) is not None:
+        raise DataError(f"{ids[name]} records are called {name!r:.200}: give each an `id` of its own")
+    return json.dumps(
+        {
+            record["id"]: {"span_frames": record["span_frames"], "boxes": _tube_boxes(record["boxes"])}
+            for record in records
+            if record["status"] == OK
+        },
+        ensure_ascii=False,
+    )
+
+
+def _tube_boxes(boxes: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """Boxes by frame. Where one is inverted, the scorer has none up to its neighbours, so that none comes of
+    interpolation either, boxes without an area stand there."""
+    found: dict[int, list[float]] = {}
+    for i, box in enumerate(boxes):
+        if box["pred_xyxy"] is not None:
+            found[box["frame"]] = box["pred_xyxy"]
+            continue
+        around = {box["frame"]}
+        if i > 0:
+            around.add(boxes[i - 1]["frame"] + 1)
+        if i + 1 < len(boxes):
+            around.add(boxes[i + 1]["frame"] - 1)
+        found |= {frame: [0.0] * 4 for frame in around}
+    return {str(frame): found[frame] for frame in sorted(found)}
+
+
+def _final(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those of its boxes that have an area."""
+    boxes = [box for box in record["boxes"] if box["pred_xyxy"] is not None]
+    return [box for box in boxes if all(np.less(box["pred_xyxy"][:2], box["pred_xyxy"][2:]))]

@@ -1,0 +1,1 @@
+"""Clips and models that are made here."""

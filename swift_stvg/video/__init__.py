@@ -1,0 +1,1 @@
+"""Video files to frames: which, when, and their pixels."""
