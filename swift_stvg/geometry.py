@@ -13,6 +13,10 @@ import numpy.typing as npt
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
+TIE_S = 1e-4
+"""Two times in seconds that differ by less are equal, because decoders round time stamps."""
+THRESHOLDS = (0.3, 0.5)
+"""R of tIoU@R and vIoU@R in published tables."""
 
 
 def clip_boxes(boxes_xyxy: FloatArray, size_wh: tuple[float, float] | FloatArray) -> FloatArray:

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from swift_stvg.errors import RecordError, RowError, VideoError
-from swift_stvg.geometry import FloatArray, IntArray, box_areas, clip_boxes
+from swift_stvg.geometry import TIE_S, FloatArray, IntArray, box_areas, clip_boxes
 from swift_stvg.util import validation
-from swift_stvg.video.timeline import TIE
 
 RESERVED = ("<|", "<video>", "<image>", "<audio>", "<bbox>", "<ref-object>", "<img>", "<start-image>")
 """What ms-swift or a tokenizer takes for something else than text."""
@@ -304,6 +303,6 @@ class VideoInfo:
 
         That is the first frame at that time or later, and `n_frames` at the end of the file.
         """
-        if clip_end_s > self.end_s - 2 * TIE:
+        if clip_end_s > self.end_s - 2 * TIE_S:
             return self.n_frames
-        return int(np.searchsorted(self.frame_times_s, clip_end_s - 2 * TIE))
+        return int(np.searchsorted(self.frame_times_s, clip_end_s - 2 * TIE_S))

@@ -15,10 +15,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from swift_stvg.answers.format import COORDS, STYLES, UNITS, AnswerFormat
 from swift_stvg.errors import SettingsError
 
 PREFIX = "STVG_"
+UNITS = ("frame", "second")
+COORDS = ("pixel", "norm1000")
+STYLES = ("tags", "csv")
 SPATIAL_FRAMES = ("shared", "either")
 RESERVED = frozenset({"STVG_TEST_DATA"})
 """Names with the prefix that belong to the test suite."""
@@ -246,17 +248,6 @@ class Settings:
             SettingsError: as `from_env`.
         """
         return cls.from_env({PREFIX + name.upper(): text for name, text in texts.items()})
-
-    @property
-    def answer_format(self) -> AnswerFormat:
-        """The answer format that these settings ask for; there are think boxes only before final ones, in tags."""
-        return AnswerFormat(
-            think=self.think and self.boxes and self.style == "tags",
-            unit=self.index_unit,
-            coords=self.coords,
-            boxes=self.boxes,
-            style=self.style,
-        )
 
     @property
     def root(self) -> Path:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swift_stvg.answers.format import COORDS, UNITS, Answer, AnswerFormat, BoxList
+from swift_stvg.answers.format import Answer, AnswerFormat, BoxList
 from swift_stvg.answers.reading import CLOCK_TIMES, SHARES
+from swift_stvg.settings import COORDS, UNITS
 from tests.helpers import answer, boxes
 
 FORMATS = [AnswerFormat(think, unit, coords) for think in (True, False) for unit in UNITS for coords in COORDS]

@@ -16,13 +16,13 @@ import torch
 from swift_stvg.bench.clips import FILM, encode
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError, SettingsError, VideoError
-from swift_stvg.rows.contract import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import load_rows
 from swift_stvg.synthetic.clips import SynthConfig, generate
 from swift_stvg.video.frame_cache import FrameCache
 from swift_stvg.video.frame_loader import FrameLoader, decode, key_of
 from swift_stvg.video.reader import fingerprint, frame_batches
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 from tests.videos import write_video
 
 

@@ -18,11 +18,12 @@ from packaging.version import Version
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
 from swift_stvg.recipes.host import HOOK, by_name_here
-from swift_stvg.rows.contract import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.rows.contract import Contract, video_request
 from swift_stvg.scoring.dataset import bounds_of_tokens, distribution, too_long
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import load_rows, parse_dataset
 from swift_stvg.synthetic.clips import SynthConfig, generate
+from swift_stvg.video.request import VIDEO_KEY
 from tests.helpers import contract
 from tests.running import SIZES
 from tests.videos import write_as
@@ -339,7 +340,7 @@ def test_wrong_use_is_one_clear_error(
 
 def test_a_clip_asks_for_what_the_template_would() -> None:
     made = contract()
-    request = VideoRequest.of(made)
+    request = video_request(made)
     from swift_stvg.commands.clips import clip_of
 
     row = {"videos": ["a.mp4"], "chat_template_kwargs": {VIDEO_KEY: request.to_json()}}

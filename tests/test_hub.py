@@ -19,9 +19,10 @@ import pytest
 from PIL import Image
 
 import swift_stvg
-from swift_stvg.rows.contract import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.rows.contract import Contract
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import load_rows
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 from tests.hubs import TOKEN, Hub
 from tests.running import TRAIN, SwiftFailed, as_words, json_lines, run
 

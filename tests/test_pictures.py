@@ -19,7 +19,7 @@ from swift_stvg.cli import main
 from swift_stvg.errors import VideoError
 from swift_stvg.report.drawing import Overlay, play
 from swift_stvg.rewards.functions import usual_weights
-from swift_stvg.rows.contract import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.rows.contract import Contract
 from swift_stvg.serving.asking import ask
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import load_rows
@@ -27,6 +27,7 @@ from swift_stvg.video.frame_cache import FrameCache
 from swift_stvg.video.frame_loader import FrameLoader
 from swift_stvg.video.image_folders import as_path, pictures
 from swift_stvg.video.reader import fingerprint, probe, read_frames
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 from tests.videos import picture
 
 COUNT, FPS = 60, 12.5

@@ -19,12 +19,13 @@ from swift_stvg.errors import RecordError, RowError, SettingsError, StvgError, V
 from swift_stvg.records import Truth, Tube, VideoInfo
 from swift_stvg.report.drawing import Overlay, Track
 from swift_stvg.rewards.functions import Batch
-from swift_stvg.rows.contract import Question, VideoRequest
+from swift_stvg.rows.contract import Question
 from swift_stvg.scoring.predictions import Tubes
 from swift_stvg.scoring.protocols import Scores, evaluate
 from swift_stvg.scoring.score import GroundTruth
 from swift_stvg.serving.asking import clip_frames
 from swift_stvg.settings import Settings
+from swift_stvg.video.request import VideoRequest
 from tests.fuzzing import standing
 from tests.helpers import contract, grid
 
@@ -435,4 +436,4 @@ def test_small_shares_are_written_without_an_exponent() -> None:
     """Rows hold settings as text, and texts with an exponent are none."""
     settings = Settings.from_env({"STVG_THINK_JITTER": "0.00001"})
     assert Settings.from_texts(settings.to_texts()) == settings
-    assert AnswerFormat() == settings.answer_format
+    assert AnswerFormat() == AnswerFormat.of(settings)

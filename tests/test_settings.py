@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import SettingsError
 from swift_stvg.settings import Settings, describe_settings
 
@@ -11,7 +12,7 @@ from swift_stvg.settings import Settings, describe_settings
 def test_defaults_follow_the_paper() -> None:
     settings = Settings.from_env({})
     assert (settings.fps, settings.max_side, settings.think) == (2.0, 336, True)
-    assert settings.answer_format.unit == "frame"
+    assert AnswerFormat.of(settings).unit == "frame"
     assert settings.spatial_floor is None
 
 

@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 import swift_stvg
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.cli import main
 from swift_stvg.commands import card
 from swift_stvg.errors import VideoError
@@ -310,10 +311,10 @@ def test_the_card_says_how_each_way_differs(checkpoint: Path, template: str, sai
 @pytest.mark.parametrize(
     ("settings", "system", "recorded"),
     [
-        ({}, None, Settings().answer_format.instruction()),
+        ({}, None, AnswerFormat.of(Settings()).instruction()),
         ({"system_prompt": "false"}, None, "You are a helpful assistant."),  # what the template has by default
         ({"system_prompt": "false"}, "Look twice.", "Look twice."),  # --system
-        ({"style": "csv"}, "Look twice.", Settings(style="csv").answer_format.instruction()),
+        ({"style": "csv"}, "Look twice.", AnswerFormat.of(Settings(style="csv")).instruction()),
     ],
 )
 def test_the_system_prompt_of_the_training_is_recorded(

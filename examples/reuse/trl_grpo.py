@@ -13,10 +13,11 @@ from transformers import AutoConfig
 from trl import GRPOConfig, GRPOTrainer
 
 from swift_stvg.rewards.functions import REWARDS, WEIGHTS, Batch
-from swift_stvg.rows.contract import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.rows.contract import Contract
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import load_rows
 from swift_stvg.video.frame_loader import decode
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 
 
 def reward(name):

@@ -20,10 +20,11 @@ from swift_stvg.adapters.prompts import PAD, VIDEO
 from swift_stvg.adapters.templates import rate_of
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import IntArray
-from swift_stvg.rows.contract import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.rows.contract import Contract
 from swift_stvg.settings import Settings
 from swift_stvg.video.frame_loader import FrameLoader, mark, nbytes
 from swift_stvg.video.memory import Memory
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 
 
 @dataclass(frozen=True, slots=True, eq=False)

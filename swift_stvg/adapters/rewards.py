@@ -16,10 +16,9 @@ from swift.utils import get_logger
 
 from swift_stvg.adapters.judged import is_watched, tell
 from swift_stvg.adapters.versions import warn_of_lack
-from swift_stvg.geometry import FloatArray
+from swift_stvg.geometry import THRESHOLDS, FloatArray
 from swift_stvg.rewards.functions import ABOUT_BOXES, REWARDS, Batch
 from swift_stvg.rows.contract import Contract
-from swift_stvg.scoring.metrics import THRESHOLDS
 
 logger = get_logger()
 

@@ -21,9 +21,9 @@ from swift_stvg.adapters.positions import mend
 from swift_stvg.adapters.prompts import PAD, VIDEO, say_once, vllm_keeps_outer_pair, without_outer_pair
 from swift_stvg.adapters.versions import warn_of_lack
 from swift_stvg.errors import TemplateMismatch, VersionError, VideoError
-from swift_stvg.rows.contract import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import BACKBONES, Settings
 from swift_stvg.video.frame_loader import FrameLoader
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 from swift_stvg.video.unreadable import Unread
 
 logger = get_logger()

@@ -24,11 +24,9 @@ import numpy as np
 
 from swift_stvg.answers.reading import CLOCK_TIMES, SHARES, answered, plain, read_box, read_label, read_span
 from swift_stvg.geometry import FloatArray, IntArray
+from swift_stvg.settings import COORDS, STYLES, UNITS, Settings
 from swift_stvg.util import validation
 
-UNITS = ("frame", "second")
-COORDS = ("pixel", "norm1000")
-STYLES = ("tags", "csv")
 LAST_INDEX = 10**8 - 1
 """More than is ever read: indices have at most seven digits."""
 MOST_COORDINATE = 1e16
@@ -204,6 +202,17 @@ class AnswerFormat:
             raise ValueError(f"style must be one of {STYLES}, got {self.style!r}")
         if self.think and not (self.boxes and self.style == "tags"):
             raise ValueError("think boxes come before final ones, between tags")
+
+    @classmethod
+    def of(cls, settings: Settings) -> AnswerFormat:
+        """The format that settings ask for. Think boxes exist only before final boxes, in the style "tags"."""
+        return cls(
+            think=settings.think and settings.boxes and settings.style == "tags",
+            unit=settings.index_unit,
+            coords=settings.coords,
+            boxes=settings.boxes,
+            style=settings.style,
+        )
 
     def scale_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:
         """Extent of the text's coordinates: what 1.0 of a frame's width and height is written as."""

@@ -16,11 +16,12 @@ from swift_stvg.bench.clips import FILM, HOME, Clip, encode
 from swift_stvg.bench.measure import Result, Scale, medians
 from swift_stvg.errors import StvgError
 from swift_stvg.geometry import IntArray
-from swift_stvg.rows.contract import VideoRequest, frame_size
+from swift_stvg.rows.contract import frame_size
 from swift_stvg.settings import Settings
 from swift_stvg.video.frame_cache import FrameCache
 from swift_stvg.video.frame_loader import FrameLoader, decode
 from swift_stvg.video.reader import Frames, probe, read_frames
+from swift_stvg.video.request import VideoRequest
 from swift_stvg.video.timeline import Timeline
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from swift_stvg import __version__
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.commands import names_of, read_dataset
 from swift_stvg.errors import DataError
 from swift_stvg.report.page.charts import picture_of_training
@@ -189,7 +190,7 @@ def _card(
 
 def _form(settings: Settings) -> str:
     """An answer in the form that the model was trained to write, as Markdown's code."""
-    said = settings.answer_format.instruction()
+    said = AnswerFormat.of(settings).instruction()
     example = (
         said.partition("example:\n")[2] if settings.style == "csv" else said.partition("form: ")[2].splitlines()[0]
     )

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 from tqdm import tqdm
 
 from swift_stvg.errors import DataError
-from swift_stvg.rows.contract import VIDEO_KEY, VideoRequest
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 
 Clip: TypeAlias = tuple[str, VideoRequest]
 """A video and what is asked of it."""

@@ -8,15 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from swift_stvg import __version__
-from swift_stvg.answers.format import UNITS
 from swift_stvg.commands import add_delivery, deliver, names_of, read_dataset
 from swift_stvg.errors import DataError
+from swift_stvg.geometry import THRESHOLDS
 from swift_stvg.report.tables import render, render_explanation, with_published
 from swift_stvg.scoring.explain import explain
-from swift_stvg.scoring.metrics import THRESHOLDS
 from swift_stvg.scoring.predictions import Answers, Tubes, read_predictions
 from swift_stvg.scoring.score import ALL_PROTOCOLS, FACETS, GroundTruth, score
-from swift_stvg.settings import Settings
+from swift_stvg.settings import UNITS, Settings
 from swift_stvg.util.jsonfile import no_garbage_collection, write_whole
 
 

@@ -29,9 +29,8 @@ import numpy.typing as npt
 
 from swift_stvg.answers.format import LAST_INDEX, Answer, AnswerFormat, BoxList
 from swift_stvg.errors import DataError
-from swift_stvg.geometry import FloatArray, IntArray, clip_boxes, paired_iou_and_giou, paired_l1, span_iou
+from swift_stvg.geometry import THRESHOLDS, FloatArray, IntArray, clip_boxes, paired_iou_and_giou, paired_l1, span_iou
 from swift_stvg.rows.contract import Contract
-from swift_stvg.scoring.metrics import THRESHOLDS
 from swift_stvg.util import validation
 
 INDICES = LAST_INDEX + 1

@@ -21,12 +21,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from swift_stvg.answers.format import COORDS, Answer, AnswerFormat, BoxList
+from swift_stvg.answers.format import Answer, AnswerFormat, BoxList
 from swift_stvg.errors import DataError, RecordError, RowError, VideoError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.records import FARTHEST, WIDEST, Sample, VideoInfo
 from swift_stvg.settings import Settings
 from swift_stvg.util import validation
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 from swift_stvg.video.timeline import (
     Timeline,
     annotated_clip,
@@ -44,8 +45,6 @@ CONTRACT_VERSION = 3
 WITHOUT_END = 2
 """Contract version that does not say when the clip ends. It is read, as it always was: with an end one interval after
 the last sample, so that spans in seconds may end up to an interval late; frames, rewards and scores are the same."""
-VIDEO_KEY = "stvg_video"
-"""Key of `chat_template_kwargs` under which a row tells the template about its video."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +83,7 @@ class Question:
     @property
     def format(self) -> AnswerFormat:
         """The answer format that the prompt asks for."""
-        return self.settings.answer_format
+        return AnswerFormat.of(self.settings)
 
     @property
     def scale_wh(self) -> tuple[int, int]:
@@ -239,8 +238,13 @@ def make_prompt(question: Question, sentence: str, video: Path) -> dict[str, Any
             {"role": "user", "content": "\n".join(reversed(content) if settings.query_first else content)},
         ],
         "videos": [str(video)],
-        "chat_template_kwargs": {VIDEO_KEY: VideoRequest.of(question).to_json()},
+        "chat_template_kwargs": {VIDEO_KEY: video_request(question).to_json()},
     }
+
+
+def video_request(question: Question) -> VideoRequest:
+    """The frames that a question is about."""
+    return VideoRequest.on(question.timeline, question.size_wh, question.format.coords)
 
 
 def sentence_of(messages: Any) -> str:
@@ -347,56 +351,6 @@ def truth_on_grid(
         )
     boxes_on_grid = _on_text_grid(boxes_xyxy[position[has_box]], sample.size_wh, question.scale_wh)
     return span, inside[has_box], boxes_on_grid
-
-
-@dataclass(frozen=True, slots=True)
-class VideoRequest:
-    """What the template needs of a row: which frames, at which size, at which rate, for which coordinates, and when.
-
-    `times_s` holds, for each frame, its true time in seconds from the clip's start.
-
-    Raises:
-        RecordError: order, range or lengths are others.
-    """
-
-    frames: tuple[int, ...]
-    size_wh: tuple[int, int]
-    fps: float
-    coords: str
-    times_s: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        frames = validation.whole_numbers("frames", self.frames)
-        times_s = validation.numbers("times_s", self.times_s, rising="weakly")
-        if validation.one_for_each("frame", frames=frames, times_s=times_s) == 0:
-            validation.refuse("frames", "hold at least one frame", "none")
-        if self.coords not in COORDS:
-            validation.refuse("coords", f"be one of {', '.join(COORDS)}", repr(self.coords))
-        fps = validation.number("fps", self.fps)
-        if fps <= 0:
-            validation.refuse("fps", "be above 0", fps)
-        size_wh = validation.pair("size_wh", self.size_wh, low=1, high=WIDEST)
-        validation.keep(self, frames=tuple(frames.tolist()), size_wh=size_wh, fps=fps, times_s=tuple(times_s.tolist()))
-
-    @classmethod
-    def of(cls, question: Question) -> VideoRequest:
-        """The request that fits a question."""
-        return cls.on(question.timeline, question.size_wh, question.format.coords)
-
-    @classmethod
-    def on(cls, line: Timeline, size_wh: tuple[int, int], coords: str) -> VideoRequest:
-        """The request for the samples of a timeline."""
-        return cls(tuple(line.frames.tolist()), size_wh, line.fps, coords, tuple(line.times_s.tolist()))
-
-    def to_json(self) -> str:
-        """One line of JSON; `from_json` reads it back."""
-        return _dumps(self)
-
-    @classmethod
-    def from_json(cls, text: str) -> VideoRequest:
-        """Read what `to_json` wrote."""
-        data = json.loads(text)
-        return cls(tuple(data["frames"]), data["size_wh"], data["fps"], data["coords"], tuple(data["times_s"]))
 
 
 def _target(contract: Contract) -> Answer:

@@ -8,10 +8,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from swift_stvg.geometry import FloatArray, IntArray
+from swift_stvg.geometry import THRESHOLDS, FloatArray, IntArray
 from swift_stvg.util import validation
 
-THRESHOLDS = (0.3, 0.5)
 RESAMPLES = 1000
 
 

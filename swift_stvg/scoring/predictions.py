@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.answers.reading import CLOCK_TIMES, SHARES
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.geometry import FloatArray
@@ -247,7 +248,7 @@ class Answers:
     @property
     def warnings(self) -> list[str]:
         """What the whole file may mean otherwise than it is read."""
-        answers, fmt = self.batch.answers, self.settings.answer_format
+        answers, fmt = self.batch.answers, AnswerFormat.of(self.settings)
         boxes_xyxy = [answer.pred.boxes_xyxy for answer in answers if answer.pred is not None]
         found = _box_warnings(boxes_xyxy, fmt.extent, shares=any(SHARES in answer.seen for answer in answers))
         spans = [answer for answer in answers if answer.span is not None or CLOCK_TIMES in answer.seen]

@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from swift_stvg import __version__
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import DataError
-from swift_stvg.geometry import FloatArray, IntArray, box_areas, clip_boxes
+from swift_stvg.geometry import THRESHOLDS, FloatArray, IntArray, box_areas, clip_boxes
 from swift_stvg.records import Sample, Tube
 from swift_stvg.rewards.functions import REWARDS, boxes_siou, boxes_viou, temporal_reward
 from swift_stvg.rows.contract import Contract
-from swift_stvg.scoring.metrics import RESAMPLES, THRESHOLDS, about_boxes, means_with_intervals, per_sample
+from swift_stvg.scoring.metrics import RESAMPLES, about_boxes, means_with_intervals, per_sample
 from swift_stvg.scoring.predictions import COUNT_ZERO, MISSING, NO_ROW, Answers, Key, Problem, Tubes, subset
 from swift_stvg.scoring.protocols import PROTOCOLS, Scores, evaluate
 from swift_stvg.sources.load_report import LoadReport
@@ -429,7 +430,7 @@ def _facts(scored: Scored, groups: IntArray) -> dict[str, Any]:
     facts |= {"reasons": scored.reasons, "warnings": system.warnings}
     if isinstance(system, Answers):
         facts["settings"] = system.settings.to_texts()
-        if system.settings.answer_format.think:
+        if AnswerFormat.of(system.settings).think:
             reward = scored.think_reward()
             facts["think_reward"] = means_with_intervals(reward[:, None], np.ones((len(reward), 1)), groups)[0]
     return facts

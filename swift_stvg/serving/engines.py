@@ -14,10 +14,10 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from swift_stvg.errors import DataError, EndpointError, StvgError, VideoError
-from swift_stvg.rows.contract import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import Settings
 from swift_stvg.video.frame_cache import to_jpeg
 from swift_stvg.video.reader import is_picture, is_set
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 
 Row = dict[str, Any]
 """As `rows.make_prompt` makes them, without an answer."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import DataError
 from swift_stvg.settings import BACKBONES, Settings
 from swift_stvg.util.jsonfile import read_json
@@ -157,7 +158,7 @@ def public_args(
     kept |= {OUR_TEMPLATE: ours, OUR_SETTINGS: settings.to_texts()}
     if (backbone := BACKBONES.get(ours)) is not None:
         system = args["system"] if isinstance(args.get("system"), str) else backbone.system
-        kept[OUR_SYSTEM] = settings.answer_format.instruction() if settings.system_prompt else system
+        kept[OUR_SYSTEM] = AnswerFormat.of(settings).instruction() if settings.system_prompt else system
         kept[OUR_BEGINNING] = backbone.answer_begins
     if not adapter:
         kept["tuner_type"] = "full"  # of a merged checkpoint too

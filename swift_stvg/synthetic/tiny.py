@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swift_stvg.answers.format import COORDS, UNITS, AnswerFormat
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import StvgError
-from swift_stvg.settings import BACKBONES
+from swift_stvg.settings import BACKBONES, COORDS, UNITS
 
 _SPECIAL = (
     "<|endoftext|>",

@@ -15,11 +15,11 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from swift_stvg.errors import DataError, SettingsError
-from swift_stvg.rows.contract import VideoRequest
 from swift_stvg.settings import Settings
 from swift_stvg.video.frame_cache import FrameCache
 from swift_stvg.video.memory import Memory
 from swift_stvg.video.reader import frame_batches
+from swift_stvg.video.request import VideoRequest
 
 KEY = "stvg_key"
 """Attribute of a loader's frames: which they are, and torch's count of changes to them."""

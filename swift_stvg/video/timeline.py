@@ -10,14 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swift_stvg.answers.format import UNITS
-from swift_stvg.geometry import FloatArray, IntArray
+from swift_stvg.geometry import TIE_S, FloatArray, IntArray
+from swift_stvg.settings import UNITS
 from swift_stvg.util import validation
 
 DIGITS = 4
 """Decimals of a second to which a timeline is rounded, so that a row says the same as what it was made from."""
-TIE = 1e-4
-"""Times in seconds that are nearer to each other than this count as equal: decoders round time stamps."""
 SAME_RATE = 5e-4
 """Frame rates that differ by less than this share are the same; 29.97 and 30 differ by twice as much."""
 
@@ -111,7 +109,7 @@ class Timeline:
         chosen = np.unique(nearest(times_s, start_s + interval_s * np.arange(count, dtype=np.float64)))
         pointed_at = frames = chosen + first
         if unit == "second":
-            n_seconds = math.floor(times_s[-1] - start_s + TIE) + 1
+            n_seconds = math.floor(times_s[-1] - start_s + TIE_S) + 1
             pointed_at = nearest(times_s, start_s + np.arange(n_seconds, dtype=np.float64)) + first
         sampled_s = np.round(times_s[chosen] - start_s, DIGITS)
         return cls(
@@ -167,7 +165,7 @@ def nearest(sorted_values: FloatArray | IntArray, wanted: FloatArray | IntArray)
     right = np.clip(np.searchsorted(sorted_values, wanted), 1, max(len(sorted_values) - 1, 1))
     if len(sorted_values) == 1:
         return np.zeros(len(wanted), dtype=np.int64)
-    nearer_left = wanted - sorted_values[right - 1] <= sorted_values[right] - wanted + TIE
+    nearer_left = wanted - sorted_values[right - 1] <= sorted_values[right] - wanted + TIE_S
     return (right - nearer_left).astype(np.int64)
 
 
