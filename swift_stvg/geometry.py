@@ -25,6 +25,40 @@ def clip_boxes(boxes_xyxy: FloatArray, size_wh: tuple[float, float] | FloatArray
     return np.clip(boxes_xyxy, 0.0, np.concatenate([limit, limit], axis=-1))
 
 
+def to_picture(boxes_xyxy: FloatArray, scale_wh: tuple[float, float], size_wh: tuple[float, float]) -> FloatArray:
+    """Boxes (N, 4) of a text as boxes of a picture, clipped to it; NaN for an inverted box, or one with NaN in it.
+
+    Args:
+        boxes_xyxy: in the text's coordinates.
+        scale_wh: extent of these coordinates.
+        size_wh: of the picture, in the unit of the result.
+    """
+    upright = np.all(boxes_xyxy[:, :2] <= boxes_xyxy[:, 2:], axis=1)  # NaN is not
+    scaled = boxes_xyxy * (np.array(size_wh * 2, dtype=np.float64) / np.array(scale_wh * 2))
+    return clip_boxes(np.where(upright[:, None], scaled, np.nan), size_wh)
+
+
+def interpolate(
+    positions: FloatArray | IntArray,
+    boxes_xyxy: FloatArray,
+    before: IntArray,
+    after: IntArray,
+    wanted: FloatArray | IntArray,
+) -> FloatArray:
+    """Boxes (N, 4) at wanted positions, linearly between two known boxes each; NaN beside NaN.
+
+    Args:
+        positions: (K,) of the known boxes, as frames or seconds.
+        boxes_xyxy: (K, 4) known boxes.
+        before, after: (N,) which two known boxes to use, the same one twice where there is one only.
+        wanted: (N,) positions; one outside of its two gets the nearer box.
+    """
+    gap = positions[after] - positions[before]
+    share = np.clip((wanted - positions[before]) / np.where(gap > 0, gap, 1), 0.0, 1.0)[:, None]
+    boxes: FloatArray = boxes_xyxy[before] + share * (boxes_xyxy[after] - boxes_xyxy[before])
+    return boxes
+
+
 def box_areas(boxes_xyxy: FloatArray) -> FloatArray:
     """Areas (N,) of boxes (N, 4); an inverted box has area 0."""
     sides = np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0.0)  # (N, 2)

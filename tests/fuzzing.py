@@ -19,9 +19,11 @@ from swift_stvg.answers.format import Answer, AnswerFormat
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.geometry import FloatArray
 from swift_stvg.records import LARGEST, MOST_FRAMES, Sample, Tube, VideoInfo
-from swift_stvg.rewards.functions import REWARDS, Batch, total, usual_weights
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import REWARDS, total, usual_weights
 from swift_stvg.rewards.known_mistakes import full_mark
-from swift_stvg.rows.contract import Contract, make_contract
+from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.making import make_contract
 from swift_stvg.scoring.protocols import PROTOCOLS, evaluate
 from swift_stvg.scoring.tubes import answer_tube, read_tubes
 from swift_stvg.settings import Settings

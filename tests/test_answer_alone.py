@@ -45,7 +45,7 @@ class Made:
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def made(request: pytest.FixtureRequest, clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Asked of a random model with all weights, and of an adapter to it."""
-    from swift_stvg.serving.engines import SwiftEngine
+    from swift_stvg.adapters.engine import SwiftEngine
     from swift_stvg.serving.grounding import ground
 
     architecture, folder = request.param, tmp_path_factory.mktemp(request.param)

@@ -18,7 +18,8 @@ from packaging.version import Version
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
 from swift_stvg.recipes.host import HOOK, by_name_here
-from swift_stvg.rows.contract import Contract, video_request
+from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.making import video_request
 from swift_stvg.scoring.dataset import bounds_of_tokens, distribution, too_long
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import load_rows, parse_dataset

@@ -27,7 +27,8 @@ def digest(value):
 
 def everything(root):
     from swift_stvg.scoring.predictions import Answers
-    from swift_stvg.rewards.functions import REWARDS, Batch
+    from swift_stvg.rewards.batch import Batch
+    from swift_stvg.rewards.functions import REWARDS
     from swift_stvg.rows.contract import Contract
     from swift_stvg.scoring.score import GroundTruth, score
     from swift_stvg.settings import Settings

@@ -13,8 +13,9 @@ from PIL import Image
 
 from swift_stvg.errors import DataError, VideoError
 from swift_stvg.report import drawing
-from swift_stvg.report.drawing import PENS, Overlay, Painter, Track, contact_sheet, play, render, shown_size, still
+from swift_stvg.report.drawing import PENS, Overlay, Painter, contact_sheet, play, render, shown_size, still
 from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.tracks import Track
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import load_rows
 from swift_stvg.video.reader import read_frames, stream_frames

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.records import Tube
-from swift_stvg.rewards.functions import REWARDS, Batch
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import REWARDS
 from tests.fuzzing import (
     FORMATS,
     WORDS,

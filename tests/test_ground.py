@@ -27,13 +27,16 @@ from swift_stvg.cli import main
 from swift_stvg.errors import DataError, EndpointError, RowError, StvgError, VideoError
 from swift_stvg.records import Sample, VideoInfo
 from swift_stvg.report.drawing import Overlay, render, shown_size
-from swift_stvg.rows.contract import Contract, make_contract, make_prompt, make_question
+from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.making import make_contract, make_prompt, make_question
 from swift_stvg.rows.reply import parse
 from swift_stvg.scoring.protocols import evaluate
 from swift_stvg.scoring.tubes import answer_tube, read_tubes
 from swift_stvg.serving.asking import ask, clip_frames
-from swift_stvg.serving.engines import Endpoint, Reply
-from swift_stvg.serving.grounding import EVERY_FRAME, Grounded, ground, make_record, to_coco, to_mot, to_tubes
+from swift_stvg.serving.endpoint import Endpoint
+from swift_stvg.serving.engines import Reply
+from swift_stvg.serving.exporters import to_coco, to_mot, to_tubes
+from swift_stvg.serving.grounding import EVERY_FRAME, Grounded, ground, make_record
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import load_rows
 from swift_stvg.video.reader import probe, read_frames
@@ -913,7 +916,7 @@ def test_options_of_ms_swift_and_a_dataset(
 @pytest.mark.swift
 def test_a_model_answers_about_any_video(synthetic: dict[str, dict[str, Any]], workspace: Path, tmp_path: Path) -> None:
     """To a video and a sentence as to the row that was made of them; what cannot be asked is said."""
-    from swift_stvg.serving.engines import SwiftEngine
+    from swift_stvg.adapters.engine import SwiftEngine
 
     rows, model = list(synthetic.values())[:2], str(workspace / "tiny")
     how = ("--model_type", "qwen2_5_vl", "--torch_dtype", "float32", "--max_new_tokens", "24")
@@ -943,7 +946,7 @@ def test_swift_deploy_answers(
     workspace: Path, env: dict[str, str], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real server of a tiny model, which takes frames as pictures, and the video with the engine's own answer."""
-    from swift_stvg.serving.engines import SwiftEngine
+    from swift_stvg.adapters.engine import SwiftEngine
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

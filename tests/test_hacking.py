@@ -19,8 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swift_stvg.records import VideoInfo
-from swift_stvg.rewards.functions import REWARDS, WEIGHTS, Batch, BoxTerms, spatial_term, total
-from swift_stvg.rows.contract import Contract, make_contract
+from swift_stvg.rewards.batch import Batch, BoxTerms
+from swift_stvg.rewards.functions import REWARDS, WEIGHTS, spatial_term, total
+from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.making import make_contract
 from swift_stvg.settings import Settings
 from tests.helpers import answer, boxes, contract
 from tests.test_protocols import samples

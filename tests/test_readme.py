@@ -10,7 +10,7 @@ import pytest
 
 from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.rewards.functions import REWARDS
-from swift_stvg.rows.contract import frame_size
+from swift_stvg.rows.making import frame_size
 from swift_stvg.scoring.score import ALL_PROTOCOLS, FACETS
 from swift_stvg.scoring.tubes import read_tubes
 from swift_stvg.settings import Settings, describe_settings

@@ -17,9 +17,10 @@ from swift_stvg import ask, parse
 from swift_stvg.answers.format import Answer, AnswerFormat, BoxList
 from swift_stvg.errors import RecordError, RowError, SettingsError, StvgError, VideoError
 from swift_stvg.records import Truth, Tube, VideoInfo
-from swift_stvg.report.drawing import Overlay, Track
-from swift_stvg.rewards.functions import Batch
+from swift_stvg.report.drawing import Overlay
+from swift_stvg.rewards.batch import Batch
 from swift_stvg.rows.contract import Question
+from swift_stvg.rows.tracks import Track
 from swift_stvg.scoring.predictions import Tubes
 from swift_stvg.scoring.protocols import Scores, evaluate
 from swift_stvg.scoring.score import GroundTruth

@@ -19,7 +19,8 @@ from PIL import Image
 
 from swift_stvg.cli import main
 from swift_stvg.records import Tube
-from swift_stvg.rewards.functions import REWARDS, WEIGHTS, Batch, usual_weights
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import REWARDS, WEIGHTS, usual_weights
 from swift_stvg.rewards.known_mistakes import full_mark
 from swift_stvg.rows.contract import Contract
 from swift_stvg.scoring.headroom import Sampled, measure

@@ -6,7 +6,8 @@ import pytest
 
 from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import DataError
-from swift_stvg.rewards.functions import ABOUT_BOXES, REWARDS, Batch, boxes_viou, check_rewards
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import BOX_REWARDS, REWARDS, boxes_viou, check_rewards
 from tests.helpers import answer, boxes, contract
 
 FIVE = ("stvg_format", "stvg_consistency", "stvg_temporal", "stvg_spatial", "stvg_think")
@@ -236,7 +237,7 @@ def test_what_a_box_list_is_worth(fmt: AnswerFormat, frames: str, floor: float |
         gain = max(0.0, mean(pred, "stvg_spatial") - mean(think, "stvg_spatial"))
         assert REWARDS["stvg_think"](batch)[0] == pytest.approx(gain if fmt.think and think and pred else 0.0), title
         if not fmt.boxes:
-            assert all(REWARDS[name](batch)[0] == 0 for name in ABOUT_BOXES), title
+            assert all(REWARDS[name](batch)[0] == 0 for name in BOX_REWARDS), title
 
 
 def test_without_think_boxes() -> None:

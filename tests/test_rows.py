@@ -19,8 +19,10 @@ from swift_stvg.answers.format import Answer, AnswerFormat
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.records import Sample, VideoInfo
 from swift_stvg.report.drawing import Overlay
-from swift_stvg.rewards.functions import REWARDS, Batch, spatial_reward, temporal_reward
-from swift_stvg.rows.contract import Contract, frame_size, make_contract, make_question, make_row
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import REWARDS, spatial_reward, temporal_reward
+from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.making import frame_size, make_contract, make_question, make_row
 from swift_stvg.rows.reply import parse
 from swift_stvg.scoring.score import event_s
 from swift_stvg.scoring.tubes import answer_tube

@@ -17,8 +17,10 @@ import pytest
 from swift_stvg import __version__
 from swift_stvg.cli import main
 from swift_stvg.records import VideoInfo
-from swift_stvg.rewards.functions import REWARDS, Batch
-from swift_stvg.rows.contract import Contract, make_contract
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import REWARDS
+from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.making import make_contract
 from swift_stvg.scoring.published import CANDIDATES, GAINS_BY_AREA
 from swift_stvg.scoring.score import AREA_EDGES, bin_labels
 from swift_stvg.settings import Settings

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from swift_stvg.cli import main
-from swift_stvg.rewards.functions import REWARDS, Batch
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import REWARDS
 from swift_stvg.rows.contract import Contract
 from swift_stvg.scoring.headroom import Sampled, measure
 from swift_stvg.settings import Settings

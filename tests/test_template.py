@@ -18,7 +18,7 @@ from transformers import AutoModelForImageTextToText, Qwen2VLVideoProcessor
 
 from swift_stvg.errors import TemplateMismatch, VideoError
 from swift_stvg.records import Sample
-from swift_stvg.rows.contract import make_row
+from swift_stvg.rows.making import make_row
 from swift_stvg.settings import Settings
 from swift_stvg.synthetic.tiny import TinyConfig, build
 from swift_stvg.video.image_folders import as_path

@@ -14,7 +14,7 @@ import pytest
 from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import DataError
 from swift_stvg.records import Sample, Tube, VideoInfo
-from swift_stvg.rows.contract import make_contract
+from swift_stvg.rows.making import make_contract
 from swift_stvg.scoring.protocols import evaluate
 from swift_stvg.scoring.tubes import answer_tube, read_tubes
 from swift_stvg.settings import Settings

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from swift_stvg.geometry import FloatArray
-from swift_stvg.rewards.functions import Batch
+from swift_stvg.rewards.batch import Batch
 
 Watcher: TypeAlias = Callable[[str, FloatArray, Batch, Sequence[dict[str, Any]]], None]
 """Takes the name of a reward as it is logged, its values for the answers that it judges, all B answers, and their rows.

@@ -12,7 +12,8 @@ from swift.utils import Serializer
 from swift_stvg.adapters.judged import is_watched, tell
 from swift_stvg.adapters.rewards import CLASSES
 from swift_stvg.errors import DataError
-from swift_stvg.rewards.functions import REWARDS, Batch, tiou, usual_weights, viou
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import REWARDS, tiou, usual_weights, viou
 from swift_stvg.rows.contract import Contract
 from swift_stvg.scoring.metrics import summarise
 

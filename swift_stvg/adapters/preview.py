@@ -20,8 +20,10 @@ from swift.utils import get_logger
 from swift_stvg.adapters.judged import unwatch, watch
 from swift_stvg.geometry import FloatArray
 from swift_stvg.report.drawing import Overlay, contact_sheet
-from swift_stvg.rewards.functions import Batch, tiou, viou
-from swift_stvg.rows.contract import Contract, sentence_of
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import tiou, viou
+from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.making import sentence_of
 from swift_stvg.settings import Settings
 from swift_stvg.video.reader import Frames
 

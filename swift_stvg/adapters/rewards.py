@@ -6,8 +6,8 @@ The metrics among them are logged under their usual names, `rewards/m_vIoU/mean`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,28 +16,17 @@ from swift.utils import get_logger
 
 from swift_stvg.adapters.judged import is_watched, tell
 from swift_stvg.adapters.versions import warn_of_lack
-from swift_stvg.geometry import THRESHOLDS, FloatArray
-from swift_stvg.rewards.functions import ABOUT_BOXES, REWARDS, Batch
-from swift_stvg.rows.contract import Contract
+from swift_stvg.geometry import THRESHOLDS
+from swift_stvg.rewards.callables import judge
+from swift_stvg.rewards.functions import REWARDS
 
 logger = get_logger()
 
 
-@lru_cache(maxsize=4)
-def _batch(completions: tuple[str, ...], contracts: tuple[str, ...]) -> Batch:
-    """One parse for all reward functions of a step: ms-swift calls them one after the other on the same texts."""
-    return Batch(completions, [Contract.from_json(contract) for contract in contracts])
-
-
 class StvgReward(ORM):  # type: ignore[misc]
-    """A reward on the rows' `stvg` column.
+    """A reward on the rows' `stvg` column; `callables.judge` says for which rows it is None."""
 
-    None, which ms-swift leaves out of the sum, for rows without one, and, from rewards about boxes, for rows that ask
-    for none.
-    """
-
-    compute: Callable[[Batch], FloatArray]
-    about_boxes: bool
+    reward: str
 
     def __init__(self, args: Any = None, **kwargs: Any) -> None:
         super().__init__(args, **kwargs)
@@ -45,21 +34,13 @@ class StvgReward(ORM):  # type: ignore[misc]
             check_none(args.advantage_estimator, args.scale_rewards)
 
     def __call__(
-        self, completions: Sequence[str], stvg: Sequence[str | None] | None = None, **kwargs: Any
+        self, completions: Sequence[str], stvg: Sequence[str | None] | None = None, **columns: Any
     ) -> list[float | None]:
-        contracts, state = [None] * len(completions) if stvg is None else stvg, kwargs.get("trainer_state")
-        ours = [(c, contract) for c, contract in zip(completions, contracts, strict=True) if contract is not None]
-        values: list[float | None] = [None] * len(completions)
-        if ours:
-            texts, rows = zip(*ours, strict=True)
-            batch = _batch(texts, rows)
-            judged = type(self).compute(batch)
-            means = [contract.format.boxes or not self.about_boxes for contract in batch.contracts]
-            if is_watched(state) and any(means):
-                tell(state, type(self).__name__, judged[means], batch, _rows(completions, contracts, kwargs))
-            scored = iter([value if mean else None for value, mean in zip(judged.tolist(), means, strict=True)])
-            values = [None if contract is None else next(scored) for contract in contracts]
-        return values
+        found, state = judge(self.reward, completions, stvg), columns.get("trainer_state")
+        if found.batch is not None and found.applies.any() and is_watched(state):
+            values, rows = found.rewards[found.applies], _rows(completions, stvg or [], columns)
+            tell(state, type(self).__name__, values, found.batch, rows)
+        return found.values
 
 
 def _rows(completions: Sequence[str], contracts: Sequence[str | None], columns: dict[str, Any]) -> list[dict[str, Any]]:
@@ -109,13 +90,13 @@ METRIC_NAMES = {
 """Names in the logs of what is a metric."""
 
 
-def _reward_class(name: str, compute: Callable[[Batch], FloatArray]) -> type[StvgReward]:
+def _reward_class(name: str) -> type[StvgReward]:
     class_name = METRIC_NAMES.get(name) or "".join(word.capitalize() for word in name.split("_"))
-    facts = {"compute": compute, "about_boxes": name in ABOUT_BOXES}
-    return type(class_name, (StvgReward,), {**facts, "__doc__": compute.__doc__, "__module__": __name__})
+    facts = {"reward": name, "__doc__": REWARDS[name].__doc__, "__module__": __name__}
+    return type(class_name, (StvgReward,), facts)
 
 
-CLASSES = {name: _reward_class(name, compute) for name, compute in REWARDS.items()}
+CLASSES = {name: _reward_class(name) for name in REWARDS}
 globals().update({cls.__name__: cls for cls in CLASSES.values()})  # so that they can be pickled into workers
 
 

@@ -12,8 +12,10 @@ from swift_stvg.bench.loops import five_rewards
 from swift_stvg.bench.measure import Result, Scale, medians
 from swift_stvg.errors import StvgError
 from swift_stvg.records import Sample, VideoInfo
-from swift_stvg.rewards.functions import REWARDS, WEIGHTS, Batch
-from swift_stvg.rows.contract import Contract, make_contract
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import REWARDS, WEIGHTS
+from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.making import make_contract
 from swift_stvg.settings import Settings
 
 COMPLETIONS, BOXES = 1024, 24

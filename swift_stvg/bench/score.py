@@ -12,7 +12,7 @@ import numpy as np
 from swift_stvg.bench.measure import Result, Scale, processes
 from swift_stvg.errors import StvgError
 from swift_stvg.records import Sample, VideoInfo
-from swift_stvg.rows.contract import make_contract
+from swift_stvg.rows.making import make_contract
 from swift_stvg.settings import Settings
 
 HCSTVG_VIDEOS, HCSTVG_BOXES = 1160, 181_607

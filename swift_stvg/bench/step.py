@@ -16,7 +16,7 @@ from swift_stvg.bench.clips import FILM, HOME, Clip, encode
 from swift_stvg.bench.measure import Result, Scale, medians
 from swift_stvg.errors import StvgError
 from swift_stvg.records import Sample
-from swift_stvg.rows.contract import make_row
+from swift_stvg.rows.making import make_row
 from swift_stvg.settings import Settings
 from swift_stvg.synthetic.tiny import TinyConfig, build
 from swift_stvg.video.reader import probe

@@ -16,7 +16,7 @@ from swift_stvg.bench.clips import FILM, HOME, Clip, encode
 from swift_stvg.bench.measure import Result, Scale, medians
 from swift_stvg.errors import StvgError
 from swift_stvg.geometry import IntArray
-from swift_stvg.rows.contract import frame_size
+from swift_stvg.rows.making import frame_size
 from swift_stvg.settings import Settings
 from swift_stvg.video.frame_cache import FrameCache
 from swift_stvg.video.frame_loader import FrameLoader, decode

@@ -17,7 +17,7 @@ from typing import Any
 
 from swift_stvg import __version__
 from swift_stvg.bench.measure import Result, Scale
-from swift_stvg.commands import check_writable
+from swift_stvg.commands.shared import check_writable
 from swift_stvg.errors import DataError
 from swift_stvg.report.tables import FORMATS, render_bench
 from swift_stvg.settings import PREFIX, Settings

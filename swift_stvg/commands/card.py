@@ -15,7 +15,7 @@ import numpy as np
 
 from swift_stvg import __version__
 from swift_stvg.answers.format import AnswerFormat
-from swift_stvg.commands import names_of, read_dataset
+from swift_stvg.commands.shared import names_of, read_dataset
 from swift_stvg.errors import DataError
 from swift_stvg.report.page.charts import picture_of_training
 from swift_stvg.report.page.training import Curves, read_curves

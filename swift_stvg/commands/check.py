@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 
 from swift_stvg import __version__
-from swift_stvg.commands import add_delivery, add_weights, check_writable, deliver, read_weights
 from swift_stvg.commands.clips import Clip, add_workers, check_workers, clip_of, each_clip
+from swift_stvg.commands.shared import add_delivery, add_weights, check_writable, deliver, read_weights
 from swift_stvg.errors import DataError, TemplateMismatch, VideoError
 from swift_stvg.recipes.host import by_name_here
 from swift_stvg.records import Sample
 from swift_stvg.report.tables import render_check
 from swift_stvg.rewards.functions import usual_weights
 from swift_stvg.rewards.known_mistakes import EXACT, landscape
-from swift_stvg.rows.contract import Contract, sentence_of
+from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.making import sentence_of
 from swift_stvg.scoring.dataset import (
     LARGE,
     QUICK,

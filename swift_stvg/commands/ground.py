@@ -12,12 +12,14 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from swift_stvg.commands import check_writable
+from swift_stvg.commands.shared import check_writable
 from swift_stvg.errors import DataError
 from swift_stvg.records import MOST_FRAMES
 from swift_stvg.report.drawing import render
 from swift_stvg.rows.contract import Contract
-from swift_stvg.serving.engines import SEND, Endpoint, Engine, Reply, SwiftEngine, check_url
+from swift_stvg.serving.endpoint import SEND, Endpoint, check_url
+from swift_stvg.serving.engines import Engine, Reply
+from swift_stvg.serving.exporters import to_coco, to_mot, to_tubes
 from swift_stvg.serving.grounding import (
     EVERY_FRAME,
     NO_ANSWER,
@@ -28,9 +30,6 @@ from swift_stvg.serving.grounding import (
     judge,
     no_answers,
     replies,
-    to_coco,
-    to_mot,
-    to_tubes,
 )
 from swift_stvg.settings import Settings
 from swift_stvg.sharing.checkpoint import secrets
@@ -309,6 +308,8 @@ def _check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -
 
 def _engine(args: argparse.Namespace) -> Engine:
     if not args.endpoint:
+        from swift_stvg.adapters.engine import SwiftEngine
+
         return SwiftEngine(args.model, *args.further)
     return Endpoint(args.endpoint, args.model, **_of_server(args))
 

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from swift_stvg import __version__
-from swift_stvg.commands import add_delivery, add_weights, check_writable, deliver, read_weights
+from swift_stvg.commands.shared import add_delivery, add_weights, check_writable, deliver, read_weights
 from swift_stvg.errors import DataError
 from swift_stvg.report.tables import render_headroom
 from swift_stvg.rows.contract import Contract
 from swift_stvg.scoring.headroom import MARGIN, Sampled, measure
-from swift_stvg.serving.engines import start_pipeline
 from swift_stvg.util.jsonfile import write_whole
 
 CHUNK = 16
@@ -72,6 +71,8 @@ def _sample(args: argparse.Namespace) -> Sampled:
     """One greedy and several sampled answers to each row."""
     from swift.infer_engine import InferRequest
     from tqdm import tqdm
+
+    from swift_stvg.adapters.engine import start_pipeline
 
     # --result_path is never written to, but without it ms-swift makes a folder
     ours = {"model": args.model, "val_dataset": args.dataset, "seed": args.seed, "result_path": "unused"}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swift_stvg import __version__
-from swift_stvg.commands import add_delivery, check_writable, deliver
+from swift_stvg.commands.shared import add_delivery, check_writable, deliver
 from swift_stvg.recipes.footprint import report as footprint
 from swift_stvg.recipes.host import by_name_here
 from swift_stvg.recipes.rules import Recipe, batches, faults

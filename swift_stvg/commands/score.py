@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from swift_stvg import __version__
-from swift_stvg.commands import add_delivery, deliver, names_of, read_dataset
+from swift_stvg.commands.shared import add_delivery, deliver, names_of, read_dataset
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import THRESHOLDS
 from swift_stvg.report.tables import render, render_explanation, with_published

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from swift_stvg import __version__
-from swift_stvg.commands import names_of, read_dataset
 from swift_stvg.commands.clips import add_workers, check_workers
+from swift_stvg.commands.shared import names_of, read_dataset
 from swift_stvg.errors import DataError, VideoError
 from swift_stvg.report.page import cards as samples_on
 from swift_stvg.report.page.cards import Card, column

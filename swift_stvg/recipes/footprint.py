@@ -14,7 +14,7 @@ from typing import Any
 
 from swift_stvg.errors import DataError
 from swift_stvg.recipes.rules import Recipe, zero_stage
-from swift_stvg.rows.contract import frame_size
+from swift_stvg.rows.making import frame_size
 
 GB = 1e9
 BF16, FLOAT = 2, 4

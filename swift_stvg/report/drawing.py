@@ -22,11 +22,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from swift_stvg.answers.format import Answer, BoxList
+from swift_stvg.answers.format import Answer
 from swift_stvg.errors import DataError
-from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
-from swift_stvg.records import LARGEST
-from swift_stvg.rows.contract import Contract, Question
+from swift_stvg.geometry import FloatArray, IntArray
+from swift_stvg.rows.contract import Question
+from swift_stvg.rows.tracks import Track, answer_tracks, true_tracks
 from swift_stvg.util import validation
 from swift_stvg.util.jsonfile import put_whole
 from swift_stvg.video.decoding import one_thread
@@ -72,55 +72,6 @@ PENS = {
 }
 """By kind of track, in the order they are drawn."""
 GROUND, TEXT, FAINT, LANE = (18, 20, 25), (240, 242, 246), (150, 156, 168), (48, 52, 62)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Track:
-    """Boxes of one kind over a clip; times are seconds from the clip's first frame.
-
-    Attributes:
-        kind: a key of `PENS`.
-        span_s: when it begins and ends.
-        times_s: (K,) those that a box was given for, or should have been, increasing.
-        boxes_xyxy: (K, 4) in shares of the frame's width and height; NaN where none can be read.
-
-    Raises:
-        RecordError: another kind; shapes, order or lengths are others.
-    """
-
-    kind: str
-    span_s: tuple[float, float]
-    times_s: FloatArray
-    boxes_xyxy: FloatArray
-
-    def __post_init__(self) -> None:
-        if self.kind not in PENS:
-            validation.refuse("kind", f"be one of {', '.join(PENS)}", repr(self.kind))
-        validation.numbers("span_s", self.span_s, rising="weakly")
-        times_s = validation.numbers("times_s", self.times_s, rising="weakly")
-        boxes_xyxy = validation.boxes("boxes_xyxy", self.boxes_xyxy, times_s, largest=LARGEST, unread=True)
-        validation.keep(self, times_s=times_s, boxes_xyxy=boxes_xyxy)
-
-    def at(self, time_s: float, tolerance_s: float) -> tuple[FloatArray, bool] | None:
-        """The box (4,) at a time and whether it was given there; None where there is none.
-
-        Args:
-            time_s: the time.
-            tolerance_s: how far from its own time a given box still counts as given.
-        """
-        if not self.span_s[0] - 1e-6 <= time_s <= self.span_s[1] + 1e-6 or len(self.times_s) == 0:
-            return None
-        right = int(np.searchsorted(self.times_s, time_s))
-        left = max(right - 1, 0)
-        right = min(right, len(self.times_s) - 1)
-        nearest = left if abs(time_s - self.times_s[left]) <= abs(self.times_s[right] - time_s) else right
-        given = bool(abs(self.times_s[nearest] - time_s) <= tolerance_s)
-        gap = self.times_s[right] - self.times_s[left]
-        share = np.clip((time_s - self.times_s[left]) / gap, 0.0, 1.0) if gap > 0 else 0.0
-        box = self.boxes_xyxy[left] + share * (self.boxes_xyxy[right] - self.boxes_xyxy[left])
-        if np.isnan(box).any() and given:  # beside a gap: there is nothing to interpolate with
-            box = self.boxes_xyxy[nearest]
-        return None if np.isnan(box).any() else (box, given)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,16 +131,11 @@ class Overlay:
             scores: shown beside the legend.
         """
         line = contract.timeline
-        tracks: list[Track | None] = []
-        if isinstance(contract, Contract):
-            tracks.append(_track("truth", contract.span, BoxList(contract.index, contract.boxes_xyxy), contract))
         if isinstance(answer, str):
             answer = contract.format.parse(answer)
-        if answer is not None and answer.span is not None:
-            tracks += [_track(kind, answer.span, getattr(answer, kind), contract) for kind in ("think", "pred")]
         return cls(
             sentence=sentence,
-            tracks=tuple(track for track in tracks if track is not None),
+            tracks=(*true_tracks(contract), *answer_tracks(contract, answer)),
             frames=line.frames,
             times_s=line.times_s,
             clip_start_s=line.clip_start_s,
@@ -342,22 +288,6 @@ def shown_size(size_wh: tuple[int, int], shortest: int = SHORTEST, longest: int 
     factor = longest / longer if longer > longest else float(max(1, math.ceil(shortest / longer)))
     factor = min(factor, longest / longer)
     return _even(round(size_wh[0] * factor)), _even(round(size_wh[1] * factor))
-
-
-def _track(kind: str, span: tuple[int, int], boxes: BoxList | None, contract: Question) -> Track | None:
-    """One kind of boxes on the clip's time; None for a span that runs backwards or begins after the clip."""
-    line, on_grid = contract.timeline, contract.on_grid(span)
-    if boxes is None or on_grid is None:
-        return None
-    first, last = on_grid
-    wanted = np.arange(first, last + 1, dtype=np.int64)
-    boxes_xyxy = np.full((len(wanted), 4), np.nan)
-    index, given_xyxy = boxes.first_of_each()
-    inside = (index >= first) & (index <= last)
-    given_xyxy = given_xyxy[inside] / np.array(contract.scale_wh * 2, dtype=np.float64)
-    upright = np.all(given_xyxy[:, :2] <= given_xyxy[:, 2:], axis=1)  # NaN is not
-    boxes_xyxy[index[inside] - first] = np.where(upright[:, None], clip_boxes(given_xyxy, (1.0, 1.0)), np.nan)
-    return Track(kind, line.span_s(on_grid), line.seconds(wanted), boxes_xyxy)
 
 
 def _with_boxes(

@@ -12,7 +12,8 @@ import numpy as np
 
 from swift_stvg.answers.format import Answer, BoxList
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
-from swift_stvg.rewards.functions import ABOUT_BOXES, REWARDS, Batch, total
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import BOX_REWARDS, REWARDS, total
 from swift_stvg.rows.contract import Contract
 
 EXACT = "exact answer"
@@ -28,7 +29,7 @@ _NOTHING = {"stvg_think": 0.0, "stvg_spatial_l1": 0.0}
 def full_mark(contract: Contract, weights: Mapping[str, float]) -> float:
     """What the exact answer must earn: 5 with the paper's rewards and weights, 4 without think boxes, 3 without any."""
     marks = (_BOTH_LISTS if contract.format.think else _ONE_LIST) | _NOTHING
-    marks |= {} if contract.format.boxes else dict.fromkeys(ABOUT_BOXES, 0.0)
+    marks |= {} if contract.format.boxes else dict.fromkeys(BOX_REWARDS, 0.0)
     return sum(weight * marks.get(name, 1.0) for name, weight in weights.items())
 
 

@@ -1,46 +1,30 @@
-"""Samples to ms-swift rows, and the contract that each row carries.
+"""What each row carries: what the model was asked, under which settings, and the truth.
 
-A row holds everything needed to score an answer to it, so rewards and the scorer read the row and nothing else:
-
-    messages              [system,] user (the video, the sentence, the timeline), assistant (the exact answer)
-    videos                [path]
-    chat_template_kwargs  {"stvg_video": JSON}: what the template needs to decode and size the frames
-    stvg                  JSON of `Contract`
+A row holds everything needed to score an answer to it, so rewards and the scorer read the row and nothing else. Its
+column `stvg` is the JSON of `Contract`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from swift_stvg.answers.format import Answer, AnswerFormat, BoxList
-from swift_stvg.errors import DataError, RecordError, RowError, VideoError
-from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
-from swift_stvg.records import FARTHEST, WIDEST, Sample, VideoInfo
+from swift_stvg.errors import DataError, RecordError
+from swift_stvg.geometry import FloatArray, IntArray
+from swift_stvg.records import FARTHEST, WIDEST
 from swift_stvg.settings import Settings
 from swift_stvg.util import validation
-from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 from swift_stvg.video.timeline import (
     Timeline,
-    annotated_clip,
-    annotated_frames,
-    frames_before,
-    is_same_rate,
     nearest,
-    off_by_s,
-    slack_s,
 )
 
-_SAME_COUNT = 2
-"""Counts of frames that differ by no more are those of the same video."""
 CONTRACT_VERSION = 3
 WITHOUT_END = 2
 """Contract version that does not say when the clip ends. It is read, as it always was: with an end one interval after
@@ -201,251 +185,6 @@ class Contract(Question):
         if not isinstance(text, str):
             raise DataError(f"the `stvg` column must hold the text of a row contract, got {text!r:.80}")
         return _read_contract(text)
-
-
-def frame_size(source_wh: tuple[int, int], max_side: int, multiple: int) -> tuple[int, int]:
-    """Size in pixels at which the model receives a frame.
-
-    The longer side is at most `max_side` and never enlarged, the aspect ratio is kept, and both sides are rounded to
-    the nearest multiple of `multiple` (at least one, never beyond `max_side`).
-    """
-    scale = min(1.0, max_side / max(source_wh))
-    largest = max_side // multiple * multiple
-    width, height = (min(largest, max(multiple, round(side * scale / multiple) * multiple)) for side in source_wh)
-    return width, height
-
-
-def make_row(sample: Sample, video: VideoInfo, settings: Settings) -> dict[str, Any]:
-    """One ms-swift row.
-
-    Raises:
-        RowError, VideoError: the annotation does not fit the video; the reason is what the loader counts.
-    """
-    contract = make_contract(sample, video, settings)
-    row = make_prompt(contract, sample.sentence, video.path)
-    row["messages"].append({"role": "assistant", "content": contract.format.render(_target(contract))})
-    return row | {"stvg": contract.to_json()}
-
-
-def make_prompt(question: Question, sentence: str, video: Path) -> dict[str, Any]:
-    """What of a row does not depend on the truth: messages without an answer, the video, and its frames."""
-    settings = question.settings
-    content = ["<video>" + video_facts(question), sentence.strip()]
-    system = [{"role": "system", "content": question.format.instruction()}] if settings.system_prompt else []
-    return {
-        "messages": [
-            *system,
-            {"role": "user", "content": "\n".join(reversed(content) if settings.query_first else content)},
-        ],
-        "videos": [str(video)],
-        "chat_template_kwargs": {VIDEO_KEY: video_request(question).to_json()},
-    }
-
-
-def video_request(question: Question) -> VideoRequest:
-    """The frames that a question is about."""
-    return VideoRequest.on(question.timeline, question.size_wh, question.format.coords)
-
-
-def sentence_of(messages: Any) -> str:
-    """The sentence that a row's messages ask about, as `make_row` wrote them; "" where it cannot be found."""
-    try:
-        content = next(m["content"] for m in messages if m["role"] == "user")
-        if content.startswith("<video>"):
-            return str(content.partition("\n")[2])
-        return str(content.rpartition("\n<video>")[0])
-    except (TypeError, KeyError, AttributeError, StopIteration):
-        return ""
-
-
-def make_question(video: VideoInfo, settings: Settings, clip: tuple[int, int] | None = None) -> Question:
-    """What a model sees of the decoded frames [first, end) of a video, or of all."""
-    timeline = Timeline.sample(
-        video.frame_times_s,
-        video.end_s,
-        fps=settings.fps,
-        max_frames=settings.max_frames,
-        clip=clip,
-        unit=settings.index_unit,
-    )
-    return Question(
-        settings, frame_size(video.size_wh, settings.max_side, settings.side_multiple), video.size_wh, timeline
-    )
-
-
-def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contract:
-    """The ground truth of a sample on the grid of what the model sees; raises as `make_row` does."""
-    video = video.at_rate(sample.annotated_fps)
-    _check_fit(sample, video)
-    numbers = annotated_frames(
-        video.frame_times_s, *_annotated(sample), before=_before(sample, video), at_least=sample.at_least
-    )  # (N,)
-    clip = annotated_clip(numbers, sample.clip)
-    if clip[0] >= clip[1]:
-        raise RowError("clip outside the video", f"clip {sample.clip_frames} of {video.path}, row {sample.id}")
-    if sample.span_frames[0] > numbers[clip[1] - 1] or sample.span_frames[1] <= numbers[clip[0]]:
-        raise VideoError(
-            "event outside the video",
-            f"event {sample.span_frames}, frames {numbers[clip[0]]} to {numbers[clip[1] - 1]} decoded, {video.path}, "
-            f"row {sample.id}",
-        )
-    question = make_question(video, settings, clip)
-    shown = numbers[question.timeline.index_frames]  # (size,) annotated frame of each index
-    span, index, boxes_xyxy = truth_on_grid(sample, shown, question)
-    return Contract(
-        id=sample.id,
-        dataset=sample.dataset,
-        split=sample.split,
-        query=sample.query,
-        category=sample.category,
-        settings=settings,
-        size_wh=question.size_wh,
-        source_wh=question.source_wh,
-        timeline=question.timeline,
-        annotated=shown,
-        span=span,
-        index=index,
-        boxes_xyxy=boxes_xyxy,
-    )
-
-
-def truth_on_grid(
-    sample: Sample, annotated: IntArray, question: Question
-) -> tuple[tuple[int, int], IntArray, FloatArray]:
-    """The ground truth of a sample as an answer can say it.
-
-    Args:
-        sample: the annotation.
-        annotated: (size,) annotated frame that each index points at.
-        question: what is asked: for boxes or not, in which coordinates.
-
-    Returns:
-        The closed span of the indices inside the event, or the nearest one of an event between two; the indices (M,) in
-        it that have a box, of an event between two the nearest box; and the boxes (M, 4), whole numbers. M is 0 where
-        no boxes are asked for.
-
-    Raises:
-        RowError: no box can be learned from, or none lies on an index.
-    """
-    first, end = sample.span_frames
-    inside = np.flatnonzero((annotated >= first) & (annotated < end))
-    between = len(inside) == 0
-    if between:
-        inside = np.array([np.abs(annotated - np.clip(annotated, first, end - 1)).argmin()])
-    span = (int(inside[0]), int(inside[-1]))
-    if not question.format.boxes:
-        return span, np.empty(0, dtype=np.int64), np.empty((0, 4))
-    frames, boxes_xyxy = sample.usable_tube()
-    if len(frames) == 0:
-        why = "set STVG_BOXES=false to ask for the time alone, " if sample.time_only else ""
-        raise RowError(
-            "no usable box", f"none of {len(sample.tube_frames)} has an area inside the frame, {why}row {sample.id}"
-        )
-    position = nearest(frames, annotated[inside])  # (I,)
-    has_box = (frames[position] == annotated[inside]) | between
-    if not has_box.any():
-        raise RowError(
-            "no box on a sampled frame",
-            f"{len(frames)} boxes in frames [{first}, {end}), none among the sampled {annotated[inside].tolist()}, "
-            f"row {sample.id}",
-        )
-    boxes_on_grid = _on_text_grid(boxes_xyxy[position[has_box]], sample.size_wh, question.scale_wh)
-    return span, inside[has_box], boxes_on_grid
-
-
-def _target(contract: Contract) -> Answer:
-    """What SFT learns to write: the exact answer, with think boxes that are off as the settings say.
-
-    One draw moves the sides of all boxes of a tube alike. Drawn box by box, the mean of the think boxes would give the
-    truth away, and refining could be learned without looking at the video.
-    """
-    answer, jitter = contract.answer, contract.settings.think_jitter
-    if answer.think is None or jitter == 0:
-        return answer
-    seed = [contract.settings.think_seed, *hashlib.sha256(f"{contract.dataset}/{contract.id}".encode()).digest()]
-    boxes_xyxy = answer.think.boxes_xyxy
-    sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]  # (W, 2)
-    moved = boxes_xyxy + np.random.default_rng(seed).normal(0, jitter, 4) * np.tile(sides, 2)
-    moved = np.concatenate([np.minimum(moved[:, :2], moved[:, 2:]), np.maximum(moved[:, :2], moved[:, 2:])], axis=1)
-    think = BoxList(answer.think.index, _on_text_grid(moved, contract.scale_wh, contract.scale_wh))
-    return replace(answer, think=think)
-
-
-def video_facts(question: Question) -> str:
-    """What the model is told of the timeline and the frame size."""
-    line, answer_format = question.timeline, question.format
-    counted = "frame" if answer_format.unit == "frame" else "second"
-    facts = f"{counted}s 0 - {line.size - 1}"
-    if answer_format.unit == "frame":
-        facts += f", {line.fps:.4g} per second"
-    if answer_format.coords == "pixel":
-        facts += f", {question.size_wh[0]} x {question.size_wh[1]} pixels"
-    return f"({facts})"
-
-
-def fit_notes(sample: Sample, video: VideoInfo) -> Iterator[tuple[str, str]]:
-    """What is worth knowing of how a video fits its annotation: kinds of deviation, each with what was seen."""
-    before, annotated = _before(sample, video), sample.annotated_frames
-    if before:
-        yield (
-            "videos whose picture begins late",
-            f"{video.lead_s:.2f} s after the file, with frame {before} of the annotation, row {sample.id}",
-        )
-    more = before + video.n_frames - annotated
-    if not is_same_rate(video.frame_times_s, sample.annotated_fps):
-        if more != 0:
-            rate = (video.n_frames - 1) / float(video.frame_times_s[-1] - video.frame_times_s[0])
-            yield (
-                "frame numbers rescaled to the video's frame rate",
-                f"{sample.annotated_fps:.5g} per second annotated, {rate:.5g} decoded, row {sample.id}",
-            )
-    elif more < -_SAME_COUNT or (more > _SAME_COUNT and not sample.at_least):
-        yield (
-            "videos with another number of frames than annotated",
-            f"{video.n_frames} of {annotated}, counted from the first, at {video.frame_times_s[0]:.2f} s, "
-            f"row {sample.id}",
-        )
-
-
-def _annotated(sample: Sample) -> tuple[int, float]:
-    return sample.annotated_frames, sample.annotated_fps
-
-
-def _before(sample: Sample, video: VideoInfo) -> int:
-    """Number of annotated frames before the video's first."""
-    return frames_before(_duration_s(video), video.lead_s, *_annotated(sample), sample.at_least)
-
-
-def _duration_s(video: VideoInfo) -> float:
-    return video.end_s - float(video.frame_times_s[0])
-
-
-def _check_fit(sample: Sample, video: VideoInfo) -> None:
-    """Refuse a file that cannot be the annotated one: of another length, or of another shape."""
-    before, annotated = _before(sample, video), _annotated(sample)
-    decoded_s = _duration_s(video) + before / sample.annotated_fps
-    same_count = abs(before + video.n_frames - sample.annotated_frames) <= _SAME_COUNT
-    if not same_count and off_by_s(decoded_s, *annotated, sample.at_least) > slack_s(*annotated):
-        raise VideoError(
-            "video and annotation differ in length",
-            f"{video.n_frames} frames ({decoded_s:.2f} s) decoded, {sample.annotated_frames} "
-            f"({annotated[0] / annotated[1]:.2f} s) annotated; the first comes at {video.frame_times_s[0]:.2f} s; "
-            f"a truncated download? {video.path}, row {sample.id}",
-        )
-    aspect = (video.size_wh[0] * sample.size_wh[1]) / (video.size_wh[1] * sample.size_wh[0])
-    if not 0.9 < aspect < 1.1:
-        raise VideoError(
-            "video and annotation differ in shape",
-            f"{video.size_wh} decoded, {sample.size_wh} annotated, {video.path}, row {sample.id}",
-        )
-
-
-def _on_text_grid(boxes_xyxy: FloatArray, size_wh: tuple[int, int], scale_wh: tuple[int, int]) -> FloatArray:
-    """Boxes (K, 4) of a frame of `size_wh` as whole numbers of a text grid of `scale_wh`, at least one unit wide."""
-    limit = np.array([*scale_wh, *scale_wh], dtype=np.float64)
-    boxes = np.rint(clip_boxes(boxes_xyxy, size_wh) * (limit / np.array([*size_wh, *size_wh])))
-    low = np.minimum(boxes[:, :2], limit[:2] - 1)
-    return np.concatenate([low, np.maximum(boxes[:, 2:], low + 1)], axis=1)
 
 
 @lru_cache(maxsize=256)

@@ -8,8 +8,8 @@ import numpy as np
 
 from swift_stvg.geometry import FloatArray
 from swift_stvg.records import WIDEST
-from swift_stvg.report.drawing import Overlay
 from swift_stvg.rows.contract import Question
+from swift_stvg.rows.tracks import answer_tracks
 from swift_stvg.util import validation
 
 OK = "ok"
@@ -61,8 +61,7 @@ def parse(reply: str | None, question: Question) -> Reading:
     validation.all_of("question", (question,), Question, ", as `ask` and Contract.from_json give it")
     answer = question.format.parse(reply or "")
     status, detail = answer.fault(question.timeline.size, question.scale_wh) or (OK, "")
-    line, tracks = question.timeline, {track.kind: track for track in Overlay.of(question, "", answer).tracks}
-    tracks.pop("truth", None)
+    line, tracks = question.timeline, {track.kind: track for track in answer_tracks(question, answer)}
     boxes = {kind: track.boxes_xyxy * np.array(question.source_wh * 2) for kind, track in tracks.items()}
     times_s = next((line.clip_start_s + track.times_s for track in tracks.values()), np.empty(0))
     on_grid = question.on_grid(answer.span)

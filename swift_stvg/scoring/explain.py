@@ -11,7 +11,8 @@ import numpy as np
 from swift_stvg.answers.format import BoxList
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray
-from swift_stvg.rewards.functions import REWARDS, Batch, BoxTerms, spatial_term, total, usual_weights
+from swift_stvg.rewards.batch import Batch, BoxTerms
+from swift_stvg.rewards.functions import REWARDS, spatial_term, total, usual_weights
 from swift_stvg.rows.contract import Contract
 from swift_stvg.scoring.predictions import Answers, Key, Tubes
 from swift_stvg.scoring.score import GroundTruth, score

@@ -17,7 +17,8 @@ import numpy as np
 
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray
-from swift_stvg.rewards.functions import REWARDS, Batch, check_rewards, tiou, total, usual_weights, viou
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import REWARDS, check_rewards, tiou, total, usual_weights, viou
 from swift_stvg.rows.contract import Contract
 from swift_stvg.scoring.metrics import means_with_intervals
 from swift_stvg.util import validation

@@ -17,8 +17,9 @@ from swift_stvg.answers.reading import CLOCK_TIMES, SHARES
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.geometry import FloatArray
 from swift_stvg.records import Sample, Tube, VideoInfo
-from swift_stvg.rewards.functions import Batch
-from swift_stvg.rows.contract import Contract, make_contract, sentence_of, truth_on_grid
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.making import make_contract, sentence_of, truth_on_grid
 from swift_stvg.scoring.tubes import answer_tube, read_tubes
 from swift_stvg.settings import PREFIX, Settings
 from swift_stvg.sources.loading import SOURCES

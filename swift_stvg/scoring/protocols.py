@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from swift_stvg.errors import RecordError
-from swift_stvg.geometry import FloatArray, IntArray, paired_iou
+from swift_stvg.geometry import FloatArray, IntArray, interpolate, paired_iou
 from swift_stvg.records import Truth, Tube
 from swift_stvg.util import validation
 
@@ -176,9 +176,7 @@ class _Prediction:
         open_, right, has_left, has_right = open_[between], right[between], has_left[between], has_right[between]
         after = np.where(has_right, right, right - 1)
         before = np.where(has_left, right - 1, right)
-        gap = np.maximum(self.frames[after] - self.frames[before], 1)
-        share = np.where(has_left & has_right, (truth.frames[open_] - self.frames[before]) / gap, 0.0)[:, None]
-        boxes = self.boxes_xyxy[before] + share * (self.boxes_xyxy[after] - self.boxes_xyxy[before])
+        boxes = interpolate(self.frames, self.boxes_xyxy, before, after, truth.frames[open_])
         iou[open_] = _iou(boxes, truth.boxes_xyxy[open_])
         given[open_] = True
         return iou, given & inside

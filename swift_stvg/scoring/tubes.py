@@ -21,7 +21,7 @@ import numpy as np
 
 from swift_stvg.answers.format import BoxList
 from swift_stvg.errors import DataError
-from swift_stvg.geometry import IntArray, clip_boxes
+from swift_stvg.geometry import IntArray, to_picture
 from swift_stvg.records import LARGEST, MOST_FRAMES, Truth, Tube
 from swift_stvg.rows.contract import Contract
 from swift_stvg.util.jsonfile import MALFORMED, RepeatedKeys, no_garbage_collection, read_json, whole
@@ -66,11 +66,7 @@ def tube_on(
     inside = (index >= first) & (index <= last)
     index = index[inside]
     new_frame = np.diff(at[index], prepend=-1) > 0  # two indices may point at the same one
-    to_pixels = np.array(size_wh * 2, dtype=np.float64) / np.array(scale_wh * 2)
-    boxes_xyxy = boxes_xyxy[inside][new_frame] * to_pixels
-    upright = np.all(boxes_xyxy[:, :2] <= boxes_xyxy[:, 2:], axis=1)  # NaN is not
-    clipped = clip_boxes(np.where(upright[:, None], boxes_xyxy, np.nan), size_wh)
-    return Tube(span_frames, at[index][new_frame], clipped)
+    return Tube(span_frames, at[index][new_frame], to_picture(boxes_xyxy[inside][new_frame], scale_wh, size_wh))
 
 
 def read_tubes(path: Path) -> tuple[dict[str, Tube], dict[str, tuple[str, str]], list[str]]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from swift_stvg.errors import RowError, VideoError
 from swift_stvg.records import VideoInfo, sentence_fault
-from swift_stvg.rows.contract import Question, make_prompt, make_question
+from swift_stvg.rows.contract import Question
+from swift_stvg.rows.making import make_prompt, make_question
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import probe_all
 from swift_stvg.util import validation

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from swift_stvg.records import VideoInfo
-from swift_stvg.rows.contract import make_prompt, make_question
+from swift_stvg.rows.making import make_prompt, make_question
 from swift_stvg.settings import BACKBONES, PREFIX, Settings
 from swift_stvg.sharing import checkpoint as sharing
 

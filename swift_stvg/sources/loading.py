@@ -12,7 +12,7 @@ from typing import Any
 
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.records import Sample, VideoInfo, tube_in_span
-from swift_stvg.rows.contract import fit_notes, make_row
+from swift_stvg.rows.making import fit_notes, make_row
 from swift_stvg.settings import Settings
 from swift_stvg.sources import hcstvg, jsonl, vidstg
 from swift_stvg.sources.files import DataRoot

@@ -15,7 +15,7 @@ from swift_stvg.geometry import FloatArray
 from swift_stvg.records import Sample, VideoInfo
 from swift_stvg.report.drawing import Overlay
 from swift_stvg.report.page.media import Job
-from swift_stvg.rows.contract import make_contract
+from swift_stvg.rows.making import make_contract
 from swift_stvg.scoring.predictions import COUNT_ZERO, Answers
 from swift_stvg.scoring.score import GroundTruth, Scored, box_area, event_s
 from swift_stvg.settings import Settings

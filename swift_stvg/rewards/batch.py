@@ -1,0 +1,213 @@
+"""Completions of a batch beside the truth: parsed once, for all rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from swift_stvg.answers.format import LAST_INDEX, Answer, BoxList
+from swift_stvg.geometry import FloatArray, IntArray, clip_boxes, paired_iou_and_giou, paired_l1
+from swift_stvg.rows.contract import Contract
+from swift_stvg.util import validation
+
+INDICES = LAST_INDEX + 1
+"""How many indices an answer may use."""
+WORST_GIOU, WORST_L1 = -1.0, 4.0
+"""Of a box that is missing or cannot be read."""
+Term: TypeAlias = Callable[[FloatArray, FloatArray], FloatArray]
+"""GIoU and L1 of boxes to what a spatial reward is the mean of."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoxPairs:
+    """Boxes of one part of the answers beside the true ones, frame by frame, over all completions of a batch.
+
+    Attributes:
+        owner: (K,) completion that each frame belongs to, non-decreasing.
+        index: (K,) grid index of each frame.
+        usable: (K,) whether the answer has a box there that can be read.
+        boxes_xyxy: (K, 4) normalised to [0, 1] and clipped to the frame; 0 where not usable.
+        true_xyxy: (K, 4) likewise.
+
+    Raises:
+        RecordError: lengths differ.
+    """
+
+    owner: IntArray
+    index: IntArray
+    usable: npt.NDArray[np.bool_]
+    boxes_xyxy: FloatArray
+    true_xyxy: FloatArray
+
+    def __post_init__(self) -> None:
+        columns = {name: getattr(self, name) for name in ("owner", "index", "usable", "boxes_xyxy", "true_xyxy")}
+        validation.one_for_each("frame", "", **columns)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoxTerms:
+    """Agreement of one box list with the truth, frame by frame, over all completions of a batch.
+
+    Attributes:
+        owner: (K,) completion that each frame belongs to, non-decreasing.
+        index: (K,) grid index of each frame.
+        iou: (K,) in [0, 1].
+        giou: (K,) in [-1, 1].
+        l1: (K,) in [0, 4].
+        asked: (B,) whether each completion's format has this list.
+
+    Raises:
+        RecordError: lengths differ.
+    """
+
+    owner: IntArray
+    index: IntArray
+    iou: FloatArray
+    giou: FloatArray
+    l1: FloatArray
+    asked: npt.NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        columns = {name: getattr(self, name) for name in ("owner", "index", "iou", "giou", "l1")}
+        validation.one_for_each("frame", "", **columns)
+
+
+class Batch:
+    """Completions with their rows' contracts, parsed once.
+
+    Args:
+        completions: what the model wrote, B strings.
+        contracts: the contract of each completion's row, B of them.
+
+    Raises:
+        RecordError: the two differ in length, or hold something else.
+    """
+
+    def __init__(self, completions: Sequence[str], contracts: Sequence[Contract]) -> None:
+        validation.all_of("completions", completions, str)
+        validation.all_of("contracts", contracts, Contract, ", as Contract.from_json reads them from rows")
+        validation.one_for_each("completion", completions=completions, contracts=contracts)
+        self.contracts = contracts
+        read = [c.format.read(text) for text, c in zip(completions, contracts, strict=True)]
+        self.answers: list[Answer] = [answer for answer, _ in read]
+        self.valid: list[bool] = [valid for _, valid in read]
+
+    def __len__(self) -> int:
+        return len(self.contracts)
+
+    @cached_property
+    def faults(self) -> list[tuple[str, str] | None]:
+        """Why each answer gives no tube, as `Answer.fault` says; None for those that do."""
+        return [a.fault(c.timeline.size, c.scale_wh) for a, c in zip(self.answers, self.contracts, strict=True)]
+
+    @cached_property
+    def complete(self) -> npt.NDArray[np.bool_]:
+        """(B,) whether each answer gives a tube."""
+        return np.array([fault is None for fault in self.faults], dtype=bool)
+
+    @cached_property
+    def think_terms(self) -> BoxTerms:
+        """Agreement of the intermediate boxes over T_cap (Eq. 6)."""
+        asked = np.array([contract.format.think for contract in self.contracts], dtype=bool)
+        return self._terms([answer.think for answer in self.answers], asked)
+
+    @cached_property
+    def pred_terms(self) -> BoxTerms:
+        """Agreement of the final boxes over T_cap (Eq. 6)."""
+        asked = np.array([contract.format.boxes for contract in self.contracts], dtype=bool)
+        return self._terms([answer.pred for answer in self.answers], asked)
+
+    @cached_property
+    def frames_of_either(self) -> FloatArray:
+        """(B,) annotated frames of the event, and those of the answer's span beyond it; a backward span has none."""
+        counts = np.array([len(contract.index) for contract in self.contracts], dtype=np.float64)
+        for i, (answer, contract) in enumerate(zip(self.answers, self.contracts, strict=True)):
+            if answer.span is not None and answer.span[0] <= answer.span[1]:
+                (first, last), (low, high) = answer.span, contract.span
+                counts[i] += last - first + 1 - max(0, min(last, high) - max(first, low) + 1)
+        return counts
+
+    @cached_property
+    def floors(self) -> FloatArray:
+        """(B,) lower clamp of the per-frame spatial term; -inf where off."""
+        return np.array(
+            [-np.inf if c.settings.spatial_floor is None else c.settings.spatial_floor for c in self.contracts]
+        )
+
+    @cached_property
+    def _truth(self) -> tuple[IntArray, IntArray, FloatArray]:
+        """Owner (N,), index (N,) and normalised box (N, 4) of every annotated index of every row."""
+        owner = np.repeat(np.arange(len(self)), [len(contract.index) for contract in self.contracts])
+        boxes_xyxy = np.concatenate([np.empty((0, 4)), *(contract.boxes_xyxy for contract in self.contracts)])
+        index = np.concatenate([np.empty(0, dtype=np.int64), *(contract.index for contract in self.contracts)])
+        return owner, index, boxes_xyxy / self._limits[owner]
+
+    @cached_property
+    def _limits(self) -> FloatArray:
+        """(B, 4) extent of the text's coordinates."""
+        return np.array([2 * contract.scale_wh for contract in self.contracts], dtype=np.float64).reshape(-1, 4)
+
+    @cached_property
+    def _spans(self) -> IntArray:
+        """(B, 2) closed spans of the answers, (0, -1) where there is none."""
+        return np.array([answer.span or (0, -1) for answer in self.answers], dtype=np.int64).reshape(-1, 2)
+
+    def pairs(self, lists: Sequence[BoxList | None]) -> BoxPairs:
+        """The boxes of B lists beside the true ones, over T_cap less the frames without annotation."""
+        readable = np.array([boxes is not None for boxes in lists], dtype=bool)
+        owner, index, true_xyxy = self._truth
+        inside = readable[owner] & (index >= self._spans[owner, 0]) & (index <= self._spans[owner, 1])
+        owner, index, true_xyxy = owner[inside], index[inside], true_xyxy[inside]  # (K,), (K,), (K, 4)
+
+        found = [boxes for boxes in lists if boxes is not None]
+        written_by = np.repeat(np.flatnonzero(readable), [len(boxes.index) for boxes in found])  # (W,)
+        written = np.concatenate([np.empty(0, dtype=np.int64), *(boxes.index for boxes in found)])
+        # one number for an index of a list; of boxes for the same one the first counts
+        places, first = np.unique(written_by * INDICES + written, return_index=True)
+        wanted = owner * INDICES + index
+        place = np.minimum(np.searchsorted(places, wanted), max(len(places) - 1, 0))  # (K,)
+        there = places[place] == wanted if len(places) else np.zeros(len(wanted), dtype=bool)
+        boxes_xyxy = np.zeros((len(wanted), 4))
+        if len(places):
+            boxes_xyxy = np.concatenate([boxes.boxes_xyxy for boxes in found])[first[place]] / self._limits[owner]
+        usable = there & np.all(boxes_xyxy[:, :2] <= boxes_xyxy[:, 2:], axis=1)  # NaN compares false
+        clipped = clip_boxes(np.where(usable[:, None], boxes_xyxy, 0.0), (1.0, 1.0))
+        return BoxPairs(owner, index, usable, clipped, true_xyxy)
+
+    def _terms(self, lists: Sequence[BoxList | None], asked: npt.NDArray[np.bool_]) -> BoxTerms:
+        pairs = self.pairs(lists)
+        iou, giou = paired_iou_and_giou(pairs.boxes_xyxy, pairs.true_xyxy)
+        return BoxTerms(
+            pairs.owner,
+            pairs.index,
+            np.where(pairs.usable, iou, 0.0),
+            np.where(pairs.usable, giou, WORST_GIOU),
+            np.where(pairs.usable, paired_l1(pairs.boxes_xyxy, pairs.true_xyxy), WORST_L1),
+            asked,
+        )
+
+    def spatial_frames(self, terms: BoxTerms) -> FloatArray:
+        """(B,) how many frames `spatial_mean` is over: those of T_cap, or of either span (STVG_SPATIAL_FRAMES)."""
+        shared = np.bincount(terms.owner, minlength=len(self)).astype(np.float64)
+        either = np.array([contract.settings.spatial_frames == "either" for contract in self.contracts], dtype=bool)
+        return np.where(either & terms.asked, self.frames_of_either, shared)
+
+    def spatial_mean(self, terms: BoxTerms, term: Term) -> FloatArray:
+        """(B,) mean over each completion's frames of a term, clamped by its row's floor; 0 without frames.
+
+        A frame that only one of the spans has counts as the worst box, where the row counts such frames.
+        """
+        sums = self.sums(terms, np.maximum(term(terms.giou, terms.l1), self.floors[terms.owner]))
+        frames = self.spatial_frames(terms)
+        without = frames - np.bincount(terms.owner, minlength=len(self))
+        worst = np.maximum(term(np.array(WORST_GIOU), np.array(WORST_L1)), self.floors)
+        return (sums + without * worst) / np.maximum(frames, 1)
+
+    def sums(self, terms: BoxTerms, per_frame: FloatArray) -> FloatArray:
+        """(B,) sum over each completion's frames of `per_frame` (K,)."""
+        return np.bincount(terms.owner, weights=per_frame, minlength=len(self)).astype(np.float64)

@@ -1,0 +1,82 @@
+"""The rewards as GRPO trainers call them, those of TRL and of ms-swift: with completions and columns of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from swift_stvg.geometry import FloatArray
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import BOX_REWARDS, REWARDS
+from swift_stvg.rows.contract import Contract
+
+Completion: TypeAlias = str | Sequence[dict[str, Any]]
+"""A text, or messages, the last of which is the text."""
+RewardCallable: TypeAlias = Callable[..., list[float | None]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgement:
+    """What a reward gives to completions.
+
+    Attributes:
+        values: for each completion; None where the reward does not apply, which trainers leave out of the sum: rows
+            without a `stvg` column, and, for rewards that need boxes, rows that ask for none.
+        batch: the completions whose rows have a `stvg` column; None if there is none.
+        rewards: (B,) their rewards.
+        applies: (B,) whether the reward applies to them.
+    """
+
+    values: list[float | None]
+    batch: Batch | None
+    rewards: FloatArray
+    applies: npt.NDArray[np.bool_]
+
+
+def judge(name: str, completions: Sequence[Completion], stvg: Sequence[str | None] | None) -> Judgement:
+    """Compute a reward.
+
+    Args:
+        name: of the reward, a key of `REWARDS`.
+        completions: B texts, or B lists of messages.
+        stvg: B values of the column `stvg`; None where a row, or all the data, has none.
+
+    Raises:
+        DataError: a value of the column is not one of this package.
+    """
+    contracts: Sequence[str | None] = [None] * len(completions) if stvg is None else stvg
+    texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
+    ours = [(text, row) for text, row in zip(texts, contracts, strict=True) if row is not None]
+    if not ours:
+        return Judgement([None] * len(completions), None, np.empty(0), np.empty(0, dtype=bool))
+    batch = _batch(*zip(*ours, strict=True))
+    rewards = REWARDS[name](batch)
+    applies = np.array([name not in BOX_REWARDS or contract.format.boxes for contract in batch.contracts], dtype=bool)
+    given = iter([value if fits else None for value, fits in zip(rewards.tolist(), applies.tolist(), strict=True)])
+    return Judgement([None if row is None else next(given) for row in contracts], batch, rewards, applies)
+
+
+@lru_cache(maxsize=4)
+def _batch(texts: tuple[str, ...], rows: tuple[str, ...]) -> Batch:
+    """One parse for all rewards of a step, which trainers call one after the other on the same texts."""
+    return Batch(texts, [Contract.from_json(row) for row in rows])
+
+
+def _callable(name: str) -> RewardCallable:
+    def reward(
+        completions: Sequence[Completion], stvg: Sequence[str | None] | None = None, **columns: Any
+    ) -> list[float | None]:
+        return judge(name, completions, stvg).values
+
+    reward.__name__ = reward.__qualname__ = name  # trainers log by it
+    reward.__doc__ = REWARDS[name].__doc__
+    return reward
+
+
+CALLABLES = {name: _callable(name) for name in REWARDS}
+"""Each reward by its name."""
