@@ -1,14 +1,13 @@
 """Spatio-temporal video grounding for ms-swift: datasets, templates, rewards and metrics.
 
-`import swift_stvg` loads neither torch nor ms-swift. Where ms-swift is already loaded, as with
-`--external_plugins swift_stvg`, importing registers everything; otherwise call `register()`.
+`import swift_stvg` loads neither torch nor ms-swift, and registers nothing. `--external_plugins swift_stvg` registers
+everything with ms-swift; in Python, `register()` does.
 
 `ask` makes the prompt for any video and sentence, `parse` reads the reply as seconds and pixels.
 """
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,3 @@ def register() -> None:
     from swift_stvg import adapters
 
     adapters.register()
-
-
-if sys.modules.get("swift") is not None:
-    register()

@@ -31,6 +31,7 @@ def contract(
     index = np.array([i for i in range(span[0], span[1] + 1) if i not in gaps and fmt.boxes], dtype=np.int64)
     return Contract(
         id=row_id,
+        sentence="the red square moves left.",
         dataset="made",
         split="up",
         query="declarative",

@@ -209,28 +209,12 @@ def test_a_row_a_question_and_the_scorer_mean_the_same_by_a_span(
     assert event_s(row) == end_s, "the length of an event that lasts as long as the clip"
 
 
-def test_a_row_that_does_not_say_where_the_clip_ends() -> None:
-    """Of contract version 2: read with the end it always had, and worth the same."""
-    video = VideoInfo(Path("a.mp4"), np.arange(101) / 10, 10.1, (200, 100))
-    now = json.loads(make_row(sample(annotated_frames=101), video, Settings())["stvg"])
-    old = {name: value for name, value in now.items() if name != "end_s"} | {"v": 2}
-    new_row, old_row = (Contract.from_json(json.dumps(data)) for data in (now, old))
-    assert (new_row.timeline.end_s, old_row.timeline.end_s) == (10.1, 10.5)
-    text = new_row.format.render(replace(new_row.answer, span=(12, 20)))
-    batch = Batch([text] * 2, [new_row, old_row])
-    for name, reward in REWARDS.items():
-        assert reward(batch)[0] == reward(batch)[1], name
-    tubes = [answer_tube((12, 20), new_row.answer.pred, row, sample(annotated_frames=101)) for row in batch.contracts]
-    assert tubes[0].span_frames == tubes[1].span_frames == (58, 100)
-    assert json.loads(old_row.to_json())["v"] == 3
-
-
 BROKEN = [
     (None, "must hold the text of a row contract, got None"),
     ("", "does not hold a row contract"),
     ("[]", "does not hold a row contract"),
     ('{"v": 3}', "does not hold a row contract"),
-    ('{"v": 1}', "contract version 1, this package reads versions 2 and 3"),
+    ('{"v": 2}', "contract version 2, this package reads version 3: make the rows again"),
 ]
 
 

@@ -23,7 +23,6 @@ from swift_stvg.report.drawing import Overlay, contact_sheet
 from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import tiou, viou
 from swift_stvg.rows.contract import Contract
-from swift_stvg.rows.making import sentence_of
 from swift_stvg.settings import Settings
 from swift_stvg.video.reader import Frames
 
@@ -196,7 +195,7 @@ def _draw(board: Board, tag: str, answer: _Answer, step: int) -> None:
     text, contract, row = answer
     batch = Batch([text], [contract])
     scores = {"tIoU": float(tiou(batch)[0])} | ({"vIoU": float(viou(batch)[0])} if contract.format.boxes else {})
-    sheet = contact_sheet(Overlay.of(contract, sentence_of(row["messages"]), text, scores), Path(row["videos"][0]))
+    sheet = contact_sheet(Overlay.of(contract, contract.sentence, text, scores), Path(row["videos"][0]))
     board.picture(tag, np.asarray(sheet), contract.id, step)
 
 

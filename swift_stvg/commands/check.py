@@ -21,7 +21,6 @@ from swift_stvg.report.tables import render_check
 from swift_stvg.rewards.functions import usual_weights
 from swift_stvg.rewards.known_mistakes import EXACT, landscape
 from swift_stvg.rows.contract import Contract
-from swift_stvg.rows.making import sentence_of
 from swift_stvg.scoring.dataset import (
     LARGE,
     QUICK,
@@ -159,7 +158,7 @@ class _Check:
         if rows:
             contracts = [Contract.from_json(row["stvg"]) for row in rows]
             report["facts"] = facts(contracts)
-            report["figures"] = figures(contracts, [sentence_of(row["messages"]) for row in rows])
+            report["figures"] = figures(contracts)
             report["figures"] |= self._tokens(template, rows, contracts)
             if template is not None:
                 report["facts"]["prompts and positions"] = self._asked(template, rows)

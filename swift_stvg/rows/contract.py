@@ -26,9 +26,6 @@ from swift_stvg.video.timeline import (
 )
 
 CONTRACT_VERSION = 3
-WITHOUT_END = 2
-"""Contract version that does not say when the clip ends. It is read, as it always was: with an end one interval after
-the last sample, so that spans in seconds may end up to an interval late; frames, rewards and scores are the same."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +88,7 @@ class Contract(Question):
     """What scoring an answer to a row needs: the question with the truth.
 
     Attributes:
-        id, dataset, split, query, category: as in `Sample`.
+        id, sentence, dataset, split, query, category: as in `Sample`.
         annotated: (size,) annotated frame number of the frame that each index points at.
         span: closed span of grid indices during which the event is annotated.
         index: (M,) indices of the span that have an annotated box, increasing; gaps are left out. None where the format
@@ -103,6 +100,7 @@ class Contract(Question):
     """
 
     id: str
+    sentence: str
     dataset: str
     split: str
     query: str
@@ -115,7 +113,7 @@ class Contract(Question):
     def __post_init__(self) -> None:
         Question.__post_init__(self)  # classes with slots have no `super()`
         where = f", row {self.id!s:.80}"
-        for name in ("id", "dataset", "split", "query"):
+        for name in ("id", "sentence", "dataset", "split", "query"):
             validation.text(name, getattr(self, name), where)
         if self.category is not None:
             validation.text("category", self.category, where)
@@ -154,6 +152,7 @@ class Contract(Question):
             {
                 "v": CONTRACT_VERSION,
                 "id": self.id,
+                "sentence": self.sentence,
                 "dataset": self.dataset,
                 "split": self.split,
                 "query": self.query,
@@ -177,7 +176,7 @@ class Contract(Question):
 
     @staticmethod
     def from_json(text: str) -> Contract:
-        """Read what `to_json` wrote, now or as version `WITHOUT_END`.
+        """Read what `to_json` wrote.
 
         Raises:
             DataError: the text is not such a contract, or one of another version.
@@ -191,19 +190,19 @@ class Contract(Question):
 def _read_contract(text: str) -> Contract:
     try:
         data = json.loads(text)
-        if data["v"] not in (CONTRACT_VERSION, WITHOUT_END):
+        if data["v"] != CONTRACT_VERSION:
             raise DataError(
-                f"the `stvg` column has contract version {data['v']}, this package reads versions {WITHOUT_END} and "
-                f"{CONTRACT_VERSION}: make the rows again with this version of swift-stvg"
+                f"the `stvg` column has contract version {data['v']}, this package reads version {CONTRACT_VERSION}: "
+                "make the rows again with this version of swift-stvg"
             )
         boxes = np.array(data["boxes"], dtype=np.float64).reshape(-1, 5)
         if not (np.abs(boxes[:, 0]) < 1e9).all() or not np.array_equal(boxes[:, 0], np.rint(boxes[:, 0])):
             validation.refuse("boxes", "begin with whole numbers", boxes[:, 0].tolist())
         settings = _settings(tuple(data["settings"].items()))
         index_frames = data["frames"] if data["index_frames"] is None else data["index_frames"]
-        end_s = data["end_s"] if data["v"] == CONTRACT_VERSION else data["times_s"][-1] + data["interval_s"]
         return Contract(
             id=data["id"],
+            sentence=data["sentence"],
             dataset=data["dataset"],
             split=data["split"],
             query=data["query"],
@@ -218,7 +217,7 @@ def _read_contract(text: str) -> Contract:
                 data["interval_s"],
                 settings.index_unit,
                 index_frames,
-                end_s,
+                data["end_s"],
             ),
             annotated=index_frames if data["annotated"] is None else data["annotated"],
             span=data["span"],

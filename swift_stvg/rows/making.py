@@ -82,17 +82,6 @@ def video_request(question: Question) -> VideoRequest:
     return VideoRequest.on(question.timeline, question.size_wh, question.format.coords)
 
 
-def sentence_of(messages: Any) -> str:
-    """The sentence that a row's messages ask about, as `make_row` wrote them; "" where it cannot be found."""
-    try:
-        content = next(m["content"] for m in messages if m["role"] == "user")
-        if content.startswith("<video>"):
-            return str(content.partition("\n")[2])
-        return str(content.rpartition("\n<video>")[0])
-    except (TypeError, KeyError, AttributeError, StopIteration):
-        return ""
-
-
 def make_question(video: VideoInfo, settings: Settings, clip: tuple[int, int] | None = None) -> Question:
     """What a model sees of the decoded frames [first, end) of a video, or of all."""
     timeline = Timeline.sample(
@@ -129,6 +118,7 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
     span, index, boxes_xyxy = truth_on_grid(sample, shown, question)
     return Contract(
         id=sample.id,
+        sentence=sample.sentence,
         dataset=sample.dataset,
         split=sample.split,
         query=sample.query,

@@ -20,12 +20,12 @@ def distribution(values: FloatArray | IntArray) -> list[float]:
     return [low, fifth, median, float(np.mean(values)), most, high]
 
 
-def figures(contracts: Sequence[Contract], sentences: Sequence[str]) -> dict[str, list[float]]:
+def figures(contracts: Sequence[Contract]) -> dict[str, list[float]]:
     """Distributions over N >= 1 rows: of sentences, clips, events, boxes and exact answers."""
     answers = [contract.format.render(contract.answer) for contract in contracts]
     lengths = np.array([c.span[1] - c.span[0] + 1 for c in contracts])
     columns = {
-        "sentence, words": [len(sentence.split()) for sentence in sentences],
+        "sentence, words": [len(contract.sentence.split()) for contract in contracts],
         "clip, s": [float(c.timeline.times_s[-1]) + c.timeline.interval_s for c in contracts],
         "clip, sampled frames": [len(c.timeline.frames) for c in contracts],
         "clip, indices": [c.timeline.size for c in contracts],

@@ -66,7 +66,7 @@ def _explain(system: Answers, i: int, key: Key, truth: GroundTruth, how: dict[st
         "line": system.lines[i],
         "subset": key[0],
         "id": key[1],
-        "sentence": system.sentences[i],
+        "sentence": system.batch.contracts[i].sentence,
         "video": system.videos[i],
         "response": system.responses[i],
         "indices": contract.timeline.size,

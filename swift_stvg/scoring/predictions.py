@@ -19,7 +19,7 @@ from swift_stvg.geometry import FloatArray
 from swift_stvg.records import Sample, Tube, VideoInfo
 from swift_stvg.rewards.batch import Batch
 from swift_stvg.rows.contract import Contract
-from swift_stvg.rows.making import make_contract, sentence_of, truth_on_grid
+from swift_stvg.rows.making import make_contract, truth_on_grid
 from swift_stvg.scoring.tubes import answer_tube, read_tubes
 from swift_stvg.settings import PREFIX, Settings
 from swift_stvg.sources.loading import SOURCES
@@ -152,7 +152,6 @@ class Answers:
         responses: (B,) what was written.
         lines: (B,) line of each in the file.
         videos: (B,) path of each row's video.
-        sentences: (B,) that each row asks about.
         set_aside: what was found that cannot be scored.
 
     Raises:
@@ -165,11 +164,10 @@ class Answers:
     responses: list[str]
     lines: list[int]
     videos: list[str]
-    sentences: list[str]
     set_aside: list[Problem] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        columns = {name: getattr(self, name) for name in ("batch", "responses", "lines", "videos", "sentences")}
+        columns = {name: getattr(self, name) for name in ("batch", "responses", "lines", "videos")}
         validation.one_for_each("answer", f", {self.name}", **columns)
 
     @classmethod
@@ -208,7 +206,6 @@ class Answers:
             responses=responses,
             lines=[line for line, _ in rows],
             videos=[found.video for _, found in rows],
-            sentences=[found.sentence for _, found in rows],
             set_aside=problems,
         )
 
@@ -219,11 +216,10 @@ class Answers:
         Raises:
             DataError: none of the samples can be asked.
         """
-        contracts, sentences, problems = [], [], []
+        contracts, problems = [], []
         for sample in samples:
             try:
                 contracts.append(make_contract(sample, VideoInfo.nominal(sample), settings))
-                sentences.append(sample.sentence)
             except (RowError, VideoError) as error:
                 problems.append(Problem(NO_ROW, str(error), subset(sample.dataset, sample.split), sample.id))
         if not contracts:
@@ -233,12 +229,12 @@ class Answers:
         none = [NO_LINE] * len(contracts)
         videos = [""] * len(contracts)
         batch = Batch(responses, contracts)
-        return cls(name, "the ground truth", batch, responses, none, videos, sentences, problems)
+        return cls(name, "the ground truth", batch, responses, none, videos, problems)
 
     def only(self, i: int) -> Answers:
         """Answer `i` alone."""
         batch = Batch([self.responses[i]], [self.batch.contracts[i]])
-        rest = ([self.responses[i]], [self.lines[i]], [self.videos[i]], [self.sentences[i]])
+        rest = ([self.responses[i]], [self.lines[i]], [self.videos[i]])
         return Answers(self.name, self.path, batch, *rest)
 
     @property
@@ -349,7 +345,6 @@ class _Line(NamedTuple):
     response: str
     contract: Contract
     video: str
-    sentence: str
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Problem | _Line]]:
@@ -373,7 +368,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Problem | _Line]]:
                 continue
             try:
                 contract = Contract.from_json(data["stvg"])
-                yield number, _Line(_response(data), contract, _video(data), sentence_of(data.get("messages")))
+                yield number, _Line(_response(data), contract, _video(data))
             except DataError as error:
                 yield number, Problem("not an answer", str(error), line=number)
 

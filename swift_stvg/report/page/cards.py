@@ -72,7 +72,7 @@ def cards_of_answers(scored: Scored, truth: GroundTruth, protocol: str) -> list[
         shown = {name: data[name] for name in ("tIoU", "vIoU") if data[name] is not None}
         if thinking[i]:
             shown["think vIoU"] = data["think"]
-        sentence = system.sentences[row] or (sample.sentence if sample is not None else "")
+        sentence = system.batch.contracts[row].sentence
         overlay = Overlay.of(contract, sentence, answer, shown)
         video = Path(system.videos[row])
         if sample is not None and not os.path.exists(video):  # answered on another machine
