@@ -16,7 +16,7 @@ from PIL import Image
 import swift_stvg
 from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.cli import main
-from swift_stvg.commands.shared import card
+from swift_stvg.commands import card
 from swift_stvg.errors import VideoError
 from swift_stvg.settings import BACKBONES, Settings
 from swift_stvg.sharing import checkpoint as sharing
