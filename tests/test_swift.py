@@ -59,6 +59,7 @@ def inferred(workspace: Path, env: dict[str, str], cold_start: Path) -> Path:
         workspace / "elsewhere",
         env,
         record=workspace / "infer.jsonl",
+        anew=True,
     )
     return result
 
@@ -74,6 +75,7 @@ def grpo(workspace: Path, env: dict[str, str], cold_start: Path) -> tuple[Path, 
         workspace / "elsewhere",
         env,
         record=workspace / "grpo.jsonl",
+        anew=True,
     )
     return output, printed
 
