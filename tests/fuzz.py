@@ -23,7 +23,7 @@ with atheris.instrument_imports(include=["swift_stvg.answers"] if "completions" 
     from tests import fuzzing
     from tests.helpers import contract
 
-from tests.test_sources import v1, v2
+from tests.annotations import v1, v2
 
 SEEDS = Path(__file__).parent / "data/fuzz/completions.json"
 TOGETHER, ONE_IN = 128, 16

@@ -19,7 +19,7 @@ from swift_stvg.errors import TemplateMismatch
 from swift_stvg.rows.contract import Contract
 from swift_stvg.synthetic.tiny import TinyConfig, build
 from tests.running import RECORDER, TRAIN, as_words, json_lines, logged, run
-from tests.test_template import row
+from tests.templated import row
 from tests.videos import picture, write_video
 
 pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch warns

@@ -9,8 +9,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 import yaml
@@ -19,22 +17,9 @@ from swift_stvg.recipes.rules import options_of
 from swift_stvg.rewards.functions import REWARDS
 from swift_stvg.settings import PREFIX, Settings
 from swift_stvg.sources.loading import SOURCES
+from tests.recipes import ROOT, RUNS, runner
 from tests.running import SIZES, json_lines, swift
 
-ROOT = Path(__file__).parent.parent
-
-
-def load_runner() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("paper_run", ROOT / "examples/paper/run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-runner = load_runner()
-RUNS: dict[str, dict[str, Any]] = runner.runs()
 TRAININGS = sorted({run["trained_as"] for run in RUNS.values()})
 NOT_OURS = {"NPROC_PER_NODE", "NNODES", "MASTER_PORT", "CUDA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF"}
 NEEDS_GPU = ("deepspeed", "attn_impl", "padding_free", "packing", "use_vllm", "vllm_mode", "sleep_level")

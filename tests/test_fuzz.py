@@ -21,6 +21,7 @@ from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.records import Tube
 from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import REWARDS
+from tests.annotations import older, processed, shared, trajectories, v1, v2, vidor, vidstg
 from tests.fuzzing import (
     FORMATS,
     WORDS,
@@ -37,7 +38,6 @@ from tests.fuzzing import (
     standing,
 )
 from tests.helpers import answer, boxes, contract
-from tests.test_sources import older, processed, shared, trajectories, v1, v2, vidor, vidstg
 
 EXACT = boxes(2, 5)
 SEEDS = json.loads((Path(__file__).parent / "data/fuzz/completions.json").read_text())

@@ -24,8 +24,8 @@ from swift_stvg.rewards.functions import REWARDS, WEIGHTS, spatial_term, total
 from swift_stvg.rows.contract import Contract
 from swift_stvg.rows.making import make_contract
 from swift_stvg.settings import Settings
+from tests.goldens_of_protocols import samples
 from tests.helpers import answer, boxes, contract
-from tests.test_protocols import samples
 
 TRUE = (20, 20, 60, 60)
 SPAN = (2, 5)

@@ -13,10 +13,10 @@ import pytest
 
 import swift_stvg
 from swift_stvg.settings import Settings
+from tests.fresh import HAS_QWEN3_8, fresh
 from tests.helpers import answer, boxes, contract
 from tests.hubs import TOKEN, Hub
-from tests.test_package import HAS_QWEN3_8, fresh
-from tests.test_template import encode, row, template, templates, video
+from tests.templated import encode, row, template, templates, video
 
 __all__ = ["template", "templates", "video"]  # fixtures
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
-import subprocess
 import sys
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-from packaging.version import Version
 
 from swift_stvg.cli import main
 from swift_stvg.errors import VersionError
 from swift_stvg.settings import BACKBONES
+from tests.fresh import HAS_QWEN3_8, fresh
 from tests.helpers import answer, boxes, contract
-
-
-def fresh(code: str, tmp_path: Path, *words: str, **env: str) -> str:
-    """What a fresh interpreter prints in a foreign folder."""
-    script = tmp_path / "script.py"
-    script.write_text(code)
-    done = subprocess.run(
-        [sys.executable, *words, str(script)], cwd=tmp_path, env=os.environ | env, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout + done.stderr
 
 
 def test_import_loads_neither_torch_nor_ms_swift(tmp_path: Path) -> None:
@@ -70,7 +57,6 @@ from swift_stvg import {", ".join(modules.split())}
     fresh(code, tmp_path)
 
 
-HAS_QWEN3_8 = Version(version("ms-swift")) >= Version("4.6.0")
 REGISTERED = """
 import swift
 import swift_stvg

@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.test_template import FITTING, row, templates, video
+from tests.templated import FITTING, row, templates, video
 
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
 __all__ = ["templates", "video"]  # fixtures

@@ -18,7 +18,7 @@ from swift_stvg.rows.contract import Contract
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import load_rows
 from swift_stvg.video.reader import read_frames
-from tests.test_ground import server
+from tests.servers import server
 from tests.videos import numbers_seen, write_late, write_video
 
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch warns

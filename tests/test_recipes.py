@@ -15,7 +15,7 @@ from swift_stvg.errors import DataError
 from swift_stvg.recipes.footprint import SHAPES, memory, peaks, shape_of, times
 from swift_stvg.recipes.host import by_name_here
 from swift_stvg.recipes.rules import PRESETS, Recipe, batches, faults, zero_stage
-from tests.test_configs import RUNS, runner
+from tests.recipes import RUNS, runner
 
 ROOT = Path(__file__).parent.parent
 GRPO, SFT = ROOT / "configs/grpo.yaml", ROOT / "configs/sft.yaml"

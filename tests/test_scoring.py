@@ -25,8 +25,8 @@ from swift_stvg.scoring.published import CANDIDATES, GAINS_BY_AREA
 from swift_stvg.scoring.score import AREA_EDGES, bin_labels
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import LoadReport, load_samples
+from tests.goldens_of_protocols import golden
 from tests.helpers import answer, contract
-from tests.test_protocols import golden
 
 DENSE = "predictions_dense"
 PREDICTIONS = {"dense": DENSE, "sparse": "predictions_sparse"}

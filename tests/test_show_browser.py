@@ -13,7 +13,7 @@ import pytest
 
 from swift_stvg.cli import main
 from swift_stvg.rows.contract import Contract
-from tests.test_show import ANSWERS, CLIPS, data_of, logged, moved, rows_of, shapes, write_result
+from tests.pages import ANSWERS, CLIPS, data_of, logged, moved, rows_of, shapes, write_result
 
 __all__ = ["shapes"]
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")

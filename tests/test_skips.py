@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.grpo import GRPO
 from tests.running import TRAIN, logged, swift
-from tests.test_swift import GRPO
 
 pytestmark = pytest.mark.swift
 DAMAGED = 4

@@ -22,23 +22,12 @@ from swift_stvg.rows.contract import Contract
 from swift_stvg.scoring.headroom import Sampled, measure
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import load_rows
+from tests.grpo import FUNCS, GRPO
 from tests.running import COMMON, PREVIEW, SIZES, TRAIN, SwiftFailed, json_lines, logged, previewed, swift
 
 pytestmark = pytest.mark.swift
 
-FUNCS = ("stvg_format", "stvg_consistency", "stvg_temporal", "stvg_spatial", "stvg_think", "stvg_tiou", "stvg_viou")
 NAMES = ("StvgFormat", "StvgConsistency", "StvgTemporal", "StvgSpatial", "StvgThink", "m_tIoU", "m_vIoU")
-GRPO = TRAIN | {
-    "rlhf_type": "grpo",
-    "reward_funcs": " ".join(FUNCS),
-    "reward_weights": "1 1 1 1 0.5 0 0",
-    "num_generations": "4",
-    "per_device_train_batch_size": "4",
-    "max_steps": "2",
-    "max_completion_length": "120",
-    "log_completions": "true",
-    "save_strategy": "no",
-}
 
 
 @pytest.fixture(scope="session")

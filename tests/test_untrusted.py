@@ -22,8 +22,8 @@ from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import load_rows
 from swift_stvg.util.jsonfile import seal
 from swift_stvg.video.frame_cache import FrameCache
+from tests.annotations import TIMES, line, v1, vidor, vidstg, write_json
 from tests.helpers import contract
-from tests.test_sources import TIMES, line, v1, vidor, vidstg, write_json
 from tests.videos import write_video
 
 

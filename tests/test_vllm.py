@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.test_package import fresh
-from tests.test_template import FITTING, row, templates, video
+from tests.fresh import fresh
+from tests.templated import FITTING, row, templates, video
 
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.filterwarnings("default")
