@@ -21,7 +21,6 @@ from swift_stvg.errors import DataError
 from swift_stvg.util.jsonfile import put_whole, unseal
 from tests import preloaded
 from tests.pages import rows_of, write_result
-from tests.pages import shapes as shapes
 from tests.running import TRAIN, as_words, swift
 
 KILLS = 3

@@ -16,9 +16,8 @@ from swift_stvg.settings import Settings
 from tests.fresh import HAS_QWEN3_8, fresh
 from tests.helpers import answer, boxes, contract
 from tests.hubs import TOKEN, Hub
-from tests.templated import encode, row, template, templates, video
+from tests.templated import encode, row
 
-__all__ = ["template", "templates", "video"]  # fixtures
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
 
 NEEDED = {
@@ -29,7 +28,13 @@ NEEDED = {
     "swift.utils": "get_logger",
 }
 """Names without which there is no training with this package."""
-OF_COMMANDS = {"swift": "get_processor get_template"}
+OF_COMMANDS = {
+    "swift": "get_processor get_template",
+    "swift.arguments": "InferArguments",
+    "swift.model": "get_model_info_meta",
+    "swift.pipelines.infer.infer": "SwiftInfer",
+    "swift.utils": "parse_args",
+}
 """Names that only a command of this package uses."""
 MISSING = [
     ("swift.metrics", "eval_metrics_map", "--eval_metric stvg"),

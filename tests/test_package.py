@@ -48,11 +48,13 @@ def test_import_within_300_ms(tmp_path: Path) -> None:
 
 
 def test_the_core_needs_no_torch(tmp_path: Path) -> None:
-    modules = "answers geometry metrics records results rewards rows settings sources timeline"
+    modules = "answers records rewards rows scoring.predictions scoring.score settings sources.loading serving.asking"
     code = f"""
 import sys
-sys.modules["torch"] = sys.modules["swift"] = None
-from swift_stvg import {", ".join(modules.split())}
+from importlib import import_module
+sys.modules["torch"] = sys.modules["swift"] = sys.modules["PIL"] = None
+for module in {modules.split()}:
+    import_module("swift_stvg." + module)
 """
     fresh(code, tmp_path)
 
@@ -105,6 +107,7 @@ CONTRACT, TEXT = {contract!r}, {text!r}
 if __name__ == "__main__":
     import swift
     import swift_stvg
+    swift_stvg.register()
     from swift.rewards import orms
     from swift_stvg.adapters.datasets import StvgLoader
     from swift_stvg.adapters.templates import StvgQwen2_5VLTemplate
@@ -127,6 +130,7 @@ def test_workers_know_everything(tmp_path: Path, method: str) -> None:
 MIXED = """
 import swift
 import swift_stvg
+swift_stvg.register()
 from swift.rewards import orms
 reward = orms["stvg_format"]()
 print("MIXED", reward(completions=["x", "y"], stvg=[None, {contract!r}]), reward(completions=["x"]))
@@ -141,6 +145,7 @@ def test_rows_of_other_datasets_are_left_out(tmp_path: Path) -> None:
 WATCHED = """
 import swift
 import swift_stvg
+swift_stvg.register()
 from types import SimpleNamespace
 from swift.rewards import orms
 from swift_stvg.adapters.judged import watch
@@ -166,6 +171,7 @@ def test_a_preview_that_raises_takes_nothing_from_the_rewards(tmp_path: Path) ->
 FAILED_RUN = """
 import swift
 import swift_stvg
+swift_stvg.register()
 from types import SimpleNamespace
 from swift.rewards import orms
 from swift_stvg.adapters.preview import StvgPreview
@@ -191,8 +197,9 @@ def test_the_preview_of_a_run_that_failed_does_not_watch_the_next(tmp_path: Path
 def test_a_wrong_setting_stops_the_plugin(tmp_path: Path) -> None:
     code = """
 import swift
+import swift_stvg
 try:
-    import swift_stvg
+    swift_stvg.register()
 except ValueError as error:
     print("STOPPED", error)
 """

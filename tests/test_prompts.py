@@ -19,10 +19,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.templated import FITTING, row, templates, video
+from tests.templated import FITTING, row
 
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
-__all__ = ["templates", "video"]  # fixtures
 GOLDEN = json.loads((Path(__file__).parent / "data" / "prompts.json").read_text())
 CASES = [(name, layout["title"], layout) for name, made in GOLDEN.items() for layout in made["layouts"]]
 VIDEO, PICTURE = (f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in ("video", "image"))

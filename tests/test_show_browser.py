@@ -13,9 +13,8 @@ import pytest
 
 from swift_stvg.cli import main
 from swift_stvg.rows.contract import Contract
-from tests.pages import ANSWERS, CLIPS, data_of, logged, moved, rows_of, shapes, write_result
+from tests.pages import ANSWERS, CLIPS, data_of, logged, moved, rows_of, write_result
 
-__all__ = ["shapes"]
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}

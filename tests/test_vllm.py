@@ -18,11 +18,10 @@ import pytest
 import torch
 
 from tests.fresh import fresh
-from tests.templated import FITTING, row, templates, video
+from tests.templated import FITTING, row
 
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.filterwarnings("default")
-__all__ = ["templates", "video"]  # fixtures
 
 
 @pytest.mark.parametrize("name", FITTING)
