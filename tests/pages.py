@@ -1,0 +1,229 @@
+"""Tries what pages of the guide tell a user to type, in a process that is forked for each command.
+
+    python -m tests.pages TRIES.json RESULTS.json
+
+It imports ms-swift once. Commands of swift-stvg, scripts and Python blocks run for real. Commands of ms-swift are read by
+its own argument classes, since most of them need a GPU; those that need none run for real too, with few steps.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import runpy
+import sys
+import threading
+import traceback
+from argparse import ArgumentParser
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import fields
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+ARGUMENTS = {
+    "sft": "SftArguments",
+    "rlhf": "RLHFArguments",
+    "infer": "InferArguments",
+    "deploy": "DeployArguments",
+    "rollout": "RolloutArguments",
+    "export": "ExportArguments",
+    "app": "AppArguments",
+}
+"""Classes of swift.arguments by command."""
+NEEDS_MORE = {"deepspeed", "attn_impl", "use_vllm", "vllm_mode", "sleep_level", "infer_backend", "push_to_hub"}
+"""Options of ms-swift that need a GPU, an engine or a hub: their names are checked, their values are not."""
+ON_CPU = ["--torch_dtype", "float32"]
+FEW_STEPS = ["--max_steps", "2", "--save_steps", "2", "--report_to", "none"]
+TRAINING_ON_CPU = ["--use_cpu", "true", "--check_model", "false", "--report_to", "none"]
+PLOT = "examples/step_cost/scaling.py"
+"""Draws what `swift-stvg bench` wrote, which takes long."""
+LONG = {"bench", "pushed"}
+"""Commands of swift-stvg that take long, or need a hub: their options are read. test_bench.py and test_hub.py run them."""
+REALLY = "REALLY"
+"""After the words of a command of ms-swift: run it."""
+SERVER = "SERVER"
+"""In words and code: the address of a server with OpenAI's chat completions."""
+ANSWER = "<time> 1 - 2 </time> <think_bbox> 1. [10, 10, 30, 30], 2. [10, 10, 30, 30] </think_bbox> "
+ANSWER += "<pred_bbox> 1. [20, 10, 40, 30], 2. [20, 10, 40, 30] </pred_bbox>"
+
+
+class Server(BaseHTTPRequestHandler):
+    """Gives every question the same answer."""
+
+    def do_GET(self) -> None:
+        self._send({"object": "list", "data": [{"id": "stvg", "object": "model"}]})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        message = {"role": "assistant", "content": ANSWER}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        self._send({"id": "1", "object": "chat.completion", "created": 0, "model": "stvg", "choices": [choice]})
+
+    def _send(self, content: Any) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words: Any) -> None:
+        """Print nothing."""
+
+
+def options(parser: ArgumentParser) -> set[str]:
+    return {word for action in parser._actions for word in action.option_strings}
+
+
+def known_options() -> dict[str, list[str]]:
+    """The options of every command of `swift` and `swift-stvg`, as they are typed."""
+    import swift.arguments
+
+    from swift_stvg.cli import COMMANDS
+
+    found = {}
+    for name, (_, add_options) in COMMANDS.items():
+        parser = ArgumentParser()
+        add_options(parser)
+        found[f"swift-stvg {name}"] = sorted(options(parser))
+    for name, cls in ARGUMENTS.items():
+        found[f"swift {name}"] = sorted(f"--{field.name}" for field in fields(getattr(swift.arguments, cls)))
+    return found
+
+
+def swift_stvg(command: str, *words: str) -> None:
+    """Run a command of `swift-stvg`, or read its options."""
+    from swift_stvg.cli import COMMANDS, main
+
+    if command in LONG:
+        parser = ArgumentParser()
+        COMMANDS[command][1](parser)
+        parser.parse_args(words)
+        return
+    status = main([command, *words])
+    assert status == 0, f"status {status}"
+
+
+def swift(command: str, *words: str) -> None:
+    """Let ms-swift read the options of a command."""
+    import swift.arguments
+    from swift.cli.main import parse_yaml_args
+    from swift.utils import parse_args
+
+    if words[-1] == REALLY:
+        really(command, *words[:-1])
+        return
+    argv = list(words)
+    parse_yaml_args(argv)
+    cls = getattr(swift.arguments, ARGUMENTS[command])
+    names = {field.name for field in fields(cls)}
+    kept: list[str] = []
+    needs_more = False
+    for word in argv:
+        if word.startswith("--"):
+            assert word[2:] in names, f"{word} is unknown to swift {command}"
+            needs_more = word[2:] in NEEDS_MORE or "vllm" in word
+        if not needs_more:
+            kept.append(word)
+    more = ON_CPU + (TRAINING_ON_CPU if command in ("sft", "rlhf") else [])
+    _, rest = parse_args(cls, kept + more)
+    assert not rest, f"not understood: {rest}"
+
+
+def really(command: str, *words: str) -> None:
+    """Run a command of ms-swift, trainings for two steps."""
+    import swift.pipelines
+
+    more = FEW_STEPS if command in ("sft", "rlhf") else []
+    getattr(swift.pipelines, f"{command}_main")([*words, *more])
+
+
+def python(script: str, *words: str) -> None:
+    """Run a script; of one that takes long, see that its help names the options."""
+    sys.argv = [script, *words]
+    if script == PLOT:
+        assert len(words) == 2
+        return
+    if script.startswith(("examples/learning_benchmark/", "examples/step_cost/", "examples/quickstart/")):
+        text = io.StringIO()
+        sys.argv = [script, "--help"]
+        with redirect_stdout(text), suppress(SystemExit):
+            sys.path.insert(0, str(Path(script).parent.resolve()))
+            runpy.run_path(script, run_name="__main__")
+        missing = [word for word in words if word.startswith("--") and word not in text.getvalue()]
+        assert text.getvalue(), "no help"
+        assert not missing, f"{script} does not have {missing}"
+        return
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, f"status {end.code}"
+
+
+def code(text: str) -> None:
+    """Run a block of Python."""
+    exec(compile(text, "block", "exec"), {"__name__": "__main__"})
+
+
+KINDS = {"swift-stvg": swift_stvg, "swift": swift, "python": python, "code": code}
+
+
+def attempt(words: list[str], env: dict[str, str], folder: str, out: str | None, **_: Any) -> str:
+    """What a command prints; in a process of its own, which this one is not seen to be changed by.
+
+    Raises:
+        AssertionError: it fails, with what it printed.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        printed, status = io.StringIO(), 0
+        try:
+            os.chdir(folder)
+            os.environ.update(env)
+            with redirect_stdout(printed), redirect_stderr(printed if out is None else io.StringIO()):
+                KINDS[words[0]](*words[1:])
+            if out is not None:
+                Path(out).write_text(printed.getvalue())
+        except BaseException:
+            printed.write(traceback.format_exc())
+            status = 1
+        with os.fdopen(writing, "w") as pipe:
+            pipe.write(printed.getvalue())
+        os._exit(status)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        text = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if status:
+        raise AssertionError(text[-4000:] or f"ended with {status}")
+    return text
+
+
+def run(tries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each of the tries what it printed, or how it failed."""
+    import swift.arguments
+    import swift.pipelines  # noqa: F401  before swift_stvg, which registers itself with it then
+    import torch
+
+    torch.set_num_threads(1)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    results = []
+    for each in tries:
+        words = [word.replace(SERVER, address) for word in each["words"]]
+        try:
+            results.append({"printed": attempt(**each | {"words": words})})
+        except AssertionError as error:
+            results.append({"failed": str(error)})
+    server.shutdown()
+    return results
+
+
+if __name__ == "__main__":
+    asked = json.loads(Path(sys.argv[1]).read_text())
+    Path(sys.argv[2]).write_text(json.dumps({"results": run(asked), "options": known_options()}))
