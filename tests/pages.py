@@ -2,8 +2,8 @@
 
     python -m tests.pages TRIES.json RESULTS.json
 
-It imports ms-swift once. Commands of swift-stvg, scripts and Python blocks run for real. Commands of ms-swift are read by
-its own argument classes, since most of them need a GPU; those that need none run for real too, with few steps.
+It imports ms-swift once. Commands of swift-stvg, scripts and Python blocks run for real. Commands of ms-swift are read
+by its own argument classes, since most of them need a GPU; those that need none run for real too, with few steps.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ import json
 import os
 import runpy
 import sys
+import tempfile
 import threading
-import traceback
 from argparse import ArgumentParser
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+LIMIT_S = 300
+"""Seconds after which a command counts as hanging."""
 ARGUMENTS = {
     "sft": "SftArguments",
     "rlhf": "RLHFArguments",
@@ -35,18 +38,22 @@ ARGUMENTS = {
 NEEDS_MORE = {"deepspeed", "attn_impl", "use_vllm", "vllm_mode", "sleep_level", "infer_backend", "push_to_hub"}
 """Options of ms-swift that need a GPU, an engine or a hub: their names are checked, their values are not."""
 ON_CPU = ["--torch_dtype", "float32"]
-FEW_STEPS = ["--max_steps", "2", "--save_steps", "2", "--report_to", "none"]
+FEW_STEPS = ["--max_steps", "2", "--save_steps", "2", "--logging_steps", "1", "--report_to", "none"]
 TRAINING_ON_CPU = ["--use_cpu", "true", "--check_model", "false", "--report_to", "none"]
 PLOT = "examples/step_cost/scaling.py"
 """Draws what `swift-stvg bench` wrote, which takes long."""
 LONG = {"bench", "pushed"}
-"""Commands of swift-stvg that take long, or need a hub: their options are read. test_bench.py and test_hub.py run them."""
+"""Commands of swift-stvg that take long or need a hub: their options are read. Tests of bench and hub run them."""
 REALLY = "REALLY"
 """After the words of a command of ms-swift: run it."""
 SERVER = "SERVER"
 """In words and code: the address of a server with OpenAI's chat completions."""
 ANSWER = "<time> 1 - 2 </time> <think_bbox> 1. [10, 10, 30, 30], 2. [10, 10, 30, 30] </think_bbox> "
 ANSWER += "<pred_bbox> 1. [20, 10, 40, 30], 2. [20, 10, 40, 30] </pred_bbox>"
+
+
+class Failed(Exception):
+    """A command ended with an error; holds the end of what it printed."""
 
 
 class Server(BaseHTTPRequestHandler):
@@ -156,10 +163,7 @@ def python(script: str, *words: str) -> None:
         assert text.getvalue(), "no help"
         assert not missing, f"{script} does not have {missing}"
         return
-    try:
-        runpy.run_path(script, run_name="__main__")
-    except SystemExit as end:
-        assert not end.code, f"status {end.code}"
+    runpy.run_path(script, run_name="__main__")
 
 
 def code(text: str) -> None:
@@ -170,37 +174,42 @@ def code(text: str) -> None:
 KINDS = {"swift-stvg": swift_stvg, "swift": swift, "python": python, "code": code}
 
 
-def attempt(words: list[str], env: dict[str, str], folder: str, out: str | None, **_: Any) -> str:
-    """What a command prints; in a process of its own, which this one is not seen to be changed by.
+def attempt(words: list[str], env: dict[str, str], folder: str, out: str | None) -> str:
+    """What a command prints; it has a process of its own, and does not change this one.
+
+    Args:
+        words: kind and arguments, as `KINDS`.
+        env: more of the environment.
+        folder: to run in.
+        out: file in it that takes what is printed, errors aside.
 
     Raises:
-        AssertionError: it fails, with what it printed.
+        Failed: it ends with an error or hangs; with what it printed.
     """
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        printed, status = io.StringIO(), 0
-        try:
-            os.chdir(folder)
-            os.environ.update(env)
-            with redirect_stdout(printed), redirect_stderr(printed if out is None else io.StringIO()):
-                KINDS[words[0]](*words[1:])
-            if out is not None:
-                Path(out).write_text(printed.getvalue())
-        except BaseException:
-            printed.write(traceback.format_exc())
-            status = 1
-        with os.fdopen(writing, "w") as pipe:
-            pipe.write(printed.getvalue())
-        os._exit(status)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        text = pipe.read()
-    _, status = os.waitpid(child, 0)
-    if status:
-        raise AssertionError(text[-4000:] or f"ended with {status}")
+    with tempfile.TemporaryDirectory() as scratch:
+        printed = Path(scratch, "printed")
+        child = get_context("fork").Process(target=_child, args=(words, env, folder, out, printed))
+        child.start()
+        child.join(LIMIT_S)
+        if child.is_alive():
+            child.kill()
+            child.join()
+        text = printed.read_text(errors="replace")
+    if child.exitcode:
+        raise Failed(text[-4000:] or f"ended with {child.exitcode}")
     return text
+
+
+def _child(words: list[str], env: dict[str, str], folder: str, out: str | None, printed: Path) -> None:
+    os.chdir(folder)
+    os.environ.update(env)
+    file = os.open(printed, os.O_WRONLY | os.O_CREAT)
+    for descriptor in (1, 2):
+        os.dup2(file, descriptor)
+    if out is not None:
+        os.dup2(os.open(out, os.O_WRONLY | os.O_CREAT), 1)
+    kind, *rest = words
+    KINDS[kind](*rest)
 
 
 def run(tries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -218,7 +227,7 @@ def run(tries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         words = [word.replace(SERVER, address) for word in each["words"]]
         try:
             results.append({"printed": attempt(**each | {"words": words})})
-        except AssertionError as error:
+        except Failed as error:
             results.append({"failed": str(error)})
     server.shutdown()
     return results
