@@ -47,6 +47,8 @@ README = BY_NAME["README.md"]
 MODELS = {"qwen2_5_vl": "Qwen/Qwen2.5-VL-7B-Instruct", "qwen3_vl": "Qwen/Qwen3-VL-8B-Instruct"}
 """Models of the pages by the architecture of the tiny ones that stand for them."""
 LIMIT_S = 900
+FEWER = {"train=4000": "train=16", "test=40": "test=4", "2048": "64"}
+"""Clips and tokens are fewer where the pages are tried."""
 OTHERS = {"OpenGVLab/InternVL3-1B-hf": "qwen3_vl", "Qwen/Qwen3-VL-2B-Instruct": "qwen3_vl", "MODEL": "qwen2_5_vl"}
 
 
@@ -179,7 +181,7 @@ def data_root(root: Path, synthetic: Path) -> None:
     for split in ("train", "test"):
         entries: dict[str, Any] = {}
         sentences: dict[str, Any] = {}
-        for number, line in enumerate(json_lines(synthetic / f"{split}.jsonl")):
+        for number, line in enumerate(json_lines(synthetic / f"{split}.jsonl")[:8]):
             name, (first, end), count = Path(line["video"]).name, line["span_frames"], line["n_frames"]
             width, height = line["size_wh"]
             boxes = [row[1:] for row in line["tube"]]
@@ -304,10 +306,10 @@ def try_all(given: Path) -> dict[str, Any]:
 
 
 def substituted(word: str, given: Path) -> str:
-    """A word as it is tried: the data root and servers are others, and clips are fewer."""
+    """A word as it is tried: the data root and servers are others, numbers are smaller."""
     plugin = ROOT / "swift_stvg/plugin/swift_stvg_plugin.py"
     word = word.replace("$(swift-stvg plugin)", str(plugin))
-    word = word.replace("train=4000", "train=16").replace("test=40", "test=4")
+    word = FEWER.get(word, word)
     word = re.sub(r"(?<![\w/.])/data\b", str(given / "data"), word)
     return word.replace("http://127.0.0.1:8000", SERVER).replace("https://api.openai.com", SERVER)
 
