@@ -31,6 +31,7 @@ from swift_stvg.sources import SOURCES, load_rows
 from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.jsonl import read_sample
 from swift_stvg.tubes import read_tubes
+from tests.helpers import hcstvg_entry, stcat_entry
 from tests.pages import REALLY, SERVER
 from tests.running import SIZES, json_lines
 from tests.videos import picture
@@ -46,10 +47,12 @@ BY_NAME = {str(page): page for page in PAGES}
 README = BY_NAME["README.md"]
 MODELS = {"qwen2_5_vl": "Qwen/Qwen2.5-VL-7B-Instruct", "qwen3_vl": "Qwen/Qwen3-VL-8B-Instruct"}
 """Models of the pages by the architecture of the tiny ones that stand for them."""
+OTHERS = {"OpenGVLab/InternVL3-1B-hf": "qwen3_vl", "Qwen/Qwen3-VL-2B-Instruct": "qwen3_vl", "MODEL": "qwen2_5_vl"}
+"""Further names that stand for these."""
 LIMIT_S = 900
+"""Seconds that all commands may take together."""
 FEWER = {"train=4000": "train=16", "test=40": "test=4", "--max_new_tokens 2048": "--max_new_tokens 64"}
 """Clips and tokens are fewer where the pages are tried."""
-OTHERS = {"OpenGVLab/InternVL3-1B-hf": "qwen3_vl", "Qwen/Qwen3-VL-2B-Instruct": "qwen3_vl", "MODEL": "qwen2_5_vl"}
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
@@ -179,50 +182,13 @@ SHELL = [each for each in EVERY if each not in TRIED]
 def data_root(root: Path, synthetic: Path) -> None:
     """Synthetic clips as stvg_synthetic, HC-STVG v1 and v2, and VidSTG in the form that STCAT reads."""
     (root / "stvg_synthetic").symlink_to(synthetic)
-    hcstvg: dict[str, dict[str, Any]] = {}
-    vidstg: dict[str, dict[str, Any]] = {}
     for split in ("train", "test"):
-        entries: dict[str, Any] = {}
-        sentences: dict[str, Any] = {}
-        for number, line in enumerate(json_lines(synthetic / f"{split}.jsonl")[:8]):
-            name, (first, end), count = Path(line["video"]).name, line["span_frames"], line["n_frames"]
-            width, height = line["size_wh"]
-            boxes = [row[1:] for row in line["tube"]]
-            entries[name] = {
-                "bbox": [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in boxes],
-                "st_frame": line["tube"][0][0] + 1,
-                "img_num": count,
-                "caption": line["sentence"],
-                "width": width,
-                "height": height,
-            }
-            sentences[str(number)] = {
-                "id": number,
-                "vid": Path(name).stem,
-                "fps": line["fps"],
-                "used_segment": {"begin_fid": 0, "end_fid": count - 1},
-                "width": width,
-                "height": height,
-                "ori_temp_gt": {"begin_fid": first, "end_fid": end},
-                "frame_count": count,
-                "temp_gt": {"begin_fid": first, "end_fid": end - 1},
-                "target_category": "adult",
-                "target_bboxs": [dict(zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)) for box in boxes],
-                "qtype": "declar",
-                "sentence": {"description": line["sentence"], "type": "person", "target_id": 1},
-            }
-        hcstvg[split], vidstg[split] = entries, sentences
-    for name, split, content in (
-        ("hc-stvg", "train", hcstvg),
-        ("hc-stvg", "test", hcstvg),
-        ("hc-stvg2/annos/hcstvg_v2", "train", hcstvg),
-        ("hc-stvg2/annos/hcstvg_v2", "test", hcstvg),
-        ("vidstg/vstg_annos", "train", vidstg),
-        ("vidstg/vstg_annos", "test", vidstg),
-    ):
-        folder = root / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{split}.json").write_text(json.dumps(content[split]))
+        lines = json_lines(synthetic / f"{split}.jsonl")[:8]
+        hcstvg = dict(hcstvg_entry(line) for line in lines)
+        vidstg = {str(number): stcat_entry(number, line) for number, line in enumerate(lines)}
+        for name, content in (("hc-stvg", hcstvg), ("hc-stvg2/annos/hcstvg_v2", hcstvg), ("vidstg/vstg_annos", vidstg)):
+            (root / name).mkdir(parents=True, exist_ok=True)
+            (root / name / f"{split}.json").write_text(json.dumps(content))
     for name in ("hc-stvg/v1_video", "hc-stvg2/v2_video", "vidstg/videos"):
         (root / name).symlink_to(synthetic / "videos")
 
