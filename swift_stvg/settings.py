@@ -117,57 +117,59 @@ class Settings:
     outside: str = _setting(
         "links",
         _one_of(*OUTSIDE),
-        "way to take files outside the data root: refuse; follow links that lie in it; allow annotations to name any",
+        "files outside the data root: refuse takes none; links follows links inside the data root; allow takes any",
         of_this_machine=True,
     )
     cache_dir: str | None = _setting(
         "~/.cache/swift_stvg",
         _folder,
-        "folder that keeps the times of videos' frames, which is to be found out once for each; or off",
+        "folder that keeps the frame times of videos, so that each video is examined once; or off",
         of_this_machine=True,
     )
     frame_cache: str | None = _setting(
         None,
         _folder,
-        "folder of frames that `swift-stvg cache` wrote, or off; clips that it does not hold are decoded",
+        "folder of frames that `swift-stvg cache` wrote, or off; other clips are decoded",
         of_this_machine=True,
     )
     frame_memory: int = _setting(
         4096,
         _integer(0, 1_000_000),
-        "megabytes of frames that a process may keep, so that a GRPO step decodes a video once; 0 for none",
+        "megabytes of frames that a process keeps at most, so that a GRPO step decodes a video once; 0 for none",
         of_this_machine=True,
     )
     decoder: str = _setting(
         "pyav",
         _one_of(*DECODERS),
-        "what decodes videos: pyav; or decord, for the files of which it is known to find the right frames",
+        "decoder of videos: pyav, or decord for files where it is known to find the right frames",
         of_this_machine=True,
     )
     preview_steps: int = _setting(
         50,
         _integer(1, 10**9),
-        "steps between two looks of `--callbacks stvg_preview` at rollouts",
+        "steps between two previews of rollouts by `--callbacks stvg_preview`",
         of_this_machine=True,
     )
     preview_rows: int = _setting(
-        4, _integer(0, 1000), "most answers that `--callbacks stvg_preview` draws at a time", of_this_machine=True
+        4, _integer(0, 1000), "answers that `--callbacks stvg_preview` draws at most at a time", of_this_machine=True
     )
     folder_fps: float = _setting(
         25.0,
         _number(0.01, 1000.0),
-        "frames per second of videos that are folders of pictures, where no annotation says it",
+        "frames per second of a folder of pictures, if no annotation gives them",
         of_this_machine=True,
     )
     fps: float = _setting(2.0, _number(0.01, 120.0), "frames sampled per second of video")
-    max_side: int = _setting(336, _integer(4, 8192), "longer side of a frame at most, in pixels; never enlarged")
+    max_side: int = _setting(
+        336, _integer(4, 8192), "maximum of the longer side of a frame, in pixels; frames are never enlarged"
+    )
     side_multiple: int = _setting(
         28,
         _integer(1, 512),
         "sides of a frame are multiples of this: 28 for Qwen2-VL and Qwen2.5-VL, 32 for Qwen3-VL and Qwen3.5",
     )
     max_frames: int = _setting(
-        128, _integer(1, 4096), "most frames sampled from a clip; a longer clip is sampled evenly and more sparsely"
+        128, _integer(1, 4096), "maximum of frames sampled from a clip; a longer clip is sampled evenly at a lower rate"
     )
     index_unit: str = _setting("frame", _one_of(*UNITS), "what an index in an answer counts: sampled frames or seconds")
     coords: str = _setting(
@@ -177,27 +179,27 @@ class Settings:
     )
     think: bool = _setting(True, _boolean, "whether answers hold think boxes before the final ones")
     boxes: bool = _setting(
-        True, _boolean, "whether answers hold boxes at all, or the time alone, as for temporal grounding"
+        True, _boolean, "whether answers hold boxes; without them, only the time, as in temporal grounding"
     )
     style: str = _setting(
         "tags",
         _one_of(*STYLES),
-        "how answers are written: tags, the paper's form, or csv, plain lines of numbers for models not trained on it",
+        "form of answers: tags, as in the paper; or csv, lines of numbers for models that were not trained on tags",
     )
     think_jitter: float = _setting(
         0.0,
         _number(0.0, 1.0),
-        "share of its sides by which a think box of an SFT target lies off the truth; 0 for the truth itself",
+        "shift of the think boxes of an SFT target, as a share of their sides; 0 for the true boxes",
     )
     think_seed: int = _setting(0, _integer(0, 2**31), "seed of the think boxes of SFT targets")
     spatial_floor: float | None = _setting(
-        None, _floor, "lower clamp of the per-frame term of the spatial reward, in [-5, 1], or off (the paper's Eq. 7)"
+        None, _floor, "lower limit of the per-frame term of the spatial reward, in [-5, 1], or off (the paper's Eq. 7)"
     )
     spatial_frames: str = _setting(
         "shared",
         _one_of(*SPATIAL_FRAMES),
-        "frames that the spatial rewards are means over: shared by both spans (the paper's Eq. 6), or those of either, "
-        "of which one that is not shared counts as the worst box, as do all where the time or the list cannot be read",
+        "frames in the mean of the spatial rewards: shared by both spans (the paper's Eq. 6); or either, the union "
+        "of both spans: a frame of one span only counts as the worst box, as do all if time or list is unreadable",
     )
     system_prompt: bool = _setting(True, _boolean, "whether the task instruction is given as system prompt")
     query_first: bool = _setting(False, _boolean, "whether the sentence comes before the video in the prompt")

@@ -17,6 +17,7 @@ from swift_stvg.recipes.rules import options_of
 from swift_stvg.rewards.functions import REWARDS
 from swift_stvg.settings import PREFIX, Settings
 from swift_stvg.sources.loading import SOURCES
+from tests.helpers import hcstvg_entry
 from tests.recipes import ROOT, RUNS, runner
 from tests.running import SIZES, json_lines, swift
 
@@ -286,17 +287,8 @@ def test_the_runner_from_annotations_to_report(workspace: Path, cold_start: Path
     root.mkdir(parents=True)
     (root / "v1_video").symlink_to(workspace / "data/stvg_synthetic/videos")
     for split in ("train", "test"):
-        annotations = {}
-        for line in json_lines(workspace / f"data/stvg_synthetic/{split}.jsonl"):
-            boxes = [[x1, y1, x2 - x1, y2 - y1] for _, x1, y1, x2, y2 in line["tube"]]
-            annotations[Path(line["video"]).name] = {
-                "bbox": boxes,
-                "st_frame": line["tube"][0][0] + 1,
-                "img_num": line["n_frames"],
-                "caption": line["sentence"],
-                "width": line["size_wh"][0],
-                "height": line["size_wh"][1],
-            }
+        lines = json_lines(workspace / f"data/stvg_synthetic/{split}.jsonl")
+        annotations = dict(hcstvg_entry(line) for line in lines)
         (root / f"{split}.json").write_text(json.dumps(annotations))
     configs = without_gpu(tmp_path / "configs", model_type="qwen2_5_vl", torch_dtype="float32")
     small = ON_CPU | SMALL_GRPO | {"model": str(cold_start), "save_strategy": "steps", "save_steps": "2"}

@@ -20,8 +20,8 @@ from swift_stvg.cli import main
 from swift_stvg.errors import DataError
 from swift_stvg.util.jsonfile import put_whole, unseal
 from tests import preloaded
-from tests.pages import rows_of, write_result
 from tests.running import TRAIN, as_words, swift
+from tests.shown import rows_of, write_result
 
 KILLS = 3
 SERVER = multiprocessing.get_context("forkserver")

@@ -14,7 +14,7 @@ from swift_stvg.errors import DataError
 from swift_stvg.report.page.html import safe_json
 from swift_stvg.report.page.training import read_curves
 from swift_stvg.settings import Settings
-from tests.pages import ANSWERS, CLIPS, data_of, logged, moved, rows_of, write_result
+from tests.shown import ANSWERS, CLIPS, data_of, logged, moved, rows_of, write_result
 
 
 @pytest.fixture

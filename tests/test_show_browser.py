@@ -13,7 +13,7 @@ import pytest
 
 from swift_stvg.cli import main
 from swift_stvg.rows.contract import Contract
-from tests.pages import ANSWERS, CLIPS, data_of, logged, moved, rows_of, write_result
+from tests.shown import ANSWERS, CLIPS, data_of, logged, moved, rows_of, write_result
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -97,7 +97,7 @@ def swift_arguments(model: str, words: list[str]) -> Any:
         if "--template" in words or fitting not in ours:
             raise DataError(
                 f"{model} ({args.model_type}) would be asked with the template {args.template}, which is none of "
-                f"swift_stvg: {', '.join(sorted(ours))}. See 'Add a backbone' in the README, or serve the model and "
+                f"swift_stvg: {', '.join(sorted(ours))}. See examples/add_a_backbone, or serve the model and "
                 "give --endpoint"
             )
         args.template, args.template_meta = fitting, TEMPLATE_MAPPING[fitting]
