@@ -240,7 +240,7 @@ def test_no_two_clips_are_the_same(tmp_path: Path) -> None:
 
 def test_an_interrupted_call_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generate(tmp_path / "whole", {"train": 6}, SHORT, workers=1)
-    put, calls = synth.put_whole, []
+    put, calls = synth.write_bytes_atomic, []
 
     def killed_in_the_fourth(path: Path, data: bytes) -> None:
         calls.append(path)

@@ -21,7 +21,7 @@ from swift_stvg.commands.shared import check_writable
 from swift_stvg.errors import DataError
 from swift_stvg.report.tables import FORMATS, render_bench
 from swift_stvg.settings import PREFIX, Settings
-from swift_stvg.util.jsonfile import write_whole
+from swift_stvg.util.jsonfile import write_text_atomic
 
 ROUNDS = 5
 BENCHMARKS = {
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         }
         print(render_bench(report, args.format), end="")
         if args.out:
-            write_whole(args.out, json.dumps(report, indent=1) + "\n")
+            write_text_atomic(args.out, json.dumps(report, indent=1) + "\n")
     return 0
 
 

@@ -11,7 +11,7 @@ from swift_stvg.commands.clips import Clip, add_workers, check_workers, clip_of,
 from swift_stvg.errors import DataError, VideoError
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import load_rows
-from swift_stvg.util.jsonfile import remove_leftovers
+from swift_stvg.util.jsonfile import remove_partial_files
 from swift_stvg.video.frame_cache import FrameCache
 
 
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{args.out} cannot be used as a folder: {error.strerror}") from None
-    remove_leftovers(args.out)
+    remove_partial_files(args.out)
     clips: dict[Clip, None] = {}
     for dataset in args.datasets:
         name, _, split = dataset.partition(":")

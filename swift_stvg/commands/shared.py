@@ -16,7 +16,7 @@ from swift_stvg.rewards.functions import check_rewards
 from swift_stvg.scoring.score import GroundTruth
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import LoadReport, load_samples
-from swift_stvg.util.jsonfile import write_whole
+from swift_stvg.util.jsonfile import write_text_atomic
 
 
 def add_delivery(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def deliver(text: str, out: Path | None) -> None:
         DataError: the file cannot be written.
     """
     if out:
-        write_whole(out, text)
+        write_text_atomic(out, text)
     else:
         print(text, end="")
 

@@ -54,7 +54,7 @@ OF_TRAINING = (
     *("predict.jsonl", "completions.jsonl", "infer_result", "deploy_result", "__pycache__"),
 )
 """Names of what resuming a training needs, or a run leaves; using the model needs none of it."""
-LARGEST = 1 << 26
+MAX_SEARCHED_BYTES = 1 << 26
 """Bytes of a file that is looked into."""
 _HIDDEN = (".git", ".cache", ".ms_upload_cache", ".*.part")
 _SECRET = re.compile(r"token|secret|passw|api_?key|webhook", re.IGNORECASE)
@@ -281,7 +281,7 @@ def leaks(folder: Path, wanted: Mapping[str, str]) -> list[tuple[str, str]]:
     """(file, name) of each file that holds one of the wanted values, given by name; weights are not looked into."""
     found = []
     for name in files_of(folder):
-        if not _is_weights(name) and (folder / name).stat().st_size <= LARGEST:
+        if not _is_weights(name) and (folder / name).stat().st_size <= MAX_SEARCHED_BYTES:
             data = (folder / name).read_bytes()
             found += [(name, what) for what, value in wanted.items() if value.encode() in data]
     return found

@@ -101,7 +101,7 @@ def no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_text_atomic(path: Path, text: str) -> None:
     """Write a text file so that it is there whole or not at all; a device or a pipe is written to as it is.
 
     Raises:
@@ -113,12 +113,12 @@ def write_whole(path: Path, text: str) -> None:
         if target.exists() and not target.is_file():
             target.write_bytes(data)
         else:
-            put_whole(target, data)
+            write_bytes_atomic(target, data)
     except (OSError, ValueError, RuntimeError) as error:  # the last two: a name that cannot be, a loop of links
         raise DataError(f"cannot write {str(path)!r:.200}: {error}") from None
 
 
-def put_whole(path: Path, data: bytes) -> None:
+def write_bytes_atomic(path: Path, data: bytes) -> None:
     """Put a file in its place at once, also while others put theirs there.
 
     Raises:
@@ -140,7 +140,7 @@ def is_vacant(folder: Path) -> bool:
     return not folder.exists() or (folder.is_dir() and all(_LEFTOVER.fullmatch(path.name) for path in folder.iterdir()))
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_partial_files(folder: Path) -> None:
     """Delete what writers that were killed an hour ago or earlier left of files anywhere below a folder."""
     for path in folder.rglob(".*.part"):
         with suppress(OSError):  # another process may do the same
@@ -148,12 +148,12 @@ def remove_leftovers(folder: Path) -> None:
                 path.unlink()
 
 
-def seal(data: bytes) -> bytes:
-    """Bytes with a digest before them, by which `unseal` knows that they are whole."""
+def add_checksum(data: bytes) -> bytes:
+    """Bytes with a digest before them, by which `strip_checksum` knows that they are whole."""
     return hashlib.blake2b(data, digest_size=_SEAL).digest() + data
 
 
-def unseal(data: bytes) -> bytes:
+def strip_checksum(data: bytes) -> bytes:
     """What was sealed.
 
     Raises:
@@ -165,7 +165,7 @@ def unseal(data: bytes) -> bytes:
     return body
 
 
-def text(value: object) -> str:
+def json_text(value: object) -> str:
     """A JSON value that must be text.
 
     Raises:
@@ -176,7 +176,7 @@ def text(value: object) -> str:
     return value
 
 
-def whole(value: object) -> int:
+def json_integer(value: object) -> int:
     """A JSON value that must be a whole number, of at most nine digits.
 
     Raises:
@@ -190,5 +190,5 @@ def whole(value: object) -> int:
     return int(value)
 
 
-MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+PARSE_ERRORS = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 """What reading a malformed entry can raise."""
