@@ -222,7 +222,7 @@ def test_a_still_shows_the_event(clip: Path, tmp_path: Path) -> None:
     assert Image.open(io.BytesIO((tmp_path / "still.jpg").read_bytes())).format == "JPEG"
 
 
-@pytest.mark.parametrize("ending", drawing.FORMATS)
+@pytest.mark.parametrize("ending", drawing.DRAWING_FORMATS)
 def test_a_missing_or_broken_video_leaves_nothing_behind(tmp_path: Path, ending: str) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     for name in ("missing.mp4", "broken.mp4"):

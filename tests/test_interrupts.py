@@ -18,7 +18,7 @@ from steps import last_checkpoint, resume_options
 
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
-from swift_stvg.util.jsonfile import strip_checksum, write_bytes_atomic
+from swift_stvg.util.writing import strip_checksum, write_bytes_atomic
 from tests import preloaded
 from tests.running import TRAIN, as_words, swift
 from tests.test_show import rows_of, write_result

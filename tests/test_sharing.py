@@ -363,7 +363,7 @@ def test_the_copy_goes_into_a_folder_of_its_own(
     checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["card", str(checkpoint), "--out", str(checkpoint.parent)]) == 1
-    assert "holds something" in capsys.readouterr().err
+    assert "is not empty: choose another folder, or delete this one" in capsys.readouterr().err
     out = checkpoint.parents[1] / "new" / "shared"
     monkeypatch.setattr(card, "picture_of_training", _full_disk)
     assert main(["card", str(checkpoint), "--out", str(out)]) == 1

@@ -20,7 +20,7 @@ from swift_stvg.errors import DataError, SettingsError
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import load_rows
-from swift_stvg.util.jsonfile import add_checksum
+from swift_stvg.util.writing import add_checksum
 from swift_stvg.video.frame_cache import FrameCache
 from tests.helpers import row_truth
 from tests.test_sources import TIMES, line, v1, vidor, vidstg, write_json

@@ -28,7 +28,7 @@ from swift_stvg.bench.clips import FILM, encode
 from swift_stvg.bench.step import rows_of
 from swift_stvg.commands.bench import machine
 from swift_stvg.synthetic.tiny import TinyConfig, build
-from swift_stvg.util.jsonfile import write_text_atomic
+from swift_stvg.util.writing import write_text_atomic
 
 SHAPES: dict[str, dict[str, Any]] = {
     "3b": {

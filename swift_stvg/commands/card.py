@@ -25,7 +25,9 @@ from swift_stvg.scoring.score import ALL_PROTOCOLS, GroundTruth, score
 from swift_stvg.settings import Settings
 from swift_stvg.sharing import checkpoint as sharing
 from swift_stvg.sharing.usage import different, ways
-from swift_stvg.util.jsonfile import no_garbage_collection, read_json, write_bytes_atomic, write_text_atomic
+from swift_stvg.util.json_reading import no_garbage_collection, read_json
+from swift_stvg.util.output_folder import new_folder
+from swift_stvg.util.writing import write_bytes_atomic, write_text_atomic
 
 CURVE = "training.png"
 
@@ -73,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     text = _card(args, new, ours, settings, report, curves, adapter is not None)
     _refuse_secrets(checkpoint, old, all_of_them=args.out is None)
 
-    with sharing.new_folder(args.out) if args.out else nullcontext(checkpoint) as folder:
+    with new_folder(args.out) if args.out else nullcontext(checkpoint) as folder:
         if args.out:
             sharing.copy_model(checkpoint, folder)
         write_text_atomic(folder / sharing.ARGS, _json(new))

@@ -34,7 +34,9 @@ from swift_stvg.serving.grounding import (
 from swift_stvg.settings import Settings
 from swift_stvg.sharing.checkpoint import secrets
 from swift_stvg.sources.loading import load_rows, parse_dataset
-from swift_stvg.util.jsonfile import PARSE_ERRORS, is_vacant, json_text, write_text_atomic
+from swift_stvg.util.json_reading import PARSE_ERRORS, json_text
+from swift_stvg.util.output_folder import first_line_object, make_folder, require_own_folder
+from swift_stvg.util.writing import write_text_atomic
 from swift_stvg.video.reader import is_picture
 
 EXPORTS = ("coco", "mot", "tubes")
@@ -95,7 +97,10 @@ def _ground(args: argparse.Namespace, settings: Settings) -> int:
         raise DataError("--format and --draw need --out, a folder")
     video, *sentences = args.what
     search = Search.of(Path(video), sentences, settings, tuple(args.clip) if args.clip else None)
-    made = _make_folder(args.out) if args.out else []
+    made: list[Path] = []
+    if args.out:
+        require_own_folder(args.out, "answers of swift-stvg ground", lambda: _wrote(args.out / ANSWERS))
+        made = make_folder(args.out)
     try:
         found = search.put_to(_engine(args), args.rate)
     except BaseException:
@@ -117,29 +122,9 @@ def _ground(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _make_folder(out: Path) -> list[Path]:
-    """Make the folder for all that is made, and those above it; returns the new ones, the innermost first.
-
-    Raises:
-        DataError: it cannot be made, or holds what no earlier run put there.
-    """
-    new = [path for path in (out, *out.parents) if not path.exists()]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if is_vacant(out) or _is_ours(out / ANSWERS):
-            return new
-    except OSError as error:
-        raise DataError(f"cannot make the folder {out}: {error.strerror}") from None
-    raise DataError(f"{out} holds something else than answers: choose another folder")
-
-
-def _is_ours(answers: Path) -> bool:
-    try:
-        with answers.open("rb") as file:
-            first = json.loads(file.readline())
-    except (FileNotFoundError, ValueError, RecursionError):
-        return False
-    return isinstance(first, dict) and {"schema", "swift_stvg"} <= set(first)
+def _wrote(answers: Path) -> bool:
+    """Whether an earlier run wrote a file of answers."""
+    return {"schema", "swift_stvg"} <= first_line_object(answers).keys()
 
 
 def _made_of(answers: Path) -> list[Path]:

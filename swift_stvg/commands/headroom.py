@@ -16,7 +16,7 @@ from swift_stvg.errors import DataError
 from swift_stvg.report.tables import render_headroom
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.headroom import MARGIN, Sampled, measure
-from swift_stvg.util.jsonfile import write_text_atomic
+from swift_stvg.util.writing import write_text_atomic
 
 CHUNK = 16
 """Rows that are answered between two steps of the progress bar."""

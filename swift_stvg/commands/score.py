@@ -16,7 +16,8 @@ from swift_stvg.scoring.explain import explain
 from swift_stvg.scoring.predictions import AnswerFile, TubeFile, read_predictions
 from swift_stvg.scoring.score import ALL_PROTOCOLS, FACETS, GroundTruth, score
 from swift_stvg.settings import UNITS, Settings
-from swift_stvg.util.jsonfile import no_garbage_collection, write_text_atomic
+from swift_stvg.util.json_reading import no_garbage_collection
+from swift_stvg.util.writing import write_text_atomic
 
 
 def add_options(score: argparse.ArgumentParser) -> None:

@@ -27,7 +27,8 @@ from swift_stvg.scoring.predictions import AnswerFile
 from swift_stvg.scoring.score import ALL_PROTOCOLS, GroundTruth, score
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import probe_all
-from swift_stvg.util.jsonfile import is_vacant, remove_partial_files, write_text_atomic
+from swift_stvg.util.output_folder import first_line_object, make_folder, require_own_folder
+from swift_stvg.util.writing import remove_partial_files, write_text_atomic
 
 MARK, WHAT = "show.json", "a page of swift-stvg show"
 """File that says that a folder is ours to replace, and how it says so."""
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("--protocol needs a result file")
     settings = Settings.from_env()
     curves = read_curves(args.logging) if args.logging else None
-    _check(args.out)
+    require_own_folder(args.out, WHAT, lambda: first_line_object(args.out / MARK).get("what") == WHAT)
     if args.result is None:
         cards, chosen, data, charts = _of_dataset(args.dataset, args.overlays, settings)
     else:
@@ -199,29 +200,12 @@ def _draw(
     return {name for name in found.values() if isinstance(name, str)}, problems
 
 
-def _check(out: Path) -> None:
-    """Refuse a folder that holds something else than an earlier page."""
-    if not _is_ours(out / MARK) and not is_vacant(out):
-        raise DataError(f"{out} holds something that is not {WHAT}: choose another folder")
-
-
-def _is_ours(mark: Path) -> bool:
-    try:
-        data = json.loads(mark.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(data, dict) and data.get("what") == WHAT
-
-
 def _claim(out: Path) -> Path:
     """Make and mark the folder; the folder for its drawings."""
     media = out / FOLDER
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_text_atomic(out / MARK, json.dumps({"swift_stvg": __version__, "what": WHAT}) + "\n")
-        media.mkdir(exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{out} cannot be used as a folder: {error.strerror}") from None
+    make_folder(out)
+    write_text_atomic(out / MARK, json.dumps({"swift_stvg": __version__, "what": WHAT}) + "\n")
+    make_folder(media)
     return media
 
 

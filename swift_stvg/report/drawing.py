@@ -28,13 +28,13 @@ from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.rows.row_truth import PromptSpec
 from swift_stvg.rows.tracks import Track, answer_tracks, true_tracks
 from swift_stvg.util import validation
-from swift_stvg.util.jsonfile import write_bytes_atomic
+from swift_stvg.util.writing import write_bytes_atomic
 from swift_stvg.video.decoding import one_thread
 from swift_stvg.video.reader import Frames, probe, stream_frames
 
 DRAWING_VERSION = 2
 """Raised whenever the same overlay would be drawn otherwise."""
-FORMATS = (".mp4", ".gif", ".jpg", ".png")
+DRAWING_FORMATS = (".mp4", ".gif", ".jpg", ".png")
 MAX_DRAWN_FRAMES = 180
 """A clip with more is played with as many of its frames, evenly chosen."""
 MAX_GIF_FRAMES = 40
@@ -173,8 +173,8 @@ def render(overlay: Overlay, video: Path, out: Path, most: int | None = None, ti
         DataError: another ending.
         OSError: `out` cannot be written.
     """
-    if out.suffix not in FORMATS:
-        raise DataError(f"drawings are written as {', '.join(FORMATS)}, not as {out.name}")
+    if out.suffix not in DRAWING_FORMATS:
+        raise DataError(f"drawings are written as {', '.join(DRAWING_FORMATS)}, not as {out.name}")
     if out.suffix == ".png":
         data = _picture(contact_sheet(overlay, video), "PNG", optimize=True)
     elif out.suffix == ".jpg":

@@ -22,7 +22,7 @@ from swift_stvg.rewards.functions import REWARDS, check_rewards, tiou, total, us
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.metrics import means_with_intervals
 from swift_stvg.util import validation
-from swift_stvg.util.jsonfile import PARSE_ERRORS, json_text
+from swift_stvg.util.json_reading import PARSE_ERRORS, json_text
 
 MARGIN = 0.05
 """By how much a sample's reward must exceed the greedy answer's to count as better."""

@@ -24,7 +24,7 @@ from swift_stvg.errors import DataError
 from swift_stvg.geometry import IntArray, to_picture
 from swift_stvg.records import MAX_COORDINATE, MAX_VIDEO_FRAMES, Truth, Tube
 from swift_stvg.rows.row_truth import RowTruth
-from swift_stvg.util.jsonfile import PARSE_ERRORS, RepeatedKeys, json_integer, no_garbage_collection, read_json
+from swift_stvg.util.json_reading import PARSE_ERRORS, RepeatedKeys, json_integer, no_garbage_collection, read_json
 
 
 def answer_tube(span: tuple[int, int], boxes: BoxList | None, row_truth: RowTruth, sample: Truth) -> Tube:

@@ -10,16 +10,14 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import DataError
 from swift_stvg.settings import BACKBONES, Settings
-from swift_stvg.util.jsonfile import read_json
+from swift_stvg.util.json_reading import read_json
 
 ARGS = "args.json"
 ADAPTER = "adapter_config.json"
@@ -220,23 +218,6 @@ def files_of(folder: Path, *, all_of_them: bool = True) -> Iterator[str]:
         relative = path.relative_to(folder)
         if path.is_file() and not any(fnmatch(part, name) for part in relative.parts for name in ignored):
             yield relative.as_posix()
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `out` when it is full, or vanishes.
-
-    Raises:
-        DataError: `out` holds something.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} holds something: choose another folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{out.name}.", suffix=".part", dir=out.parent) as parts:
-        folder = Path(parts) / "whole"
-        folder.mkdir()
-        yield folder
-        os.replace(folder, out)
 
 
 def copy_model(checkpoint: Path, out: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swift_stvg.errors import DataError, RowError
-from swift_stvg.util.jsonfile import json_text
+from swift_stvg.util.json_reading import json_text
 from swift_stvg.video.image_folders import as_path, holds_pictures, is_set
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".webm", ".mov"})

@@ -20,7 +20,7 @@ from swift_stvg.errors import DataError, RowError
 from swift_stvg.records import Sample
 from swift_stvg.sources.files import VIDEO_SUFFIXES, DataRoot, FileIndex, existing_folders, find_annotations
 from swift_stvg.sources.load_report import LoadReport
-from swift_stvg.util.jsonfile import PARSE_ERRORS, RepeatedKeys, json_integer, json_text, read_json
+from swift_stvg.util.json_reading import PARSE_ERRORS, RepeatedKeys, json_integer, json_text, read_json
 
 CLIP_S = 20.0
 """Length of every clip; the nominal frame rate is the frame count over it."""

@@ -25,7 +25,7 @@ from swift_stvg.errors import DataError, RowError
 from swift_stvg.records import MAX_VIDEO_FRAMES, Sample, tube_in_span
 from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.load_report import LoadReport
-from swift_stvg.util.jsonfile import PARSE_ERRORS, json_integer, json_text
+from swift_stvg.util.json_reading import PARSE_ERRORS, json_integer, json_text
 
 JSONL_SCHEMA = 1
 QUERY_KINDS = ("declarative", "interrogative")

@@ -19,7 +19,14 @@ from swift_stvg.records import Sample, tube_in_span
 from swift_stvg.sources.files import VIDEO_SUFFIXES, DataRoot, FileIndex, existing_folders, find_annotations
 from swift_stvg.sources.load_report import LoadReport
 from swift_stvg.sources.vidstg_merged import QUERY_OF_QTYPE, FrameBoxes, Merged
-from swift_stvg.util.jsonfile import PARSE_ERRORS, json_integer, json_text, no_garbage_collection, read_bytes, read_json
+from swift_stvg.util.json_reading import (
+    PARSE_ERRORS,
+    json_integer,
+    json_text,
+    no_garbage_collection,
+    read_bytes,
+    read_json,
+)
 
 _FOLDERS = ("vidstg", "VidSTG", "vidor", "VidOR")
 _PLACES = ("sent_annos", "annotations", "vidstg_annotations", "")

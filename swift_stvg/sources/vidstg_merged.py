@@ -17,7 +17,7 @@ import numpy as np
 
 from swift_stvg.errors import DataError, RowError
 from swift_stvg.geometry import FloatArray, IntArray
-from swift_stvg.util.jsonfile import PARSE_ERRORS, json_integer, no_garbage_collection, read_bytes
+from swift_stvg.util.json_reading import PARSE_ERRORS, json_integer, no_garbage_collection, read_bytes
 
 FrameBoxes = tuple[IntArray, FloatArray]
 """Frames (K,) in order, and boxes (K, 4) x1, y1, x2, y2 in pixels."""

@@ -38,8 +38,9 @@ import numpy.typing as npt
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.sources.jsonl import JSONL_SCHEMA
-from swift_stvg.util.jsonfile import is_vacant, remove_partial_files, write_bytes_atomic, write_text_atomic
+from swift_stvg.util.output_folder import make_folder, require_own_folder
 from swift_stvg.util.processes import process_pool
+from swift_stvg.util.writing import remove_partial_files, write_bytes_atomic, write_text_atomic
 from swift_stvg.video.decoding import one_thread
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -334,20 +335,19 @@ def _claim(out: Path, config: SynthConfig, scales: Mapping[str, tuple[float, flo
     mine = json.loads(json.dumps(mine))
     advice = f"choose another folder or delete {out}"
     splits: dict[str, Any] = {}
+    require_own_folder(out, "a set of synthetic clips (no synth.json)", manifest.is_file)
+    make_folder(out)
     try:
         if manifest.is_file():
             found = json.loads(manifest.read_text(encoding="utf-8"))
             splits = found.pop("label_scale")
             if found != mine:
                 raise DataError(f"{out} holds clips made with other settings: {_differences(found, mine)}; {advice}")
-        elif not is_vacant(out):
-            raise DataError(f"{out} holds something that is not a set of synthetic clips (no synth.json); {advice}")
         for split, scale in scales.items():
             if tuple(splits.setdefault(split, scale)) != scale:
                 raise DataError(
                     f"{split} in {out} has `label_scale` {tuple(splits[split])}, asked for {scale}; {advice}"
                 )
-        out.mkdir(parents=True, exist_ok=True)
         write_text_atomic(manifest, json.dumps(mine | {"label_scale": splits}, indent=1, sort_keys=True))
         (out / "videos").mkdir(exist_ok=True)
         remove_partial_files(out)

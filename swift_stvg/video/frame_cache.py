@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from swift_stvg.errors import DataError, SettingsError
-from swift_stvg.util.jsonfile import PARSE_ERRORS, add_checksum, json_integer, strip_checksum, write_bytes_atomic
+from swift_stvg.util.json_reading import PARSE_ERRORS, json_integer
+from swift_stvg.util.writing import add_checksum, strip_checksum, write_bytes_atomic
 from swift_stvg.video.reader import Frames, fingerprint
 
 FRAME_CACHE_VERSION = 3

@@ -22,14 +22,8 @@ import numpy as np
 from swift_stvg.errors import VideoError
 from swift_stvg.geometry import IntArray
 from swift_stvg.records import VideoInfo
-from swift_stvg.util.jsonfile import (
-    PARSE_ERRORS,
-    add_checksum,
-    json_integer,
-    json_text,
-    strip_checksum,
-    write_bytes_atomic,
-)
+from swift_stvg.util.json_reading import PARSE_ERRORS, json_integer, json_text
+from swift_stvg.util.writing import add_checksum, strip_checksum, write_bytes_atomic
 from swift_stvg.video.decoding import Frames, decode, first_line, plain, require_file, survey
 from swift_stvg.video.image_folders import PICTURES, is_picture, is_set, left_aside, pictures
 

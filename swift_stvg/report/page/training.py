@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from swift_stvg.errors import DataError
-from swift_stvg.util.jsonfile import PARSE_ERRORS, json_integer
+from swift_stvg.util.json_reading import PARSE_ERRORS, json_integer
 
 STEP = "global_step/max_steps"
 WANTED = re.compile(r"(eval_)?(loss|reward|token_acc|rewards/[^/]{1,60}/mean|m_tIoU|m_vIoU|v?t?IoU@[0-9.]+)")
