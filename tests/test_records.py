@@ -139,7 +139,7 @@ WRONG: list[tuple[str, Callable[[], Any], type[StvgError], str]] = [
         "truth: NaN",
         lambda: truth(tube_xyxy=BOXES * NAN),
         RowError,
-        "coordinates that are no pixels: a box of NaN or beyond 1e+07",
+        "invalid box coordinates: NaN, or more than 1e+07 pixels",
     ),
     ("truth: empty event", lambda: truth(span_frames=(15, 15)), RowError, "event ends before it begins: (15, 15)"),
     (
@@ -152,9 +152,9 @@ WRONG: list[tuple[str, Callable[[], Any], type[StvgError], str]] = [
         "truth: time and boxes",
         lambda: truth(time_only=True),
         RowError,
-        "boxes of an event that has none: 5 boxes with `time_only`",
+        "boxes in an event without boxes: 5 boxes with `time_only`",
     ),
-    ("truth: no rate", lambda: truth(annotated_fps=NAN), RowError, "no frame count or frame rate: (50, nan)"),
+    ("truth: no rate", lambda: truth(annotated_fps=NAN), RowError, "invalid frame count or frame rate: (50, nan)"),
     (
         "truth: a rate in words",
         lambda: truth(annotated_fps="25"),

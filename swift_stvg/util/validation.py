@@ -1,7 +1,9 @@
-"""What records check when they are made, so that arithmetic can trust them.
+"""Checks that records run when they are made, so that arithmetic can trust the records.
 
-Each function returns its value as the record keeps it, or raises a RecordError that names the field, the rule, what was
-seen and where. Numbers may come as lists or arrays of any width; they are kept as int64 and float64.
+Each function returns its value in the form that the record keeps, or raises a RecordError that names the field, the
+rule, the value and the place. Numbers may be lists or arrays of any width; they become int64 and float64.
+
+Arguments of most functions: `name`, the field; `value` or `values`, its content; `where`, the place for the message.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ def refuse(name: str, rule: str, seen: object, where: str = "") -> NoReturn:
 
 
 def set_fields(record: object, **values: Any) -> None:
-    """Set fields of a frozen record while it is made."""
+    """Set fields of a frozen record during its construction."""
     for name, value in values.items():
         object.__setattr__(record, name, value)
 
@@ -82,12 +84,12 @@ def integers(
     most: float = math.inf,
     rising: str | None = "strictly",
 ) -> IntArray:
-    """(K,) whole numbers, each larger than the one before.
+    """(K,) whole numbers in [least, most].
 
     Args:
-        name, values, where: of the field.
-        least, most: the smallest and the largest allowed.
-        rising: "strictly", "weakly" if a number may stand again, None for any order.
+        name, values, where: see the module.
+        least, most: lower and upper bound.
+        rising: "strictly" increasing, "weakly" increasing (a number may repeat), or None for any order.
     """
     known: IntArray = _column(name, values, where, "whole numbers", "iu", np.int64)
     _check_order(name, known, where, rising)
@@ -120,13 +122,13 @@ def numbers(
 def boxes(
     name: str, values: Any, of: Sized, where: str = "", *, largest: float | None, unread: bool = False
 ) -> FloatArray:
-    """(K, 4) coordinates, one box for each of `of`.
+    """(K, 4) coordinates, one box for each element of `of`.
 
     Args:
-        name, values, where: of the field.
-        of: K things that have a box each.
-        largest: the largest magnitude allowed; None if the values are checked elsewhere.
-        unread: whether a box may hold NaN, where it could not be read.
+        name, values, where: see the module.
+        of: the K things that have a box each.
+        largest: upper bound of magnitudes; None if the caller checks them.
+        unread: whether NaN is allowed, for boxes that could not be read.
     """
     array = _array(name, values, where)
     if array.size == 0 and len(of) == 0:
@@ -136,7 +138,7 @@ def boxes(
     known = array.astype(np.float64, copy=False)
     if largest is None:
         return known
-    if known.max() <= largest and known.min() >= -largest:  # NaN is not
+    if known.max() <= largest and known.min() >= -largest:  # false for NaN
         return known
     usable = np.abs(known) <= largest
     if not usable.all() and not (unread and (usable | np.isnan(known)).all()):
@@ -147,7 +149,7 @@ def boxes(
 
 
 def same_length(of: str, where: str = "", **columns: Sized) -> int:
-    """Columns of one length, of which the first sets it: one value for each of `of`; returns how many."""
+    """Check that all columns are as long as the first one, one value for each `of`; return the length."""
     (first, known), *others = columns.items()
     for name, values in others:
         if len(values) != len(known):
@@ -156,7 +158,7 @@ def same_length(of: str, where: str = "", **columns: Sized) -> int:
 
 
 def all_instances(name: str, values: Sequence[Any], kind: type | tuple[type, ...], how: str = "") -> None:
-    """Every value is of a kind; `how` says how one is come by."""
+    """Check the type of every value; `how` tells the reader of the message where to get such a value."""
     if isinstance(values, str | bytes | Mapping):
         refuse(name, "be a sequence", f"one {type(values).__name__}")
     for place, value in enumerate(values):
