@@ -214,7 +214,7 @@ BROKEN = [
     ("", "does not hold a row truth"),
     ("[]", "does not hold a row truth"),
     ('{"v": 3}', "does not hold a row truth"),
-    ('{"v": 2}', "has version 2, this package reads version 3: make the rows again"),
+    ('{"v": 2}', "has version 2, but this package reads version 3: make the rows again"),
 ]
 
 

@@ -88,7 +88,7 @@ class Overlay:
         scores: by name, in the order they are shown.
 
     Raises:
-        RecordError: shapes, order or lengths are others.
+        RecordError: a shape, an order or a length is wrong.
     """
 
     sentence: str

@@ -27,7 +27,7 @@ class Reading:
         think_xyxy, pred_xyxy: (K, 4) in pixels of the video; NaN where there is no box, None without such a list.
 
     Raises:
-        RecordError: shapes, order or lengths are others.
+        RecordError: a shape, an order or a length is wrong.
     """
 
     status: str

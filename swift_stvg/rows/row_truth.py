@@ -1,7 +1,7 @@
-"""What each row carries: what the model was asked, under which settings, and the truth.
+"""The prompt, the settings and the truth of a row, as its column `stvg` stores them.
 
-A row holds everything needed to score an answer to it, so rewards and the scorer read the row and nothing else. Its
-column `stvg` is the JSON of `RowTruth`.
+A row holds everything that scoring an answer needs, so rewards and the scorer read the row and nothing else. The column
+`stvg` is the JSON of `RowTruth`.
 """
 
 from __future__ import annotations
@@ -20,26 +20,24 @@ from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.records import MAX_FRAME_NUMBER, MAX_SIDE_PX
 from swift_stvg.settings import Settings
 from swift_stvg.util import validation
-from swift_stvg.video.timeline import (
-    Timeline,
-    nearest,
-)
+from swift_stvg.video.timeline import Timeline, nearest
 
 ROW_TRUTH_VERSION = 3
+"""Version of the JSON; raised when its fields or their meaning change."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptSpec:
-    """What a model is shown and in which form it is to answer, whether the truth is known or not.
+    """What a model is shown, and the form of the answer. The truth need not be known.
 
     Attributes:
-        settings: those that the prompt was made with; the data root does not belong to them.
+        settings: the settings of the prompt; the data root is not one of them.
         size_wh: frame size in pixels, as the model receives it.
         source_wh: frame size in pixels, as decoded.
-        timeline: the sampled frames, the index grid, and when the clip ends.
+        timeline: the sampled frames, the index grid, and the end of the clip.
 
     Raises:
-        RecordError: a size is none, or the timeline counts in another unit than the settings say.
+        RecordError: a size is not positive, or the unit of the timeline is not that of the settings.
     """
 
     settings: Settings
@@ -68,11 +66,11 @@ class PromptSpec:
 
     @property
     def scale_wh(self) -> tuple[int, int]:
-        """Extent of the text's coordinates."""
+        """Extent of the text coordinates."""
         return self.format.scale_wh(self.size_wh)
 
     def on_grid(self, span: tuple[int, int] | None) -> tuple[int, int] | None:
-        """The part of an answer's span that is on the grid; None if it runs backwards or begins after the clip."""
+        """Cut an answer's span to the grid; None if the span runs backwards or begins after the clip."""
         if span is None or span[0] > min(span[1], self.timeline.size - 1):
             return None
         return span[0], min(span[1], self.timeline.size - 1)
@@ -85,18 +83,17 @@ class PromptSpec:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowTruth(PromptSpec):
-    """What scoring an answer to a row needs: the question with the truth.
+    """Everything that scoring an answer to a row needs: the prompt spec and the truth.
 
     Attributes:
         id, sentence, dataset, split, query, category: as in `Sample`.
         annotated: (size,) annotated frame number of the frame that each index points at.
         span: closed span of grid indices during which the event is annotated.
-        index: (M,) indices of the span that have an annotated box, increasing; gaps are left out. None where the format
-            has no boxes.
-        boxes_xyxy: (M, 4) whole numbers in the coordinates of the text (pixels of `size_wh`, or thousandths).
+        index: (M,) indices of the span that have an annotated box, increasing. M is 0 if the format has no boxes.
+        boxes_xyxy: (M, 4) whole numbers in text coordinates (pixels of `size_wh`, or thousandths).
 
     Raises:
-        RecordError: shapes, order, range or lengths are others.
+        RecordError: a shape, an order, a range or a length is wrong.
     """
 
     id: str
@@ -111,7 +108,7 @@ class RowTruth(PromptSpec):
     boxes_xyxy: FloatArray
 
     def __post_init__(self) -> None:
-        PromptSpec.__post_init__(self)  # classes with slots have no `super()`
+        PromptSpec.__post_init__(self)  # `super()` does not work in classes with slots
         where = f", row {self.id!s:.80}"
         for name in ("id", "sentence", "dataset", "split", "query"):
             validation.text(name, getattr(self, name), where)
@@ -138,7 +135,7 @@ class RowTruth(PromptSpec):
 
     @property
     def answer(self) -> Answer:
-        """The exact answer, which earns the full reward; an index in an annotation gap repeats the nearest box."""
+        """The exact answer, which earns the full reward; an index without an annotated box gets the nearest box."""
         if not self.format.boxes:
             return Answer(self.span, None, None)
         wanted = np.arange(self.span[0], self.span[1] + 1, dtype=np.int64)
@@ -192,7 +189,7 @@ def _read_row_truth(text: str) -> RowTruth:
         data = json.loads(text)
         if data["v"] != ROW_TRUTH_VERSION:
             raise DataError(
-                f"the `stvg` column has version {data['v']}, this package reads version {ROW_TRUTH_VERSION}: "
+                f"the `stvg` column has version {data['v']}, but this package reads version {ROW_TRUTH_VERSION}: "
                 "make the rows again with this version of swift-stvg"
             )
         boxes = np.array(data["boxes"], dtype=np.float64).reshape(-1, 5)
@@ -225,7 +222,7 @@ def _read_row_truth(text: str) -> RowTruth:
             boxes_xyxy=boxes[:, 1:],
         )
     except RecordError as error:
-        raise DataError(f"the `stvg` column holds no row truth: {error}: {text[:80]!r}") from None
+        raise DataError(f"the `stvg` column does not hold a row truth: {error}: {text[:80]!r}") from None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, DataError):
             raise

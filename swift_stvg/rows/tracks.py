@@ -26,7 +26,7 @@ class Track:
         boxes_xyxy: (K, 4) in shares of the frame's width and height; NaN where none can be read.
 
     Raises:
-        RecordError: another kind; shapes, order or lengths are others.
+        RecordError: another kind; a shape, an order or a length is wrong.
     """
 
     kind: str

@@ -108,7 +108,7 @@ def bootstrap_intervals(
         others.
 
     Raises:
-        RecordError: shapes or lengths are others, a value is not finite, or a weight or a group is none.
+        RecordError: a shape or a length is wrong, a value is not finite, or a weight or a group is invalid.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 13.
     """

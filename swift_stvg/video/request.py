@@ -23,7 +23,7 @@ class VideoRequest:
     `times_s` holds, for each frame, its true time in seconds from the clip's start.
 
     Raises:
-        RecordError: order, range or lengths are others.
+        RecordError: an order, a range or a length is wrong.
     """
 
     frames: tuple[int, ...]

@@ -35,7 +35,7 @@ class Timeline:
         end_s: when the clip ends, in seconds from its start.
 
     Raises:
-        RecordError: shapes, order, range or lengths are others.
+        RecordError: a shape, an order, a range or a length is wrong.
     """
 
     frames: IntArray
