@@ -323,7 +323,7 @@ WRONG = [
     (["stvg_synthetic:val", "--max_length", "9"], "which needs --model"),
     (["stvg_synthetic:val", "--videos", "--annotations_only"], "give one of them"),
     (["stvg_synthetic:val", "--workers", "0"], "--workers must be at least 1"),
-    (["stvg_synthetic:val", "--reward_funcs", "stvg_form"], "no reward stvg_form"),
+    (["stvg_synthetic:val", "--reward_funcs", "stvg_form"], "unknown reward stvg_form"),
     (["stvg_synthetic:val", "--out", "no/such/folder/r.txt"], "there is no folder"),
     (["stvg_synthetic:val", "--template", "qwen2_5_vl"], "unknown template 'qwen2_5_vl'; the templates are"),
 ]

@@ -125,7 +125,7 @@ def test_the_weights_are_those_asked_for() -> None:
     assert measure(rows)["weights"]["stvg_think"] == 0.5
     plain = [row_truth(fmt=AnswerFormat(think=False)) for _ in range(2)]
     assert "stvg_think" not in measure(replace(rows, row_truths=plain))["weights"]
-    with pytest.raises(DataError, match="no reward stvg_spatail"):
+    with pytest.raises(DataError, match="unknown reward stvg_spatail"):
         measure(rows, {"stvg_spatail": 1.0})
 
 
@@ -156,7 +156,7 @@ WRONG = [
     (["--answers", "{bad}"], "line 1 of"),
     (["--answers", "{empty}"], "got no row"),
     (["--answers", "{kept}", "--reward_weights", "1"], "one number for each"),
-    (["--answers", "{kept}", "--reward_funcs", "stvg_form"], "no reward stvg_form; the rewards are"),
+    (["--answers", "{kept}", "--reward_funcs", "stvg_form"], "unknown reward stvg_form; the rewards are"),
     (["--answers", "{kept}", "--out", "no/such/folder/r.txt"], "there is no folder"),
     (["--answers", "{kept}", "--out", "{folder}"], "it is a folder"),
     (["--answers", "{kept}", "--reward_funcs", "stvg_viou", "--reward_weights", "nan"], "must be finite"),

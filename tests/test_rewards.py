@@ -281,7 +281,9 @@ def test_mixed_conventions_in_a_batch() -> None:
 
 def test_names_that_no_reward_has_are_refused() -> None:
     check_rewards(["stvg_format", "stvg_viou@0.5"])
-    with pytest.raises(DataError, match=r"no reward stvg_a, stvg_b; the rewards are stvg_format, stvg_consistency, "):
+    with pytest.raises(
+        DataError, match=r"unknown reward stvg_a, stvg_b; the rewards are stvg_format, stvg_consistency, "
+    ):
         check_rewards(["stvg_b", "stvg_format", "stvg_a"])
 
 

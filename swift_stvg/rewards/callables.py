@@ -1,4 +1,4 @@
-"""The rewards as GRPO trainers call them, those of TRL and of ms-swift: with completions and columns of the data."""
+"""The rewards in the form that GRPO trainers (TRL, ms-swift) call: with completions and columns of the data."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from swift_stvg.rewards.functions import BOX_REWARDS, REWARDS
 from swift_stvg.rows.row_truth import RowTruth
 
 Completion: TypeAlias = str | Sequence[dict[str, Any]]
-"""A text, or messages, the last of which is the text."""
+"""A text, or messages; the last message holds the text."""
 RewardCallable: TypeAlias = Callable[..., list[float | None]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RewardResult:
-    """What a reward gives to completions.
+    """The values of one reward for some completions.
 
     Attributes:
-        values: for each completion; None where the reward does not apply, which trainers leave out of the sum: rows
-            without a `stvg` column, and, for rewards that need boxes, rows that ask for none.
-        batch: the completions whose rows have a `stvg` column; None if there is none.
+        values: one for each completion. None means that the reward does not apply, and trainers leave it out of the
+            sum: the row has no `stvg` column, or the reward needs boxes and the row's format has none.
+        batch: the completions whose rows have a `stvg` column; None if there are none.
         rewards: (B,) their rewards.
         applies: (B,) whether the reward applies to them.
     """
@@ -42,12 +42,12 @@ def compute_reward(name: str, completions: Sequence[Completion], stvg: Sequence[
     """Compute a reward.
 
     Args:
-        name: of the reward, a key of `REWARDS`.
+        name: the reward's name, a key of `REWARDS`.
         completions: B texts, or B lists of messages.
-        stvg: B values of the column `stvg`; None where a row, or all the data, has none.
+        stvg: B values of the column `stvg`; None for a row without it, or if the data has no such column.
 
     Raises:
-        DataError: a value of the column is not one of this package.
+        DataError: a value of the column was not written by this package.
     """
     row_truths: Sequence[str | None] = [None] * len(completions) if stvg is None else stvg
     texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
@@ -65,7 +65,7 @@ def compute_reward(name: str, completions: Sequence[Completion], stvg: Sequence[
 
 @lru_cache(maxsize=4)
 def _batch(texts: tuple[str, ...], rows: tuple[str, ...]) -> Batch:
-    """One parse for all rewards of a step, which trainers call one after the other on the same texts."""
+    """Parse once for all rewards of a step: trainers call them one after the other with the same texts."""
     return Batch(texts, [RowTruth.from_json(row) for row in rows])
 
 
@@ -75,10 +75,10 @@ def _callable(name: str) -> RewardCallable:
     ) -> list[float | None]:
         return compute_reward(name, completions, stvg).values
 
-    reward.__name__ = reward.__qualname__ = name  # trainers log by it
+    reward.__name__ = reward.__qualname__ = name  # the name in trainers' logs
     reward.__doc__ = REWARDS[name].__doc__
     return reward
 
 
 CALLABLES = {name: _callable(name) for name in REWARDS}
-"""Each reward by its name."""
+"""The rewards by name."""

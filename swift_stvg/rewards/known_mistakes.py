@@ -1,6 +1,6 @@
-"""What the rewards pay for the exact answer and for known mistakes, on the rows of a dataset and under its settings.
+"""What the rewards pay for the exact answer and for known mistakes, on the rows of a dataset under its settings.
 
-A mistake that earns as much as the exact answer is one that GRPO may teach, so this is looked at before training.
+GRPO may teach a mistake that earns as much as the exact answer, so check this before training.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from swift_stvg.rows.row_truth import RowTruth
 
 EXACT = "exact answer"
 SAME = 1e-9
-"""Sums of rewards that differ by less are the same."""
+"""Sums of rewards that differ by less than this are equal."""
 _BOTH_LISTS, _ONE_LIST = (
     {"stvg_spatial": 2.0, "stvg_spatial_giou": 2.0},
     {"stvg_spatial": 1.0, "stvg_spatial_giou": 1.0},
@@ -27,23 +27,23 @@ _NOTHING = {"stvg_think": 0.0, "stvg_spatial_l1": 0.0}
 
 
 def full_mark(row_truth: RowTruth, weights: Mapping[str, float]) -> float:
-    """What the exact answer must earn: 5 with the paper's rewards and weights, 4 without think boxes, 3 without any."""
+    """What the exact answer must earn: 5 with the paper's weights, 4 without think boxes, 3 without boxes."""
     marks = (_BOTH_LISTS if row_truth.format.think else _ONE_LIST) | _NOTHING
     marks |= {} if row_truth.format.boxes else dict.fromkeys(BOX_REWARDS, 0.0)
     return sum(weight * marks.get(name, 1.0) for name, weight in weights.items())
 
 
 def landscape(row_truths: Sequence[RowTruth], weights: Mapping[str, float]) -> dict[str, Any]:
-    """What each mistake earns on the rows that it can be made in.
+    """What each mistake earns on the rows in which it is possible.
 
     Args:
-        row_truths: the rows' truths, at least one.
+        row_truths: the truths of the rows, at least one.
         weights: weight of each reward in the total.
 
     Returns:
-        rows; weights; lines: by mistake the number of rows that leave room for it, and by reward and "total" [mean,
-        lowest, highest]; faults: by mistake the number of rows on which it earns as much as the exact answer, or on
-        which the exact answer does not earn the full mark, and an example.
+        `rows`; `weights`; `lines`: for each mistake the number of rows in which it is possible, and for each reward and
+        "total" [mean, lowest, highest]; `faults`: for each mistake the number of rows on which it earns as much as the
+        exact answer, and an example. The exact answer is a fault if it does not earn the full mark.
     """
     exact_texts = [row_truth.format.render(row_truth.answer) for row_truth in row_truths]
     exact = total(Batch(exact_texts, row_truths), weights)
@@ -74,7 +74,7 @@ def landscape(row_truths: Sequence[RowTruth], weights: Mapping[str, float]) -> d
 
 
 def _exact(row_truth: RowTruth) -> tuple[tuple[int, int], FloatArray]:
-    """Span and a box for each index of it, (W, 4), of zeros where none are asked for."""
+    """The true span and a box for each of its indices, (W, 4); zeros if the format has no boxes."""
     answer, (first, last) = row_truth.answer, row_truth.span
     return (first, last), np.zeros((last - first + 1, 4)) if answer.pred is None else answer.pred.boxes_xyxy
 
@@ -86,7 +86,7 @@ def _written(row_truth: RowTruth, span: tuple[int, int], think_xyxy: FloatArray,
 
 
 def _moved(row_truth: RowTruth, by: int) -> str | None:
-    """The whole answer later, or earlier where there is no room."""
+    """The whole answer, moved later; or earlier, if the clip ends too soon."""
     (first, last), boxes_xyxy = _exact(row_truth)
     if last + by >= row_truth.timeline.size:
         by = -by
@@ -94,7 +94,7 @@ def _moved(row_truth: RowTruth, by: int) -> str | None:
 
 
 def _stretched(row_truth: RowTruth, span: tuple[int, int], true_index: IntArray) -> str:
-    """Another span (W indices); each of its indices has the box of a true index (W,), or of the nearest to it."""
+    """Another span of W indices, each with the box of the true index (W,) that is given for it, or the nearest one."""
     (first, last), boxes_xyxy = _exact(row_truth)
     boxes_xyxy = boxes_xyxy[np.clip(true_index, first, last) - first]
     return _written(row_truth, span, boxes_xyxy, boxes_xyxy)
@@ -111,7 +111,7 @@ def _first_index(row_truth: RowTruth) -> str:
 
 
 def _other_unit(row_truth: RowTruth) -> str:
-    """Seconds where sampled frames are asked for, and the other way round."""
+    """Seconds if an index is a sampled frame, and sampled frames if an index is a second."""
     line = row_truth.timeline
     if line.unit == "frame":
         first, last = (int(np.rint(line.times_s[i])) for i in row_truth.span)
@@ -123,7 +123,7 @@ def _other_unit(row_truth: RowTruth) -> str:
 def _boxes(
     change: Callable[[RowTruth, FloatArray], FloatArray], lists: tuple[str, ...] = ("think", "pred")
 ) -> Callable[[RowTruth], str | None]:
-    """The exact answer with other boxes in some lists; None where they mean the same or there is one list only."""
+    """The exact answer with other boxes in some lists; None if they mean the same, or the format lacks a list."""
 
     def write(row_truth: RowTruth) -> str | None:
         if not row_truth.format.boxes:
@@ -163,7 +163,7 @@ def _whole_frame(row_truth: RowTruth, boxes_xyxy: FloatArray) -> FloatArray:
 
 
 def _beside(row_truth: RowTruth, boxes_xyxy: FloatArray) -> FloatArray:
-    """Shifted by half their width, towards the side with more room."""
+    """Boxes shifted by half their width, towards the side with more room."""
     half = (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) / 2
     left = boxes_xyxy[:, 0] > row_truth.scale_wh[0] - boxes_xyxy[:, 2]
     shift = np.where(left, -half, half)[:, None] * np.array([1.0, 0.0, 1.0, 0.0])
@@ -171,14 +171,14 @@ def _beside(row_truth: RowTruth, boxes_xyxy: FloatArray) -> FloatArray:
 
 
 def _corner(row_truth: RowTruth, boxes_xyxy: FloatArray) -> FloatArray:
-    """One unit wide, in the corner that is farthest away."""
+    """Boxes one unit wide, in the farthest corner of the picture."""
     limit = np.array(row_truth.scale_wh, dtype=np.float64)
     far = np.where(boxes_xyxy[:, :2] + boxes_xyxy[:, 2:] < limit, limit - 1, 0.0)  # (W, 2)
     return np.concatenate([far, far + 1], axis=1)
 
 
 def _without(*lists: str, keep: bool = False) -> Callable[[RowTruth], str | None]:
-    """The exact answer with lists that are empty, or with every second of their boxes."""
+    """The exact answer with empty lists, or with every second box of the lists if `keep`."""
 
     def write(row_truth: RowTruth) -> str | None:
         text = row_truth.format.render(row_truth.answer)
@@ -220,4 +220,4 @@ MISTAKES: dict[str, Callable[[RowTruth], str | None]] = {
     "text after the exact answer": lambda row_truth: row_truth.format.render(row_truth.answer) + " That is all.",
     "nothing": lambda row_truth: "",
 }
-"""By name, what writes an answer with the mistake; None where the row leaves no room for it."""
+"""Functions by the name of the mistake. Each writes an answer with the mistake, or returns None if the row cannot."""

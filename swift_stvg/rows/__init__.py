@@ -1,4 +1,4 @@
-"""Rows for ms-swift: the prompt, and the truth and settings that each row carries."""
+"""Rows for ms-swift: the prompt, the truth and the settings of each row, and the reading of replies."""
 
 from swift_stvg.rows.making import frame_size, make_prompt, make_prompt_spec, make_row, make_row_truth
 from swift_stvg.rows.reply import Reading, parse

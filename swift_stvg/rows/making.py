@@ -2,7 +2,7 @@
 
 messages              [system,] user (the video, the sentence, the timeline), assistant (the exact answer)
 videos                [path]
-chat_template_kwargs  {"stvg_video": JSON}: what the template needs to decode and size the frames
+chat_template_kwargs  {"stvg_video": JSON of `VideoRequest`}, from which the template decodes and resizes the frames
 stvg                  JSON of `RowTruth`
 """
 
@@ -35,14 +35,14 @@ from swift_stvg.video.timeline import (
 )
 
 _SAME_COUNT = 2
-"""Counts of frames that differ by no more are those of the same video."""
+"""Frame counts of the same video may differ by this many."""
 
 
 def frame_size(source_wh: tuple[int, int], max_side: int, multiple: int) -> tuple[int, int]:
     """Size in pixels at which the model receives a frame.
 
-    The longer side is at most `max_side` and never enlarged, the aspect ratio is kept, and both sides are rounded to
-    the nearest multiple of `multiple` (at least one, never beyond `max_side`).
+    The longer side becomes at most `max_side`; a frame is never enlarged, and its aspect ratio is kept. Both sides are
+    rounded to the nearest multiple of `multiple`, at least one multiple and never more than `max_side`.
     """
     scale = min(1.0, max_side / max(source_wh))
     largest = max_side // multiple * multiple
@@ -54,7 +54,7 @@ def make_row(sample: Sample, video: VideoInfo, settings: Settings) -> dict[str, 
     """One ms-swift row.
 
     Raises:
-        RowError, VideoError: the annotation does not fit the video; the reason is what the loader counts.
+        RowError, VideoError: the annotation does not fit the video. The load report counts the error by its reason.
     """
     row_truth = make_row_truth(sample, video, settings)
     row = make_prompt(row_truth, sample.sentence, video.path)
@@ -63,7 +63,7 @@ def make_row(sample: Sample, video: VideoInfo, settings: Settings) -> dict[str, 
 
 
 def make_prompt(spec: PromptSpec, sentence: str, video: Path) -> dict[str, Any]:
-    """What of a row does not depend on the truth: messages without an answer, the video, and its frames."""
+    """The part of a row that does not depend on the truth: messages without an answer, the video, and its frames."""
     settings = spec.settings
     content = ["<video>" + describe_video(spec), sentence.strip()]
     system = [{"role": "system", "content": spec.format.instruction()}] if settings.system_prompt else []
@@ -78,12 +78,12 @@ def make_prompt(spec: PromptSpec, sentence: str, video: Path) -> dict[str, Any]:
 
 
 def video_request(spec: PromptSpec) -> VideoRequest:
-    """The frames that a question is about."""
+    """The frames that a prompt shows."""
     return VideoRequest.on(spec.timeline, spec.size_wh, spec.format.coords)
 
 
 def make_prompt_spec(video: VideoInfo, settings: Settings, clip: tuple[int, int] | None = None) -> PromptSpec:
-    """What a model sees of the decoded frames [first, end) of a video, or of all."""
+    """The prompt spec for the decoded frames [first, end) of a video, or for all its frames."""
     timeline = Timeline.sample(
         video.frame_times_s,
         video.end_s,
@@ -98,7 +98,7 @@ def make_prompt_spec(video: VideoInfo, settings: Settings, clip: tuple[int, int]
 
 
 def make_row_truth(sample: Sample, video: VideoInfo, settings: Settings) -> RowTruth:
-    """The ground truth of a sample on the grid of what the model sees; raises as `make_row` does."""
+    """The ground truth of a sample on the grid of the sampled frames; it raises the errors of `make_row`."""
     video = video.at_rate(sample.annotated_fps)
     _check_fit(sample, video)
     numbers = annotated_frames(
@@ -137,20 +137,20 @@ def make_row_truth(sample: Sample, video: VideoInfo, settings: Settings) -> RowT
 def truth_on_grid(
     sample: Sample, annotated: IntArray, spec: PromptSpec
 ) -> tuple[tuple[int, int], IntArray, FloatArray]:
-    """The ground truth of a sample as an answer can say it.
+    """The ground truth of a sample in the form of an answer.
 
     Args:
         sample: the annotation.
         annotated: (size,) annotated frame that each index points at.
-        question: what is asked: for boxes or not, in which coordinates.
+        spec: the prompt spec; it says whether the answer has boxes, and in which coordinates.
 
     Returns:
-        The closed span of the indices inside the event, or the nearest one of an event between two; the indices (M,) in
-        it that have a box, of an event between two the nearest box; and the boxes (M, 4), whole numbers. M is 0 where
-        no boxes are asked for.
+        The closed span of the indices inside the event; if the event lies between two indices, the nearest index.
+        The indices (M,) of the span that have a box; if the event lies between two indices, the nearest box is used.
+        The boxes (M, 4), whole numbers. M is 0 if the answer has no boxes.
 
     Raises:
-        RowError: no box can be learned from, or none lies on an index.
+        RowError: the sample has no usable box, or no box on an index.
     """
     first, end = sample.span_frames
     inside = np.flatnonzero((annotated >= first) & (annotated < end))
@@ -179,10 +179,10 @@ def truth_on_grid(
 
 
 def _target(row_truth: RowTruth) -> Answer:
-    """What SFT learns to write: the exact answer, with think boxes that are off as the settings say.
+    """The SFT target: the exact answer, with the error of think boxes that STVG_THINK_JITTER sets.
 
-    One draw moves the sides of all boxes of a tube alike. Drawn box by box, the mean of the think boxes would give the
-    truth away, and refining could be learned without looking at the video.
+    One random draw moves the sides of all boxes of a tube by the same share. With a draw for each box, the mean of the
+    think boxes would be the truth, and a model could learn to refine boxes without looking at the video.
     """
     answer, jitter = row_truth.answer, row_truth.settings.think_jitter
     if answer.think is None or jitter == 0:
@@ -197,7 +197,7 @@ def _target(row_truth: RowTruth) -> Answer:
 
 
 def describe_video(spec: PromptSpec) -> str:
-    """What the model is told of the timeline and the frame size."""
+    """The text of the prompt about the timeline and the frame size."""
     line, answer_format = spec.timeline, spec.format
     counted = "frame" if answer_format.unit == "frame" else "second"
     facts = f"{counted}s 0 - {line.size - 1}"
@@ -209,12 +209,12 @@ def describe_video(spec: PromptSpec) -> str:
 
 
 def fit_notes(sample: Sample, video: VideoInfo) -> Iterator[tuple[str, str]]:
-    """What is worth knowing of how a video fits its annotation: kinds of deviation, each with what was seen."""
+    """Deviations of a video from its annotation that drop no row: the kind of each, and its detail."""
     before, annotated = _before(sample, video), sample.annotated_frames
     if before:
         yield (
             "videos whose picture begins late",
-            f"{video.lead_s:.2f} s after the file, with frame {before} of the annotation, row {sample.id}",
+            f"{video.lead_s:.2f} s after the file begins, with frame {before} of the annotation, row {sample.id}",
         )
     more = before + video.n_frames - annotated
     if not is_same_rate(video.frame_times_s, sample.annotated_fps):
@@ -227,8 +227,8 @@ def fit_notes(sample: Sample, video: VideoInfo) -> Iterator[tuple[str, str]]:
     elif more < -_SAME_COUNT or (more > _SAME_COUNT and not sample.at_least):
         yield (
             "videos with another number of frames than annotated",
-            f"{video.n_frames} of {annotated}, counted from the first, at {video.frame_times_s[0]:.2f} s, "
-            f"row {sample.id}",
+            f"{video.n_frames} decoded, {annotated} annotated; counted from the first frame, at "
+            f"{video.frame_times_s[0]:.2f} s, row {sample.id}",
         )
 
 
@@ -237,7 +237,7 @@ def _annotated(sample: Sample) -> tuple[int, float]:
 
 
 def _before(sample: Sample, video: VideoInfo) -> int:
-    """Number of annotated frames before the video's first."""
+    """Number of annotated frames before the first frame of the video."""
     return frames_before(_duration_s(video), video.lead_s, *_annotated(sample), sample.at_least)
 
 
@@ -246,7 +246,7 @@ def _duration_s(video: VideoInfo) -> float:
 
 
 def _check_fit(sample: Sample, video: VideoInfo) -> None:
-    """Refuse a file that cannot be the annotated one: of another length, or of another shape."""
+    """Refuse a video whose length or aspect ratio differs from that of the annotation."""
     before, annotated = _before(sample, video), _annotated(sample)
     decoded_s = _duration_s(video) + before / sample.annotated_fps
     same_count = abs(before + video.n_frames - sample.annotated_frames) <= _SAME_COUNT
@@ -254,8 +254,8 @@ def _check_fit(sample: Sample, video: VideoInfo) -> None:
         raise VideoError(
             "video and annotation differ in length",
             f"{video.n_frames} frames ({decoded_s:.2f} s) decoded, {sample.annotated_frames} "
-            f"({annotated[0] / annotated[1]:.2f} s) annotated; the first comes at {video.frame_times_s[0]:.2f} s; "
-            f"a truncated download? {video.path}, row {sample.id}",
+            f"({annotated[0] / annotated[1]:.2f} s) annotated; the first frame is at {video.frame_times_s[0]:.2f} s; "
+            f"check whether the file is complete: {video.path}, row {sample.id}",
         )
     aspect = (video.size_wh[0] * sample.size_wh[1]) / (video.size_wh[1] * sample.size_wh[0])
     if not 0.9 < aspect < 1.1:
@@ -266,7 +266,10 @@ def _check_fit(sample: Sample, video: VideoInfo) -> None:
 
 
 def _on_text_grid(boxes_xyxy: FloatArray, size_wh: tuple[int, int], scale_wh: tuple[int, int]) -> FloatArray:
-    """Boxes (K, 4) of a frame of `size_wh` as whole numbers of a text grid of `scale_wh`, at least one unit wide."""
+    """Convert boxes (K, 4) in a frame of `size_wh` to whole numbers in text coordinates of extent `scale_wh`.
+
+    A box is at least one unit wide and high.
+    """
     limit = np.array([*scale_wh, *scale_wh], dtype=np.float64)
     boxes = np.rint(clip_boxes(boxes_xyxy, size_wh) * (limit / np.array([*size_wh, *size_wh])))
     low = np.minimum(boxes[:, :2], limit[:2] - 1)

@@ -1,4 +1,4 @@
-"""What a reply means on the video that was asked about: seconds and pixels."""
+"""A reply of a model, converted to seconds and pixels of the video."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ OK = "ok"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """A reply, as far as it can be read.
+    """The readable content of a reply.
 
     Attributes:
-        status: "ok", or "unparsable" or "inconsistent" as in `Answer.fault`, with what was seen in `detail`.
-        detail: see there.
+        status: "ok", "unparsable" or "inconsistent"; see `Answer.fault`.
+        detail: the reason if the status is not "ok"; otherwise "".
         file_span_s: begin and end of the event, in seconds of the file's presentation time; None if unreadable.
-        file_times_s: (K,) when the boxes are, likewise.
-        think_xyxy, pred_xyxy: (K, 4) in pixels of the video; NaN where there is no box, None without such a list.
+        file_times_s: (K,) times of the boxes, on the same clock.
+        think_xyxy, pred_xyxy: (K, 4) in pixels of the video; NaN where there is no box; None if there is no such list.
 
     Raises:
         RecordError: a shape, an order or a length is wrong.
@@ -50,12 +50,16 @@ class Reading:
 
 
 def parse(reply: str | None, spec: PromptSpec) -> Reading:
-    """Read any text as the answer to a question of `ask`, or to a row, whatever it is; linear in its length.
+    """Read any text, in linear time, as the answer to a prompt of `ask` or of a row.
 
-    None, which servers give where a model wrote nothing, is read as "".
+    None is read as "": some servers return it if the model wrote nothing.
+
+    Args:
+        reply: the text.
+        spec: the spec that `ask` returned, or the truth of a row.
 
     Raises:
-        RecordError: the reply is no text, or the question none.
+        RecordError: the reply is not text, or `spec` has another type.
     """
     validation.all_instances("reply", (reply,), (str, type(None)))
     validation.all_instances("spec", (spec,), PromptSpec, ", as `ask` and RowTruth.from_json give it")

@@ -1,4 +1,4 @@
-"""Boxes over the time of a clip: of the truth, and of what can be read of an answer."""
+"""Boxes over time: those of the truth, and the readable ones of an answer."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ TRACK_KINDS = ("truth", "think", "pred")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Track:
-    """Boxes of one kind over a clip; times are seconds from the clip's first frame.
+    """Boxes of one kind over time. The functions here use clip time: seconds from the clip's first frame.
 
     Attributes:
         kind: one of `TRACK_KINDS`.
-        span_s: when it begins and ends.
-        times_s: (K,) those that a box was given for, or should have been, increasing.
-        boxes_xyxy: (K, 4) in shares of the frame's width and height; NaN where none can be read.
+        span_s: begin and end of the event.
+        times_s: (K,) times of the indices of the span, increasing.
+        boxes_xyxy: (K, 4) in shares of the frame's width and height; NaN for a box that is missing or unreadable.
 
     Raises:
-        RecordError: another kind; a shape, an order or a length is wrong.
+        RecordError: the kind is unknown; or a shape, an order or a length is wrong.
     """
 
     kind: str
@@ -43,11 +43,11 @@ class Track:
         validation.set_fields(self, times_s=times_s, boxes_xyxy=boxes_xyxy)
 
     def at(self, time_s: float, tolerance_s: float) -> tuple[FloatArray, bool] | None:
-        """The box (4,) at a time, and whether it was given there; None where there is none.
+        """The box (4,) at a time, and whether it is a given box (not an interpolated one); None if there is no box.
 
         Args:
             time_s: the time.
-            tolerance_s: how far from its own time a given box still counts as given.
+            tolerance_s: a given box counts as given up to this distance from its own time.
         """
         if not self.span_s[0] - 1e-6 <= time_s <= self.span_s[1] + 1e-6 or len(self.times_s) == 0:
             return None
@@ -56,20 +56,20 @@ class Track:
         nearest = before if abs(time_s - self.times_s[before]) <= abs(self.times_s[after] - time_s) else after
         given = bool(abs(self.times_s[nearest] - time_s) <= tolerance_s)
         (box,) = interpolate(self.times_s, self.boxes_xyxy, np.array([before]), np.array([after]), np.array([time_s]))
-        if np.isnan(box).any() and given:  # the box beside it cannot be read
+        if np.isnan(box).any() and given:  # its neighbour is unreadable
             box = self.boxes_xyxy[nearest]
         return None if np.isnan(box).any() else (box, given)
 
 
 def true_tracks(spec: PromptSpec) -> list[Track]:
-    """The track of the truth; none of a question without it."""
+    """The track of the truth; an empty list for a prompt spec without truth."""
     if not isinstance(spec, RowTruth):
         return []
     return _tracks(spec, spec.span, {"truth": BoxList(spec.index, spec.boxes_xyxy)})
 
 
 def answer_tracks(spec: PromptSpec, answer: Answer | None) -> list[Track]:
-    """The think track and the final track of an answer; one is missing where its boxes or the span cannot be read."""
+    """The think track and the final track of an answer, without those whose boxes or span are unreadable."""
     if answer is None or answer.span is None:
         return []
     return _tracks(spec, answer.span, {"think": answer.think, "pred": answer.pred})

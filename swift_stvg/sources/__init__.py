@@ -1,1 +1,1 @@
-"""Annotation files of HC-STVG, VidSTG and others, read as samples."""
+"""Annotation files of HC-STVG, VidSTG and this project's own schema, read as samples."""
