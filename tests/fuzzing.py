@@ -30,7 +30,7 @@ from swift_stvg.settings import Settings
 from swift_stvg.sources import hcstvg, jsonl
 from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.load_report import LoadReport
-from swift_stvg.sources.loading import load_samples
+from swift_stvg.sources.registry import load_samples
 from tests.helpers import row_truth
 
 BOUNDS = {

@@ -22,7 +22,8 @@ from swift_stvg.rows.making import video_request
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.dataset import bounds_of_tokens, distribution, too_long
 from swift_stvg.settings import Settings
-from swift_stvg.sources.loading import load_rows, parse_dataset
+from swift_stvg.sources.loading import load_rows
+from swift_stvg.sources.registry import parse_dataset
 from swift_stvg.synthetic.clips import SynthConfig, generate
 from swift_stvg.video.request import VIDEO_KEY
 from tests.helpers import row_truth

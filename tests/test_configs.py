@@ -18,7 +18,7 @@ import yaml
 from swift_stvg.recipes.rules import options_of
 from swift_stvg.rewards.functions import REWARDS
 from swift_stvg.settings import PREFIX, Settings
-from swift_stvg.sources.loading import SOURCES
+from swift_stvg.sources.registry import SOURCES
 from tests.running import SIZES, json_lines, swift
 
 ROOT = Path(__file__).parent.parent

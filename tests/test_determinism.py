@@ -32,7 +32,8 @@ def everything(root):
     from swift_stvg.rows.row_truth import RowTruth
     from swift_stvg.scoring.score import GroundTruth, score
     from swift_stvg.settings import Settings
-    from swift_stvg.sources.loading import load_rows, load_samples
+    from swift_stvg.sources.loading import load_rows
+    from swift_stvg.sources.registry import load_samples
     from swift_stvg.sources.load_report import LoadReport
 
     settings = Settings(data_root=root, cache_dir=None, think_jitter=0.2)

@@ -105,7 +105,7 @@ for holder, name, _ in {missing!r}:
     get_logger().addHandler(Warned())
     hide(holder, name)
     import swift_stvg.adapters
-    from swift_stvg.sources.loading import SOURCES
+    from swift_stvg.sources.registry import SOURCES
 
     swift_stvg.adapters.register()
     args = SimpleNamespace(advantage_estimator="grpo", scale_rewards="group")

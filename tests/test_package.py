@@ -79,7 +79,7 @@ swift_stvg.register()
 from swift.dataset import DATASET_MAPPING
 from swift.rewards import orms
 from swift.template import TEMPLATE_MAPPING
-from swift_stvg.sources.loading import SOURCES
+from swift_stvg.sources.registry import SOURCES
 import json
 print(json.dumps({
     "datasets": sorted(name for name in DATASET_MAPPING if name in SOURCES),

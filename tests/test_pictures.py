@@ -166,7 +166,7 @@ def test_numberings(tmp_path: Path) -> None:
 def test_files_left_aside_are_noted(tmp_path: Path) -> None:
     (write_pictures(tmp_path / "clip") / "groundtruth.txt").touch()
     _, report = rows_of(tmp_path, "clip")
-    assert report.notes == {"rows of folders with files that are no pictures": (1, f"1 in {tmp_path / 'clip'}")}
+    assert report.notes == {"rows of folders with files that are not pictures": (1, f"1 in {tmp_path / 'clip'}")}
 
 
 def test_the_rate_of_a_setting(root: Path) -> None:

@@ -16,7 +16,7 @@ from swift_stvg.scoring.tubes import read_tubes
 from swift_stvg.settings import Settings, describe_settings
 from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.jsonl import read_sample
-from swift_stvg.sources.loading import SOURCES
+from swift_stvg.sources.registry import SOURCES
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 

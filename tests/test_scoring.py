@@ -24,7 +24,8 @@ from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.published import CANDIDATES, GAINS_BY_AREA
 from swift_stvg.scoring.score import AREA_EDGES, bin_labels
 from swift_stvg.settings import Settings
-from swift_stvg.sources.loading import LoadReport, load_samples
+from swift_stvg.sources.load_report import LoadReport
+from swift_stvg.sources.registry import load_samples
 from tests.helpers import answer, row_truth
 from tests.test_protocols import golden
 

@@ -14,7 +14,8 @@ from swift_stvg.errors import DataError
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
 from swift_stvg.sources.load_report import LoadReport
-from swift_stvg.sources.loading import load_rows, load_samples
+from swift_stvg.sources.loading import load_rows
+from swift_stvg.sources.registry import load_samples
 from tests.videos import write_video
 
 TIMES = np.arange(100) / 5.0  # 20 s at 5 frames per second
@@ -207,7 +208,7 @@ def test_entries_of_a_list_name_their_videos(tmp_path: Path, clip: Path) -> None
     write_json(tmp_path / "hc-stvg/train_proc.json", [processed(), processed(caption="Later.")])
     rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
     assert "Later." in rows[0]["messages"][1]["content"]
-    assert report.dropped == {"repeated video": (1, "'a.mp4' has several entries, the last one is kept")}
+    assert report.dropped == {"repeated video": (1, "'a.mp4' has several entries; the last one is kept")}
     odd = [v1(), processed(video_path=None, original_video_id=None), 7, processed()]
     write_json(tmp_path / "hc-stvg/train_proc.json", odd)
     rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
@@ -225,7 +226,7 @@ def test_a_repeated_video_is_counted(tmp_path: Path, clip: Path) -> None:
     (tmp_path / "hc-stvg/train.json").write_text(f'{{"a.mp4": {entry}, "a.mp4": {entry}, "a.mp4": {entry}}}')
     rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
     assert len(rows) == 1
-    assert report.dropped == {"repeated video": (2, "'a.mp4' has several entries, the last one is kept")}
+    assert report.dropped == {"repeated video": (2, "'a.mp4' has several entries; the last one is kept")}
 
 
 def test_boxes_left_out_are_noted(tmp_path: Path, clip: Path) -> None:
@@ -660,7 +661,7 @@ ERRORS = [
     ("hcstvg_v1", "train", "no folder of hcstvg_v1 in STVG_DATA_ROOT=.*: expected one of hc-stvg, hcstvg_v1"),
     ("nonsense", "train", "unknown dataset 'nonsense'; the datasets are: hcstvg_v1"),
     ("hcstvg_v1", "val", "hcstvg_v1 has no subset 'val'; its subsets are: train, test"),
-    ("stvg_jsonl", "", "stvg_jsonl needs a file: stvg_jsonl:PATH.jsonl"),
+    ("stvg_jsonl", "", "stvg_jsonl needs the path of a file: stvg_jsonl:PATH.jsonl"),
     ("stvg_jsonl", "none.jsonl", "no file .*none.jsonl"),
     ("stvg_synthetic", "train", "make it with `swift-stvg synth"),
 ]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from swift_stvg.errors import VideoError
 from swift_stvg.settings import Settings
-from swift_stvg.sources.loading import probe_all
 from swift_stvg.util.writing import write_text_atomic
+from swift_stvg.video.probing import probe_all
 
 annotations, pictures, out = map(Path, sys.argv[1:])
 refs = [json.loads(line) for line in annotations.read_text(encoding="utf-8").splitlines() if line.strip()]

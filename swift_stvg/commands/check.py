@@ -35,7 +35,9 @@ from swift_stvg.scoring.dataset import (
 from swift_stvg.scoring.predictions import AnswerFile
 from swift_stvg.scoring.score import GroundTruth, counted, score
 from swift_stvg.settings import BACKBONES, Settings
-from swift_stvg.sources.loading import LoadReport, load_samples, make_rows, parse_dataset
+from swift_stvg.sources.load_report import LoadReport
+from swift_stvg.sources.loading import make_rows
+from swift_stvg.sources.registry import load_samples, parse_dataset
 from swift_stvg.video.reader import frame_batches
 
 MISSING = "video missing"

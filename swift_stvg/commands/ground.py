@@ -33,7 +33,8 @@ from swift_stvg.serving.grounding import (
 )
 from swift_stvg.settings import Settings
 from swift_stvg.sharing.checkpoint import secrets
-from swift_stvg.sources.loading import load_rows, parse_dataset
+from swift_stvg.sources.loading import load_rows
+from swift_stvg.sources.registry import parse_dataset
 from swift_stvg.util.json_reading import PARSE_ERRORS, json_text
 from swift_stvg.util.output_folder import first_line_object, make_folder, require_own_folder
 from swift_stvg.util.writing import write_text_atomic

@@ -15,7 +15,8 @@ from swift_stvg.report.tables import REPORT_FORMATS
 from swift_stvg.rewards.functions import check_rewards
 from swift_stvg.scoring.score import GroundTruth
 from swift_stvg.settings import Settings
-from swift_stvg.sources.loading import LoadReport, load_samples
+from swift_stvg.sources.load_report import LoadReport
+from swift_stvg.sources.registry import load_samples
 from swift_stvg.util.writing import write_text_atomic
 
 

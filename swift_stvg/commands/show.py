@@ -26,9 +26,9 @@ from swift_stvg.report.tables import preamble, score_table
 from swift_stvg.scoring.predictions import AnswerFile
 from swift_stvg.scoring.score import ALL_PROTOCOLS, GroundTruth, score
 from swift_stvg.settings import Settings
-from swift_stvg.sources.loading import probe_all
 from swift_stvg.util.output_folder import first_line_object, make_folder, require_own_folder
 from swift_stvg.util.writing import remove_partial_files, write_text_atomic
+from swift_stvg.video.probing import probe_all
 
 MARK, WHAT = "show.json", "a page of swift-stvg show"
 """File that says that a folder is ours to replace, and how it says so."""

@@ -22,7 +22,7 @@ from swift_stvg.rows.making import make_row_truth, truth_on_grid
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.tubes import answer_tube, read_tubes
 from swift_stvg.settings import PREFIX, Settings
-from swift_stvg.sources.loading import SOURCES
+from swift_stvg.sources.registry import SOURCES
 from swift_stvg.util import validation
 
 Key = tuple[str, str]

@@ -12,8 +12,8 @@ from swift_stvg.records import VideoInfo, sentence_fault
 from swift_stvg.rows.making import make_prompt, make_prompt_spec
 from swift_stvg.rows.row_truth import PromptSpec
 from swift_stvg.settings import Settings
-from swift_stvg.sources.loading import probe_all
 from swift_stvg.util import validation
+from swift_stvg.video.probing import probe_all
 
 ROUNDING_S = 5.01e-4
 """How far the times that a record gives are from those of the frames, at most."""

@@ -9,28 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from swift_stvg.errors import VideoError
 from swift_stvg.geometry import IntArray
 from swift_stvg.records import VideoInfo
-from swift_stvg.util.json_reading import PARSE_ERRORS, json_integer, json_text
-from swift_stvg.util.writing import add_checksum, strip_checksum, write_bytes_atomic
 from swift_stvg.video.decoding import Frames, decode, first_line, plain, require_file, survey
 from swift_stvg.video.image_folders import PICTURES, is_picture, is_set, left_aside, pictures
 
 __all__ = [
     "PICTURES",
     "Frames",
-    "Probes",
     "fingerprint",
     "frame_batches",
     "is_picture",
@@ -39,11 +34,9 @@ __all__ = [
     "read_frames",
     "stream_frames",
 ]
-logger = logging.getLogger(__name__)
 _PARTS, _PART = 16, 1 << 13
 _AT_ONCE, _MOST_BYTES = 16, 1 << 28
 _ORIENTATION = 0x0112  # the EXIF tag; from 5 on, by a quarter
-_KEPT = "times 5"  # changed whenever `probe` finds other things, or they are kept otherwise
 
 
 def probe(path: Path) -> VideoInfo:
@@ -194,46 +187,6 @@ def fingerprint(path: Path, more: str = "") -> str:
         raise VideoError("video unreadable", f"{str(path)!r:.300} cannot be read: {error.strerror}") from None
     digest.update(f"{length} {more}".encode())
     return digest.hexdigest()
-
-
-class Probes:
-    """What files were found to be, kept on disk by their content: finding out reads a whole file.
-
-    Args:
-        folder: where it is kept; None for nowhere.
-    """
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-
-    def get(self, path: Path) -> VideoInfo:
-        """As `probe`."""
-        if self._folder is None:
-            return probe(path)
-        name = fingerprint(path, _KEPT)
-        kept = self._folder / "probes" / name[:2] / f"{name}.times"
-        try:
-            head, _, times = strip_checksum(kept.read_bytes()).partition(b"\n")
-            return VideoInfo(path, np.frombuffer(times, dtype="<f8"), *_probe_fields(json.loads(head)))
-        except (OSError, *PARSE_ERRORS):  # not there, or damaged
-            info = probe(path)
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            head = json.dumps(
-                [info.end_s, info.size_wh, info.start_s, info.kind, info.group, info.timed, info.aside]
-            ).encode()
-            write_bytes_atomic(kept, add_checksum(head + b"\n" + info.frame_times_s.astype("<f8").tobytes()))
-        except OSError as error:
-            logger.warning("%s cannot be written (%s): videos will be looked at again next time", kept, error.strerror)
-            self._folder = None
-        return info
-
-
-def _probe_fields(head: Any) -> tuple[float, tuple[int, int], float | None, str, int, bool, int]:
-    """What `Probes` keeps beside the times."""
-    end_s, (width, height), start_s, kind, group, timed, aside = head
-    size_wh, start_s = (json_integer(width), json_integer(height)), None if start_s is None else float(start_s)
-    return float(end_s), size_wh, start_s, json_text(kind), json_integer(group), bool(timed), json_integer(aside)
 
 
 def _size_of_picture(path: Path) -> tuple[int, int]:
