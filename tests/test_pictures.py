@@ -122,7 +122,7 @@ def broken(folder: Path) -> dict[str, tuple[Path, str]]:
     found["not there"] = folder / "not there", "no file"
     found["a pattern of none"] = folder / "no number/frame_%03d.png", "holds no picture"
     found["a pattern nowhere"] = folder / "nowhere/%03d.png", "no folder"
-    found["a list of others"] = as_path([folder / "a.mp4"]), "is no list of pictures"
+    found["a list of others"] = as_path([folder / "a.mp4"]), "is not a list of pictures"
     found["a list of missing ones"] = as_path([folder / "a.png"]), "no file"
     return found
 

@@ -106,10 +106,10 @@ BAD_ENTRIES: list[tuple[str, Any, str]] = [
     ("half a frame", ENTRY | {"span_frames": [1, 2.5]}, "unparsable: expected a whole number"),
     ("backwards", ENTRY | {"span_frames": [3, 1]}, "inconsistent: `span_frames` [3, 1] runs backwards"),
     ("three numbers", ENTRY | {"boxes": {"1": [0, 0, 5]}}, "unparsable: "),
-    ("no frame", ENTRY | {"boxes": {"one": [0, 0, 5, 5]}}, "unparsable: 'one' is no frame number"),
-    ("a fraction", ENTRY | {"boxes": {"1.5": [0, 0, 5, 5]}}, "unparsable: '1.5' is no frame number"),
-    ("a number in two halves", ENTRY | {"boxes": {"1_0": [0, 0, 5, 5]}}, "unparsable: '1_0' is no frame number"),
-    ("a clock time", ENTRY | {"boxes": {"00:02": [0, 0, 5, 5]}}, "unparsable: '00:02' is no frame number"),
+    ("no frame", ENTRY | {"boxes": {"one": [0, 0, 5, 5]}}, "unparsable: 'one' is not a frame number"),
+    ("a fraction", ENTRY | {"boxes": {"1.5": [0, 0, 5, 5]}}, "unparsable: '1.5' is not a frame number"),
+    ("a number in two halves", ENTRY | {"boxes": {"1_0": [0, 0, 5, 5]}}, "unparsable: '1_0' is not a frame number"),
+    ("a clock time", ENTRY | {"boxes": {"00:02": [0, 0, 5, 5]}}, "unparsable: '00:02' is not a frame number"),
     ("a span on the clock", ENTRY | {"span_frames": ["00:02", "00:04"]}, "unparsable: TypeError"),
     (
         "NaN",
@@ -117,9 +117,13 @@ BAD_ENTRIES: list[tuple[str, Any, str]] = [
         "unparsable: the box of frame 1 is [0.0, 0.0, nan, 5.0]",
     ),
     ("huge", ENTRY | {"boxes": {"1": [0, 0, 1e300, 5]}}, "unparsable: the box of frame 1 is [0.0, 0.0, 1e+300, 5.0]"),
-    ("negative frame", ENTRY | {"boxes": {"-1": [0, 0, 5, 5]}}, "unparsable: frames count from 0"),
-    ("a huge frame", ENTRY | {"boxes": {"8589934592": [0, 0, 5, 5]}}, "unparsable: frames count from 0, to 10000000"),
-    ("a huge span", ENTRY | {"span_frames": [1, 99999999]}, "unparsable: frames count from 0, to 10000000"),
+    ("negative frame", ENTRY | {"boxes": {"-1": [0, 0, 5, 5]}}, "unparsable: frames must be numbers from 0 to"),
+    (
+        "a huge frame",
+        ENTRY | {"boxes": {"8589934592": [0, 0, 5, 5]}},
+        "unparsable: frames must be numbers from 0 to 10000000",
+    ),
+    ("a huge span", ENTRY | {"span_frames": [1, 99999999]}, "unparsable: frames must be numbers from 0 to 10000000"),
     ("a frame twice", ENTRY | {"boxes": {"1": [0, 0, 5, 5], "01": [0, 0, 5, 5]}}, "unparsable: a frame has two boxes"),
     ("text", ENTRY | {"boxes": {"1": "0 0 5 5"}}, "unparsable: "),
     ("an endless frame", ENTRY | {"boxes": {"9" * 40: [0, 0, 5, 5]}}, "unparsable: "),
@@ -153,7 +157,7 @@ def test_a_frame_that_stands_there_twice_is_said(tmp_path: Path) -> None:
     path = tmp_path / "tubes.json"
     box = '"1": [0, 0, 5, 5]'
     path.write_text(f'{{"a": {{"span_frames": [1, 3], "boxes": {{{box}, {box}}}}}}}')
-    assert read_tubes(path) == ({}, {"a": ("unparsable", "'1' stands there twice")}, [])
+    assert read_tubes(path) == ({}, {"a": ("unparsable", "the key '1' is repeated")}, [])
 
 
 def test_frames_in_any_order_and_none_at_all(tmp_path: Path) -> None:
