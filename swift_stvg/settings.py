@@ -1,7 +1,7 @@
-"""The STVG_* settings: one place that defines, documents and validates them.
+"""The STVG_* settings: this module alone defines, documents and validates them.
 
-They are read from the environment, as ms-swift does it (so a YAML file's `ENV:` block sets them too), once, when rows
-are made or the plugin is registered. Everything later reads the row.
+Settings are read from the environment, as ms-swift reads its own; a YAML file's `ENV:` block sets them too. They are
+read once, when rows are made or the plugin is registered. All later steps read the row.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ UNITS = ("frame", "second")
 COORDS = ("pixel", "norm1000")
 STYLES = ("tags", "csv")
 SPATIAL_FRAMES = ("shared", "either")
-RESERVED = frozenset({"STVG_TEST_DATA"})
-"""Names with the prefix that belong to the test suite."""
+TEST_VARIABLES = frozenset({"STVG_TEST_DATA"})
+"""Names with the prefix that only the test suite reads."""
 DECODERS = ("pyav", "decord")
-"""Who decodes videos."""
+"""Libraries that decode videos."""
 OUTSIDE = ("refuse", "links", "allow")
-"""Ways to take files outside the data root."""
+"""Rules for files outside the data root."""
 
 
 def _boolean(text: str) -> bool:
@@ -65,7 +65,7 @@ def _one_of(*names: str) -> Callable[[str], str]:
 
 
 def _folder(text: str) -> str | None:
-    """A path as written; None for "off"."""
+    """A path as written; None for "off", "none" or an empty text."""
     return None if text.lower() in ("", "off", "none") else text
 
 
@@ -79,13 +79,13 @@ def _setting(default: Any, read: Callable[[str], Any], doc: str, *, of_this_mach
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """What a template's models, as they are released, ask of the settings.
+    """The settings that the released models of a template need.
 
     Attributes:
         coords: their coordinate convention, for STVG_COORDS.
-        side_multiple: what the sides of frames must be multiples of, for STVG_SIDE_MULTIPLE.
-        system: the system prompt where a row has none; "" for none.
-        answer_begins: what a prompt ends with, so that the model does not think in prose.
+        side_multiple: the sides of frames are multiples of this, for STVG_SIDE_MULTIPLE.
+        system: the system prompt of rows without one; "" for none.
+        answer_begins: the last text of a prompt. It keeps the model from thinking in prose.
     """
 
     coords: str
@@ -102,7 +102,7 @@ BACKBONES = {
     "stvg_qwen3_5": Backbone("norm1000", 32, answer_begins=_NO_THOUGHT),
     "stvg_qwen3_8": Backbone("norm1000", 32, answer_begins=_NO_THOUGHT),
 }
-"""By template."""
+"""Backbones by template name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,18 +166,18 @@ class Settings:
     side_multiple: int = _setting(
         28,
         _integer(1, 512),
-        "sides of a frame are multiples of this: 28 for Qwen2-VL and Qwen2.5-VL, 32 for Qwen3-VL and Qwen3.5",
+        "the sides of a frame are multiples of this: 28 for Qwen2-VL and Qwen2.5-VL, 32 for Qwen3-VL and Qwen3.5",
     )
     max_frames: int = _setting(
         128, _integer(1, 4096), "maximum of frames sampled from a clip; a longer clip is sampled evenly at a lower rate"
     )
-    index_unit: str = _setting("frame", _one_of(*UNITS), "what an index in an answer counts: sampled frames or seconds")
+    index_unit: str = _setting("frame", _one_of(*UNITS), "unit of an index in an answer: sampled frames or seconds")
     coords: str = _setting(
         "pixel",
         _one_of(*COORDS),
-        "coordinates in the text: pixel for Qwen2.5-VL, norm1000 for Qwen2-VL, Qwen3-VL and Qwen3.5",
+        "coordinates in answers: pixel for Qwen2.5-VL; norm1000 for Qwen2-VL, Qwen3-VL and Qwen3.5",
     )
-    think: bool = _setting(True, _boolean, "whether answers hold think boxes before the final ones")
+    think: bool = _setting(True, _boolean, "whether an answer holds think boxes before the final boxes")
     boxes: bool = _setting(
         True, _boolean, "whether answers hold boxes; without them, only the time, as in temporal grounding"
     )
@@ -191,7 +191,7 @@ class Settings:
         _number(0.0, 1.0),
         "shift of the think boxes of an SFT target, as a share of their sides; 0 for the true boxes",
     )
-    think_seed: int = _setting(0, _integer(0, 2**31), "seed of the think boxes of SFT targets")
+    think_seed: int = _setting(0, _integer(0, 2**31), "seed of the error of think boxes in SFT targets")
     spatial_floor: float | None = _setting(
         None, _floor, "lower limit of the per-frame term of the spatial reward, in [-5, 1], or off (the paper's Eq. 7)"
     )
@@ -201,7 +201,7 @@ class Settings:
         "frames in the mean of the spatial rewards: shared by both spans (the paper's Eq. 6); or either, the union "
         "of both spans: a frame of one span only counts as the worst box, as do all if time or list is unreadable",
     )
-    system_prompt: bool = _setting(True, _boolean, "whether the task instruction is given as system prompt")
+    system_prompt: bool = _setting(True, _boolean, "whether the task instruction is the system prompt")
     query_first: bool = _setting(False, _boolean, "whether the sentence comes before the video in the prompt")
 
     def __post_init__(self) -> None:
@@ -211,13 +211,13 @@ class Settings:
                 object.__setattr__(self, setting.name, setting.metadata["read"](text))
             except ValueError as error:
                 raise SettingsError(
-                    f"{PREFIX}{setting.name.upper()}={text!r}: {error}. It sets the {setting.metadata['doc']}; "
-                    f"the default is {as_text(setting.default)}"
+                    f"{PREFIX}{setting.name.upper()}={text!r}: {error}. Its meaning: {setting.metadata['doc']}; "
+                    f"its default: {as_text(setting.default)}"
                 ) from None
         if self.side_multiple > self.max_side:
             raise SettingsError(
                 f"{PREFIX}SIDE_MULTIPLE ({self.side_multiple}) must not exceed {PREFIX}MAX_SIDE ({self.max_side}): "
-                "no frame could have such a side"
+                "no frame can have such a side"
             )
 
     @classmethod
@@ -225,12 +225,12 @@ class Settings:
         """Read and check every STVG_* variable.
 
         Raises:
-            SettingsError: a name is unknown or a value impossible; the message names the valid ones.
+            SettingsError: a name is unknown or a value is impossible; the message lists the valid ones.
         """
         environ = os.environ if environ is None else environ
         by_name = {PREFIX + f.name.upper(): f for f in fields(cls)}
         texts: dict[str, Any] = {}
-        for name in sorted(n for n in environ if n.startswith(PREFIX) and n not in RESERVED):
+        for name in sorted(n for n in environ if n.startswith(PREFIX) and n not in TEST_VARIABLES):
             if name not in by_name:
                 close = get_close_matches(name, by_name, n=1)
                 hint = f" Did you mean {close[0]}?" if close else ""
@@ -239,15 +239,15 @@ class Settings:
         return cls(**texts)
 
     def to_texts(self) -> dict[str, str]:
-        """Those that a row depends on, by field name; `from_texts` reads them back."""
+        """The settings that a row depends on, as texts by field name; `from_texts` reads them back."""
         return {f.name: as_text(getattr(self, f.name)) for f in fields(self) if not f.metadata["of_this_machine"]}
 
     @classmethod
     def from_texts(cls, texts: Mapping[str, str]) -> Settings:
-        """Settings as `to_texts` gave them.
+        """Read settings that `to_texts` wrote.
 
         Raises:
-            SettingsError: as `from_env`.
+            SettingsError: a name is unknown or a value is impossible.
         """
         return cls.from_env({PREFIX + name.upper(): text for name, text in texts.items()})
 
@@ -258,11 +258,11 @@ class Settings:
 
 
 def as_text(value: Any) -> str:
-    """A setting's value as it is written in the environment."""
+    """The value of a setting as the environment holds it."""
     if value is None:
         return "off"
     if isinstance(value, float):
-        return format(Decimal(repr(float(value))), "f")  # without an exponent, which settings do not take
+        return format(Decimal(repr(float(value))), "f")  # no exponent: the parsers of settings do not accept one
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

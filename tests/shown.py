@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from swift_stvg.answers.format import Answer, BoxList
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
-from swift_stvg.sources.loading import load_rows
+from swift_stvg.sources import load_rows
 from swift_stvg.synthetic.clips import SynthConfig, generate
 
 CLIPS = 8
 
 
-def moved(row: Contract, think: float, pred: float) -> str:
+def moved(row: RowTruth, think: float, pred: float) -> str:
     """The exact answer with boxes shifted by so many of their widths."""
 
     def shifted(by: float) -> BoxList:
@@ -31,7 +31,7 @@ def moved(row: Contract, think: float, pred: float) -> str:
     return row.format.render(Answer(row.span, shifted(think) if row.format.think else None, shifted(pred)))
 
 
-ANSWERS: list[Callable[[Contract], str]] = [
+ANSWERS: list[Callable[[RowTruth], str]] = [
     lambda row: moved(row, 0.3, 0.0),  # best, and most improved
     lambda row: moved(row, 0.0, 0.3),  # most damaged
     lambda row: moved(row, 0.2, 0.1),
@@ -56,12 +56,12 @@ def rows_of(root: Path, **settings: Any) -> list[dict[str, Any]]:
 
 
 def write_result(
-    path: Path, rows: list[dict[str, Any]], answers: list[Callable[[Contract], str]] | None = None
+    path: Path, rows: list[dict[str, Any]], answers: list[Callable[[RowTruth], str]] | None = None
 ) -> Path:
     """A result file of `swift infer`."""
     lines = []
     for row, write in zip(rows, answers or ANSWERS, strict=True):
-        text = write(Contract.from_json(row["stvg"]))
+        text = write(RowTruth.from_json(row["stvg"]))
         messages = [*row["messages"][:-1], {"role": "assistant", "content": text}]
         lines.append(json.dumps(row | {"response": text, "messages": messages}) + "\n")
     path.write_text("".join(lines))

@@ -17,7 +17,7 @@ from swift_stvg.bench.clips import FILM, encode
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError, SettingsError, VideoError
 from swift_stvg.settings import Settings
-from swift_stvg.sources.loading import load_rows
+from swift_stvg.sources import load_rows
 from swift_stvg.synthetic.clips import SynthConfig, generate
 from swift_stvg.video.frame_cache import FrameCache
 from swift_stvg.video.frame_loader import FrameLoader, decode, key_of
@@ -125,13 +125,13 @@ def test_a_damaged_file_is_reported_once_and_its_video_decoded(
 ) -> None:
     path = cached(tmp_path / "cache", video)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DataError, match="is no whole file of cached frames"):
+    with pytest.raises(DataError, match="is a damaged file of cached frames"):
         FrameCache(tmp_path / "cache").read(path, 3, (56, 28))
     frames = loader(tmp_path / "cache")
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             assert torch.equal(frames.load(str(video), REQUEST), decode(str(video), REQUEST)), reason
-    assert caplog.text.count("its video is decoded instead") == 1
+    assert caplog.text.count("the video is decoded instead") == 1
 
 
 def test_a_folder_in_a_files_place_is_reported_and_its_video_decoded(tmp_path: Path, video: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_folder_in_a_files_place_is_reported_and_its_video_decoded(tmp_path: P
 
 
 def test_a_misspelt_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="no such folder"):
+    with pytest.raises(SettingsError, match="the folder does not exist; `swift-stvg cache` makes it"):
         loader(tmp_path / "no_cache")
 
 

@@ -16,7 +16,7 @@ import yaml
 from swift_stvg.recipes.rules import options_of
 from swift_stvg.rewards.functions import REWARDS
 from swift_stvg.settings import PREFIX, Settings
-from swift_stvg.sources.loading import SOURCES
+from swift_stvg.sources import SOURCES
 from tests.helpers import hcstvg_entry
 from tests.recipes import ROOT, RUNS, runner
 from tests.running import SIZES, json_lines, swift

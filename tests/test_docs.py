@@ -24,14 +24,14 @@ from PIL import Image
 
 from swift_stvg.cli import COMMANDS, main
 from swift_stvg.rewards.functions import REWARDS
-from swift_stvg.rows.contract import Contract
 from swift_stvg.rows.making import frame_size
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.score import ALL_PROTOCOLS, FACETS
 from swift_stvg.scoring.tubes import read_tubes
 from swift_stvg.settings import BACKBONES, Settings, describe_settings
+from swift_stvg.sources import SOURCES, load_rows
 from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.jsonl import read_sample
-from swift_stvg.sources.loading import SOURCES, load_rows
 from tests.helpers import hcstvg_entry, stcat_entry
 from tests.pages import REALLY, SERVER
 from tests.running import SIZES, json_lines
@@ -198,8 +198,8 @@ def write_answers(path: Path, rows: list[dict[str, Any]]) -> None:
     """A result of `swift infer` with the exact answers."""
     lines = []
     for row in rows:
-        contract = Contract.from_json(row["stvg"])
-        text = contract.format.render(contract.answer)
+        row_truth = RowTruth.from_json(row["stvg"])
+        text = row_truth.format.render(row_truth.answer)
         messages = [*row["messages"][:-1], {"role": "assistant", "content": text}]
         lines.append(json.dumps(row | {"response": text, "messages": messages}) + "\n")
     path.write_text("".join(lines))
@@ -231,8 +231,8 @@ def given(workspace: Path, env: dict[str, str], cold_start: Path, tmp_path_facto
     write_answers(folder / "answers.jsonl", load_rows("hcstvg_v1", "test", settings)[0])
     rows = load_rows("vidstg", "test", settings)[0]
     write_answers(folder / "mine.jsonl", rows)
-    contracts = [Contract.from_json(row["stvg"]) for row in rows]
-    tubes = {c.id: {"span_frames": [0, 20], "boxes": {"0": [1, 1, 9, 9], "9": [3, 3, 9, 9]}} for c in contracts}
+    row_truths = [RowTruth.from_json(row["stvg"]) for row in rows]
+    tubes = {c.id: {"span_frames": [0, 20], "boxes": {"0": [1, 1, 9, 9], "9": [3, 3, 9, 9]}} for c in row_truths}
     (folder / "theirs.json").write_text(json.dumps(tubes))
     line = json_lines(workspace / "data/stvg_synthetic/test.jsonl")[0]
     (folder / "clips.jsonl").write_text(json.dumps(line | {"video": "clip.mp4"}) + "\n")

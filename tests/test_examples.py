@@ -20,7 +20,7 @@ import yaml
 
 from swift_stvg.rewards.functions import REWARDS
 from swift_stvg.settings import Settings
-from swift_stvg.sources.loading import SOURCES
+from swift_stvg.sources import SOURCES
 from swift_stvg.synthetic.tiny import TinyConfig, build
 
 BENCHMARK = Path(__file__).parent.parent / "examples/learning_benchmark"

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from swift_stvg.errors import VideoError
 from swift_stvg.settings import DECODERS, Settings
-from swift_stvg.sources.loading import load_rows
+from swift_stvg.sources import load_rows
 from swift_stvg.video.frame_loader import FrameLoader
 from swift_stvg.video.reader import frame_batches, probe, read_frames
 from swift_stvg.video.request import VideoRequest

@@ -14,7 +14,7 @@ import pytest
 import swift_stvg
 from swift_stvg.settings import Settings
 from tests.fresh import HAS_QWEN3_8, fresh
-from tests.helpers import answer, boxes, contract
+from tests.helpers import answer, boxes, row_truth
 from tests.hubs import TOKEN, Hub
 from tests.templated import encode, row
 
@@ -110,7 +110,7 @@ for holder, name, _ in {missing!r}:
     get_logger().addHandler(Warned())
     hide(holder, name)
     import swift_stvg.adapters
-    from swift_stvg.sources.loading import SOURCES
+    from swift_stvg.sources import SOURCES
 
     swift_stvg.adapters.register()
     args = SimpleNamespace(advantage_estimator="grpo", scale_rewards="group")
@@ -119,7 +119,7 @@ for holder, name, _ in {missing!r}:
         "missing": [holder, name],
         "said": [text for text in said if "is not available" in text],
         "datasets": all(source in DATASET_MAPPING for source in SOURCES),
-        "rewards": reward([{text!r}], [{contract!r}]),
+        "rewards": reward([{text!r}], [{row_truth!r}]),
         "templates": sorted(known for known in TEMPLATE_MAPPING if known.startswith("stvg_")),
     }))
     sys.stdout.flush()
@@ -130,7 +130,7 @@ for holder, name, _ in {missing!r}:
 @pytest.fixture(scope="module")
 def without(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What happened with each of `MISSING` taken away, each in a process of its own."""
-    code = WITHOUT.replace("{missing!r}", repr(MISSING)).replace("{contract!r}", repr(contract().to_json()))
+    code = WITHOUT.replace("{missing!r}", repr(MISSING)).replace("{row_truth!r}", repr(row_truth().to_json()))
     code = code.replace("{text!r}", repr(answer("2 - 5", boxes(2, 5), boxes(2, 5))))
     printed = fresh(code, tmp_path_factory.mktemp("without"))
     return [json.loads(line.partition(" ")[2]) for line in printed.splitlines() if line.startswith("WITHOUT ")]

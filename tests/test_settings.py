@@ -26,7 +26,7 @@ def test_values_are_typed() -> None:
 WRONG = [
     ({"STVG_FSP": "2"}, "unknown setting STVG_FSP. Did you mean STVG_FPS?"),
     ({"STVG_NONSENSE": "2"}, "The settings are: STVG_BOXES, STVG_CACHE_DIR, STVG_COORDS"),
-    ({"STVG_FPS": "0"}, r"STVG_FPS='0': must be a number in \[0.01, 120\].*the default is 2.0"),
+    ({"STVG_FPS": "0"}, r"STVG_FPS='0': must be a number in \[0.01, 120\].*its default: 2.0"),
     ({"STVG_FPS": "nan"}, "must be a number in"),
     ({"STVG_FPS": "fast"}, "must be a number in"),
     ({"STVG_THINK": "maybe"}, "must be true or false"),

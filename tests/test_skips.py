@@ -13,7 +13,7 @@ from tests.running import TRAIN, logged, swift
 
 pytestmark = pytest.mark.swift
 DAMAGED = 4
-SAID = re.compile(rf"swift_stvg: [1-{DAMAGED}] videos could not be read, in \d+ attempts; no row about them was used")
+SAID = re.compile(rf"swift_stvg: [1-{DAMAGED}] videos could not be read, in \d+ attempts; their rows were not used")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from trl import GRPOConfig, GRPOTrainer
 from swift_stvg.rewards import CALLABLES, WEIGHTS
 from swift_stvg.rows import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import Settings
-from swift_stvg.sources.loading import load_rows
+from swift_stvg.sources import load_rows
 from swift_stvg.video.frame_loader import decode
 
 

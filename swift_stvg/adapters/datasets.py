@@ -12,7 +12,8 @@ from swift.utils import get_logger
 
 from swift_stvg.adapters.templates import check_settings
 from swift_stvg.settings import Settings
-from swift_stvg.sources.loading import SOURCES, is_part, load_rows
+from swift_stvg.sources.loading import load_rows
+from swift_stvg.sources.registry import SOURCES, is_part
 
 logger = get_logger()
 

@@ -1,4 +1,4 @@
-"""The text of an answer: how it is asked for, written and read."""
+"""The text of an answer: its instruction, its form and its reading."""
 
 from swift_stvg.answers.format import Answer, AnswerFormat, BoxList
 

@@ -1,15 +1,16 @@
-"""The answer format: instruction, rendering, strict check and lenient reading in one place.
+"""The answer format. This module writes the instruction and the exact answer, checks the form, and reads any text.
 
     <time> 5 - 6 </time> <think_bbox> 5. [211, 24, 308, 166], 6. [208, 19, 306, 169] </think_bbox> <pred_bbox> ...
 
-or, for models that were never trained to write that, lines of numbers: first, last; then index, x1, y1, x2, y2.
+Models that were not trained on these tags answer with lines of numbers: first, last; then index, x1, y1, x2, y2.
 
-The strict check is for exactly that. The lenient reader takes what it can be sure of, as `written` says of numbers and
-times: what could mean two things is unreadable, with a reason that says what was seen.
+The strict check accepts exactly this form. The lenient reader also accepts other forms, if they have only one meaning
+(see `reading` for numbers and times). A text with two possible meanings is unreadable, and the reason quotes it.
 
-Source: arXiv 2511.21375, Eq. 1-2 and Fig. 2. This and `written` are the only modules with regular expressions over
-model output; each is linear in the length of its input, because every repetition is bounded or has only one way to
-continue.
+Only this module and `reading` use regular expressions on model output. Each expression runs in linear time: every
+repetition is bounded or has only one way to continue.
+
+Source: arXiv 2511.21375, Eq. 1-2 and Fig. 2.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from swift_stvg.settings import COORDS, STYLES, UNITS, Settings
 from swift_stvg.util import validation
 
 LAST_INDEX = 10**8 - 1
-"""More than is ever read: indices have at most seven digits."""
-MOST_COORDINATE = 1e16
-"""Coordinates are read with at most fifteen digits before the point."""
+"""Upper bound of indices: the readers accept at most seven digits."""
+MAX_TEXT_COORDINATE = 1e16
+"""Upper bound of coordinates: the readers accept at most fifteen digits before the point."""
 FAR_OUTSIDE = 10
-"""A coordinate beyond so many times the longer side of the picture is no guess at a place in it."""
+"""A coordinate of more than this many times the longer side of the picture makes an answer inconsistent."""
 
 _SPACE = " \t\r\n"
 _GAP = rf"[{_SPACE}]{{0,8}}"
@@ -59,12 +60,12 @@ class BoxList:
     """Boxes of one part of an answer, as written.
 
     Attributes:
-        index: (K,), in the order written; may repeat.
-        boxes_xyxy: (K, 4) in the coordinates of the text; a row of NaN stands for a box that could not be read.
-        unplaced: what stands before the first box whose index could not be read and which is left out here; "" if none.
+        index: (K,) in the order of the text; an index may repeat.
+        boxes_xyxy: (K, 4) in text coordinates; NaN for a box that could not be read.
+        unplaced: text of the first box without a readable index, which is not in the list; "" if there is none.
 
     Raises:
-        RecordError: shapes, range or lengths are others.
+        RecordError: a shape, a range or a length is wrong.
     """
 
     index: IntArray
@@ -72,9 +73,9 @@ class BoxList:
     unplaced: str = ""
 
     def __post_init__(self) -> None:
-        index = validation.whole_numbers("index", self.index, most=LAST_INDEX, rising=None)
-        boxes_xyxy = validation.boxes("boxes_xyxy", self.boxes_xyxy, index, largest=MOST_COORDINATE, unread=True)
-        validation.keep(self, index=index, boxes_xyxy=boxes_xyxy)
+        index = validation.integers("index", self.index, most=LAST_INDEX, rising=None)
+        boxes_xyxy = validation.boxes("boxes_xyxy", self.boxes_xyxy, index, largest=MAX_TEXT_COORDINATE, unread=True)
+        validation.set_fields(self, index=index, boxes_xyxy=boxes_xyxy)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -85,7 +86,7 @@ class BoxList:
         )
 
     def covers(self, span: tuple[int, int]) -> bool:
-        """Whether the list holds one readable box for each index of the closed span, in order, and no other."""
+        """Whether the list holds exactly one readable box for each index of the closed span, in order."""
         first, last = span
         return (
             not self.unplaced
@@ -95,7 +96,7 @@ class BoxList:
         )
 
     def misfit(self, span: tuple[int, int]) -> str:
-        """What is wrong with a list that does not cover the span."""
+        """Describe the difference between the list and the span; call it if `covers` is False."""
         if self.unplaced:
             return f"a box has no index that can be read: {self.unplaced!r}"
         if np.isnan(self.boxes_xyxy).any():
@@ -103,10 +104,10 @@ class BoxList:
         wanted = f"the span {span[0]} - {span[1]}"
         if len(self.index) != span[1] - span[0] + 1:
             return f"{len(self.index)} boxes for {wanted}"
-        return f"the indices of the boxes are not those of {wanted}, in order"
+        return f"the boxes do not have the indices of {wanted}, in order"
 
     def first_of_each(self) -> tuple[IntArray, FloatArray]:
-        """The indices (U,), increasing, and their boxes (U, 4); of repeated ones the first counts."""
+        """The different indices (U,), increasing, and their boxes (U, 4); the first box of a repeated index counts."""
         if (self.index[1:] > self.index[:-1]).all():
             return self.index, self.boxes_xyxy
         known, first = np.unique(self.index, return_index=True)
@@ -115,17 +116,17 @@ class BoxList:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What could be read of a completion.
+    """What the reader found in a completion.
 
     Attributes:
-        span: closed span of indices as written (it may run backwards), or None.
-        think: the intermediate boxes, or None.
-        pred: the final boxes, or None.
-        failures: why a part that was asked for is None, by part: "time", "think_bbox", "pred_bbox".
-        seen: forms other than the one asked for: `CLOCK_TIMES` of the span, `SHARES` of boxes, which are not read.
+        span: closed span of indices as written (it may run backwards); None if unreadable.
+        think: the intermediate boxes; None if unreadable or not asked for.
+        pred: the final boxes; None if unreadable or not asked for.
+        failures: reasons for unreadable parts, by part: "time", "think_bbox", "pred_bbox".
+        seen: other forms in the text: `CLOCK_TIMES` for the span, and `SHARES` for boxes, which are unreadable.
 
     Raises:
-        RecordError: the span is no two indices, or a list none.
+        RecordError: the span is not two indices, or a list is not a BoxList.
     """
 
     span: tuple[int, int] | None
@@ -139,18 +140,19 @@ class Answer:
             if not (boxes is None or isinstance(boxes, BoxList)):
                 validation.refuse(name, "be a BoxList or None", type(boxes).__name__)
         if self.span is not None:
-            validation.keep(self, span=validation.pair("span", self.span, low=0, high=LAST_INDEX))
+            validation.set_fields(self, span=validation.integer_pair("span", self.span, low=0, high=LAST_INDEX))
 
     def fault(self, size: int, scale_wh: tuple[int, int]) -> tuple[str, str] | None:
-        """Why the span and the final boxes, if any were asked for, make no tube; None if they do.
+        """Why the span and the final boxes do not make a tube; None if they do.
 
         Args:
             size: number of indices of the grid.
-            scale_wh: extent of the text's coordinates.
+            scale_wh: extent of the text coordinates.
 
         Returns:
-            "unparsable" (a part cannot be read) or "inconsistent" (the boxes are not exactly one for each index of the
-            span, in order; the span leaves the grid; a coordinate is far outside the picture), and what was seen.
+            The kind and the detail. "unparsable": a part is unreadable. "inconsistent": the boxes are not exactly one
+            for each index of the span, in order; or the span leaves the grid; or a coordinate is far outside the
+            picture.
         """
         if self.span is None or "pred_bbox" in self.failures:
             return "unparsable", "; ".join(
@@ -177,14 +179,14 @@ class AnswerFormat:
     """One variant of the answer format.
 
     Args:
-        think: whether an intermediate box list precedes the final one.
-        unit: what an index counts, "frame" (sampled frames) or "second".
-        coords: "pixel" of the frame as the model receives it, or "norm1000", thousandths of its width and height.
-        boxes: whether there is a final box list, or the span alone.
-        style: "tags", the paper's, or "csv", lines of numbers.
+        think: whether the answer has think boxes before the final boxes.
+        unit: unit of an index: "frame" (a sampled frame) or "second".
+        coords: "pixel" (of the frame that the model receives) or "norm1000" (thousandths of its width and height).
+        boxes: whether the answer has final boxes, or the span alone.
+        style: "tags" as in the paper, or "csv", lines of numbers.
 
     Raises:
-        ValueError: for another unit, convention or style, or think boxes where they cannot be.
+        ValueError: the unit, convention or style is unknown, or the style cannot hold think boxes.
     """
 
     think: bool = True
@@ -205,7 +207,7 @@ class AnswerFormat:
 
     @classmethod
     def of(cls, settings: Settings) -> AnswerFormat:
-        """The format that settings ask for. Think boxes exist only before final boxes, in the style "tags"."""
+        """The format for some settings. Think boxes need final boxes and the style "tags"."""
         return cls(
             think=settings.think and settings.boxes and settings.style == "tags",
             unit=settings.index_unit,
@@ -215,7 +217,7 @@ class AnswerFormat:
         )
 
     def scale_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:
-        """Extent of the text's coordinates: what 1.0 of a frame's width and height is written as."""
+        """Extent of the text coordinates: the text's number for 1.0 of a frame's width and height."""
         return size_wh if self.coords == "pixel" else (1000, 1000)
 
     def instruction(self) -> str:
@@ -257,7 +259,7 @@ class AnswerFormat:
 
     @property
     def extent(self) -> str:
-        """What a coordinate counts, in words."""
+        """The unit of a coordinate, in words."""
         return "pixels of the frames" if self.coords == "pixel" else "thousandths of the frame's width and height"
 
     @staticmethod
@@ -266,10 +268,10 @@ class AnswerFormat:
         return f"5. {list(first)}, 6. {list(second)}"
 
     def render(self, answer: Answer) -> str:
-        """The text of a complete answer; `parse(render(a)) == a`.
+        """Write a complete answer; `parse(render(a)) == a`.
 
         Raises:
-            ValueError: a part is missing, or a box is not made of whole numbers from 0.
+            ValueError: a part is missing, or a coordinate is not a whole number of at least 0.
         """
         lists = {"think_bbox": answer.think} if self.think else {}
         lists |= {"pred_bbox": answer.pred} if self.boxes else {}
@@ -285,14 +287,14 @@ class AnswerFormat:
         return " ".join(parts)
 
     def is_valid(self, text: str) -> bool:
-        """Strict check (Eq. 3): the whole text has the form, each part once and in order; space around it is free."""
+        """Strict check (Eq. 3): the whole text has the form, each part once, in order; white space may surround it."""
         return self._strict_parts(text) is not None
 
     def parse(self, text: str) -> Answer:
-        """Read what can be read of any string; never raises, linear in its length.
+        """Read any string in linear time; this never raises.
 
-        Thoughts and text around the parts are passed over, and a part ends at the next `<`. Parts that stand there
-        several times and differ cannot be read: nobody could say which is meant.
+        Thoughts, and text around the parts, are ignored; a part ends at the next `<`. A part that is repeated with
+        different content is unreadable, because the text does not say which one counts.
         """
         return self.read(text)[0]
 
@@ -340,7 +342,7 @@ class AnswerFormat:
 
 
 def _whole_boxes(boxes: BoxList) -> list[list[int]]:
-    """Index, x1, y1, x2, y2 of each box of a list that can be written."""
+    """Index, x1, y1, x2, y2 of each box; raises ValueError if a coordinate is not a whole number of at least 0."""
     rounded = boxes.boxes_xyxy.astype(np.int64)
     if not np.array_equal(rounded, boxes.boxes_xyxy) or (rounded < 0).any():
         raise ValueError(f"boxes_xyxy must hold whole numbers from 0, got {boxes.boxes_xyxy.tolist()}")
@@ -349,7 +351,7 @@ def _whole_boxes(boxes: BoxList) -> list[list[int]]:
 
 
 def _numbers(parts: list[str]) -> list[BoxList]:
-    """Numbers of lists that passed the strict check."""
+    """The box lists of texts that passed the strict check."""
     lists, start = [], 0
     words = [part.translate(_SEPARATORS).split() for part in parts]
     table = np.fromiter(map(int, chain.from_iterable(words)), np.int64).reshape(-1, 5)
@@ -362,7 +364,7 @@ def _numbers(parts: list[str]) -> list[BoxList]:
 
 
 class _Lenient:
-    """One lenient reading of a completion: what fails and what is seen in it."""
+    """One lenient reading of a completion; it collects failures and other forms."""
 
     def __init__(self, fmt: AnswerFormat) -> None:
         self._fmt = fmt
@@ -370,7 +372,7 @@ class _Lenient:
         self._seen: set[str] = set()
 
     def tagged(self, text: str) -> Answer:
-        """What stands between tags."""
+        """Read the parts between tags."""
         tags = ("time", *("think_bbox",) * self._fmt.think, *("pred_bbox",) * self._fmt.boxes)
         inside = answered(text)
         sections = {tag: _sections(inside, tag) for tag in tags}
@@ -383,7 +385,7 @@ class _Lenient:
         return Answer(span, think, pred, self._failures, frozenset(self._seen))
 
     def rows(self, text: str) -> Answer:
-        """Lines of two numbers are the span, lines of five are boxes; others are passed over."""
+        """Read lines of two numbers as the span and lines of five numbers as boxes; ignore other lines."""
         spans: dict[str, None] = {}
         entries: list[tuple[str, str]] = []
         for line in answered(text).replace("\r", "\n").split("\n"):
@@ -407,7 +409,7 @@ class _Lenient:
     def _agreed(
         self, part: str, texts: Iterable[str], read: Callable[[str, str], tuple[_Part | None, str]]
     ) -> _Part | None:
-        """What can be read of the texts of a part, if it is one and the same."""
+        """The content of a part, if all its readable texts have the same content."""
         agreed, failure = None, ""
         where = f"<{part}>" if self._fmt.style == "tags" else "a line"
         for text in texts:
@@ -437,14 +439,14 @@ class _Lenient:
         return boxes, f"{why or 'no readable box'} in {where}"
 
     def _boxes(self, entries: Iterable[tuple[str, str]]) -> tuple[BoxList | None, str]:
-        """The boxes of (what stands before it, its coordinates) each, or why there is none."""
+        """The list of boxes from pairs (text before a box, its coordinates), or the reason for None."""
         index: list[int] = []
         boxes: list[tuple[float, ...]] = []
         unplaced, readable, shares = "", False, False
         for label, coordinates in entries:
             place, box = read_label(label, self._fmt.unit), read_box(coordinates.split(","))
             shares |= box == SHARES
-            if unplaced and not index:  # indices behind their boxes?
+            if unplaced and not index:  # the indices may stand behind their boxes
                 break
             if place is not None:
                 index.append(place)
@@ -461,7 +463,7 @@ class _Lenient:
 
 
 def _sections(text: str, tag: str) -> list[str]:
-    """What follows each opening tag up to the next `<`, without repetitions; a last one may be cut off."""
+    """The text after each opening tag up to the next `<`, without duplicates; a cut-off last part is left out."""
     _, *found = text.split(f"<{tag}>")
     sections = [section.partition("<")[0] for section in found]
     if len(found) > 1 and "<" not in found[-1] and sections[0].startswith(sections[-1]):

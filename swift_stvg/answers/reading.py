@@ -1,8 +1,8 @@
-"""Numbers, times and punctuation as people and models write them, whatever the style of an answer.
+"""Numbers, times and punctuation as people and models write them, in any style of answer.
 
-What is not sure is not read. `tests/GUARANTEES.md` holds the table of what is taken for what. Every expression is
-linear in the length of its input: each repetition is bounded or has only one way to continue, and spans and labels are
-short.
+A text with several possible meanings is not read. A table in `tests/GUARANTEES.md` lists texts and their meanings.
+Every expression runs in linear time: each repetition is bounded or has only one way to continue, and spans and labels
+are short.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import re
 from typing import NamedTuple
 
 CLOCK_TIMES, SHARES = "clock times", "shares of 1"
-"""Forms that are told of: `Answer.seen`."""
+"""Forms that `Answer.seen` reports."""
 LONGEST_SPAN, LONGEST_LABEL = 200, 120
-"""Characters. What is longer is no span, and no index of a box."""
+"""Upper bounds in characters of the text of a span, and of the text before a box."""
 
 _NUMBER = r"\.?[0-9]+(?:[.:][0-9]+)*"
 _PLAIN_NUMBER = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,7})?")
@@ -43,7 +43,7 @@ _ENTRY_BREAK = re.compile(r"[;\n|]|,(?![0-9])|(?<![0-9]),")  # 2,5 may be a deci
 _LABEL_BREAK = re.compile(r"[\"'{}()\[\]*=#]|:(?![0-9])|(?<![0-9]):|\.(?!\S)")
 _ANY_NUMBER, _WORD = re.compile(_NUMBER), re.compile(r"[^\W\d_]+")
 _LABEL = re.compile(rf"(?:- )?(?:({_WORD.pattern})[\s_]*)?({_NUMBER})\s*({_WORD.pattern})?\s*-?")
-_USUAL_LABEL = re.compile(r"[ ,]{0,8}([0-9]{1,7})[.:]? ?")  # most of them; it agrees with what the others say
+_USUAL_LABEL = re.compile(r"[ ,]{0,8}([0-9]{1,7})[.:]? ?")  # most labels; the result is that of the expressions above
 _COORDINATE = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 _PLAIN = {0xFF01 + i: 0x21 + i for i in range(94)} | str.maketrans(
@@ -57,12 +57,12 @@ _PLAIN = {0xFF01 + i: 0x21 + i for i in range(94)} | str.maketrans(
 
 
 class Span(NamedTuple):
-    """What a text says of a first and a last index.
+    """A first and a last index, as read from a text.
 
     Attributes:
-        ends: both, or None.
-        why: they are None.
-        form: "numbers" or `CLOCK_TIMES`, and "" for a text that does not hold just two of them.
+        ends: both indices, or None.
+        why: the reason for None; otherwise "".
+        form: "numbers" or `CLOCK_TIMES`; "" if the text does not hold exactly two of them.
     """
 
     ends: tuple[int, int] | None
@@ -71,9 +71,9 @@ class Span(NamedTuple):
 
 
 def answered(text: str) -> str:
-    """The part of a completion that is its answer: after its thoughts, within `<answer>` where there is one.
+    """The answer within a completion: the text after its thoughts, and inside `<answer>` if that tag exists.
 
-    A thought that does not end leaves nothing; several `<answer>` blocks count as one text.
+    If a thought does not end, nothing is left. Several `<answer>` blocks count as one text.
     """
     text = text[text.rfind("</think>") + len("</think>") :] if "</think>" in text else text
     text = text.partition("<think>")[0]
@@ -82,16 +82,16 @@ def answered(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Full-width forms, Chinese punctuation and words for units, dashes and spaces in their ASCII form."""
+    """Convert full-width forms, Chinese punctuation, Chinese unit words, dashes and spaces to ASCII."""
     return text if text.isascii() else text.translate(_PLAIN)
 
 
 def read_span(text: str, unit: str) -> Span:
-    """Read a text that holds a first and a last index, and no words beside them but those that say so.
+    """Read a first and a last index from a text without other words than those for spans and units.
 
     Args:
         text: any string.
-        unit: what an index counts, "frame" or "second".
+        unit: unit of an index, "frame" or "second".
     """
     if len(text) > LONGEST_SPAN:
         return Span(None, f"{len(text)} characters")
@@ -125,7 +125,7 @@ def read_span(text: str, unit: str) -> Span:
 
 
 def read_label(text: str, unit: str) -> int | None:
-    """The index that stands before a box, None where it is not sure; what precedes it up to a comma is passed over."""
+    """Read the index from the text before a box; None if it is not certain. Text before a comma is ignored."""
     usual = _USUAL_LABEL.fullmatch(text)
     if usual is not None:
         return int(usual[1])
@@ -144,7 +144,7 @@ def read_label(text: str, unit: str) -> int | None:
 
 
 def read_box(cells: list[str]) -> tuple[float, float, float, float] | str | None:
-    """Four coordinates as written; `SHARES` if that is what they are; None if they are not four numbers."""
+    """Read four coordinates; `SHARES` if they are shares of 1; None if they are not four numbers."""
     found = [_COORDINATE.fullmatch(cell.strip()) for cell in cells]
     numbers = [float(number[0]) for number in found if number is not None]
     if len(found) != 4 or len(numbers) != 4:
@@ -161,7 +161,7 @@ class _Number(NamedTuple):
 
 
 def _number(word: str) -> _Number | None:
-    """A number from 0, or a clock time in seconds: mm:ss or hh:mm:ss, with a fraction or without."""
+    """Read a number of at least 0, or a clock time as seconds: mm:ss or hh:mm:ss, with or without a fraction."""
     if _PLAIN_NUMBER.fullmatch(word):
         return _Number(float(word), False)
     clock = _CLOCK.fullmatch(word)
@@ -174,9 +174,9 @@ def _number(word: str) -> _Number | None:
 
 
 def _index(number: _Number, words: set[str], unit: str, nearest: bool = False) -> int | str:
-    """The index that a number means, or why it means none.
+    """Convert a number to an index, or return the reason why that is impossible.
 
-    A time in seconds between two indices means the nearest one, the earlier of a tie, as everywhere on the timeline.
+    A time between two seconds becomes the nearer one, or the earlier one of a tie, as everywhere on the timeline.
     """
     units = {_UNIT_OF[word] for word in words if word in _UNIT_OF} | ({"second"} if number.clock else set())
     if units - {unit}:

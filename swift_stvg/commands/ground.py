@@ -14,9 +14,9 @@ from typing import Any
 
 from swift_stvg.commands.shared import check_writable
 from swift_stvg.errors import DataError
-from swift_stvg.records import MOST_FRAMES
+from swift_stvg.records import MAX_VIDEO_FRAMES
 from swift_stvg.report.drawing import render
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.serving.endpoint import SEND, Endpoint, check_url
 from swift_stvg.serving.engines import Engine, Reply
 from swift_stvg.serving.exporters import to_coco, to_mot, to_tubes
@@ -27,14 +27,17 @@ from swift_stvg.serving.grounding import (
     STATUSES,
     Grounded,
     Search,
-    judge,
     no_answers,
     replies,
+    reply_status,
 )
 from swift_stvg.settings import Settings
 from swift_stvg.sharing.checkpoint import secrets
-from swift_stvg.sources.loading import load_rows, parse_dataset
-from swift_stvg.util.jsonfile import MALFORMED, is_vacant, text, write_whole
+from swift_stvg.sources.loading import load_rows
+from swift_stvg.sources.registry import parse_dataset
+from swift_stvg.util.json_reading import PARSE_ERRORS, json_text
+from swift_stvg.util.output_folder import first_line_object, make_folder, require_own_folder
+from swift_stvg.util.writing import write_text_atomic
 from swift_stvg.video.reader import is_picture
 
 EXPORTS = ("coco", "mot", "tubes")
@@ -95,7 +98,10 @@ def _ground(args: argparse.Namespace, settings: Settings) -> int:
         raise DataError("--format and --draw need --out, a folder")
     video, *sentences = args.what
     search = Search.of(Path(video), sentences, settings, tuple(args.clip) if args.clip else None)
-    made = _make_folder(args.out) if args.out else []
+    made: list[Path] = []
+    if args.out:
+        require_own_folder(args.out, "answers of swift-stvg ground", lambda: _wrote(args.out / ANSWERS))
+        made = make_folder(args.out)
     try:
         found = search.put_to(_engine(args), args.rate)
     except BaseException:
@@ -108,7 +114,7 @@ def _ground(args: argparse.Namespace, settings: Settings) -> int:
     if args.out:
         for path in _made_of(args.out / ANSWERS):  # nothing of an earlier run stays beside the new answers
             path.unlink(missing_ok=True)
-        write_whole(args.out / ANSWERS, lines)
+        write_text_atomic(args.out / ANSWERS, lines)
         _export(args, records)
         _draw(args, found)
     else:
@@ -117,29 +123,9 @@ def _ground(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _make_folder(out: Path) -> list[Path]:
-    """Make the folder for all that is made, and those above it; returns the new ones, the innermost first.
-
-    Raises:
-        DataError: it cannot be made, or holds what no earlier run put there.
-    """
-    new = [path for path in (out, *out.parents) if not path.exists()]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if is_vacant(out) or _is_ours(out / ANSWERS):
-            return new
-    except OSError as error:
-        raise DataError(f"cannot make the folder {out}: {error.strerror}") from None
-    raise DataError(f"{out} holds something else than answers: choose another folder")
-
-
-def _is_ours(answers: Path) -> bool:
-    try:
-        with answers.open("rb") as file:
-            first = json.loads(file.readline())
-    except (FileNotFoundError, ValueError, RecursionError):
-        return False
-    return isinstance(first, dict) and {"schema", "swift_stvg"} <= set(first)
+def _wrote(answers: Path) -> bool:
+    """Whether an earlier run wrote a file of answers."""
+    return {"schema", "swift_stvg"} <= first_line_object(answers).keys()
 
 
 def _made_of(answers: Path) -> list[Path]:
@@ -155,12 +141,12 @@ def _made_of(answers: Path) -> list[Path]:
 
 def _export(args: argparse.Namespace, records: list[dict[str, Any]]) -> None:
     if "coco" in args.format:
-        write_whole(args.out / "coco.json", to_coco(records))
+        write_text_atomic(args.out / "coco.json", to_coco(records))
     if "tubes" in args.format:
-        write_whole(args.out / "tubes.json", to_tubes(records))
+        write_text_atomic(args.out / "tubes.json", to_tubes(records))
     if "mot" in args.format:
         for number, record in enumerate(records, 1):
-            write_whole(args.out / f"mot_{number}.txt", to_mot(record))
+            write_text_atomic(args.out / f"mot_{number}.txt", to_mot(record))
 
 
 def _draw(args: argparse.Namespace, found: list[Grounded]) -> None:
@@ -168,7 +154,7 @@ def _draw(args: argparse.Namespace, found: list[Grounded]) -> None:
     form = args.draw or ("png" if is_picture(video) else "mp4")
     if form != "none":
         for number, grounded in enumerate(found, 1):
-            most = MOST_FRAMES if form == "mp4" else None
+            most = MAX_VIDEO_FRAMES if form == "mp4" else None
             title = f"drawing {number} of {len(found)}"
             render(grounded.overlay, video, args.out / f"{number}.{form}", most, title)
 
@@ -196,20 +182,20 @@ def _answer_dataset(args: argparse.Namespace, settings: Settings) -> int:
             for line in lines.values():
                 _check_same(args.out, line, who)
         if args.out.exists():
-            write_whole(args.out, _text(lines.values()))  # without what was cut off
+            write_text_atomic(args.out, _text(lines.values()))  # without what was cut off
         try:
             for row, reply in zip(prompts, replies(prompts, engine), strict=True):
-                contract = Contract.from_json(row["stvg"])
-                status, detail = judge(contract, contract.format.parse(reply.text), reply)
+                row_truth = RowTruth.from_json(row["stvg"])
+                status, detail = reply_status(row_truth, row_truth.format.parse(reply.text), reply)
                 line = {"response": reply.text, **row, "status": status, "detail": detail, **who}
-                found.append({"sentence": contract.id, "status": status, "detail": detail})
+                found.append({"sentence": row_truth.id, "status": status, "detail": detail})
                 given.append(reply)
                 with args.out.open("a", encoding="utf-8", errors="backslashreplace") as file:
                     file.write(_text([line]))
                 lines[row["stvg"]] = line
         finally:
             if lines:
-                write_whole(args.out, _text(lines.values()))  # without the lines that newer ones stand for
+                write_text_atomic(args.out, _text(lines.values()))  # without the lines that newer ones stand for
     print(f"{args.out}: {len(answered)} answers were there, {len(prompts)} were asked for", file=sys.stderr)
     if given and all(reply.failure for reply in given) and (not answered or all(reply.down for reply in given)):
         raise no_answers(given, len(prompts))
@@ -253,7 +239,7 @@ def _text(lines: Iterable[dict[str, Any]]) -> str:
 
 
 def _kept(path: Path, who: dict[str, Any], settings: Settings) -> dict[str, dict[str, Any]]:
-    """Lines of an earlier run by their row's contract; of several about one row the last.
+    """Lines of an earlier run by their row's truth; of several about one row the last.
 
     Args:
         path: the file.
@@ -276,8 +262,8 @@ def _kept(path: Path, who: dict[str, Any], settings: Settings) -> dict[str, dict
             data = json.loads(line)
             if data["status"] not in STATUSES:
                 raise ValueError(f"status {data['status']!r:.40}")
-            made_with = Contract.from_json(text(data["stvg"])).settings.to_texts()
-        except MALFORMED as error:
+            made_with = RowTruth.from_json(json_text(data["stvg"])).settings.to_texts()
+        except PARSE_ERRORS as error:
             raise DataError(f"line {number} of {path} is none that ground wrote: {error!r:.200}") from None
         _check_same(path, data, known)
         _check_same(path, made_with, settings.to_texts())

@@ -1,6 +1,6 @@
 """Boxes and spans drawn onto the frames of a clip: a video, a GIF or a contact sheet.
 
-    overlay = Overlay.of(contract, sentence, completion, scores={"vIoU": 0.71})
+    overlay = Overlay.of(row_truth, sentence, completion, scores={"vIoU": 0.71})
     render(overlay, Path("clip.mp4"), Path("answer.mp4"))   # or .gif, .jpg for one frame, .png for a contact sheet
 
 The truth is green and solid, think boxes blue and dotted, final boxes red and dashed: the paper's colours, told apart
@@ -25,19 +25,19 @@ from PIL import Image, ImageDraw, ImageFont
 from swift_stvg.answers.format import Answer
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray
-from swift_stvg.rows.contract import Question
+from swift_stvg.rows.row_truth import PromptSpec
 from swift_stvg.rows.tracks import Track, answer_tracks, true_tracks
 from swift_stvg.util import validation
-from swift_stvg.util.jsonfile import put_whole
+from swift_stvg.util.writing import write_bytes_atomic
 from swift_stvg.video.decoding import one_thread
 from swift_stvg.video.reader import Frames, probe, stream_frames
 
-VERSION = 2
+DRAWING_VERSION = 2
 """Raised whenever the same overlay would be drawn otherwise."""
-FORMATS = (".mp4", ".gif", ".jpg", ".png")
-MOST_FRAMES = 180
+DRAWING_FORMATS = (".mp4", ".gif", ".jpg", ".png")
+MAX_DRAWN_FRAMES = 180
 """A clip with more is played with as many of its frames, evenly chosen."""
-MOST_FRAMES_GIF = 40
+MAX_GIF_FRAMES = 40
 SHORTEST, LONGEST = 360, 560
 """Longer side of a drawn frame in pixels: smaller ones are enlarged by a whole factor, larger ones shrunk."""
 NARROWEST = 360
@@ -88,7 +88,7 @@ class Overlay:
         scores: by name, in the order they are shown.
 
     Raises:
-        RecordError: shapes, order or lengths are others.
+        RecordError: a shape, an order or a length is wrong.
     """
 
     sentence: str
@@ -100,13 +100,13 @@ class Overlay:
     scores: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        validation.all_of("tracks", self.tracks, Track)
-        frames = validation.whole_numbers("frames", self.frames)
+        validation.all_instances("tracks", self.tracks, Track)
+        frames = validation.integers("frames", self.frames)
         times_s = validation.numbers("times_s", self.times_s, rising="weakly")
-        if validation.one_for_each("frame", frames=frames, times_s=times_s) == 0:
+        if validation.same_length("frame", frames=frames, times_s=times_s) == 0:
             validation.refuse("frames", "hold at least one frame", "none")
         validation.numbers("clip_start_s, duration_s", (self.clip_start_s, self.duration_s))
-        validation.keep(self, frames=frames, times_s=times_s)
+        validation.set_fields(self, frames=frames, times_s=times_s)
 
     @property
     def rate(self) -> float:
@@ -117,7 +117,7 @@ class Overlay:
     @classmethod
     def of(
         cls,
-        contract: Question,
+        row_truth: PromptSpec,
         sentence: str,
         answer: Answer | str | None = None,
         scores: Mapping[str, float] | None = None,
@@ -125,17 +125,17 @@ class Overlay:
         """The truth of a row, if it is known, and what can be read of an answer to it.
 
         Args:
-            contract: of the row, or the question alone.
+            spec: the row's truth, or the prompt spec alone.
             sentence: that it asks about.
             answer: what the model wrote, or what was read of it; None to draw the truth alone.
             scores: shown beside the legend.
         """
-        line = contract.timeline
+        line = row_truth.timeline
         if isinstance(answer, str):
-            answer = contract.format.parse(answer)
+            answer = row_truth.format.parse(answer)
         return cls(
             sentence=sentence,
-            tracks=(*true_tracks(contract), *answer_tracks(contract, answer)),
+            tracks=(*true_tracks(row_truth), *answer_tracks(row_truth, answer)),
             frames=line.frames,
             times_s=line.times_s,
             clip_start_s=line.clip_start_s,
@@ -146,7 +146,7 @@ class Overlay:
     def to_data(self) -> dict[str, Any]:
         """All that the drawing depends on, besides the video, for JSON."""
         return {
-            "version": VERSION,
+            "version": DRAWING_VERSION,
             "sentence": self.sentence,
             "tracks": [
                 [t.kind, t.span_s, t.times_s.tolist(), np.where(np.isnan(t.boxes_xyxy), -9, t.boxes_xyxy).tolist()]
@@ -173,20 +173,20 @@ def render(overlay: Overlay, video: Path, out: Path, most: int | None = None, ti
         DataError: another ending.
         OSError: `out` cannot be written.
     """
-    if out.suffix not in FORMATS:
-        raise DataError(f"drawings are written as {', '.join(FORMATS)}, not as {out.name}")
+    if out.suffix not in DRAWING_FORMATS:
+        raise DataError(f"drawings are written as {', '.join(DRAWING_FORMATS)}, not as {out.name}")
     if out.suffix == ".png":
         data = _picture(contact_sheet(overlay, video), "PNG", optimize=True)
     elif out.suffix == ".jpg":
         data = _picture(still(overlay, video), "JPEG", quality=82)
     else:
-        pictures = play(overlay, video, most or (MOST_FRAMES if out.suffix == ".mp4" else MOST_FRAMES_GIF), title)
+        pictures = play(overlay, video, most or (MAX_DRAWN_FRAMES if out.suffix == ".mp4" else MAX_GIF_FRAMES), title)
         data = _mp4(pictures) if out.suffix == ".mp4" else _gif(pictures)
-    put_whole(out, data)
+    write_bytes_atomic(out, data)
 
 
 def play(
-    overlay: Overlay, video: Path, most: int = MOST_FRAMES, title: str = ""
+    overlay: Overlay, video: Path, most: int = MAX_DRAWN_FRAMES, title: str = ""
 ) -> Iterator[tuple[float, Image.Image]]:
     """(time in seconds, picture) of the clip's frames in turn, evenly chosen if there are more than `most`.
 

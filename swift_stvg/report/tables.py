@@ -11,7 +11,7 @@ from typing import Any
 from swift_stvg.scoring.published import CANDIDATES, GAINS_BY_AREA, METRICS, PAPER, published_for
 from swift_stvg.scoring.score import AREA_EDGES, bin_labels
 
-FORMATS = ("table", "markdown", "json")
+REPORT_FORMATS = ("table", "markdown", "json")
 SIZES = 10
 """Most sizes of frames that are printed."""
 IDS = 10
@@ -25,7 +25,7 @@ def render(report: dict[str, Any], form: str) -> str:
 
     Args:
         report: of `scoring.score`.
-        form: one of `FORMATS`.
+        form: one of `REPORT_FORMATS`.
     """
     if form == "json":
         return json.dumps(report, indent=1, ensure_ascii=False) + "\n"

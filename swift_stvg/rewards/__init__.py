@@ -1,8 +1,8 @@
 """The rewards of STVG-o1 (arXiv 2511.21375), and two metrics in the same form.
 
-`REWARDS` holds functions of a `Batch`. The functions `stvg_format` and so on take completions and columns of the data,
-as GRPO trainers call them: `stvg_spatial(completions, stvg=column)` gives a list of floats, or None for a row to which
-the reward does not apply.
+`REWARDS` holds functions of a `Batch`. `stvg_format` and the other callables take completions and columns of the data,
+as GRPO trainers call them: `stvg_spatial(completions, stvg=column)` returns a list of floats. Its value is None for a
+row to which the reward does not apply.
 """
 
 from swift_stvg.rewards.batch import Batch

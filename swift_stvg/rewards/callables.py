@@ -1,4 +1,4 @@
-"""The rewards as GRPO trainers call them, those of TRL and of ms-swift: with completions and columns of the data."""
+"""The rewards in the form that GRPO trainers (TRL, ms-swift) call: with completions and columns of the data."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import numpy.typing as npt
 from swift_stvg.geometry import FloatArray
 from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import BOX_REWARDS, REWARDS
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 
 Completion: TypeAlias = str | Sequence[dict[str, Any]]
-"""A text, or messages, the last of which is the text."""
+"""A text, or messages; the last message holds the text."""
 RewardCallable: TypeAlias = Callable[..., list[float | None]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judgement:
-    """What a reward gives to completions.
+class RewardResult:
+    """The values of one reward for some completions.
 
     Attributes:
-        values: for each completion; None where the reward does not apply, which trainers leave out of the sum: rows
-            without a `stvg` column, and, for rewards that need boxes, rows that ask for none.
-        batch: the completions whose rows have a `stvg` column; None if there is none.
+        values: one for each completion. None means that the reward does not apply, and trainers leave it out of the
+            sum: the row has no `stvg` column, or the reward needs boxes and the row's format has none.
+        batch: the completions whose rows have a `stvg` column; None if there are none.
         rewards: (B,) their rewards.
         applies: (B,) whether the reward applies to them.
     """
@@ -38,45 +38,47 @@ class Judgement:
     applies: npt.NDArray[np.bool_]
 
 
-def judge(name: str, completions: Sequence[Completion], stvg: Sequence[str | None] | None) -> Judgement:
+def compute_reward(name: str, completions: Sequence[Completion], stvg: Sequence[str | None] | None) -> RewardResult:
     """Compute a reward.
 
     Args:
-        name: of the reward, a key of `REWARDS`.
+        name: the reward's name, a key of `REWARDS`.
         completions: B texts, or B lists of messages.
-        stvg: B values of the column `stvg`; None where a row, or all the data, has none.
+        stvg: B values of the column `stvg`; None for a row without it, or if the data has no such column.
 
     Raises:
-        DataError: a value of the column is not one of this package.
+        DataError: a value of the column was not written by this package.
     """
-    contracts: Sequence[str | None] = [None] * len(completions) if stvg is None else stvg
+    row_truths: Sequence[str | None] = [None] * len(completions) if stvg is None else stvg
     texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
-    ours = [(text, row) for text, row in zip(texts, contracts, strict=True) if row is not None]
+    ours = [(text, row) for text, row in zip(texts, row_truths, strict=True) if row is not None]
     if not ours:
-        return Judgement([None] * len(completions), None, np.empty(0), np.empty(0, dtype=bool))
+        return RewardResult([None] * len(completions), None, np.empty(0), np.empty(0, dtype=bool))
     batch = _batch(*zip(*ours, strict=True))
     rewards = REWARDS[name](batch)
-    applies = np.array([name not in BOX_REWARDS or contract.format.boxes for contract in batch.contracts], dtype=bool)
+    applies = np.array(
+        [name not in BOX_REWARDS or row_truth.format.boxes for row_truth in batch.row_truths], dtype=bool
+    )
     given = iter([value if fits else None for value, fits in zip(rewards.tolist(), applies.tolist(), strict=True)])
-    return Judgement([None if row is None else next(given) for row in contracts], batch, rewards, applies)
+    return RewardResult([None if row is None else next(given) for row in row_truths], batch, rewards, applies)
 
 
 @lru_cache(maxsize=4)
 def _batch(texts: tuple[str, ...], rows: tuple[str, ...]) -> Batch:
-    """One parse for all rewards of a step, which trainers call one after the other on the same texts."""
-    return Batch(texts, [Contract.from_json(row) for row in rows])
+    """Parse once for all rewards of a step: trainers call them one after the other with the same texts."""
+    return Batch(texts, [RowTruth.from_json(row) for row in rows])
 
 
 def _callable(name: str) -> RewardCallable:
     def reward(
         completions: Sequence[Completion], stvg: Sequence[str | None] | None = None, **columns: Any
     ) -> list[float | None]:
-        return judge(name, completions, stvg).values
+        return compute_reward(name, completions, stvg).values
 
-    reward.__name__ = reward.__qualname__ = name  # trainers log by it
+    reward.__name__ = reward.__qualname__ = name  # the name in trainers' logs
     reward.__doc__ = REWARDS[name].__doc__
     return reward
 
 
 CALLABLES = {name: _callable(name) for name in REWARDS}
-"""Each reward by its name."""
+"""The rewards by name."""

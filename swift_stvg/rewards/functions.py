@@ -1,10 +1,10 @@
 """The rewards of STVG-o1 (arXiv 2511.21375, Eq. 3-10) and two metrics in the same form, on whole batches.
 
-Every function takes a `Batch` and returns floats (B,). A completion is parsed once for all of them, whatever it is the
-result is finite and within the stated bounds, and the work is linear in its length. Coordinates are normalised to
-[0, 1] and predicted boxes clipped to the frame first.
+Every function takes a `Batch` and returns floats (B,). A completion is parsed once for all functions. For any
+completion the result is finite and within the stated bounds, and the time is linear in its length. Coordinates are
+first normalised to [0, 1], and predicted boxes are clipped to the frame.
 
-What a box list is worth, by the row's STVG_SPATIAL_FRAMES:
+The value of a box list depends on the row's STVG_SPATIAL_FRAMES:
 
 | a box list | `shared`, the paper's | `either` |
 |---|---|---|
@@ -12,9 +12,9 @@ What a box list is worth, by the row's STVG_SPATIAL_FRAMES:
 | a frame of one span only | left out | the worst box |
 | an index without a usable box in a readable list | the worst box | the worst box |
 | no readable time or list, or a span that runs backwards | 0 | the worst box in all its frames |
-| a list that the format has not | 0 | 0 |
+| a list that the format does not have | 0 | 0 |
 
-The worst box has GIoU -1 and L1 4, or the floor of the row (STVG_SPATIAL_FLOOR) where that is more.
+The worst box has GIoU -1 and L1 4. If the row sets a larger floor (STVG_SPATIAL_FLOOR), that floor is its value.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from swift_stvg.answers.format import Answer, AnswerFormat
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import THRESHOLDS, FloatArray, span_iou
 from swift_stvg.rewards.batch import Batch, BoxTerms, Term
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 
 
 def format_reward(batch: Batch) -> FloatArray:
-    """R_f (Eq. 3), 0 or 1: the whole output has the form, each part once and in order."""
+    """R_f (Eq. 3), 0 or 1: the whole output has the form, with each part once and in order."""
     return np.array(batch.valid, dtype=np.float64)
 
 
 def consistency_reward(batch: Batch) -> FloatArray:
     """R_c (Eq. 4), 0 or 1: each box list holds exactly one box for ts, ts + 1, ..., te, in order.
 
-    Of a format without boxes: the span does not run backwards.
+    For a format without boxes: the span does not run backwards.
     """
 
     def consistent(answer: Answer, fmt: AnswerFormat) -> bool:
@@ -48,7 +48,7 @@ def consistency_reward(batch: Batch) -> FloatArray:
         return span is not None and span[0] <= span[1] and all(b is not None and b.covers(span) for b in lists)
 
     return np.array(
-        [consistent(a, c.format) for a, c in zip(batch.answers, batch.contracts, strict=True)], dtype=np.float64
+        [consistent(a, c.format) for a, c in zip(batch.answers, batch.row_truths, strict=True)], dtype=np.float64
     )
 
 
@@ -57,22 +57,22 @@ def temporal_reward(batch: Batch) -> FloatArray:
     return np.array(
         [
             0.0 if a.span is None else span_iou(a.span, c.span)
-            for a, c in zip(batch.answers, batch.contracts, strict=True)
+            for a, c in zip(batch.answers, batch.row_truths, strict=True)
         ],
         dtype=np.float64,
     )
 
 
 def spatial_term(giou: FloatArray, l1: FloatArray) -> FloatArray:
-    """What R_spa is the mean of (Eq. 7), in [-5, 1]."""
+    """The per-frame term of R_spa (Eq. 7), in [-5, 1]."""
     return giou - l1
 
 
 def spatial_reward(batch: Batch) -> FloatArray:
     """R_s (Eq. 6-8), in [-10, 2]: R_spa(B_t) + R_spa(B_p), R_spa the mean over T_cap of GIoU - L1.
 
-    Without think boxes in the format it is R_spa(B_p) alone, in [-5, 1]; without any boxes 0. What is 0 and what is the
-    worst where parts cannot be read: see the module.
+    For a format without think boxes it is R_spa(B_p), in [-5, 1]; for a format without boxes it is 0. The table of the
+    module says what unreadable parts are worth.
     """
     return _both(batch, spatial_term)
 
@@ -92,14 +92,14 @@ def _both(batch: Batch, term: Term) -> FloatArray:
 
 
 def think_reward(batch: Batch) -> FloatArray:
-    """R_k (Eq. 9), in [0, 6]: max(R_spa(B_p) - R_spa(B_t), 0); 0 where a list cannot be read or is not asked for."""
+    """R_k (Eq. 9), in [0, 6]: max(R_spa(B_p) - R_spa(B_t), 0); 0 if a list is unreadable or not asked for."""
     think, pred = (batch.spatial_mean(terms, spatial_term) for terms in (batch.think_terms, batch.pred_terms))
     readable = np.array([a.think is not None and a.pred is not None for a in batch.answers], dtype=bool)
     return np.where(readable, np.maximum(pred - think, 0.0), 0.0)
 
 
 def tiou(batch: Batch) -> FloatArray:
-    """tIoU on the sampled grid as the scorer counts it, in [0, 1]: R_t, and 0 for an answer that gives no tube."""
+    """tIoU on the sampled grid as the scorer counts it, in [0, 1]: R_t, or 0 for an answer that makes no tube."""
     return np.where(batch.complete, temporal_reward(batch), 0.0)
 
 
@@ -114,16 +114,16 @@ def _viou_above(batch: Batch, threshold: float) -> FloatArray:
 
 
 def boxes_viou(batch: Batch, terms: BoxTerms) -> FloatArray:
-    """(B,) sum of IoU over the shared frames by the frames of either span, whatever else is wrong with the answer.
+    """(B,) sum of IoU over the shared frames, divided by the number of frames in the union of both spans.
 
-    Frames without annotation are left out of both.
+    Frames without annotation are left out of both. Other faults of the answer do not count here.
     """
     return batch.sums(terms, terms.iou) / np.maximum(batch.frames_of_either, 1)
 
 
 def boxes_siou(batch: Batch, terms: BoxTerms) -> FloatArray:
-    """(B,) mean IoU over the annotated frames of the event, 0 at those outside the predicted span."""
-    annotated = np.array([len(contract.index) for contract in batch.contracts], dtype=np.float64)
+    """(B,) mean IoU over the annotated frames of the event; the IoU is 0 at frames outside the predicted span."""
+    annotated = np.array([len(row_truth.index) for row_truth in batch.row_truths], dtype=np.float64)
     return batch.sums(terms, terms.iou) / np.maximum(annotated, 1)
 
 
@@ -139,18 +139,18 @@ REWARDS: dict[str, Callable[[Batch], FloatArray]] = {
     "stvg_viou": viou,
     **{f"stvg_viou@{r}": partial(_viou_above, threshold=r) for r in THRESHOLDS},
 }
-"""Rewards and logged metrics by the name under which ms-swift knows them."""
+"""Rewards and logged metrics by their names in ms-swift."""
 
 BOX_REWARDS = frozenset(REWARDS) - {"stvg_format", "stvg_consistency", "stvg_temporal", "stvg_tiou"}
-"""Those that mean nothing where the format has no boxes; they are 0 there."""
+"""Rewards that need boxes; they are 0 for a format without boxes."""
 
 WEIGHTS = {"stvg_format": 1.0, "stvg_consistency": 1.0, "stvg_temporal": 1.0, "stvg_spatial": 1.0, "stvg_think": 0.5}
 """The paper's rewards and weights (Eq. 10)."""
 
 
-def usual_weights(contracts: Sequence[Contract]) -> dict[str, float]:
-    """The paper's, less the think reward for rows without think boxes, and all about boxes for rows without any."""
-    thinks, boxes = (all(getattr(c.format, part) for c in contracts) for part in ("think", "boxes"))
+def usual_weights(row_truths: Sequence[RowTruth]) -> dict[str, float]:
+    """The paper's weights, without the rewards that need think boxes or boxes which the rows do not have."""
+    thinks, boxes = (all(getattr(c.format, part) for c in row_truths) for part in ("think", "boxes"))
     unfit = BOX_REWARDS if not boxes else set() if thinks else {"stvg_think"}
     return {name: weight for name, weight in WEIGHTS.items() if name not in unfit}
 
@@ -161,10 +161,10 @@ def total(batch: Batch, weights: Mapping[str, float]) -> FloatArray:
 
 
 def check_rewards(names: Iterable[str]) -> None:
-    """Refuse names that no reward has.
+    """Refuse unknown names of rewards.
 
     Raises:
-        DataError: there is one.
+        DataError: a name is unknown.
     """
     if unknown := sorted(set(names) - set(REWARDS)):
-        raise DataError(f"no reward {', '.join(unknown)}; the rewards are {', '.join(REWARDS)}")
+        raise DataError(f"unknown reward {', '.join(unknown)}; the rewards are {', '.join(REWARDS)}")

@@ -2,8 +2,8 @@
 
 messages              [system,] user (the video, the sentence, the timeline), assistant (the exact answer)
 videos                [path]
-chat_template_kwargs  {"stvg_video": JSON}: what the template needs to decode and size the frames
-stvg                  JSON of `Contract`
+chat_template_kwargs  {"stvg_video": JSON of `VideoRequest`}, from which the template decodes and resizes the frames
+stvg                  JSON of `RowTruth`
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from swift_stvg.answers.format import Answer, BoxList
 from swift_stvg.errors import RowError, VideoError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.records import Sample, VideoInfo
-from swift_stvg.rows.contract import Contract, Question
+from swift_stvg.rows.row_truth import PromptSpec, RowTruth
 from swift_stvg.settings import Settings
 from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 from swift_stvg.video.timeline import (
@@ -35,14 +35,14 @@ from swift_stvg.video.timeline import (
 )
 
 _SAME_COUNT = 2
-"""Counts of frames that differ by no more are those of the same video."""
+"""Frame counts of the same video may differ by this many."""
 
 
 def frame_size(source_wh: tuple[int, int], max_side: int, multiple: int) -> tuple[int, int]:
     """Size in pixels at which the model receives a frame.
 
-    The longer side is at most `max_side` and never enlarged, the aspect ratio is kept, and both sides are rounded to
-    the nearest multiple of `multiple` (at least one, never beyond `max_side`).
+    The longer side becomes at most `max_side`; a frame is never enlarged, and its aspect ratio is kept. Both sides are
+    rounded to the nearest multiple of `multiple`, at least one multiple and never more than `max_side`.
     """
     scale = min(1.0, max_side / max(source_wh))
     largest = max_side // multiple * multiple
@@ -54,36 +54,36 @@ def make_row(sample: Sample, video: VideoInfo, settings: Settings) -> dict[str, 
     """One ms-swift row.
 
     Raises:
-        RowError, VideoError: the annotation does not fit the video; the reason is what the loader counts.
+        RowError, VideoError: the annotation does not fit the video. The load report counts the error by its reason.
     """
-    contract = make_contract(sample, video, settings)
-    row = make_prompt(contract, sample.sentence, video.path)
-    row["messages"].append({"role": "assistant", "content": contract.format.render(_target(contract))})
-    return row | {"stvg": contract.to_json()}
+    row_truth = make_row_truth(sample, video, settings)
+    row = make_prompt(row_truth, sample.sentence, video.path)
+    row["messages"].append({"role": "assistant", "content": row_truth.format.render(_target(row_truth))})
+    return row | {"stvg": row_truth.to_json()}
 
 
-def make_prompt(question: Question, sentence: str, video: Path) -> dict[str, Any]:
-    """What of a row does not depend on the truth: messages without an answer, the video, and its frames."""
-    settings = question.settings
-    content = ["<video>" + video_facts(question), sentence.strip()]
-    system = [{"role": "system", "content": question.format.instruction()}] if settings.system_prompt else []
+def make_prompt(spec: PromptSpec, sentence: str, video: Path) -> dict[str, Any]:
+    """The part of a row that does not depend on the truth: messages without an answer, the video, and its frames."""
+    settings = spec.settings
+    content = ["<video>" + describe_video(spec), sentence.strip()]
+    system = [{"role": "system", "content": spec.format.instruction()}] if settings.system_prompt else []
     return {
         "messages": [
             *system,
             {"role": "user", "content": "\n".join(reversed(content) if settings.query_first else content)},
         ],
         "videos": [str(video)],
-        "chat_template_kwargs": {VIDEO_KEY: video_request(question).to_json()},
+        "chat_template_kwargs": {VIDEO_KEY: video_request(spec).to_json()},
     }
 
 
-def video_request(question: Question) -> VideoRequest:
-    """The frames that a question is about."""
-    return VideoRequest.on(question.timeline, question.size_wh, question.format.coords)
+def video_request(spec: PromptSpec) -> VideoRequest:
+    """The frames that a prompt shows."""
+    return VideoRequest.on(spec.timeline, spec.size_wh, spec.format.coords)
 
 
-def make_question(video: VideoInfo, settings: Settings, clip: tuple[int, int] | None = None) -> Question:
-    """What a model sees of the decoded frames [first, end) of a video, or of all."""
+def make_prompt_spec(video: VideoInfo, settings: Settings, clip: tuple[int, int] | None = None) -> PromptSpec:
+    """The prompt spec for the decoded frames [first, end) of a video, or for all its frames."""
     timeline = Timeline.sample(
         video.frame_times_s,
         video.end_s,
@@ -92,13 +92,13 @@ def make_question(video: VideoInfo, settings: Settings, clip: tuple[int, int] | 
         clip=clip,
         unit=settings.index_unit,
     )
-    return Question(
+    return PromptSpec(
         settings, frame_size(video.size_wh, settings.max_side, settings.side_multiple), video.size_wh, timeline
     )
 
 
-def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contract:
-    """The ground truth of a sample on the grid of what the model sees; raises as `make_row` does."""
+def make_row_truth(sample: Sample, video: VideoInfo, settings: Settings) -> RowTruth:
+    """The ground truth of a sample on the grid of the sampled frames; it raises the errors of `make_row`."""
     video = video.at_rate(sample.annotated_fps)
     _check_fit(sample, video)
     numbers = annotated_frames(
@@ -113,10 +113,10 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
             f"event {sample.span_frames}, frames {numbers[clip[0]]} to {numbers[clip[1] - 1]} decoded, {video.path}, "
             f"row {sample.id}",
         )
-    question = make_question(video, settings, clip)
-    shown = numbers[question.timeline.index_frames]  # (size,) annotated frame of each index
-    span, index, boxes_xyxy = truth_on_grid(sample, shown, question)
-    return Contract(
+    spec = make_prompt_spec(video, settings, clip)
+    shown = numbers[spec.timeline.index_frames]  # (size,) annotated frame of each index
+    span, index, boxes_xyxy = truth_on_grid(sample, shown, spec)
+    return RowTruth(
         id=sample.id,
         sentence=sample.sentence,
         dataset=sample.dataset,
@@ -124,9 +124,9 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
         query=sample.query,
         category=sample.category,
         settings=settings,
-        size_wh=question.size_wh,
-        source_wh=question.source_wh,
-        timeline=question.timeline,
+        size_wh=spec.size_wh,
+        source_wh=spec.source_wh,
+        timeline=spec.timeline,
         annotated=shown,
         span=span,
         index=index,
@@ -135,22 +135,22 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
 
 
 def truth_on_grid(
-    sample: Sample, annotated: IntArray, question: Question
+    sample: Sample, annotated: IntArray, spec: PromptSpec
 ) -> tuple[tuple[int, int], IntArray, FloatArray]:
-    """The ground truth of a sample as an answer can say it.
+    """The ground truth of a sample in the form of an answer.
 
     Args:
         sample: the annotation.
         annotated: (size,) annotated frame that each index points at.
-        question: what is asked: for boxes or not, in which coordinates.
+        spec: the prompt spec; it says whether the answer has boxes, and in which coordinates.
 
     Returns:
-        The closed span of the indices inside the event, or the nearest one of an event between two; the indices (M,) in
-        it that have a box, of an event between two the nearest box; and the boxes (M, 4), whole numbers. M is 0 where
-        no boxes are asked for.
+        The closed span of the indices inside the event; if the event lies between two indices, the nearest index.
+        The indices (M,) of the span that have a box; if the event lies between two indices, the nearest box is used.
+        The boxes (M, 4), whole numbers. M is 0 if the answer has no boxes.
 
     Raises:
-        RowError: no box can be learned from, or none lies on an index.
+        RowError: the sample has no usable box, or no box on an index.
     """
     first, end = sample.span_frames
     inside = np.flatnonzero((annotated >= first) & (annotated < end))
@@ -158,7 +158,7 @@ def truth_on_grid(
     if between:
         inside = np.array([np.abs(annotated - np.clip(annotated, first, end - 1)).argmin()])
     span = (int(inside[0]), int(inside[-1]))
-    if not question.format.boxes:
+    if not spec.format.boxes:
         return span, np.empty(0, dtype=np.int64), np.empty((0, 4))
     frames, boxes_xyxy = sample.usable_tube()
     if len(frames) == 0:
@@ -174,47 +174,47 @@ def truth_on_grid(
             f"{len(frames)} boxes in frames [{first}, {end}), none among the sampled {annotated[inside].tolist()}, "
             f"row {sample.id}",
         )
-    boxes_on_grid = _on_text_grid(boxes_xyxy[position[has_box]], sample.size_wh, question.scale_wh)
+    boxes_on_grid = _on_text_grid(boxes_xyxy[position[has_box]], sample.size_wh, spec.scale_wh)
     return span, inside[has_box], boxes_on_grid
 
 
-def _target(contract: Contract) -> Answer:
-    """What SFT learns to write: the exact answer, with think boxes that are off as the settings say.
+def _target(row_truth: RowTruth) -> Answer:
+    """The SFT target: the exact answer, with the error of think boxes that STVG_THINK_JITTER sets.
 
-    One draw moves the sides of all boxes of a tube alike. Drawn box by box, the mean of the think boxes would give the
-    truth away, and refining could be learned without looking at the video.
+    One random draw moves the sides of all boxes of a tube by the same share. With a draw for each box, the mean of the
+    think boxes would be the truth, and a model could learn to refine boxes without looking at the video.
     """
-    answer, jitter = contract.answer, contract.settings.think_jitter
+    answer, jitter = row_truth.answer, row_truth.settings.think_jitter
     if answer.think is None or jitter == 0:
         return answer
-    seed = [contract.settings.think_seed, *hashlib.sha256(f"{contract.dataset}/{contract.id}".encode()).digest()]
+    seed = [row_truth.settings.think_seed, *hashlib.sha256(f"{row_truth.dataset}/{row_truth.id}".encode()).digest()]
     boxes_xyxy = answer.think.boxes_xyxy
     sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]  # (W, 2)
     moved = boxes_xyxy + np.random.default_rng(seed).normal(0, jitter, 4) * np.tile(sides, 2)
     moved = np.concatenate([np.minimum(moved[:, :2], moved[:, 2:]), np.maximum(moved[:, :2], moved[:, 2:])], axis=1)
-    think = BoxList(answer.think.index, _on_text_grid(moved, contract.scale_wh, contract.scale_wh))
+    think = BoxList(answer.think.index, _on_text_grid(moved, row_truth.scale_wh, row_truth.scale_wh))
     return replace(answer, think=think)
 
 
-def video_facts(question: Question) -> str:
-    """What the model is told of the timeline and the frame size."""
-    line, answer_format = question.timeline, question.format
+def describe_video(spec: PromptSpec) -> str:
+    """The text of the prompt about the timeline and the frame size."""
+    line, answer_format = spec.timeline, spec.format
     counted = "frame" if answer_format.unit == "frame" else "second"
     facts = f"{counted}s 0 - {line.size - 1}"
     if answer_format.unit == "frame":
         facts += f", {line.fps:.4g} per second"
     if answer_format.coords == "pixel":
-        facts += f", {question.size_wh[0]} x {question.size_wh[1]} pixels"
+        facts += f", {spec.size_wh[0]} x {spec.size_wh[1]} pixels"
     return f"({facts})"
 
 
 def fit_notes(sample: Sample, video: VideoInfo) -> Iterator[tuple[str, str]]:
-    """What is worth knowing of how a video fits its annotation: kinds of deviation, each with what was seen."""
+    """Deviations of a video from its annotation that drop no row: the kind of each, and its detail."""
     before, annotated = _before(sample, video), sample.annotated_frames
     if before:
         yield (
             "videos whose picture begins late",
-            f"{video.lead_s:.2f} s after the file, with frame {before} of the annotation, row {sample.id}",
+            f"{video.lead_s:.2f} s after the file begins, with frame {before} of the annotation, row {sample.id}",
         )
     more = before + video.n_frames - annotated
     if not is_same_rate(video.frame_times_s, sample.annotated_fps):
@@ -227,8 +227,8 @@ def fit_notes(sample: Sample, video: VideoInfo) -> Iterator[tuple[str, str]]:
     elif more < -_SAME_COUNT or (more > _SAME_COUNT and not sample.at_least):
         yield (
             "videos with another number of frames than annotated",
-            f"{video.n_frames} of {annotated}, counted from the first, at {video.frame_times_s[0]:.2f} s, "
-            f"row {sample.id}",
+            f"{video.n_frames} decoded, {annotated} annotated; counted from the first frame, at "
+            f"{video.frame_times_s[0]:.2f} s, row {sample.id}",
         )
 
 
@@ -237,7 +237,7 @@ def _annotated(sample: Sample) -> tuple[int, float]:
 
 
 def _before(sample: Sample, video: VideoInfo) -> int:
-    """Number of annotated frames before the video's first."""
+    """Number of annotated frames before the first frame of the video."""
     return frames_before(_duration_s(video), video.lead_s, *_annotated(sample), sample.at_least)
 
 
@@ -246,7 +246,7 @@ def _duration_s(video: VideoInfo) -> float:
 
 
 def _check_fit(sample: Sample, video: VideoInfo) -> None:
-    """Refuse a file that cannot be the annotated one: of another length, or of another shape."""
+    """Refuse a video whose length or aspect ratio differs from that of the annotation."""
     before, annotated = _before(sample, video), _annotated(sample)
     decoded_s = _duration_s(video) + before / sample.annotated_fps
     same_count = abs(before + video.n_frames - sample.annotated_frames) <= _SAME_COUNT
@@ -254,8 +254,8 @@ def _check_fit(sample: Sample, video: VideoInfo) -> None:
         raise VideoError(
             "video and annotation differ in length",
             f"{video.n_frames} frames ({decoded_s:.2f} s) decoded, {sample.annotated_frames} "
-            f"({annotated[0] / annotated[1]:.2f} s) annotated; the first comes at {video.frame_times_s[0]:.2f} s; "
-            f"a truncated download? {video.path}, row {sample.id}",
+            f"({annotated[0] / annotated[1]:.2f} s) annotated; the first frame is at {video.frame_times_s[0]:.2f} s; "
+            f"check whether the file is complete: {video.path}, row {sample.id}",
         )
     aspect = (video.size_wh[0] * sample.size_wh[1]) / (video.size_wh[1] * sample.size_wh[0])
     if not 0.9 < aspect < 1.1:
@@ -266,7 +266,10 @@ def _check_fit(sample: Sample, video: VideoInfo) -> None:
 
 
 def _on_text_grid(boxes_xyxy: FloatArray, size_wh: tuple[int, int], scale_wh: tuple[int, int]) -> FloatArray:
-    """Boxes (K, 4) of a frame of `size_wh` as whole numbers of a text grid of `scale_wh`, at least one unit wide."""
+    """Convert boxes (K, 4) in a frame of `size_wh` to whole numbers in text coordinates of extent `scale_wh`.
+
+    A box is at least one unit wide and high.
+    """
     limit = np.array([*scale_wh, *scale_wh], dtype=np.float64)
     boxes = np.rint(clip_boxes(boxes_xyxy, size_wh) * (limit / np.array([*size_wh, *size_wh])))
     low = np.minimum(boxes[:, :2], limit[:2] - 1)

@@ -1,35 +1,33 @@
-"""Predicted tubes on native frames: from an answer on the grid, or from a file that any system can write.
+"""Predicted tubes on native frames, from an answer on the grid or from a file that any system can write.
 
-The file is one JSON object, with frames counted from 0 in the whole video, the span's ends both included, and boxes in
-pixels of the annotation, in every frame or in some (those between are interpolated linearly when scored):
+The file is one JSON object. Frames count from 0 in the whole video, both ends of the span are included, and boxes are
+in pixels of the annotation. Frames of the span may lack a box; the scorer interpolates such boxes linearly:
 
     {"ID": {"span_frames": [50, 124], "boxes": {"50": [10.0, 20.0, 60.0, 90.0], "62": [11.0, 20.0, 61.0, 90.0]}}}
 
-An entry may also be as HC-STVG's own script (`eval_hcvg.py`) reads it, with frames counted from 1:
+An entry may also have the form of HC-STVG's own script (`eval_hcvg.py`), with frames that count from 1:
 
     {"ID": {"st_frame": 51, "ed_frame": 125, "bbox": {"51": [10.0, 20.0, 60.0, 90.0]}}}
 """
 
 from __future__ import annotations
 
-from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from swift_stvg.answers.format import BoxList
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import IntArray, to_picture
-from swift_stvg.records import LARGEST, MOST_FRAMES, Truth, Tube
-from swift_stvg.rows.contract import Contract
-from swift_stvg.util.jsonfile import MALFORMED, RepeatedKeys, no_garbage_collection, read_json, whole
+from swift_stvg.records import MAX_COORDINATE, MAX_VIDEO_FRAMES, Truth, Tube
+from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.util.json_reading import PARSE_ERRORS, RepeatedKeys, json_integer, read_json
 
 
-def answer_tube(span: tuple[int, int], boxes: BoxList | None, contract: Contract, sample: Truth) -> Tube:
-    """What an answer to a row means on the annotation's frames; see `tube_on`."""
-    return tube_on(span, boxes, contract.scale_wh, contract.annotated, sample.clip, sample.size_wh)
+def answer_tube(span: tuple[int, int], boxes: BoxList | None, row_truth: RowTruth, sample: Truth) -> Tube:
+    """Convert an answer to a row to a tube on the annotation's frames; see `tube_on`."""
+    return tube_on(span, boxes, row_truth.scale_wh, row_truth.annotated, sample.clip, sample.size_wh)
 
 
 def tube_on(
@@ -40,19 +38,19 @@ def tube_on(
     clip: tuple[int, int],
     size_wh: tuple[int, int],
 ) -> Tube:
-    """What an answer means on native frames, as the annotation numbers them or the file.
+    """Convert an answer to a tube on native frames, which are numbered by the annotation or by the file.
 
-    A native frame belongs to the nearest index, as everywhere on the timeline, so the span reaches half an interval
-    beyond its first and last index, and to the ends of the clip from its ends. A box stands at the frame that its index
-    points at, clipped to the picture.
+    A native frame belongs to the nearest index, as everywhere on the timeline. So the span reaches half-way to the
+    neighbours of its first and last index; at the ends of the grid it reaches the ends of the clip. A box belongs to
+    the frame of its index, and is clipped to the picture.
 
     Args:
-        span: closed span of indices, the first of them on the grid.
-        boxes: in the coordinates of the text; an inverted box counts as unreadable.
-        scale_wh: extent of the text's coordinates.
-        at: (size,) frame that each index points at.
-        clip: frames [first, end) that the question is about.
-        size_wh: of the picture in pixels, in which the tube's boxes are.
+        span: closed span of indices; the first one is on the grid.
+        boxes: in text coordinates; an inverted box counts as unreadable.
+        scale_wh: extent of the text coordinates.
+        at: (size,) frame of each index.
+        clip: frames [first, end) that the model was shown.
+        size_wh: size of the picture in pixels, for the tube's boxes.
     """
     last_index = len(at) - 1
     first, last = span[0], min(span[1], last_index)
@@ -70,18 +68,15 @@ def tube_on(
 
 
 def read_tubes(path: Path) -> tuple[dict[str, Tube], dict[str, tuple[str, str]], list[str]]:
-    """A file of tubes.
+    """Read a file of tubes.
 
     Returns:
-        The tubes by id; "unparsable" or "inconsistent" with a reason for the ids whose entry makes no tube; and the
-        ids that the file holds more than once, of which the last one counts.
+        The tubes by id. "unparsable" or "inconsistent" with a reason, by id, for entries that make no tube. The
+        repeated ids; the last entry of a repeated id counts.
 
     Raises:
-        DataError: the file is missing, no JSON, or no object of ids.
+        DataError: the file is missing, is not JSON, or does not hold an object with ids.
     """
-    clean = _read_clean(path)
-    if clean:
-        return clean, {}, []
     content = read_json(path, keep_repeated=True)
     if not isinstance(content, dict) or not content:
         raise DataError(
@@ -92,7 +87,7 @@ def read_tubes(path: Path) -> tuple[dict[str, Tube], dict[str, tuple[str, str]],
     for name, entry in content.items():
         try:
             tube = _tube(entry)
-        except MALFORMED as error:
+        except PARSE_ERRORS as error:
             faults[name] = "unparsable", str(error) if type(error) is ValueError else repr(error)
             continue
         if tube.span_frames[0] > tube.span_frames[1]:
@@ -102,72 +97,33 @@ def read_tubes(path: Path) -> tuple[dict[str, Tube], dict[str, tuple[str, str]],
     return tubes, faults, content.repeated if isinstance(content, RepeatedKeys) else []
 
 
-class _Entry(msgspec.Struct, gc=False):
-    span_frames: tuple[int, int]
-    boxes: dict[int, tuple[float, float, float, float]]
-
-
-def _read_clean(path: Path) -> dict[str, Tube] | None:
-    """The tubes of a file in which nothing is wrong, several times faster than one by one; None for any other."""
-    try:
-        with no_garbage_collection():
-            data = path.read_bytes()
-            entries = msgspec.json.decode(data, type=dict[str, _Entry])
-            counts = [len(entry.boxes) for entry in entries.values()]
-            n_boxes = sum(counts)
-            if data.count(b":") != 3 * len(entries) + n_boxes:  # a repeated key, or other keys
-                return None
-            every_frame = chain.from_iterable(entry.boxes for entry in entries.values())
-            numbers = chain.from_iterable(chain.from_iterable(entry.boxes.values() for entry in entries.values()))
-            frames = np.fromiter(every_frame, dtype=np.int64, count=n_boxes)
-            boxes_xyxy = np.fromiter(numbers, dtype=np.float64, count=4 * n_boxes).reshape(-1, 4)
-            spans = np.array([entry.span_frames for entry in entries.values()], dtype=np.int64).reshape(-1, 2)
-    except (OSError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
-        return None
-    starts = np.cumsum([0, *counts])
-    steps = np.diff(frames, prepend=-1)
-    steps[starts[:-1][starts[:-1] < n_boxes]] = 1
-    if not (
-        (steps > 0).all()
-        and (np.abs(boxes_xyxy) <= LARGEST).all()
-        and ((spans >= 0) & (spans <= MOST_FRAMES)).all()
-        and (spans[:, 0] <= spans[:, 1]).all()
-        and ((frames >= 0) & (frames <= MOST_FRAMES)).all()
-    ):
-        return None
-    return {
-        name: Tube(entry.span_frames, frames[first:end], boxes_xyxy[first:end])
-        for (name, entry), (first, end) in zip(entries.items(), pairwise(starts.tolist()), strict=True)
-    }
-
-
 def _frame(key: str) -> int:
-    """A frame's number as a key: digits, and zeros behind a point."""
+    """Read a frame number from a key: digits, and perhaps zeros after a point."""
     number, _, fraction = key.partition(".")
     if not (key.isascii() and number.removeprefix("-").isdigit()) or fraction.strip("0"):
-        raise ValueError(f"{key!r} is no frame number")
+        raise ValueError(f"{key!r} is not a frame number")
     return int(number)
 
 
 def _tube(entry: Any) -> Tube:
     one_based = "span_frames" not in entry and "st_frame" in entry
     span = (entry["st_frame"], entry["ed_frame"]) if one_based else entry["span_frames"]
-    first, last = (whole(frame) - one_based for frame in span)
+    first, last = (json_integer(frame) - one_based for frame in span)
     boxes = entry["bbox" if one_based else "boxes"]
     for part in (entry, boxes):
         if isinstance(part, RepeatedKeys):
-            raise ValueError(f"{part.repeated[0]!r} stands there twice")
+            raise ValueError(f"the key {part.repeated[0]!r} is repeated")
     frames = np.fromiter(map(_frame, boxes), dtype=np.int64, count=len(boxes)) - one_based
     boxes_xyxy = np.array(list(boxes.values()), dtype=np.float64).reshape(-1, 4)
     if len(boxes_xyxy) != len(frames):
         raise ValueError("a box must hold four numbers")
-    usable = np.all(np.abs(boxes_xyxy) <= LARGEST, axis=1)  # NaN is not
+    usable = np.all(np.abs(boxes_xyxy) <= MAX_COORDINATE, axis=1)  # false for NaN
     if not usable.all():
         wrong = int(np.flatnonzero(~usable)[0])
-        raise ValueError(f"the box of frame {frames[wrong]} is {boxes_xyxy[wrong].tolist()}: no pixels")
+        raise ValueError(f"the box of frame {frames[wrong]} is {boxes_xyxy[wrong].tolist()}, which are not pixels")
     numbers = [first, last, int(frames.min(initial=0)), int(frames.max(initial=0))]
-    if min(numbers) < 0 or max(numbers) > MOST_FRAMES:
-        raise ValueError(f"frames count from 0, to {MOST_FRAMES} at most")
+    if min(numbers) < 0 or max(numbers) > MAX_VIDEO_FRAMES:
+        raise ValueError(f"frames must be numbers from 0 to {MAX_VIDEO_FRAMES}")
     steps = np.diff(frames)
     if not (steps > 0).all():
         order = np.argsort(frames)

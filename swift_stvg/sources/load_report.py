@@ -1,4 +1,4 @@
-"""What happened while a dataset was loaded: rows kept, rows dropped per reason, with an example of each."""
+"""A report on loading a dataset: the number of kept rows, and dropped rows by reason, each with an example."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class LoadReport:
     """Counts of one load.
 
     Attributes:
-        name: of the dataset and split, for the summary.
+        name: name of the dataset and split, for the summary.
         strict: whether the first dropped row is an error.
-        kept: rows kept.
-        dropped: reason to (count, example).
-        notes: likewise, for what is worth saying but drops nothing.
-        videos: what the videos are, as far as they were opened.
+        kept: number of kept rows.
+        dropped: reason to (count, example) of dropped rows.
+        notes: reason to (count, example) of deviations that drop no row.
+        videos: the videos that were opened, by path.
     """
 
     name: str
@@ -30,26 +30,26 @@ class LoadReport:
     videos: dict[Path, VideoInfo] = field(default_factory=dict)
 
     def drop(self, error: RowError | VideoError) -> None:
-        """Count a row that cannot be used.
+        """Count a dropped row.
 
         Raises:
-            DataError: in strict mode.
+            DataError: the mode is strict.
         """
         if self.strict:
             raise DataError(f"{self.name}: {error} (strict mode: the first bad row is an error)") from error
         _count(self.dropped, error.reason, error.detail)
 
     def note(self, reason: str, example: str) -> None:
-        """Count something that drops no row."""
+        """Count a deviation that drops no row."""
         _count(self.notes, reason, example)
 
     @property
     def n_dropped(self) -> int:
-        """Rows dropped, for whatever reason."""
+        """Number of all dropped rows."""
         return sum(count for count, _ in self.dropped.values())
 
     def summary(self) -> str:
-        """The report as a few lines of text."""
+        """The report as lines of text."""
         lines = [f"{self.name}: {self.kept} rows kept, {self.n_dropped} dropped"]
         for title, counts in (("dropped", self.dropped), ("note", self.notes)):
             for reason, (count, example) in sorted(counts.items(), key=lambda item: -item[1][0]):

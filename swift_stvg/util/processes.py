@@ -1,4 +1,4 @@
-"""Work spread over processes."""
+"""A process pool whose workers never outlive their parent."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from threading import Thread
 
 
 def process_pool(workers: int) -> ProcessPoolExecutor:
-    """Processes that are spawned, and end with this one even where it is killed."""
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_follow)
+    """A pool of spawned processes. They end together with this process, even if it is killed."""
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_watch_parent)
 
 
-def _follow() -> None:
-    Thread(target=_end_with_parent, daemon=True).start()
+def _watch_parent() -> None:
+    Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()

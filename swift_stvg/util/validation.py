@@ -1,7 +1,9 @@
-"""What records check when they are made, so that arithmetic can trust them.
+"""Checks that records run when they are made, so that arithmetic can trust the records.
 
-Each function returns its value as the record keeps it, or raises a RecordError that names the field, the rule, what was
-seen and where. Numbers may come as lists or arrays of any width; they are kept as int64 and float64.
+Each function returns its value in the form that the record keeps, or raises a RecordError that names the field, the
+rule, the value and the place. Numbers may be lists or arrays of any width; they become int64 and float64.
+
+Arguments of most functions: `name`, the field; `value` or `values`, its content; `where`, the place for the message.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ def refuse(name: str, rule: str, seen: object, where: str = "") -> NoReturn:
     raise RecordError(f"`{name}` must {rule}, got {seen!s:.200}{where}")
 
 
-def keep(record: object, **values: Any) -> None:
-    """Set fields of a frozen record while it is made."""
+def set_fields(record: object, **values: Any) -> None:
+    """Set fields of a frozen record during its construction."""
     for name, value in values.items():
         object.__setattr__(record, name, value)
 
 
-def whole(name: str, value: Any, where: str = "", *, low: float = -math.inf, high: float = math.inf) -> int:
+def integer(name: str, value: Any, where: str = "", *, low: float = -math.inf, high: float = math.inf) -> int:
     """One whole number in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
         refuse(name, f"be a whole number{_within(low, high)}", f"{value!r}", where)
@@ -46,7 +48,9 @@ def number(name: str, value: Any, where: str = "", *, low: float = -math.inf, hi
     return float(value)
 
 
-def pair(name: str, values: Any, where: str = "", *, low: float = -math.inf, high: float = math.inf) -> tuple[int, int]:
+def integer_pair(
+    name: str, values: Any, where: str = "", *, low: float = -math.inf, high: float = math.inf
+) -> tuple[int, int]:
     """Two whole numbers in [low, high], in any order."""
     if type(values) is tuple and len(values) == 2:  # most are right as they are
         first, second = values
@@ -54,7 +58,7 @@ def pair(name: str, values: Any, where: str = "", *, low: float = -math.inf, hig
             return first, second
     if not isinstance(values, Sequence | np.ndarray) or len(values) != 2:
         refuse(name, "be two whole numbers", f"{values!r}", where)
-    return whole(name, values[0], where, low=low, high=high), whole(name, values[1], where, low=low, high=high)
+    return integer(name, values[0], where, low=low, high=high), integer(name, values[1], where, low=low, high=high)
 
 
 def text(name: str, value: Any, where: str = "") -> str:
@@ -64,14 +68,14 @@ def text(name: str, value: Any, where: str = "") -> str:
     return value
 
 
-def flag(name: str, value: Any, where: str = "") -> bool:
+def boolean(name: str, value: Any, where: str = "") -> bool:
     """True or False."""
     if not isinstance(value, bool | np.bool_):
         refuse(name, "be True or False", f"{value!r}", where)
     return bool(value)
 
 
-def whole_numbers(
+def integers(
     name: str,
     values: Any,
     where: str = "",
@@ -80,12 +84,12 @@ def whole_numbers(
     most: float = math.inf,
     rising: str | None = "strictly",
 ) -> IntArray:
-    """(K,) whole numbers, each larger than the one before.
+    """(K,) whole numbers in [least, most].
 
     Args:
-        name, values, where: of the field.
-        least, most: the smallest and the largest allowed.
-        rising: "strictly", "weakly" if a number may stand again, None for any order.
+        name, values, where: see the module.
+        least, most: lower and upper bound.
+        rising: "strictly" increasing, "weakly" increasing (a number may repeat), or None for any order.
     """
     known: IntArray = _column(name, values, where, "whole numbers", "iu", np.int64)
     _check_order(name, known, where, rising)
@@ -105,7 +109,7 @@ def numbers(
     high: float = math.inf,
     rising: str | None = None,
 ) -> FloatArray:
-    """(K,) finite numbers in [low, high]; `rising` as for `whole_numbers`."""
+    """(K,) finite numbers in [low, high]; `rising` as for `integers`."""
     known: FloatArray = _column(name, values, where, "numbers", "iuf", np.float64)
     usable = np.isfinite(known) if math.isinf(high - low) else (known >= low) & (known <= high)
     if not usable.all():
@@ -118,13 +122,13 @@ def numbers(
 def boxes(
     name: str, values: Any, of: Sized, where: str = "", *, largest: float | None, unread: bool = False
 ) -> FloatArray:
-    """(K, 4) coordinates, one box for each of `of`.
+    """(K, 4) coordinates, one box for each element of `of`.
 
     Args:
-        name, values, where: of the field.
-        of: K things that have a box each.
-        largest: the largest magnitude allowed; None if the values are checked elsewhere.
-        unread: whether a box may hold NaN, where it could not be read.
+        name, values, where: see the module.
+        of: the K things that have a box each.
+        largest: upper bound of magnitudes; None if the caller checks them.
+        unread: whether NaN is allowed, for boxes that could not be read.
     """
     array = _array(name, values, where)
     if array.size == 0 and len(of) == 0:
@@ -134,7 +138,7 @@ def boxes(
     known = array.astype(np.float64, copy=False)
     if largest is None:
         return known
-    if known.max() <= largest and known.min() >= -largest:  # NaN is not
+    if known.max() <= largest and known.min() >= -largest:  # false for NaN
         return known
     usable = np.abs(known) <= largest
     if not usable.all() and not (unread and (usable | np.isnan(known)).all()):
@@ -144,8 +148,8 @@ def boxes(
     return known
 
 
-def one_for_each(of: str, where: str = "", **columns: Sized) -> int:
-    """Columns of one length, of which the first sets it: one value for each of `of`; returns how many."""
+def same_length(of: str, where: str = "", **columns: Sized) -> int:
+    """Check that all columns are as long as the first one, one value for each `of`; return the length."""
     (first, known), *others = columns.items()
     for name, values in others:
         if len(values) != len(known):
@@ -153,8 +157,8 @@ def one_for_each(of: str, where: str = "", **columns: Sized) -> int:
     return len(known)
 
 
-def all_of(name: str, values: Sequence[Any], kind: type | tuple[type, ...], how: str = "") -> None:
-    """Every value is of a kind; `how` says how one is come by."""
+def all_instances(name: str, values: Sequence[Any], kind: type | tuple[type, ...], how: str = "") -> None:
+    """Check the type of every value; `how` tells the reader of the message where to get such a value."""
     if isinstance(values, str | bytes | Mapping):
         refuse(name, "be a sequence", f"one {type(values).__name__}")
     for place, value in enumerate(values):

@@ -1,1 +1,1 @@
-"""Video files to frames: which, when, and their pixels."""
+"""From video files to frames: their numbers, their times and their pixels."""

@@ -1,14 +1,14 @@
-"""Reading video files by PyAV: the frame at a time is the one that decoding the file from its first packet on gives.
+"""Decoding video files with PyAV. The frame at a time is the frame that decoding from the first packet gives.
 
-A file is surveyed first, packet by packet, once in a process: what it says of itself is not believed. Its packets fall
-into groups. A group begins with a picture before which nothing need be known: an IDR picture of H.264, an IRAP picture
-of HEVC (pictures that follow it and are shown before it belong to the group before), a key frame of VP8 and VP9, an
-I-VOP of MPEG-4, any picture of codecs that know no other. Of a group that holds wanted frames the packets up to the
-last of these are decoded, without pictures that are not wanted and on which no other one depends.
+A file is first surveyed, packet by packet, once in a process. The survey does not trust the file's own header. It
+divides the packets into groups. A group begins with a picture that can be decoded alone: an IDR picture of H.264, an
+IRAP picture of HEVC (pictures that follow it in the file and are shown before it belong to the previous group), a key
+frame of VP8 and VP9, an I-VOP of MPEG-4, or any picture of an intra-only codec. In a group with wanted frames, packets
+are decoded up to the last wanted frame. Unwanted pictures on which no other picture depends are skipped.
 
-What is assumed is checked. A packet that is read after a jump in the file must be, by its place, length and time, the
-one that the survey saw there; else the file is read from its beginning. A frame that does not come, or comes damaged,
-is looked for again by decoding all packets.
+The decoder checks these assumptions. After a jump in the file, the first packet must have the place, length and time of
+a surveyed packet; otherwise the file is read from its begin. If a frame is missing or damaged, all packets are decoded
+to find it.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ import numpy.typing as npt
 
 from swift_stvg.errors import VideoError
 from swift_stvg.geometry import IntArray
-from swift_stvg.records import LONGEST_S, MOST_FRAMES
+from swift_stvg.records import MAX_VIDEO_FRAMES, MAX_VIDEO_S
 from swift_stvg.util import validation
 from swift_stvg.video.memory import Memory
 
 Frames = npt.NDArray[np.uint8]
-MOST_PIXELS = 1 << 26
-"""Pictures with more pixels, twice as many as 8K has, are not decoded."""
-NEAR = 64
-"""Packets; to a group that begins no further on, a file is read on, not searched."""
+MAX_PIXELS = 1 << 26
+"""Upper bound of pixels of a picture, twice as many as 8K; larger pictures are not decoded."""
+MIN_SEEK_PACKETS = 64
+"""A jump over fewer packets than this is done by reading, not by seeking."""
 _TEXT = frozenset(printable.encode())
 _HEAD = 1 << 14  # bytes of a packet in which its first picture begins
 _NEVER = np.iinfo(np.int64).min
-"""Stands for a time stamp that is not there."""
+"""Value of a missing time stamp."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Survey:
-    """What a file's packets say: P of them, which show N frames.
+    """The result of reading all P packets of a file, which show N frames.
 
     Attributes:
         times_s: (N,) presentation time of each frame, increasing.
-        start_s: when the first of the file's streams begins; its first frame if there is no other stream.
-        end_s: when the last one ends.
-        pixels: of a frame.
+        start_s: begin of the first stream of the file; the first frame if there is one stream.
+        end_s: end of the last frame.
+        pixels: number of pixels of a frame.
         container, codec: FFmpeg's names.
         packets: (P, 4) place in the file, length, presentation and decoding time stamp of each packet, as stored.
-        place: (N,) the packet that shows each frame; None where packets have no presentation times, and order must do.
-        starts: (G,) the packets that begin groups, increasing; the first is where decoding begins.
-        needless: (P,) packets that hold a picture on which no other one depends, and nothing else.
-        decord: whether decord finds the right frames.
+        place: (N,) the packet of each frame; None if packets have no presentation times, so that only order is known.
+        starts: (G,) the packets that begin groups, increasing; decoding begins at the first one.
+        needless: (P,) whether a packet holds only a picture on which no other picture depends.
+        decord_is_exact: whether decord is known to find the right frames.
     """
 
     times_s: npt.NDArray[np.float64]
@@ -72,10 +72,10 @@ class Survey:
     place: IntArray | None
     starts: IntArray
     needless: npt.NDArray[np.bool_]
-    decord: bool
+    decord_is_exact: bool
 
     def __post_init__(self) -> None:
-        validation.keep(self, times_s=validation.numbers("times_s", self.times_s, rising="strictly"))
+        validation.set_fields(self, times_s=validation.numbers("times_s", self.times_s, rising="strictly"))
         if self.packets.shape != (len(self.needless), 4):
             validation.refuse("packets", f"be ({len(self.needless)}, 4), as `needless` is", f"{self.packets.shape}")
         if self.place is not None and len(self.place) != len(self.times_s):
@@ -83,7 +83,7 @@ class Survey:
 
     @property
     def largest_group(self) -> int:
-        """Frames of the largest group."""
+        """Number of frames of the largest group."""
         if self.place is None:
             return len(self.times_s)
         return int(np.bincount(np.searchsorted(self.starts, self.place, side="right")).max())
@@ -91,14 +91,14 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class _Units:
-    """How the packets of a codec are made: of units, whose first two bytes say what they are.
+    """The units that form the packets of a codec. The first two bytes of a unit give its kind.
 
     Attributes:
-        kind: of a unit, by its first byte.
-        pictures: kinds that hold a picture, or a part of one.
-        tables: kinds on which later pictures depend.
-        starts: whether the picture of a unit begins a group.
-        needless: whether no other picture depends on it.
+        kind: gives the kind of a unit from its first byte.
+        pictures: kinds of units that hold a picture, or a part of one.
+        tables: kinds of units with parameters for later pictures.
+        starts: says from two bytes whether the picture of a unit begins a group.
+        needless: says from two bytes whether no other picture depends on it.
     """
 
     kind: Callable[[int], int]
@@ -135,24 +135,24 @@ _KEYS: dict[str, Callable[[bytes], bool]] = {
     "vp8": lambda data: not data[0] & 1,  # RFC 6386, 9.1
     "vp9": lambda data: data[0] >> 4 in (8, 9, 10) and not data[0] & 0b1100,  # its specification, 6.2; profiles 0 to 2
 }
-"""Whether a packet that is said to be a key frame is one."""
+"""Functions that check whether a packet with the key-frame flag is a key frame, by codec."""
 _STAMPED = frozenset({"mov", "matroska", "flv", "mpegts", "mpeg"})
-"""Containers that say when frames are shown; of others FFmpeg guesses it, if frames are not stored in their order."""
-_DECORDS = frozenset({"h264", "hevc", "vp9"})
-_DECORDS_CONTAINERS = frozenset({"mov", "matroska"})
-"""Where decord 0.6.0 was found right, if every key frame begins a group and no picture is shown before it."""
+"""Containers with presentation times. For others FFmpeg guesses them if frames are not stored in display order."""
+_DECORD_CODECS = frozenset({"h264", "hevc", "vp9"})
+_DECORD_CONTAINERS = frozenset({"mov", "matroska"})
+"""decord 0.6.0 was exact for these, if each key frame begins a group and no picture is shown before it."""
 
 
 class _Groups:
-    """Finds out which of a stream's packets, told one after the other, begin groups.
+    """Finds the packets of a stream that begin groups. Call `add` for each packet, then `finish`.
 
     Attributes:
-        starts: their places; the first one is where decoding begins.
-        clean: whether nothing before it is missing.
-        none: whether there is no group that can be decoded.
-        all: whether each key frame is one of them.
-        needless: whether each packet is as in `Survey`.
-        in_order: whether frames of this codec are stored in the order in which they are shown.
+        starts: numbers of these packets; decoding begins at the first one.
+        clean: whether decoding can begin there without missing data.
+        none: whether no group can be decoded.
+        all: whether each key frame begins a group.
+        needless: see `Survey`.
+        in_order: whether frames of this codec are stored in display order.
     """
 
     def __init__(self, context: Any) -> None:
@@ -168,8 +168,8 @@ class _Groups:
         self.needless: list[bool] = []
         self._layered = False
 
-    def tell(self, packet: Any) -> None:
-        """The next packet."""
+    def add(self, packet: Any) -> None:
+        """Look at the next packet."""
         start, needless = self._alone and packet.is_keyframe, False
         if self._units is not None:
             start, needless = self._look(self._units, bytes(memoryview(packet)[:_HEAD]))
@@ -180,24 +180,24 @@ class _Groups:
         self.needless.append(needless)
         self.all &= start or not packet.is_keyframe
 
-    def end(self) -> None:
-        """All packets were told.
+    def finish(self) -> None:
+        """Conclude after the last packet.
 
-        Decoding begins with the first group, and what is shown before it is no frame: it would be no picture, or one of
-        which parts are made up. H.264's decoder gives no such picture, and can begin in other places too.
+        Decoding begins with the first group. Pictures before it do not count as frames, because decoders would leave
+        them out or invent parts of them. H.264's decoder never gives such pictures, and can begin at other places too.
         """
         self.clean = bool(self.starts) and (self.starts[0] == 0 or self._codec != "h264")
         known = self._codec in _KEYS or (self._codec in _UNITS and self._codec != "h264")
         self.none = known and bool(self.needless) and not self.starts
         if not self.clean:
             self.starts = [0, *self.starts]
-        if self._layered:  # a picture of a higher temporal layer may depend on one on which its own does not
+        if self._layered:  # pictures of a higher temporal layer may depend on such a picture
             self.needless = [False] * len(self.needless)
 
     def _look(self, units: _Units, data: bytes) -> tuple[bool, bool]:
         """Whether the packet begins a group, and whether no other picture depends on it.
 
-        The first must bring its tables if others came after the first group's beginning, which every decoder sees.
+        If tables changed after the begin of the first group, a packet begins a group only if it brings these tables.
         """
         tables: set[int] = set()
         start = needless = False
@@ -216,7 +216,7 @@ class _Groups:
 
 
 def _length_of_lengths(codec: str, extradata: bytes | None) -> int:
-    """Bytes of the lengths before units, as MP4 and Matroska have them; 0 where there are start codes."""
+    """Number of bytes of the length before each unit, as in MP4 and Matroska; 0 for streams with start codes."""
     if not extradata or extradata[0] != 1:
         return 0
     place = {"h264": 4, "hevc": 21}.get(codec)  # ISO/IEC 14496-15, 5.3.3 and 8.3.3
@@ -224,7 +224,7 @@ def _length_of_lengths(codec: str, extradata: bytes | None) -> int:
 
 
 def _units(data: bytes, prefix: int) -> Iterator[int]:
-    """Where each unit of a packet begins, after a length of `prefix` bytes, or after a start code if that is 0."""
+    """The begin of each unit of a packet, after a length of `prefix` bytes, or after a start code if `prefix` is 0."""
     at = length = 0
     while True:
         at += length
@@ -240,7 +240,7 @@ def _units(data: bytes, prefix: int) -> Iterator[int]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """A file's container and its video stream, in PyAV."""
+    """Open a file with PyAV: its container and its video stream."""
     import av
 
     try:
@@ -249,8 +249,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             if stream is None or stream.codec_context is None:
                 what = "no video stream" if stream is None else "a video stream of an unknown kind"
                 raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) holds {what}")
-            stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
-            stream.codec_context.thread_count = 1  # clips are what is worked on in parallel
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            stream.codec_context.thread_count = 1  # callers decode several clips in parallel
             yield container, stream
     except (av.error.FFmpegError, ValueError) as error:
         raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes): {first_line(error)}") from None
@@ -260,10 +260,10 @@ _SURVEYS: Memory[Survey] = Memory(1 << 26, size=lambda survey: 2 * survey.packet
 
 
 def survey(path: Path) -> Survey:
-    """What a file's packets say; read once in a process, as long as the file stays the same.
+    """The survey of a file. It is done once in a process, unless the file changes.
 
     Raises:
-        VideoError: the file is missing or no video can be read from it.
+        VideoError: the file is missing or is not a readable video.
     """
     require_file(path)
     status = path.stat()
@@ -278,43 +278,45 @@ def _survey(path: Path) -> Survey:
     except OSError as error:
         raise VideoError("video unreadable", f"{path} cannot be read: {error.strerror}") from None
     if head and _TEXT.issuperset(head) and not head.startswith(b"RIFF"):
-        # a playlist, whose files FFmpeg would read, wherever they are
-        raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) is a text")
+        # FFmpeg would take the text for a playlist and read the files that it names, wherever they are
+        raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) is a text file")
     packets: list[tuple[int, int, int, int]] = []
     flags: list[tuple[bool, bool]] = []
     leading, duration, key = False, 0, _NEVER
     with _opened(path) as (container, stream):
         pixels = stream.codec_context.width * stream.codec_context.height
-        if pixels > MOST_PIXELS:
+        if pixels > MAX_PIXELS:
             size = f"{stream.codec_context.width} x {stream.codec_context.height}"
-            raise VideoError("video unreadable", f"{path} has pictures of {size} pixels; {MOST_PIXELS} are the most")
+            raise VideoError(
+                "video unreadable", f"{path} has pictures of {size} pixels; the upper bound is {MAX_PIXELS} pixels"
+            )
         groups = _Groups(stream.codec_context)
         for packet in container.demux(stream):
             if not packet.size:
                 continue
-            groups.tell(packet)
+            groups.add(packet)
             packets.append(_stamps(packet))
             flags.append((packet.is_discard, packet.is_corrupt))
             if packet.is_keyframe:
                 key = packets[-1][2]
             leading |= packets[-1][2] < key or key == _NEVER
             duration = packet.duration or duration
-            if len(packets) > MOST_FRAMES:
-                raise VideoError("video unreadable", f"{path} has more than {MOST_FRAMES} frames")
-        groups.end()
+            if len(packets) > MAX_VIDEO_FRAMES:
+                raise VideoError("video unreadable", f"{path} has more than {MAX_VIDEO_FRAMES} frames")
+        groups.finish()
         codec, announced, rate = stream.codec_context.codec.canonical_name, stream.frames, stream.average_rate
         tick_s, kind = float(stream.time_base or 0), container.format.name.partition(",")[0]
-        # in millionths of a second; of a file with pictures alone FFmpeg counts frames from the first that it decodes
+        # in microseconds; in a file with one stream FFmpeg counts frames from the first that it decodes
         start = container.start_time if len(container.streams) > 1 else None
     table = np.array(packets, dtype=np.int64).reshape(-1, 4)
     hidden, damaged = np.array(flags, dtype=bool).reshape(-1, 2).T
     begin = groups.starts[0]
     shown = ~hidden & (np.arange(len(table)) >= begin)
     by_pts = (kind in _STAMPED or groups.in_order) and _all_different(table[shown & ~damaged, 2])
-    if by_pts:  # else the decoder's pictures are counted, damaged ones too
+    if by_pts:  # otherwise frames are the decoder's pictures in order, damaged ones included
         shown &= ~damaged
     if groups.none:
-        raise VideoError("video unreadable", f"{path} begins between two key frames, and has none")
+        raise VideoError("video unreadable", f"{path} begins after a key frame and holds no other one")
     first = table[begin, 2] if shown.any() else _NEVER
     if shown.any() and not (pixels and groups.clean):
         first, pixels = _first_picture(path, begin)
@@ -329,8 +331,10 @@ def _survey(path: Path) -> Survey:
         ticks, tick_s, duration = np.arange(len(pts), dtype=np.int64), 1 / float(rate or 25), 1
     times_s = (ticks * tick_s).astype(np.float64)
     end_s = float(times_s[-1] + (duration * tick_s or (times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1)))
-    if not end_s - times_s[0] <= LONGEST_S:
-        raise VideoError("video unreadable", f"{path} lasts {end_s - times_s[0]:.0f} s; {LONGEST_S} are the most")
+    if not end_s - times_s[0] <= MAX_VIDEO_S:
+        raise VideoError(
+            "video unreadable", f"{path} lasts {end_s - times_s[0]:.0f} s; the upper bound is {MAX_VIDEO_S} s"
+        )
     start_s = min(start / 1e6, float(times_s[0])) if by_pts and start is not None else float(times_s[0])
     place = shown.nonzero()[0][np.argsort(pts)]
     starts, needless = np.array(groups.starts, dtype=np.int64), np.array(groups.needless, dtype=bool)
@@ -348,17 +352,17 @@ def _survey(path: Path) -> Survey:
         place if by_pts else None,
         starts,
         needless,
-        ordinary and codec in _DECORDS and kind in _DECORDS_CONTAINERS,
+        ordinary and codec in _DECORD_CODECS and kind in _DECORD_CONTAINERS,
     )
 
 
 def _keep_around_gaps(needless: npt.NDArray[np.bool_], ticks: IntArray, place: IntArray, starts: IntArray) -> None:
-    """Leave out no picture of groups that packets may be missing of, for which decoders put any that they have.
+    """Mark no picture as needless in groups with a gap in time: packets may be missing, which decoders conceal.
 
     Args:
-        needless: (P,) as in `Survey`, changed in place.
+        needless: (P,) see `Survey`; changed in place.
         ticks, place: (N,) time stamp and packet of each frame.
-        starts: (G,) as in `Survey`.
+        starts: (G,) see `Survey`.
     """
     steps = np.diff(ticks)  # (N - 1,)
     if not len(steps):
@@ -370,7 +374,7 @@ def _keep_around_gaps(needless: npt.NDArray[np.bool_], ticks: IntArray, place: I
 
 
 def _first_picture(path: Path, begin: int) -> tuple[int, int]:
-    """Presentation time stamp of the first picture that decoding from a packet on gives, and its number of pixels."""
+    """Presentation time stamp and number of pixels of the first picture that decoding from a packet gives."""
     with _opened(path) as (container, stream):
         for frame in _pictures(container, stream, begin):
             return _NEVER if frame.pts is None else frame.pts, frame.width * frame.height
@@ -384,14 +388,14 @@ def _stamps(packet: Any) -> tuple[int, int, int, int]:
 
 
 def _all_different(stamps: IntArray) -> bool:
-    """Whether all are there, some at least, and no two are the same."""
+    """Whether there are stamps, none is missing, and no two are equal."""
     return bool(len(stamps)) and stamps.min() > _NEVER and len(np.unique(stamps)) == len(stamps)
 
 
 def groups_of(file: Survey, frames: IntArray) -> list[tuple[int, list[int]]]:
-    """The groups that hold the frames numbered `frames` (T,), increasing: the packet that begins each, and its frames.
+    """The groups that hold the frames `frames` (T,), increasing: the first packet of each group, and its frames.
 
-    A group of which packets are needed for the one before is one with it.
+    Two groups become one if the earlier one needs packets of the later one.
     """
     assert file.place is not None
     pts = file.packets[:, 2]
@@ -408,10 +412,10 @@ def groups_of(file: Survey, frames: IntArray) -> list[tuple[int, list[int]]]:
 
 
 def decode(path: Path, file: Survey, frames: IntArray) -> Iterator[Frames]:
-    """The frames numbered `frames` (T,), increasing, in turn, each (H, W, 3) RGB, turned as the file asks.
+    """Decode the frames `frames` (T,), increasing, one by one, each (H, W, 3) RGB with the file's rotation applied.
 
     Raises:
-        VideoError: a frame cannot be decoded, or has another size than those before it.
+        VideoError: a frame cannot be decoded, or its size differs from that of the earlier frames.
     """
     waiting = deque(frames.tolist())
     ready: dict[int, Frames] = {}
@@ -433,7 +437,7 @@ def decode(path: Path, file: Survey, frames: IntArray) -> Iterator[Frames]:
 
 
 def _decode_all(path: Path, file: Survey, frames: IntArray) -> Iterator[tuple[int, Frames]]:
-    """Wanted frames with their numbers, by decoding every packet, until all are found."""
+    """Decode every packet until all wanted frames are found; gives their numbers and pixels."""
     wanted = set(frames.tolist())
     known = None if file.place is None else _numbers(file, frames)
     with _opened(path) as (container, stream):
@@ -449,11 +453,11 @@ def _decode_all(path: Path, file: Survey, frames: IntArray) -> Iterator[tuple[in
 
 
 def _pictures(container: Any, stream: Any, begin: int) -> Iterator[Any]:
-    """All that is decoded of a stream from a packet on; packets before the first picture may lack those before them."""
+    """All pictures of a stream from a packet on. Errors before the first picture count only if no picture comes."""
     from av.error import InvalidDataError
 
     count, fault = 0, None
-    packets = (packet for packet in container.demux(stream) if packet.size)  # an empty one would end the decoder
+    packets = (packet for packet in container.demux(stream) if packet.size)  # an empty packet would end the decoder
     for packet in chain(islice(packets, begin, None), [None]):
         try:
             pictures = stream.codec_context.decode(packet)
@@ -469,12 +473,12 @@ def _pictures(container: Any, stream: Any, begin: int) -> Iterator[Any]:
 
 
 def _seek_groups(path: Path, file: Survey, frames: IntArray) -> Iterator[tuple[int, Frames]]:
-    """Wanted frames with their numbers, group by group, until one cannot be found."""
+    """Decode wanted frames group by group, seeking in the file, up to the first frame that is not found."""
     return _decode_groups(path, file, frames, seeks=True)
 
 
 def _find_groups(path: Path, file: Survey, frames: IntArray) -> Iterator[tuple[int, Frames]]:
-    """The same, all packets before a group being read."""
+    """Decode wanted frames group by group, reading all packets in between, up to the first that is not found."""
     return _decode_groups(path, file, frames, seeks=False)
 
 
@@ -492,13 +496,13 @@ def _decode_groups(path: Path, file: Survey, frames: IntArray, *, seeks: bool) -
                         left.remove(number)
                         yield number, _pixels(frame)
             except (_Strayed, av.error.FFmpegError):
-                return  # decoding all says what is wrong, if anything is
+                return  # decoding all packets will find the error, if there is one
             if left:
                 return
 
 
 def _numbers(file: Survey, frames: IntArray) -> dict[int, int]:
-    """Numbers of frames by their presentation time stamps."""
+    """Frame numbers by presentation time stamp."""
     assert file.place is not None
     return dict(zip(file.packets[file.place[frames], 2].tolist(), frames.tolist(), strict=True))
 
@@ -510,9 +514,9 @@ def _pixels(frame: Any) -> Frames:
 
 @cache
 def one_thread() -> dict[str, int]:
-    """What makes PyAV convert a picture in one thread, which takes half as long as starting several for each picture.
+    """Arguments that make PyAV convert a picture in one thread. Starting several for each picture takes twice as long.
 
-    PyAV before 17 takes no such argument, and one thread.
+    PyAV before 17 always uses one thread and has no such argument.
     """
     import av
 
@@ -520,14 +524,14 @@ def one_thread() -> dict[str, int]:
 
 
 class _Strayed(Exception):
-    """A packet is not the one that is known to be there."""
+    """A packet is not the surveyed packet at its place."""
 
 
 class _Packets:
-    """An open file's packets by their places. Decoding times do not tell: for Matroska, FFmpeg guesses them.
+    """Access to the packets of an open file by number. Decoding times are not compared: FFmpeg guesses Matroska's.
 
     Attributes:
-        at: place of the next one.
+        at: number of the next packet.
     """
 
     def __init__(self, container: Any, stream: Any, file: Survey, seeks: bool) -> None:
@@ -539,7 +543,7 @@ class _Packets:
         self.at = 0
 
     def pictures(self, begin: int, numbers: list[int]) -> Iterator[Any]:
-        """What is decoded of the group that begins with a packet, for some of its frames.
+        """Decode the group that begins with packet `begin`, as far as some of its frames need it.
 
         Raises:
             _Strayed: the packets cannot be found.
@@ -547,7 +551,7 @@ class _Packets:
         assert self._file.place is not None
         places, context = set(self._file.place[numbers].tolist()), self._stream.codec_context
         first = int(self._file.starts[0])
-        if self.at <= first < begin:  # it says who made the file, and decoders heed that
+        if self.at <= first < begin:  # it names the encoder, and decoders adapt to that
             for packet in self._read(first, first):
                 context.decode(packet)
             context.flush_buffers()
@@ -558,8 +562,8 @@ class _Packets:
         context.flush_buffers()
 
     def _read(self, first: int, last: int) -> Iterator[Any]:
-        """The packets from `first` to `last`, which lie no further back than the next one."""
-        if self._seeks and first - self.at > NEAR:
+        """The packets from `first` to `last`; `first` is not before the next packet."""
+        if self._seeks and first - self.at > MIN_SEEK_PACKETS:
             self._seek(first)
         while self.at <= last:
             packet = next(self._packets, None)
@@ -570,8 +574,8 @@ class _Packets:
                 yield packet
 
     def _seek(self, first: int) -> None:
-        """Go to a packet, or to one before it."""
-        for stamp in self._file.packets[first, 2:].tolist():  # some containers look for one, some for the other
+        """Seek to a packet, or to one before it."""
+        for stamp in self._file.packets[first, 2:].tolist():  # some containers seek by one stamp, some by the other
             if stamp == _NEVER:
                 continue
             self._container.seek(stamp, stream=self._stream)
@@ -590,21 +594,21 @@ class _Packets:
 
 
 def plain(path: Path) -> str:
-    """A path in which FFmpeg sees no protocol, as it does in `12:30.mp4`."""
+    """An absolute path. FFmpeg would take a part of a name such as `12:30.mp4` for a protocol."""
     return os.path.abspath(path)
 
 
 def require_file(path: Path) -> None:
-    """Refuse what is no file.
+    """Refuse a path that is not a file.
 
     Raises:
-        VideoError: it is none.
+        VideoError: the path is not a file.
     """
-    if not os.path.isfile(path):  # a pipe would be waited for
+    if not os.path.isfile(path):  # reading a pipe would block
         raise VideoError("video missing", f"no file {str(path)!r:.300}")
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in a line."""
+    """The first line of an error's message."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0].strip() if lines else type(error).__name__

@@ -1,8 +1,8 @@
-"""Sampled, resized frames on disk: one file of JPEG pictures for each clip, named after what is in it.
+"""A cache on disk of sampled, resized frames: one file of JPEG pictures for each clip.
 
-A file's name is a digest of the video's content (as far as `fingerprint` sees it), the numbers of the frames and their
-size, so a file made from another video or with other settings is not found, wherever the videos are moved. It is there
-whole or not at all, and several processes may write the same one.
+The name of a file is a digest of the video's content (see `fingerprint`), the frame numbers and the frame size. So a
+file of another video or other settings is never found, and videos may be moved. Files are written atomically, and
+several processes may write the same file.
 """
 
 from __future__ import annotations
@@ -18,53 +18,54 @@ import numpy as np
 from PIL import Image
 
 from swift_stvg.errors import DataError, SettingsError
-from swift_stvg.util.jsonfile import MALFORMED, put_whole, seal, unseal, whole
+from swift_stvg.util.json_reading import PARSE_ERRORS, json_integer
+from swift_stvg.util.writing import add_checksum, strip_checksum, write_bytes_atomic
 from swift_stvg.video.reader import Frames, fingerprint
 
-VERSION = 3
-"""Raised whenever the same frames would be kept otherwise, or others were kept for some files."""
-QUALITY = 95
-"""Of the pictures, with colour at full resolution: see `swift-stvg bench video` for others."""
+FRAME_CACHE_VERSION = 3
+"""Version of the files; raised when their form or the decoded frames change."""
+JPEG_QUALITY = 95
+"""JPEG quality, with full colour resolution; `swift-stvg bench video` measures others."""
 _MARK = "version"
-"""File that says which version the folder's frames are of."""
+"""File with the version of the folder's files."""
 
 
 class FrameCache:
     """A folder of cached clips.
 
     Args:
-        folder: where they are.
+        folder: the folder's path.
 
     Raises:
-        SettingsError: they were written by another version of this package.
+        SettingsError: the folder has another version.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
             found = (folder / _MARK).read_text(encoding="utf-8", errors="replace").strip()
-        except OSError:  # not begun
+        except OSError:  # a new folder
             return
-        if found != str(VERSION):
+        if found != str(FRAME_CACHE_VERSION):
             raise SettingsError(
-                f"{folder} holds cached frames of version {found!r:.20}, this package reads and writes version "
-                f"{VERSION}: run `swift-stvg cache` again, into another folder"
+                f"{folder} holds cached frames of version {found!r:.20}, but this package reads and writes version "
+                f"{FRAME_CACHE_VERSION}: run `swift-stvg cache` again, with another folder"
             )
 
     def path(self, video: Path, frames: Sequence[int], size_wh: tuple[int, int]) -> Path:
-        """The file that holds these frames of this video at this size, whether it is there or not.
+        """The path of the file for these frames of a video at a size. The file need not exist.
 
         Raises:
             VideoError: the video cannot be read.
         """
-        name = fingerprint(video, json.dumps([VERSION, list(map(int, frames)), list(size_wh)]))
+        name = fingerprint(video, json.dumps([FRAME_CACHE_VERSION, list(map(int, frames)), list(size_wh)]))
         return self.folder / name[:2] / f"{name}.frames"
 
     def read(self, path: Path, count: int, size_wh: tuple[int, int]) -> Frames | None:
-        """The `count` frames (T, H, W, 3) RGB in a file; None if it is not there.
+        """Read the `count` frames (T, H, W, 3) RGB of a file; None if the file does not exist.
 
         Raises:
-            DataError: it is there and cannot be read.
+            DataError: the file is damaged.
         """
         try:
             try:
@@ -72,41 +73,41 @@ class FrameCache:
             except FileNotFoundError:
                 return None
             pictures = [Image.open(io.BytesIO(picture), formats=["JPEG"]) for picture in _pictures(data)]
-            found = {(picture.size, picture.mode) for picture in pictures}  # before any of them takes memory
+            found = {(picture.size, picture.mode) for picture in pictures}  # checked before memory is allocated
             if len(pictures) != count or found != {(tuple(size_wh), "RGB")}:
                 raise ValueError(f"{len(pictures)} pictures of {found}, not {count} of {size_wh}")
             return np.stack([np.asarray(picture) for picture in pictures])
-        except (*MALFORMED, OSError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise DataError(f"{path} is no whole file of cached frames ({error!r:.200}): delete it") from None
+        except (*PARSE_ERRORS, OSError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise DataError(f"{path} is a damaged file of cached frames ({error!r:.200}): delete it") from None
 
     def holds(self, path: Path, count: int, size_wh: tuple[int, int]) -> bool:
-        """Whether a file is there and whole."""
+        """Whether a file exists and is not damaged."""
         try:
             return len(_pictures(_read(path, count, size_wh))) == count
-        except (*MALFORMED, OSError):
+        except (*PARSE_ERRORS, OSError):
             return False
 
     def write(self, path: Path, frames: Frames) -> int:
-        """Keep frames (T, H, W, 3) RGB under a name that `path` gave; returns the file's size in bytes."""
+        """Write frames (T, H, W, 3) RGB to a path that `path` returned; return the file's size in bytes."""
         pictures = [to_jpeg(frame) for frame in frames]
-        data = seal(json.dumps([len(p) for p in pictures]).encode() + b"\n" + b"".join(pictures))
+        data = add_checksum(json.dumps([len(p) for p in pictures]).encode() + b"\n" + b"".join(pictures))
         mark = self.folder / _MARK
         path.parent.mkdir(parents=True, exist_ok=True)
         if not mark.is_file():
-            put_whole(mark, f"{VERSION}\n".encode())
-        put_whole(path, data)
+            write_bytes_atomic(mark, f"{FRAME_CACHE_VERSION}\n".encode())
+        write_bytes_atomic(path, data)
         return len(data)
 
 
 def to_jpeg(frame: Frames) -> bytes:
-    """A frame (H, W, 3) RGB as a picture."""
+    """Encode a frame (H, W, 3) RGB as JPEG."""
     picture = io.BytesIO()
-    Image.fromarray(frame).save(picture, "JPEG", quality=QUALITY, subsampling=0)
+    Image.fromarray(frame).save(picture, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return picture.getvalue()
 
 
 def _read(path: Path, count: int, size_wh: tuple[int, int]) -> bytes:
-    """A file that is not larger than its frames can make it."""
+    """Read a file, unless it is larger than its frames can be."""
     most = count * (3 * size_wh[0] * size_wh[1] + (1 << 16)) + (1 << 16)
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size > most:
@@ -115,11 +116,11 @@ def _read(path: Path, count: int, size_wh: tuple[int, int]) -> bytes:
 
 
 def _pictures(data: bytes) -> list[bytes]:
-    """The pictures in a file.
+    """The JPEG pictures in the content of a file.
 
     Raises:
-        ValueError: it is no such file, or not whole.
+        ValueError: the content is damaged.
     """
-    head, _, body = unseal(data).partition(b"\n")
-    ends = [0, *accumulate(map(whole, json.loads(head)))]
+    head, _, body = strip_checksum(data).partition(b"\n")
+    ends = [0, *accumulate(map(json_integer, json.loads(head)))]
     return [body[a:b] for a, b in pairwise(ends)]

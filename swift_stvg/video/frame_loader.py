@@ -1,4 +1,4 @@
-"""From a video file to the pixels that a model sees: memory, then cache on disk, then the file itself. Needs torch."""
+"""Frames of rows as tensors, from memory, from the cache on disk, or from the video file. Needs torch."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from swift_stvg.video.memory import Memory
 from swift_stvg.video.reader import frame_batches
 from swift_stvg.video.request import VideoRequest
 
-KEY = "stvg_key"
-"""Attribute of a loader's frames: which they are, and torch's count of changes to them."""
+KEY_ATTRIBUTE = "stvg_key"
+"""Attribute of tensors of a loader: the key of their frames, and torch's count of changes to the tensor."""
 logger = logging.getLogger(__name__)
 
 
 class FrameLoader:
-    """Frames of rows, each clip decoded once while it is remembered.
+    """Loads the frames of rows, and keeps them in memory so that a clip is decoded once.
 
     In GRPO, ms-swift asks for the frames of a prompt twice for each completion, from a pool of threads.
 
     Args:
-        settings: where the cache on disk is, if anywhere, how much to remember, and what decodes.
+        settings: the folder of the cache on disk, the size of the memory, and the decoder.
 
     Raises:
-        SettingsError: the cache on disk is no folder, or of another version.
+        SettingsError: the cache on disk is not a folder, or has another version.
 
     Attributes:
-        memory: frames, and what a video processor made of them.
+        memory: frames, and the outputs of video processors for them.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -48,15 +48,15 @@ class FrameLoader:
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
-        """Follow other settings from now on; what is remembered stays, unless it came from another place.
+        """Use other settings from now on. The memory is kept, unless the cache on disk changes.
 
         Raises:
-            SettingsError: the cache on disk is no folder, or of another version.
+            SettingsError: the cache on disk is not a folder, or has another version.
         """
         folder = Path(settings.frame_cache).expanduser() if settings.frame_cache else None
         if folder is not None and not folder.is_dir():
             raise SettingsError(
-                f"STVG_FRAME_CACHE={settings.frame_cache}: no such folder; `swift-stvg cache` makes one"
+                f"STVG_FRAME_CACHE={settings.frame_cache}: the folder does not exist; `swift-stvg cache` makes it"
             )
         cache = FrameCache(folder) if folder else None
         if folder != (self.cache.folder if self.cache else None):
@@ -66,22 +66,22 @@ class FrameLoader:
         self._decoder = settings.decoder
 
     def load(self, path: str, request: VideoRequest, name: str | None = None) -> torch.Tensor:
-        """The requested frames as a uint8 tensor (T, 3, H, W) of the caller's own.
+        """The requested frames as a uint8 tensor (T, 3, H, W) that the caller may change.
 
         Args:
-            path: of the video.
-            request: which frames.
-            name: by which they are remembered, instead of the path.
+            path: the video's path.
+            request: the frames.
+            name: key of the frames in memory, instead of the path.
 
         Raises:
             VideoError: the file is missing or cannot be decoded.
         """
-        with torch.inference_mode(False):  # tensors made in it do not know whether they were changed
+        with torch.inference_mode(False):  # tensors of inference mode do not count changes
             return self._remembered(path, request, name)
 
     def _remembered(self, path: str, request: VideoRequest, name: str | None) -> torch.Tensor:
         key = (name or path, request.frames, request.size_wh)
-        if get_worker_info() is not None:  # SFT: nobody asks for a clip again before the next epoch
+        if get_worker_info() is not None:  # in SFT a clip is needed once in an epoch
             return self._load(path, request)
         frames: torch.Tensor = self.memory.get(key, lambda: self._load(path, request))
         mark(frames, key)
@@ -95,7 +95,7 @@ class FrameLoader:
             except DataError as error:
                 if place not in self._damaged:
                     self._damaged.add(place)
-                    logger.warning("%s; its video is decoded instead", error)
+                    logger.warning("%s; the video is decoded instead", error)
                 cached = None
             if cached is not None:
                 return torch.from_numpy(cached).permute(0, 3, 1, 2).contiguous()
@@ -103,18 +103,18 @@ class FrameLoader:
 
 
 def mark(frames: torch.Tensor, key: Hashable) -> None:
-    """Say what frames a tensor not made in inference mode, where torch counts no changes, holds; for `key_of`."""
-    setattr(frames, KEY, (key, frames._version))
+    """Store the key of its frames with a tensor, for `key_of`. The tensor must not be made in inference mode."""
+    setattr(frames, KEY_ATTRIBUTE, (key, frames._version))
 
 
 def key_of(frames: Any) -> Any:
-    """What frames a loader's tensor holds; None if it is not one, or was changed since."""
-    key, version = getattr(frames, KEY, (None, None))
+    """The key of the frames in a loader's tensor; None for other tensors, and after a change."""
+    key, version = getattr(frames, KEY_ATTRIBUTE, (None, None))
     return key if key is not None and frames._version == version else None
 
 
 def nbytes(thing: torch.Tensor | Mapping[str, Any]) -> int:
-    """Bytes of frames, or of what a processor made of them."""
+    """Size in bytes of frames, or of the output of a processor."""
     values = [thing] if isinstance(thing, torch.Tensor) else thing.values()
     return sum(value.nbytes for value in values if isinstance(value, torch.Tensor))
 
@@ -127,7 +127,7 @@ def _copy(thing: Any) -> Any:
 
 
 def decode(path: str, request: VideoRequest, decoder: str = "pyav") -> torch.Tensor:
-    """The requested frames of the file itself (T, 3, H, W), resized as qwen-vl-utils does (bicubic, antialiased).
+    """Decode the requested frames of a file (T, 3, H, W), resized as in qwen-vl-utils (bicubic, antialiased).
 
     `decoder` is one of `settings.DECODERS`.
 
@@ -135,7 +135,7 @@ def decode(path: str, request: VideoRequest, decoder: str = "pyav") -> torch.Ten
         VideoError: the file is missing or cannot be decoded.
     """
     width, height = request.size_wh
-    batches = [  # so that few frames are in memory at their full size
+    batches = [  # batches keep few frames in memory at their full size
         transforms.resize(
             torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous(),
             [height, width],

@@ -1,8 +1,7 @@
-"""Videos that are sets of pictures: a folder of them, a pattern such as `clip1/%06d.jpg`, or a list of files.
+"""Videos that are sets of pictures: a folder, a pattern such as `clip1/%06d.jpg`, or a list of files.
 
-A folder holds one numbering: names that differ in one number only, which rises by the same step from each to the next.
-Files that are no pictures are left aside, as are hidden ones. Of a list the order counts; it travels as a path that is
-the JSON of its files.
+A folder holds one numbering: its names differ in one number only, and this number rises by a constant step. Hidden
+files and other files than pictures are ignored. A list keeps its order; as a path it is the JSON of its files.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from pathlib import Path
 from swift_stvg.errors import VideoError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-"""Endings of files that are read as pictures."""
+"""Suffixes of files that are read as pictures."""
 _NUMBERED = re.compile(r"(.*?)([0-9]{1,18})([^0-9]*)")
 _PATTERN = re.compile(r"([^%]*)%(?:0([0-9]))?d([^%]*)")
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a video is a single picture, by its name."""
+    """Whether the path of a video names a single picture."""
     return _named_picture(path.name) and not is_set(path)
 
 
@@ -32,7 +31,7 @@ def _named_picture(name: str) -> bool:
 
 
 def as_path(files: Sequence[Path]) -> Path:
-    """A list of pictures as the path of a video."""
+    """The path that stands for a list of pictures."""
     return Path(json.dumps([os.path.normpath(file) for file in files], ensure_ascii=False))
 
 
@@ -42,7 +41,7 @@ def holds_pictures(names: Iterable[str]) -> bool:
 
 
 def is_set(path: Path) -> bool:
-    """Whether a path is that of a set of pictures, not of a file."""
+    """Whether a path stands for a set of pictures, not for a file."""
     return str(path).startswith("[") or os.path.isdir(path) or _is_pattern(path)
 
 
@@ -51,10 +50,10 @@ def _is_pattern(path: Path) -> bool:
 
 
 def pictures(path: Path) -> list[Path]:
-    """The pictures of a set in their order.
+    """The pictures of a set, in order.
 
     Raises:
-        VideoError: there is none, or their order cannot be told.
+        VideoError: the set is empty, or its order is not clear.
     """
     if str(path).startswith("["):
         return _listed(path)
@@ -76,15 +75,15 @@ def _listed(path: Path) -> list[Path]:
     except (ValueError, TypeError, RecursionError):
         files = []
     if not files or not all(_named_picture(file.name) for file in files):
-        raise VideoError("video unreadable", f"{str(path)!r:.300} is no list of pictures ({', '.join(PICTURES)})")
+        raise VideoError("video unreadable", f"{str(path)!r:.300} is not a list of pictures ({', '.join(PICTURES)})")
     return files
 
 
 def _in_order(path: Path, names: Sequence[str]) -> list[str]:
-    """Names by their numbers.
+    """Names sorted by their numbers.
 
     Raises:
-        VideoError: there are none, several numberings, or gaps.
+        VideoError: a name has no number, or there are several numberings or gaps.
     """
     if len(names) == 1:
         return list(names)
@@ -100,7 +99,9 @@ def _in_order(path: Path, names: Sequence[str]) -> list[str]:
         number = int(found[2])
         if series != first or number in numbers:
             both = f"{numbers.get(number, names[0])!r:.100} and {name!r:.100}"
-            raise VideoError("video unreadable", f"{path} holds several numberings, e.g. {both}: give a pattern")
+            raise VideoError(
+                "video unreadable", f"{path} holds several numberings, e.g. {both}: give a pattern, as %d.jpg"
+            )
         numbers[number] = name
     order = sorted(numbers)
     step = order[1] - order[0]
@@ -112,15 +113,15 @@ def _in_order(path: Path, names: Sequence[str]) -> list[str]:
 
 
 def left_aside(path: Path) -> list[str]:
-    """Names of a folder's files that are no pictures."""
+    """Names of a folder's files that are not pictures."""
     return [name for name in _names(path) if not _named_picture(name)] if os.path.isdir(path) else []
 
 
 def _names(folder: Path) -> list[str]:
-    """Names of a folder's files, but for hidden ones.
+    """Names of a folder's files, without hidden files.
 
     Raises:
-        VideoError: it cannot be read.
+        VideoError: the folder cannot be read.
     """
     try:
         with os.scandir(folder) as entries:

@@ -1,4 +1,8 @@
-"""A bounded memory of things that are costly to make, safe to use from several threads."""
+"""A bounded memory of values that are costly to make. Threads may share it.
+
+cachetools.LRUCache bounds a memory by bytes too. But it cannot change its bound, and threads that miss one key each
+make the value. It would replace `_trim` alone, so this module does not use it.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,12 @@ T = TypeVar("T")
 
 
 class Memory(Generic[T]):
-    """Keeps what was used last, up to a number of bytes; each thing is made once, however many threads ask for it.
+    """Keeps the last used values, up to a number of bytes. Threads that ask for one key share one making.
 
     Args:
-        limit: bytes to keep at most; 0 keeps nothing, but threads that ask at the same time still share one making.
-        size: bytes of a thing.
-        copy: makes what is handed out, so that no caller can change what is kept.
+        limit: upper bound in bytes; 0 keeps nothing.
+        size: gives the bytes of a value.
+        copy: copies a value for each caller, so that no caller can change a kept value.
     """
 
     def __init__(self, limit: int, size: Callable[[T], int], copy: Callable[[T], T]) -> None:
@@ -30,14 +34,14 @@ class Memory(Generic[T]):
         _MEMORIES.add(self)
 
     def clear(self) -> None:
-        """Keep nothing of what was made so far."""
+        """Forget all values."""
         with self._lock:
             self._kept.clear()
             self._sizes.clear()
             self.bytes = 0
 
     def resize(self, limit: int) -> None:
-        """Keep up to another number of bytes."""
+        """Change the upper bound in bytes."""
         with self._lock:
             self.limit = limit
             self._trim()
@@ -53,10 +57,10 @@ class Memory(Generic[T]):
         return len(self._kept)
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """A copy of the thing under `key`, made if it is not there.
+        """A copy of the value of `key`; `make` is called if the memory does not hold it.
 
         Raises:
-            Exception: what `make` raises, in every thread that waits for it; nothing is kept then.
+            Exception: an error of `make`, in every thread that waits for it; then nothing is kept.
         """
         mine: Future[T] = Future()
         with self._lock:
@@ -68,23 +72,23 @@ class Memory(Generic[T]):
                 waited_for = self._pending.setdefault(key, mine)
         if waited_for is mine and not mine.done():
             try:
-                thing = make()
-                size = self._size(thing)
+                value = make()
+                size = self._size(value)
             except BaseException as error:
                 with self._lock:
                     del self._pending[key]
                 mine.set_exception(error)
                 raise
-            mine.set_result(thing)
+            mine.set_result(value)
             with self._lock:
                 del self._pending[key]
-                self._keep(key, thing, size)
+                self._keep(key, value, size)
         return self._copy(waited_for.result())
 
-    def _keep(self, key: Hashable, thing: T, size: int) -> None:
+    def _keep(self, key: Hashable, value: T, size: int) -> None:
         if size > self.limit:
             return
-        self._kept[key], self._sizes[key] = thing, size
+        self._kept[key], self._sizes[key] = value, size
         self.bytes += size
         self._trim()
 
@@ -102,5 +106,5 @@ def _forget_all() -> None:
         memory._forget()
 
 
-# a DataLoader worker is forked while other threads may hold the lock or be making what nobody will finish there
+# when a DataLoader worker is forked, other threads may hold the lock, or be making a value that never comes there
 os.register_at_fork(after_in_child=_forget_all)

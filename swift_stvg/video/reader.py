@@ -1,35 +1,31 @@
-"""Videos and pictures: when their frames are and how large, and exactly the frames that a timeline names.
+"""Videos and pictures: the times and the size of their frames, and exactly the frames that a timeline names.
 
-Files are surveyed and decoded as `decoding` says. decord, which guesses where frames are, reads those of which it is
-known to guess right, where it is asked for. A picture is a video of one frame, shown for a second; a set of pictures,
-as `pictures` says, one of as many frames, whose rate the annotation knows, or a setting.
+`decoding` surveys and decodes files. If the settings ask for decord, it reads the files on which it is known to be
+exact; it guesses where frames are. A picture is a video of one frame, shown for a second. A set of pictures (see
+`image_folders`) is a video of as many frames; its rate comes from the annotation or from a setting.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from swift_stvg.errors import VideoError
 from swift_stvg.geometry import IntArray
 from swift_stvg.records import VideoInfo
-from swift_stvg.util.jsonfile import MALFORMED, put_whole, seal, text, unseal, whole
 from swift_stvg.video.decoding import Frames, decode, first_line, plain, require_file, survey
 from swift_stvg.video.image_folders import PICTURES, is_picture, is_set, left_aside, pictures
 
 __all__ = [
     "PICTURES",
     "Frames",
-    "Probes",
     "fingerprint",
     "frame_batches",
     "is_picture",
@@ -38,18 +34,16 @@ __all__ = [
     "read_frames",
     "stream_frames",
 ]
-logger = logging.getLogger(__name__)
 _PARTS, _PART = 16, 1 << 13
 _AT_ONCE, _MOST_BYTES = 16, 1 << 28
-_ORIENTATION = 0x0112  # the EXIF tag; from 5 on, by a quarter
-_KEPT = "times 5"  # changed whenever `probe` finds other things, or they are kept otherwise
+_ORIENTATION = 0x0112  # the EXIF tag; values of 5 and more mean a quarter turn
 
 
 def probe(path: Path) -> VideoInfo:
-    """Times and size of a video's frames, without decoding more than the first.
+    """The times and the size of a video's frames. Only the first frame is decoded.
 
     Raises:
-        VideoError: the file is missing or no video can be read from it.
+        VideoError: the file is missing or is not a readable video.
     """
     if is_picture(path):
         height, width = _read_picture(path).shape[:2]
@@ -64,30 +58,30 @@ def probe(path: Path) -> VideoInfo:
 
 
 def read_frames(path: Path, frames: IntArray, decoder: str = "pyav") -> Frames:
-    """The frames numbered `frames` (T,), increasing, as (T, H, W, 3) RGB.
+    """Decode the frames with the numbers `frames` (T,), increasing, as (T, H, W, 3) RGB.
 
-    For every file that can be decoded from its first packet on, each is, pixel for pixel, the frame that this gives for
-    its time, whatever others are asked for; with decord, up to its rounding of colours.
+    Each frame equals, pixel for pixel, the frame that decoding the file from its first packet gives at this time. Other
+    frames of the same call do not matter. decord may round colours differently.
 
     Args:
-        path: of the video.
-        frames: which ones.
+        path: the video's path.
+        frames: the frame numbers.
         decoder: one of `settings.DECODERS`.
 
     Raises:
-        VideoError: the file is missing, cannot be decoded there, or has fewer frames.
+        VideoError: the file is missing, is damaged at a frame, or has fewer frames.
     """
     return np.concatenate(list(frame_batches(path, frames, decoder)))
 
 
 def stream_frames(path: Path, frames: IntArray) -> Iterator[Frames]:
-    """The same in turn, each (H, W, 3), with few of them in memory at a time."""
+    """The frames of `read_frames` one by one, each (H, W, 3), with few of them in memory at a time."""
     for batch in frame_batches(path, frames):
         yield from batch
 
 
 def frame_batches(path: Path, frames: IntArray, decoder: str = "pyav") -> Iterator[Frames]:
-    """The same in parts of at most 16."""
+    """The frames of `read_frames` in batches of at most 16."""
     if (np.diff(frames) <= 0).any():
         raise ValueError(f"`frames` must increase, got {frames.tolist()}")
     if is_picture(path):
@@ -102,7 +96,7 @@ def frame_batches(path: Path, frames: IntArray, decoder: str = "pyav") -> Iterat
     if frames[-1] >= len(file.times_s):
         raise VideoError("video shorter than expected", f"frame {frames[-1]} of {len(file.times_s)} in {path}")
     at_once = max(1, min(_AT_ONCE, _MOST_BYTES // (3 * file.pixels)))
-    if decoder == "decord" and file.decord:
+    if decoder == "decord" and file.decord_is_exact:
         for batch in _by_decord(path, len(file.times_s), frames, at_once):
             yield batch
             frames = frames[len(batch) :]
@@ -114,7 +108,7 @@ def frame_batches(path: Path, frames: IntArray, decoder: str = "pyav") -> Iterat
 
 
 def _probe_set(path: Path) -> VideoInfo:
-    """As `probe`; of all pictures but the first one, the beginning is read."""
+    """`probe` for a set of pictures. Only the first picture is decoded; of the others only the head is read."""
     files = pictures(path)
     height, width = _read_picture(files[0]).shape[:2]
     for file in files[1:]:
@@ -144,28 +138,31 @@ def _set_batches(path: Path, frames: IntArray) -> Iterator[Frames]:
 
 
 def _by_decord(path: Path, count: int, frames: IntArray, at_once: int) -> Iterator[Frames]:
-    """Frames of a video of `count` in parts, until there is one that decord does not give: PyAV says what is wrong."""
+    """Batches from decord, up to the first one that it cannot give; then the caller lets PyAV find the error.
+
+    `count` is the number of frames of the video.
+    """
     from decord import DECORDError, VideoReader, cpu
 
     try:
         reader = VideoReader(plain(path), ctx=cpu(0), num_threads=1)
         for i in range(0, len(frames) if len(reader) == count else 0, at_once):
             batch: Frames = reader.get_batch(frames[i : i + at_once].tolist()).asnumpy()
-            if batch.shape[3] != 3:  # of a video that is turned by a quarter
+            if batch.shape[3] != 3:  # a video with a quarter turn
                 return
             yield batch
     except (DECORDError, RuntimeError):
-        # a process that is forked while an error still holds the reader would end with a segmentation fault
+        # do not keep the error: it holds the reader, and a process that is forked then ends with a segmentation fault
         return
 
 
 def fingerprint(path: Path, more: str = "") -> str:
-    """Digest of a video's content, 32 hexadecimal digits: of its length, of parts of it, and of `more`.
+    """A digest, 32 hexadecimal digits, of a video's length, of 16 parts of its content, and of `more`.
 
-    The parts are 16 of 8 KiB from its beginning to its end, at equal distances: an edited, re-encoded or completed file
-    has another digest; a copy has the same. A change that lies between two of them, up to a fifteenth of the
-    file, and keeps its length is not seen. Of a set of pictures, the names and lengths of all count, and the beginnings
-    of 16.
+    The parts have 8 KiB each and lie at equal distances from the begin to the end of the file. An edited, re-encoded or
+    completed file has another digest; a copy has the same digest. A change is not detected if it keeps the length and
+    lies between two parts (a fifteenth of the file at most). For a set of pictures, the digest covers the names and
+    lengths of all pictures and the heads of 16.
 
     Raises:
         VideoError: the file is missing or cannot be read.
@@ -195,48 +192,8 @@ def fingerprint(path: Path, more: str = "") -> str:
     return digest.hexdigest()
 
 
-class Probes:
-    """What files were found to be, kept on disk by their content: finding out reads a whole file.
-
-    Args:
-        folder: where it is kept; None for nowhere.
-    """
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-
-    def get(self, path: Path) -> VideoInfo:
-        """As `probe`."""
-        if self._folder is None:
-            return probe(path)
-        name = fingerprint(path, _KEPT)
-        kept = self._folder / "probes" / name[:2] / f"{name}.times"
-        try:
-            head, _, times = unseal(kept.read_bytes()).partition(b"\n")
-            return VideoInfo(path, np.frombuffer(times, dtype="<f8"), *_facts(json.loads(head)))
-        except (OSError, *MALFORMED):  # not there, or damaged
-            info = probe(path)
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            head = json.dumps(
-                [info.end_s, info.size_wh, info.start_s, info.kind, info.group, info.timed, info.aside]
-            ).encode()
-            put_whole(kept, seal(head + b"\n" + info.frame_times_s.astype("<f8").tobytes()))
-        except OSError as error:
-            logger.warning("%s cannot be written (%s): videos will be looked at again next time", kept, error.strerror)
-            self._folder = None
-        return info
-
-
-def _facts(head: Any) -> tuple[float, tuple[int, int], float | None, str, int, bool, int]:
-    """What `Probes` keeps beside the times."""
-    end_s, (width, height), start_s, kind, group, timed, aside = head
-    size_wh, start_s = (whole(width), whole(height)), None if start_s is None else float(start_s)
-    return float(end_s), size_wh, start_s, text(kind), whole(group), bool(timed), whole(aside)
-
-
 def _size_of_picture(path: Path) -> tuple[int, int]:
-    """Width and height as `_read_picture` gives them."""
+    """Width and height of the picture that `_read_picture` returns."""
     from PIL import Image
 
     require_file(path)
@@ -249,7 +206,7 @@ def _size_of_picture(path: Path) -> tuple[int, int]:
 
 
 def _read_picture(path: Path) -> Frames:
-    """The picture (H, W, 3) RGB, turned as it asks to be."""
+    """The picture (H, W, 3) RGB, with its EXIF rotation applied."""
     from PIL import Image, ImageOps
 
     require_file(path)

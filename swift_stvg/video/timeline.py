@@ -1,6 +1,6 @@
-"""One timeline: which native frames the model sees, when each was, and what an index in an answer means.
+"""The timeline of a clip: the sampled native frames, their times, and the meaning of an index in an answer.
 
-The decoder, the ground truth, the rewards, the scorer and the drawings all ask this module.
+The decoder, the ground truth, the rewards, the scorer and the drawings all use this module.
 """
 
 from __future__ import annotations
@@ -14,28 +14,30 @@ from swift_stvg.geometry import TIE_S, FloatArray, IntArray
 from swift_stvg.settings import UNITS
 from swift_stvg.util import validation
 
-DIGITS = 4
-"""Decimals of a second to which a timeline is rounded, so that a row says the same as what it was made from."""
+TIME_DECIMALS = 4
+"""Times of a timeline are rounded to this many decimals of a second, so that a row stores them exactly."""
 SAME_RATE = 5e-4
-"""Frame rates that differ by less than this share are the same; 29.97 and 30 differ by twice as much."""
+"""Frame rates that differ by less than this share count as equal; 29.97 and 30 differ by twice as much."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Timeline:
-    """Sampled frames of a clip and the index grid over them.
+    """Sampled frames of a clip, and the grid of indices.
+
+    Clip time is in seconds from the clip's first frame. File time is the presentation time in the file.
 
     Attributes:
         frames: (T,) native frame numbers in the file, strictly increasing, from 0.
-        times_s: (T,) presentation time of each in seconds from the clip's first frame.
-        clip_start_s: presentation time of the clip's first frame in the file, in seconds.
-        interval_s: nominal seconds between samples, as the model's position encoding is told.
-        unit: what an index counts: "frame" (a sample) or "second" (from the clip's start).
-        index_frames: (size,) native frame that each index points at: the sample itself, or the frame nearest to the
-            second, which need not be among the samples.
-        end_s: when the clip ends, in seconds from its start.
+        times_s: (T,) clip time of each sample.
+        clip_start_s: file time of the clip's first frame.
+        interval_s: nominal seconds between samples, which the model's position encoding receives.
+        unit: unit of an index: "frame" (a sample) or "second" (of clip time).
+        index_frames: (size,) native frame of each index: the sample itself, or the frame nearest to the second, which
+            need not be a sample.
+        end_s: clip time at which the clip ends.
 
     Raises:
-        RecordError: shapes, order, range or lengths are others.
+        RecordError: a shape, an order, a range or a length is wrong.
     """
 
     frames: IntArray
@@ -47,13 +49,13 @@ class Timeline:
     end_s: float
 
     def __post_init__(self) -> None:
-        frames = validation.whole_numbers("frames", self.frames)
+        frames = validation.integers("frames", self.frames)
         times_s = validation.numbers("times_s", self.times_s, rising="weakly")
-        if validation.one_for_each("sample", frames=frames, times_s=times_s) == 0:
+        if validation.same_length("sample", frames=frames, times_s=times_s) == 0:
             validation.refuse("frames", "hold at least one sample", "none")
         index_frames = frames
         if self.index_frames is not self.frames:
-            index_frames = validation.whole_numbers("index_frames", self.index_frames, rising="weakly")
+            index_frames = validation.integers("index_frames", self.index_frames, rising="weakly")
         if self.unit not in UNITS:
             validation.refuse("unit", f"be one of {', '.join(UNITS)}", repr(self.unit))
         if len(index_frames) == 0 or (self.unit == "frame" and not np.array_equal(index_frames, frames)):
@@ -61,7 +63,7 @@ class Timeline:
         interval_s = validation.number("interval_s", self.interval_s)
         if interval_s <= 0:
             validation.refuse("interval_s", "be above 0", interval_s)
-        validation.keep(
+        validation.set_fields(
             self,
             frames=frames,
             times_s=times_s,
@@ -85,15 +87,15 @@ class Timeline:
         """Choose the frames nearest to 0, 1/fps, 2/fps, ... seconds after the clip's first frame.
 
         Args:
-            frame_times_s: (N,) true presentation times of all frames of the file, increasing.
-            end_s: when the file's last frame ends.
+            frame_times_s: (N,) file times of all frames of the file, increasing.
+            end_s: file time at which the last frame ends.
             fps: samples per second.
-            max_frames: a clip that would need more is sampled evenly at a longer interval.
+            max_frames: upper bound of samples; a clip that needs more is sampled at a longer interval.
             clip: native frames [first, end) to sample from; the whole file by default.
             unit: see the class.
 
-        Times are rounded to `DIGITS`. Of two targets nearest to the same frame one sample remains. The number of
-        samples may be odd: processors of vision towers that take frames in pairs repeat the last one.
+        Times are rounded to `TIME_DECIMALS`. Two targets that are nearest to the same frame give one sample. The number
+        of samples may be odd: processors of vision towers that take frames in pairs repeat the last one.
 
         Raises:
             ValueError: the clip holds no frame.
@@ -111,15 +113,15 @@ class Timeline:
         if unit == "second":
             n_seconds = math.floor(times_s[-1] - start_s + TIE_S) + 1
             pointed_at = nearest(times_s, start_s + np.arange(n_seconds, dtype=np.float64)) + first
-        sampled_s = np.round(times_s[chosen] - start_s, DIGITS)
+        sampled_s = np.round(times_s[chosen] - start_s, TIME_DECIMALS)
         return cls(
             frames,
             sampled_s,
-            round(start_s, DIGITS),
+            round(start_s, TIME_DECIMALS),
             interval_s,
             unit,
             pointed_at,
-            max(round(duration_s, DIGITS), float(sampled_s[-1])),
+            max(round(duration_s, TIME_DECIMALS), float(sampled_s[-1])),
         )
 
     @property
@@ -137,10 +139,11 @@ class Timeline:
         """Number of indices an answer can use: 0 to size - 1."""
         return len(self.index_frames)
 
-    def span_s(self, span: tuple[int, int]) -> tuple[float, float]:
-        """When a closed span of indices on the grid begins and ends, in seconds from the clip's start.
+    def clip_span_s(self, span: tuple[int, int]) -> tuple[float, float]:
+        """Begin and end, in clip time, of a closed span of indices on the grid.
 
-        It reaches half an interval beyond its first and last index, and to the ends of the clip from its ends.
+        The span reaches half-way to the neighbours of its first and last index. At the first and the last index of the
+        grid it reaches to the begin and the end of the clip.
         """
         (first, last), times_s = span, self.seconds(np.arange(self.size, dtype=np.int64))
         begin = 0.0 if first == 0 else (times_s[first - 1] + times_s[first]) / 2
@@ -148,20 +151,20 @@ class Timeline:
         return float(begin), float(end)
 
     def seconds(self, index: IntArray) -> FloatArray:
-        """Seconds from the clip's start of indices (K,): the true time of the sample, or the second itself.
+        """Clip time of indices (K,): the true time of the sample, or the second itself.
 
-        An index off the grid is taken as the nearest one on it.
+        An index outside the grid counts as the nearest one on it.
         """
         on_grid = np.clip(index, 0, self.size - 1)
         return self.times_s[on_grid] if self.unit == "frame" else on_grid.astype(np.float64)
 
     def index(self, seconds: FloatArray) -> IntArray:
-        """Nearest index of times (K,) in seconds from the clip's start; the inverse of `seconds`."""
+        """The nearest index (K,) of clip times (K,); the inverse of `seconds`."""
         return nearest(self.seconds(np.arange(self.size, dtype=np.int64)), seconds)
 
 
 def nearest(sorted_values: FloatArray | IntArray, wanted: FloatArray | IntArray) -> IntArray:
-    """Positions (K,) of the entries of `sorted_values` (N,) nearest to `wanted` (K,); the earlier one of a tie."""
+    """Positions (K,) of the values of `sorted_values` (N,) nearest to `wanted` (K,); the earlier one of a tie."""
     right = np.clip(np.searchsorted(sorted_values, wanted), 1, max(len(sorted_values) - 1, 1))
     if len(sorted_values) == 1:
         return np.zeros(len(wanted), dtype=np.int64)
@@ -170,20 +173,20 @@ def nearest(sorted_values: FloatArray | IntArray, wanted: FloatArray | IntArray)
 
 
 def off_by_s(duration_s: float, annotated: int, annotated_fps: float, at_least: bool = False) -> float:
-    """By how many seconds a duration differs from that of the annotated frames.
+    """Difference in seconds between the duration of a video and that of its annotation.
 
     Args:
-        duration_s: of a video.
-        annotated: number of frames as annotated.
-        annotated_fps: frames per second as annotated.
-        at_least: whether there may be more frames.
+        duration_s: duration of the video.
+        annotated: annotated number of frames.
+        annotated_fps: annotated frames per second.
+        at_least: whether the annotated number is only a lower bound.
     """
     lacking_s = annotated / annotated_fps - duration_s
     return max(lacking_s, 0.0) if at_least else abs(lacking_s)
 
 
 def slack_s(annotated: int, annotated_fps: float) -> float:
-    """By how many seconds the duration of the annotated video may differ: two frames, or 2%."""
+    """The allowed difference in seconds between the durations of video and annotation: two frames, or 2%."""
     return max(2 / annotated_fps, 0.02 * annotated / annotated_fps)
 
 
@@ -192,13 +195,13 @@ def frames_before(
 ) -> int:
     """Number of annotated frames before the first decoded one.
 
-    STCAT, CG-STVG and TA-STVG let FFmpeg write all frames and take the k-th. It counts from where the file begins, be
-    that sound, and repeats the first picture up to its time; files without sound begin with it. So the time before the
-    first picture counts, where the video is as long as annotated with it, and less so, by half a frame, without it.
+    STCAT, CG-STVG and TA-STVG let FFmpeg write all frames and take the k-th. FFmpeg counts from the begin of the file,
+    which may be its sound, and repeats the first picture until its time comes. So the time before the first picture
+    counts if the video has the annotated length with it, and fits worse, by half a frame or more, without it.
 
     Args:
-        duration_s: from the first decoded frame to the end of the last.
-        lead_s: from the beginning of the file to the first decoded frame.
+        duration_s: seconds from the first decoded frame to the end of the last.
+        lead_s: seconds from the begin of the file to the first decoded frame.
         annotated, annotated_fps, at_least: as in `off_by_s`.
     """
     with_it_s, without_s = (
@@ -214,14 +217,14 @@ def annotated_frames(
 ) -> IntArray:
     """(N,) annotated frame number of each decoded frame.
 
-    They count on from `before`, unless both the counts and the frame rates differ: then the annotation goes by a
-    nominal rate (30 for 29.97) or by another version of the file, and numbers are rescaled by the counts, or by the
-    rates where the annotated count is not known.
+    Numbers count on from `before` if the frame counts or the frame rates agree. If both differ, the annotation uses a
+    nominal rate (30 for 29.97) or another version of the file. Then numbers are rescaled by the ratio of the counts, or
+    by the rate if the annotated count is not known.
 
     Args:
         frame_times_s: (N,) presentation times of the decoded frames.
         annotated, annotated_fps, at_least: as in `off_by_s`.
-        before: number of annotated frames before the first of them.
+        before: number of annotated frames before the first decoded frame.
     """
     decoded = len(frame_times_s)
     numbers = np.arange(decoded, dtype=np.int64)
@@ -234,12 +237,12 @@ def annotated_frames(
 
 
 def is_same_rate(frame_times_s: FloatArray, fps: float) -> bool:
-    """Whether frames (N,) come at a rate, on average; any rate fits one frame."""
+    """Whether frames (N,) have a rate on average; one frame alone fits any rate."""
     length_s = float(frame_times_s[-1] - frame_times_s[0])
     return length_s <= 0 or abs((len(frame_times_s) - 1) / length_s / fps - 1) < SAME_RATE
 
 
 def annotated_clip(numbers: IntArray, clip: tuple[int, int]) -> tuple[int, int]:
-    """Decoded frames [first, end) whose annotated `numbers` (N,) lie in the annotated frames [first, end)."""
+    """The decoded frames [first, end) whose annotated `numbers` (N,) lie in the annotated clip [first, end)."""
     first, end = np.searchsorted(numbers, clip)
     return int(first), int(end)

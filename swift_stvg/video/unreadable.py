@@ -1,6 +1,6 @@
-"""Videos that could not be read while ms-swift trained or answered: each is named once, and all are counted at the end.
+"""Videos that ms-swift could not read in training or inference: each is reported once, with a count at the end.
 
-ms-swift goes on without their rows where it is told to, and says so in passing at most.
+ms-swift can continue without the rows of such videos, and then reports them little or not at all.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ logger = logging.getLogger(__name__)
 
 
 class Unread:
-    """What one process and the DataLoader workers that it forks could not read."""
+    """The unreadable videos of one process and of the DataLoader workers that it forks."""
 
     def __init__(self) -> None:
         self._owner = os.getpid()
         made, name = mkstemp()
         os.close(made)
-        self._notes = os.open(name, os.O_RDWR | os.O_APPEND)  # a line is added whole, by whichever process
-        os.unlink(name)  # it goes with the last of them
+        self._notes = os.open(name, os.O_RDWR | os.O_APPEND)  # each process appends whole lines
+        os.unlink(name)  # the system deletes it after the last process ends
         self._named: set[str] = set()
         atexit.register(self.report)
 
     def note(self, path: str, error: VideoError) -> None:
-        """Count a row whose video cannot be read."""
+        """Count an attempt to read an unreadable video, and log its first one."""
         if path not in self._named:
             self._named.add(path)
             logger.warning("%s", error)
         os.write(self._notes, json.dumps([path, str(error)]).encode() + b"\n")
 
     def found(self) -> list[tuple[str, str]]:
-        """(path, reason) of every attempt, of all processes."""
+        """(path, reason) of each attempt of all processes."""
         data = os.pread(self._notes, os.fstat(self._notes).st_size, 0)
         return [(path, reason) for path, reason in map(json.loads, data.splitlines())]
 
     def report(self) -> None:
-        """Say how many there were, once all is done."""
+        """Log the counts at the end of the process."""
         found = self.found() if os.getpid() == self._owner else []
         if found:
             logger.warning(
-                "swift_stvg: %d videos could not be read, in %d attempts; no row about them was used. The first: %s",
+                "swift_stvg: %d videos could not be read, in %d attempts; their rows were not used. First error: %s",
                 len({path for path, _ in found}),
                 len(found),
                 found[0][1],

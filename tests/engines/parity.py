@@ -26,7 +26,7 @@ ENGINE = ["--infer_backend", "vllm", "--vllm_max_model_len", "2048", "--vllm_enf
 def rows_of(folder: Path, count: int, fps: float, settings: dict[str, str]) -> list[dict[str, Any]]:
     """Rows of the synthetic clips without answers, as `swift infer` hands them to an engine."""
     from swift_stvg.settings import Settings
-    from swift_stvg.sources.loading import LoadReport, load_samples, make_rows
+    from swift_stvg.sources import LoadReport, load_samples, make_rows
 
     chosen = Settings.from_env({"STVG_DATA_ROOT": str(folder), "STVG_FPS": str(fps), "STVG_MAX_SIDE": "64"} | settings)
     report = LoadReport("synthetic")

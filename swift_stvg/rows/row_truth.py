@@ -1,7 +1,7 @@
-"""What each row carries: what the model was asked, under which settings, and the truth.
+"""The prompt, the settings and the truth of a row, as its column `stvg` stores them.
 
-A row holds everything needed to score an answer to it, so rewards and the scorer read the row and nothing else. Its
-column `stvg` is the JSON of `Contract`.
+A row holds everything that scoring an answer needs, so rewards and the scorer read the row and nothing else. The column
+`stvg` is the JSON of `RowTruth`.
 """
 
 from __future__ import annotations
@@ -17,29 +17,27 @@ import numpy as np
 from swift_stvg.answers.format import Answer, AnswerFormat, BoxList
 from swift_stvg.errors import DataError, RecordError
 from swift_stvg.geometry import FloatArray, IntArray
-from swift_stvg.records import FARTHEST, WIDEST
+from swift_stvg.records import MAX_FRAME_NUMBER, MAX_SIDE_PX
 from swift_stvg.settings import Settings
 from swift_stvg.util import validation
-from swift_stvg.video.timeline import (
-    Timeline,
-    nearest,
-)
+from swift_stvg.video.timeline import Timeline, nearest
 
-CONTRACT_VERSION = 3
+ROW_TRUTH_VERSION = 3
+"""Version of the JSON; raised when its fields or their meaning change."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Question:
-    """What a model is shown and in which form it is to answer, whether the truth is known or not.
+class PromptSpec:
+    """What a model is shown, and the form of the answer. The truth need not be known.
 
     Attributes:
-        settings: those that the prompt was made with; the data root does not belong to them.
+        settings: the settings of the prompt; the data root is not one of them.
         size_wh: frame size in pixels, as the model receives it.
         source_wh: frame size in pixels, as decoded.
-        timeline: the sampled frames, the index grid, and when the clip ends.
+        timeline: the sampled frames, the index grid, and the end of the clip.
 
     Raises:
-        RecordError: a size is none, or the timeline counts in another unit than the settings say.
+        RecordError: a size is not positive, or the unit of the timeline is not that of the settings.
     """
 
     settings: Settings
@@ -51,10 +49,10 @@ class Question:
         for name, value, kind in (("settings", self.settings, Settings), ("timeline", self.timeline, Timeline)):
             if not isinstance(value, kind):
                 validation.refuse(name, f"be {kind.__name__}", type(value).__name__)
-        validation.keep(
+        validation.set_fields(
             self,
-            size_wh=validation.pair("size_wh", self.size_wh, low=1, high=WIDEST),
-            source_wh=validation.pair("source_wh", self.source_wh, low=1, high=WIDEST),
+            size_wh=validation.integer_pair("size_wh", self.size_wh, low=1, high=MAX_SIDE_PX),
+            source_wh=validation.integer_pair("source_wh", self.source_wh, low=1, high=MAX_SIDE_PX),
         )
         if self.timeline.unit != self.settings.index_unit:
             validation.refuse(
@@ -68,35 +66,34 @@ class Question:
 
     @property
     def scale_wh(self) -> tuple[int, int]:
-        """Extent of the text's coordinates."""
+        """Extent of the text coordinates."""
         return self.format.scale_wh(self.size_wh)
 
     def on_grid(self, span: tuple[int, int] | None) -> tuple[int, int] | None:
-        """The part of an answer's span that is on the grid; None if it runs backwards or begins after the clip."""
+        """Cut an answer's span to the grid; None if the span runs backwards or begins after the clip."""
         if span is None or span[0] > min(span[1], self.timeline.size - 1):
             return None
         return span[0], min(span[1], self.timeline.size - 1)
 
-    def span_s(self, on_grid: tuple[int, int]) -> tuple[float, float]:
-        """When a span on the grid begins and ends, as `Timeline.span_s`, in seconds of the file's presentation time."""
-        begin_s, end_s = self.timeline.span_s(on_grid)
+    def file_span_s(self, on_grid: tuple[int, int]) -> tuple[float, float]:
+        """Begin and end of a span on the grid in seconds of the file's presentation time (`Timeline.clip_span_s`)."""
+        begin_s, end_s = self.timeline.clip_span_s(on_grid)
         return self.timeline.clip_start_s + begin_s, self.timeline.clip_start_s + end_s
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Contract(Question):
-    """What scoring an answer to a row needs: the question with the truth.
+class RowTruth(PromptSpec):
+    """Everything that scoring an answer to a row needs: the prompt spec and the truth.
 
     Attributes:
         id, sentence, dataset, split, query, category: as in `Sample`.
         annotated: (size,) annotated frame number of the frame that each index points at.
         span: closed span of grid indices during which the event is annotated.
-        index: (M,) indices of the span that have an annotated box, increasing; gaps are left out. None where the format
-            has no boxes.
-        boxes_xyxy: (M, 4) whole numbers in the coordinates of the text (pixels of `size_wh`, or thousandths).
+        index: (M,) indices of the span that have an annotated box, increasing. M is 0 if the format has no boxes.
+        boxes_xyxy: (M, 4) whole numbers in text coordinates (pixels of `size_wh`, or thousandths).
 
     Raises:
-        RecordError: shapes, order, range or lengths are others.
+        RecordError: a shape, an order, a range or a length is wrong.
     """
 
     id: str
@@ -111,19 +108,19 @@ class Contract(Question):
     boxes_xyxy: FloatArray
 
     def __post_init__(self) -> None:
-        Question.__post_init__(self)  # classes with slots have no `super()`
+        PromptSpec.__post_init__(self)  # `super()` does not work in classes with slots
         where = f", row {self.id!s:.80}"
         for name in ("id", "sentence", "dataset", "split", "query"):
             validation.text(name, getattr(self, name), where)
         if self.category is not None:
             validation.text("category", self.category, where)
         size = self.timeline.size
-        annotated = validation.whole_numbers("annotated", self.annotated, where, most=FARTHEST, rising="weakly")
-        validation.one_for_each("index", where, index_frames=self.timeline.index_frames, annotated=annotated)
-        first, last = span = validation.pair("span", self.span, where, low=0, high=size - 1)
+        annotated = validation.integers("annotated", self.annotated, where, most=MAX_FRAME_NUMBER, rising="weakly")
+        validation.same_length("index", where, index_frames=self.timeline.index_frames, annotated=annotated)
+        first, last = span = validation.integer_pair("span", self.span, where, low=0, high=size - 1)
         if first > last:
             validation.refuse("span", "not run backwards", span, where)
-        index = validation.whole_numbers("index", self.index, where, least=first, most=last)
+        index = validation.integers("index", self.index, where, least=first, most=last)
         if (len(index) > 0) != self.format.boxes:
             wanted = "at least one box" if self.format.boxes else "no box, since the format has none"
             validation.refuse("index", f"hold {wanted}", len(index), where)
@@ -134,11 +131,11 @@ class Contract(Question):
             wrong = int(np.flatnonzero(~usable.all(axis=1))[0])
             rule = f"be whole numbers, with an area, inside {self.scale_wh}"
             validation.refuse("boxes_xyxy", rule, f"{boxes_xyxy[wrong].tolist()} at index {index[wrong]}", where)
-        validation.keep(self, annotated=annotated, span=span, index=index, boxes_xyxy=boxes_xyxy)
+        validation.set_fields(self, annotated=annotated, span=span, index=index, boxes_xyxy=boxes_xyxy)
 
     @property
     def answer(self) -> Answer:
-        """The exact answer, which earns the full reward; an index in an annotation gap repeats the nearest box."""
+        """The exact answer, which earns the full reward; an index without an annotated box gets the nearest box."""
         if not self.format.boxes:
             return Answer(self.span, None, None)
         wanted = np.arange(self.span[0], self.span[1] + 1, dtype=np.int64)
@@ -150,7 +147,7 @@ class Contract(Question):
         line = self.timeline
         return _dumps(
             {
-                "v": CONTRACT_VERSION,
+                "v": ROW_TRUTH_VERSION,
                 "id": self.id,
                 "sentence": self.sentence,
                 "dataset": self.dataset,
@@ -175,24 +172,24 @@ class Contract(Question):
         )
 
     @staticmethod
-    def from_json(text: str) -> Contract:
+    def from_json(text: str) -> RowTruth:
         """Read what `to_json` wrote.
 
         Raises:
-            DataError: the text is not such a contract, or one of another version.
+            DataError: the text is not a row truth, or has another version.
         """
         if not isinstance(text, str):
-            raise DataError(f"the `stvg` column must hold the text of a row contract, got {text!r:.80}")
-        return _read_contract(text)
+            raise DataError(f"the `stvg` column must hold the text of a row truth, got {text!r:.80}")
+        return _read_row_truth(text)
 
 
 @lru_cache(maxsize=256)
-def _read_contract(text: str) -> Contract:
+def _read_row_truth(text: str) -> RowTruth:
     try:
         data = json.loads(text)
-        if data["v"] != CONTRACT_VERSION:
+        if data["v"] != ROW_TRUTH_VERSION:
             raise DataError(
-                f"the `stvg` column has contract version {data['v']}, this package reads version {CONTRACT_VERSION}: "
+                f"the `stvg` column has version {data['v']}, but this package reads version {ROW_TRUTH_VERSION}: "
                 "make the rows again with this version of swift-stvg"
             )
         boxes = np.array(data["boxes"], dtype=np.float64).reshape(-1, 5)
@@ -200,7 +197,7 @@ def _read_contract(text: str) -> Contract:
             validation.refuse("boxes", "begin with whole numbers", boxes[:, 0].tolist())
         settings = _settings(tuple(data["settings"].items()))
         index_frames = data["frames"] if data["index_frames"] is None else data["index_frames"]
-        return Contract(
+        return RowTruth(
             id=data["id"],
             sentence=data["sentence"],
             dataset=data["dataset"],
@@ -225,11 +222,11 @@ def _read_contract(text: str) -> Contract:
             boxes_xyxy=boxes[:, 1:],
         )
     except RecordError as error:
-        raise DataError(f"the `stvg` column holds no row contract: {error}: {text[:80]!r}") from None
+        raise DataError(f"the `stvg` column does not hold a row truth: {error}: {text[:80]!r}") from None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"the `stvg` column does not hold a row contract ({error!r}): {text[:80]!r}") from None
+        raise DataError(f"the `stvg` column does not hold a row truth ({error!r}): {text[:80]!r}") from None
 
 
 @lru_cache(maxsize=64)
