@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
-from swift_stvg.report.tables import render_headroom
+from swift_stvg.report.text.headroom import render_headroom
 from swift_stvg.scoring.headroom import Sampled, measure
 from tests.helpers import answer, boxes, contract
 

@@ -344,9 +344,7 @@ def test_markdown_of_hostile_names(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_versions_are_said(tmp_path: Path) -> None:
     """Rows, annotations and caches of another version are refused with what to do."""
     newer = json.dumps(json.loads(contract().to_json()) | {"v": 99})
-    with pytest.raises(
-        DataError, match="contract version 99, this package reads version 3: make the rows again"
-    ):
+    with pytest.raises(DataError, match="contract version 99, this package reads version 3: make the rows again"):
         Contract.from_json(newer)
     (tmp_path / "result.jsonl").write_text(json.dumps({"stvg": newer, "response": ""}) + "\n")
     for command in (["score"], ["show", "--out", str(tmp_path / "page")]):

@@ -19,7 +19,8 @@ from swift_stvg import __version__
 from swift_stvg.bench.measure import Result, Scale
 from swift_stvg.commands.shared import check_writable
 from swift_stvg.errors import DataError
-from swift_stvg.report.tables import FORMATS, render_bench
+from swift_stvg.report.text.bench import render_bench
+from swift_stvg.report.text.blocks import FORMATS
 from swift_stvg.settings import PREFIX, Settings
 from swift_stvg.util.jsonfile import write_whole
 

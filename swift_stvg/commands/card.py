@@ -19,7 +19,8 @@ from swift_stvg.commands.shared import names_of, read_dataset
 from swift_stvg.errors import DataError
 from swift_stvg.report.page.charts import picture_of_training
 from swift_stvg.report.page.training import Curves, read_curves
-from swift_stvg.report.tables import escaped, render
+from swift_stvg.report.text.blocks import escape_markdown
+from swift_stvg.report.text.score import render_score
 from swift_stvg.scoring.predictions import Answers
 from swift_stvg.scoring.score import ALL_PROTOCOLS, GroundTruth, score
 from swift_stvg.settings import Settings
@@ -168,7 +169,7 @@ def _card(
     parts = [
         _front_matter(args, new, report, adapter),
         sharing.MARK,
-        f"# {escaped(name)}",
+        f"# {escape_markdown(name)}",
         "Spatio-temporal video grounding: given a video and a sentence, this model says when the described thing "
         "happens and where the object is in every frame. "
         + ("It is an adapter to" if adapter else "It was trained from")
@@ -177,12 +178,12 @@ def _card(
         "([arXiv 2511.21375](https://arxiv.org/abs/2511.21375)). It answers like this:",
         _form(settings),
         "## Scores",
-        render(report, "markdown").strip() if report else "Not measured.",
+        render_score(report, "markdown").strip() if report else "Not measured.",
         "## Training",
         *_training(new, settings, curves),
         *ways(name, template, new, settings, adapter),
         "## Licence",
-        f"{escaped(args.license)}." if args.license else "Not stated; see the base model's.",
+        f"{escape_markdown(args.license)}." if args.license else "Not stated; see the base model's.",
         f"_Card written by swift-stvg {__version__}._",
     ]
     return "\n\n".join(parts) + "\n"
@@ -234,12 +235,12 @@ def _front_matter(
 
 def _training(new: Mapping[str, Any], settings: Settings, curves: Curves | None) -> list[str]:
     rows = [
-        f"| {escaped(name)} | {escaped(_plain(new[name]))} |"
+        f"| {escape_markdown(name)} | {escape_markdown(_plain(new[name]))} |"
         for name in ("model", "tuner_type", *sharing.TOLD)
         if name in new and new[name] != []
     ]
     differing = different(settings)
-    rows.append(f"| settings | {escaped(' '.join(differing)) if differing else 'the defaults of swift_stvg'} |")
+    rows.append(f"| settings | {escape_markdown(' '.join(differing)) if differing else 'the defaults of swift_stvg'} |")
     parts = ["\n".join(["| | |", "|---|---|", *rows])]
     if curves is not None:
         parts += [f"![Figures logged during training]({CURVE})", _course(curves)]

@@ -17,7 +17,7 @@ from swift_stvg.commands.shared import add_delivery, add_weights, check_writable
 from swift_stvg.errors import DataError, TemplateMismatch, VideoError
 from swift_stvg.recipes.host import by_name_here
 from swift_stvg.records import Sample
-from swift_stvg.report.tables import render_check
+from swift_stvg.report.text.check import render_check
 from swift_stvg.rewards.functions import usual_weights
 from swift_stvg.rewards.known_mistakes import EXACT, landscape
 from swift_stvg.rows.contract import Contract

@@ -13,7 +13,7 @@ import numpy as np
 from swift_stvg import __version__
 from swift_stvg.commands.shared import add_delivery, add_weights, check_writable, deliver, read_weights
 from swift_stvg.errors import DataError
-from swift_stvg.report.tables import render_headroom
+from swift_stvg.report.text.headroom import render_headroom
 from swift_stvg.rows.contract import Contract
 from swift_stvg.scoring.headroom import MARGIN, Sampled, measure
 from swift_stvg.util.jsonfile import write_whole

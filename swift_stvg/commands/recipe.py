@@ -12,7 +12,7 @@ from swift_stvg.commands.shared import add_delivery, check_writable, deliver
 from swift_stvg.recipes.footprint import report as footprint
 from swift_stvg.recipes.host import by_name_here
 from swift_stvg.recipes.rules import Recipe, batches, faults
-from swift_stvg.report.tables import render_recipe
+from swift_stvg.report.text.recipe import render_recipe
 
 
 def _gpus(text: str) -> tuple[int, float]:

@@ -11,7 +11,8 @@ from swift_stvg import __version__
 from swift_stvg.commands.shared import add_delivery, deliver, names_of, read_dataset
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import THRESHOLDS
-from swift_stvg.report.tables import render, render_explanation, with_published
+from swift_stvg.report.text.explanation import render_explanation
+from swift_stvg.report.text.score import render_score, with_published
 from swift_stvg.scoring.explain import explain
 from swift_stvg.scoring.predictions import Answers, Tubes, read_predictions
 from swift_stvg.scoring.score import ALL_PROTOCOLS, FACETS, GroundTruth, score
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         report = with_published(report)
     if args.failures:
         write_whole(args.failures, "".join(s.failures() for s in scored))
-    deliver(render(report, args.format), args.out)
+    deliver(render_score(report, args.format), args.out)
     return 0
 
 

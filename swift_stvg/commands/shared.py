@@ -11,7 +11,7 @@ from typing import Any
 
 from swift_stvg.errors import DataError, RowError
 from swift_stvg.records import Sample
-from swift_stvg.report.tables import FORMATS
+from swift_stvg.report.text.blocks import FORMATS
 from swift_stvg.rewards.functions import check_rewards
 from swift_stvg.scoring.score import GroundTruth
 from swift_stvg.settings import Settings

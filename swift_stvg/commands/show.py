@@ -22,7 +22,7 @@ from swift_stvg.report.page.charts import Chart, of_dataset, of_results, of_trai
 from swift_stvg.report.page.html import INDEX, page
 from swift_stvg.report.page.media import FOLDER, PAGE_FORMATS, Job, remove_others, render_all
 from swift_stvg.report.page.training import read_curves
-from swift_stvg.report.tables import preamble, score_table
+from swift_stvg.report.text.score import preamble, score_table
 from swift_stvg.scoring.predictions import Answers
 from swift_stvg.scoring.score import ALL_PROTOCOLS, GroundTruth, score
 from swift_stvg.settings import Settings
