@@ -89,7 +89,7 @@ class Search:
         info, question = question_about(video, settings, clip_s)
         return cls(info, question, sentences, [make_prompt(question, sentence, video) for sentence in sentences])
 
-    def put_to(self, engine: Engine, rate: float | None = None) -> list[Grounded]:
+    def answers_from(self, engine: Engine, rate: float | None = None) -> list[Grounded]:
         """What the engine answers; arguments and errors as for `ground`."""
         if rate is not None and not rate > 0:
             raise DataError(f"boxes per second must be above 0, got {rate:g}")
@@ -135,7 +135,7 @@ def ground(
         VideoError, RowError: the video or a sentence cannot be asked about.
         EndpointError: no answer came at all.
     """
-    return Search.of(video, sentences, settings or Settings.from_env(), clip_s).put_to(engine, rate)
+    return Search.of(video, sentences, settings or Settings.from_env(), clip_s).answers_from(engine, rate)
 
 
 def replies(rows: Sequence[Row], engine: Engine, title: str = "answers") -> Iterator[Reply]:
@@ -178,7 +178,7 @@ def make_record(
         what the model wrote; and what the row holds: messages, videos, settings.
     """
     answer = question.format.parse(reply.text)
-    status, detail = judge(question, answer, reply)
+    status, detail = status_of(question, answer, reply)
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "swift_stvg": __version__,
@@ -221,7 +221,7 @@ def make_record(
     return record | {"response": reply.text, **row, "settings": question.settings.to_texts()}
 
 
-def judge(question: Question, answer: Answer, reply: Reply) -> tuple[str, str]:
+def status_of(question: Question, answer: Answer, reply: Reply) -> tuple[str, str]:
     """Status of an answer, and what was seen."""
     if reply.failure is not None:
         return NO_ANSWER, reply.failure
