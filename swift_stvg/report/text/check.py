@@ -61,9 +61,7 @@ def _blocks(report: dict[str, Any], markdown: bool) -> list[str]:
         blocks.append(table_block("Unreadable videos", header, rows, markdown))
     ending = [f"not checked: {what}" for what in report["not_checked"]]
     ending += [f"warning: {what}" for what in report["warnings"]] + [f"error: {what}" for what in report["errors"]]
-    ending.append(
-        "Nothing stands in the way of training." if report["go_on"] else "Do not train before the errors are gone."
-    )
+    ending.append("The training can begin." if report["go_on"] else "Correct the errors before you train.")
     blocks.append(lines_block(ending, markdown))
     return blocks
 
