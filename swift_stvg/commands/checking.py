@@ -217,8 +217,8 @@ class Check:
             if kind["slow"]:
                 self.warnings.append(
                     f"{kind['slow']} of {kind['videos']} videos, {kind['kind']}: more than {LARGE} frames must be "
-                    f"decoded to reach some frames. A clip has {kind['clip']:.0f} frames on average, and reading it decodes at "
-                    f"most {kind['decoded']:.0f}. `{QUICK}` makes such files quick to read"
+                    f"decoded to reach some frames. A clip has {kind['clip']:.0f} frames on average, and reading it "
+                    f"decodes at most {kind['decoded']:.0f}. `{QUICK}` makes such files quick to read"
                 )
         return kinds
 
