@@ -239,7 +239,7 @@ def test_a_video_that_is_too_short(tmp_path: Path) -> None:
 
 
 def test_other_endings_are_refused(clip: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"\.mp4, \.gif, \.jpg, \.png, not as out\.avi"):
+    with pytest.raises(DataError, match=r"\.mp4, \.gif, \.jpg, \.png, got out\.avi"):
         render(overlay(), clip, tmp_path / "out.avi")
 
 
