@@ -12,17 +12,17 @@ from swift_stvg.errors import RecordError, RowError, VideoError
 from swift_stvg.geometry import TIE_S, FloatArray, IntArray, box_areas, clip_boxes
 from swift_stvg.util import validation
 
-RESERVED = ("<|", "<video>", "<image>", "<audio>", "<bbox>", "<ref-object>", "<img>", "<start-image>")
+RESERVED_WORDS = ("<|", "<video>", "<image>", "<audio>", "<bbox>", "<ref-object>", "<img>", "<start-image>")
 """What ms-swift or a tokenizer takes for something else than text."""
-MOST_FRAMES = 10_000_000
+MAX_VIDEO_FRAMES = 10_000_000
 """Frame numbers beyond this, four days of video, are taken for damage."""
-FARTHEST = 10**9
+MAX_FRAME_NUMBER = 10**9
 """Events and clips may be said to begin before a video and end after it, but no frame number is beyond this."""
-LONGEST_S = 1_000_000
+MAX_VIDEO_S = 1_000_000
 """Videos said to be longer than this many seconds, eleven days, likewise."""
-WIDEST = 1 << 20
+MAX_SIDE_PX = 1 << 20
 """Pictures with a longer side in pixels likewise."""
-LARGEST = 1e7
+MAX_COORDINATE = 1e7
 """Coordinates in pixels beyond this are taken for damage."""
 
 
@@ -44,10 +44,10 @@ class Tube:
     boxes_xyxy: FloatArray
 
     def __post_init__(self) -> None:
-        span_frames = validation.pair("span_frames", self.span_frames, low=0, high=FARTHEST)
-        frames = validation.whole_numbers("frames", self.frames, most=FARTHEST)
-        boxes_xyxy = validation.boxes("boxes_xyxy", self.boxes_xyxy, frames, largest=LARGEST, unread=True)
-        validation.keep(self, span_frames=span_frames, frames=frames, boxes_xyxy=boxes_xyxy)
+        span_frames = validation.integer_pair("span_frames", self.span_frames, low=0, high=MAX_FRAME_NUMBER)
+        frames = validation.integers("frames", self.frames, most=MAX_FRAME_NUMBER)
+        boxes_xyxy = validation.boxes("boxes_xyxy", self.boxes_xyxy, frames, largest=MAX_COORDINATE, unread=True)
+        validation.set_fields(self, span_frames=span_frames, frames=frames, boxes_xyxy=boxes_xyxy)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -95,27 +95,31 @@ class Truth:
 
     def _fault(self, where: str) -> tuple[str, object] | None:
         """The rule of annotations that is broken, and what was seen; fields of another kind are an error."""
-        validation.keep(
+        validation.set_fields(
             self,
-            annotated_frames=validation.whole("annotated_frames", self.annotated_frames, where),
-            size_wh=validation.pair("size_wh", self.size_wh, where),
-            span_frames=validation.pair("span_frames", self.span_frames, where, low=-FARTHEST, high=FARTHEST),
+            annotated_frames=validation.integer("annotated_frames", self.annotated_frames, where),
+            size_wh=validation.integer_pair("size_wh", self.size_wh, where),
+            span_frames=validation.integer_pair(
+                "span_frames", self.span_frames, where, low=-MAX_FRAME_NUMBER, high=MAX_FRAME_NUMBER
+            ),
             clip_frames=None
             if self.clip_frames is None
-            else validation.pair("clip_frames", self.clip_frames, where, low=-FARTHEST, high=FARTHEST),
-            one_based=validation.flag("one_based", self.one_based, where),
-            time_only=validation.flag("time_only", self.time_only, where),
-            at_least=validation.flag("at_least", self.at_least, where),
+            else validation.integer_pair(
+                "clip_frames", self.clip_frames, where, low=-MAX_FRAME_NUMBER, high=MAX_FRAME_NUMBER
+            ),
+            one_based=validation.boolean("one_based", self.one_based, where),
+            time_only=validation.boolean("time_only", self.time_only, where),
+            at_least=validation.boolean("at_least", self.at_least, where),
         )
         if not isinstance(self.annotated_fps, int | float | np.number):
             validation.refuse("annotated_fps", "be a number", repr(self.annotated_fps), where)
         if not (
-            0 < self.annotated_frames <= MOST_FRAMES
+            0 < self.annotated_frames <= MAX_VIDEO_FRAMES
             and 0.01 <= self.annotated_fps <= 1000
-            and self.annotated_frames <= LONGEST_S * self.annotated_fps
+            and self.annotated_frames <= MAX_VIDEO_S * self.annotated_fps
         ):
             return "no frame count or frame rate", (self.annotated_frames, self.annotated_fps)
-        if not 0 < min(self.size_wh) <= max(self.size_wh) <= WIDEST:
+        if not 0 < min(self.size_wh) <= max(self.size_wh) <= MAX_SIDE_PX:
             return "no frame size", self.size_wh
         (first, end), (low, high) = self.span_frames, self.clip
         if first >= end:
@@ -128,11 +132,11 @@ class Truth:
             return "no usable box", "none annotated in the event"
         if len(self.tube_frames) > 0 and self.time_only:
             return "boxes of an event that has none", f"{len(self.tube_frames)} boxes with `time_only`"
-        frames = validation.whole_numbers("tube_frames", self.tube_frames, where, least=first, most=end - 1)
+        frames = validation.integers("tube_frames", self.tube_frames, where, least=first, most=end - 1)
         boxes_xyxy = validation.boxes("tube_xyxy", self.tube_xyxy, frames, where, largest=None)
-        if not (np.abs(boxes_xyxy) <= LARGEST).all():  # NaN is not
-            return "coordinates that are no pixels", f"a box of NaN or beyond {LARGEST:g}"
-        validation.keep(self, tube_frames=frames, tube_xyxy=boxes_xyxy)
+        if not (np.abs(boxes_xyxy) <= MAX_COORDINATE).all():  # NaN is not
+            return "coordinates that are no pixels", f"a box of NaN or beyond {MAX_COORDINATE:g}"
+        validation.set_fields(self, tube_frames=frames, tube_xyxy=boxes_xyxy)
         return None
 
     @property
@@ -216,7 +220,7 @@ def sentence_fault(sentence: str) -> tuple[str, str] | None:
     """Why a sentence cannot be asked about: the rule, and what was seen."""
     if not isinstance(sentence, str) or not sentence.strip():
         return "no sentence", repr(sentence)
-    if any(word in sentence for word in RESERVED):
+    if any(word in sentence for word in RESERVED_WORDS):
         return "reserved words in the sentence", f"{sentence!r:.80}"
     if not _is_encodable(sentence):
         return "text that is no Unicode", repr(sentence)
@@ -268,12 +272,14 @@ class VideoInfo:
             if len(times_s) == 0:
                 validation.refuse("frame_times_s", "hold at least one frame", "none", where)
             end_s = validation.number("end_s", self.end_s, where, low=float(times_s[-1]))
-            size_wh = validation.pair("size_wh", self.size_wh, where, low=1, high=WIDEST)
+            size_wh = validation.integer_pair("size_wh", self.size_wh, where, low=1, high=MAX_SIDE_PX)
             if self.start_s is not None:
-                validation.keep(self, start_s=validation.number("start_s", self.start_s, where, high=float(times_s[0])))
+                validation.set_fields(
+                    self, start_s=validation.number("start_s", self.start_s, where, high=float(times_s[0]))
+                )
         except RecordError as error:
             raise VideoError("video unreadable", str(error)) from None
-        validation.keep(self, frame_times_s=times_s, end_s=end_s, size_wh=size_wh)
+        validation.set_fields(self, frame_times_s=times_s, end_s=end_s, size_wh=size_wh)
 
     @classmethod
     def nominal(cls, sample: Sample) -> VideoInfo:

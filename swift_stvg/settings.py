@@ -22,7 +22,7 @@ UNITS = ("frame", "second")
 COORDS = ("pixel", "norm1000")
 STYLES = ("tags", "csv")
 SPATIAL_FRAMES = ("shared", "either")
-RESERVED = frozenset({"STVG_TEST_DATA"})
+TEST_VARIABLES = frozenset({"STVG_TEST_DATA"})
 """Names with the prefix that belong to the test suite."""
 DECODERS = ("pyav", "decord")
 """Who decodes videos."""
@@ -228,7 +228,7 @@ class Settings:
         environ = os.environ if environ is None else environ
         by_name = {PREFIX + f.name.upper(): f for f in fields(cls)}
         texts: dict[str, Any] = {}
-        for name in sorted(n for n in environ if n.startswith(PREFIX) and n not in RESERVED):
+        for name in sorted(n for n in environ if n.startswith(PREFIX) and n not in TEST_VARIABLES):
             if name not in by_name:
                 close = get_close_matches(name, by_name, n=1)
                 hint = f" Did you mean {close[0]}?" if close else ""

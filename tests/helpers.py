@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from swift_stvg.answers.format import AnswerFormat
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
 from swift_stvg.video.timeline import Timeline
 
@@ -16,7 +16,7 @@ def grid(size: int = 10, interval_s: float = 0.5, unit: str = "frame") -> Timeli
     return Timeline(frames, frames / 10.0, 0.0, interval_s, unit, frames, size * interval_s)
 
 
-def contract(
+def row_truth(
     span: tuple[int, int] = (2, 5),
     box: tuple[int, int, int, int] = (20, 20, 60, 60),
     *,
@@ -25,11 +25,11 @@ def contract(
     floor: float | None = None,
     frames: str = "shared",
     row_id: str = "row",
-) -> Contract:
+) -> RowTruth:
     """A row of a 100 x 100 video whose object stands still."""
     fmt = fmt or AnswerFormat()
     index = np.array([i for i in range(span[0], span[1] + 1) if i not in gaps and fmt.boxes], dtype=np.int64)
-    return Contract(
+    return RowTruth(
         id=row_id,
         sentence="the red square moves left.",
         dataset="made",

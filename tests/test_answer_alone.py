@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from swift_stvg.cli import main
-from swift_stvg.serving.asking import question_about
+from swift_stvg.serving.asking import prompt_spec_of
 from swift_stvg.serving.engines import Reply
 from swift_stvg.serving.grounding import make_record
 from swift_stvg.settings import BACKBONES, Settings
@@ -100,7 +100,7 @@ BOXES = {
 def test_when_and_where_are_those_of_ground(case: Case, architecture: str, span: str, clips: dict[str, Path]) -> None:
     """Of a written answer: seconds of the file and pixels of the video."""
     settings = Settings.from_env(settings_of(architecture, case) | {"STVG_CACHE_DIR": "off"})
-    info, question = question_about(clips[case.title], settings, None)
+    info, question = prompt_spec_of(clips[case.title], settings, None)
     record = public_args(
         {}, template="", ours=f"stvg_{architecture}", settings=settings, base_model=None, adapter=False
     )

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from swift_stvg import register
 from swift_stvg.cli import main
 from swift_stvg.errors import TemplateMismatch
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.synthetic.tiny import TinyConfig, build
 from tests.running import RECORDER, TRAIN, as_words, json_lines, logged, run
 from tests.test_template import row
@@ -168,7 +168,7 @@ def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, caps
     assert not any(map(in_tower, lora))
     assert any(value.any() for key, value in lora.items() if "lora_B" in key), "which is zero before the first step"
     answers = json_lines(tmp_path / "answers.jsonl")
-    assert {Contract.from_json(answer["stvg"]).format.coords for answer in answers} == {coords}
+    assert {RowTruth.from_json(answer["stvg"]).format.coords for answer in answers} == {coords}
     assert main(["score", str(tmp_path / "answers.jsonl"), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["ground_truth"]["samples"] == 8
 

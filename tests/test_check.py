@@ -18,14 +18,14 @@ from packaging.version import Version
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
 from swift_stvg.recipes.host import HOOK, by_name_here
-from swift_stvg.rows.contract import Contract
 from swift_stvg.rows.making import video_request
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.dataset import bounds_of_tokens, distribution, too_long
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import load_rows, parse_dataset
 from swift_stvg.synthetic.clips import SynthConfig, generate
 from swift_stvg.video.request import VIDEO_KEY
-from tests.helpers import contract
+from tests.helpers import row_truth
 from tests.running import SIZES
 from tests.videos import write_as
 
@@ -72,8 +72,8 @@ def test_a_sound_dataset_may_go_on(data: Path, capsys: pytest.CaptureFixture[str
         load_rows("stvg_synthetic", "train", Settings.from_env())[0]
         + load_rows("stvg_synthetic", "val", Settings.from_env())[0]
     )
-    contracts = [Contract.from_json(row["stvg"]) for row in rows]
-    lengths = [c.span[1] - c.span[0] + 1 for c in contracts]
+    row_truths = [RowTruth.from_json(row["stvg"]) for row in rows]
+    lengths = [c.span[1] - c.span[0] + 1 for c in row_truths]
     assert report["figures"]["event, indices"][3] == pytest.approx(np.mean(lengths))
     assert report["facts"]["events of one index"] == lengths.count(1)
     assert report["rewards"]["lines"]["exact answer"] == {
@@ -276,7 +276,7 @@ def test_token_lengths_are_those_of_the_template(data: Path, workspace: Path, tm
 
 
 def test_limits_on_tokens() -> None:
-    rows = [contract(row_id="a"), contract(row_id="b")]
+    rows = [row_truth(row_id="a"), row_truth(row_id="b")]
     prompt, answer = np.array([100, 200]), np.array([50, 40])
     assert too_long(rows, prompt, answer, None, None) == []
     assert too_long(rows, prompt, answer, 240, None) == []
@@ -340,7 +340,7 @@ def test_wrong_use_is_one_clear_error(
 
 
 def test_a_clip_asks_for_what_the_template_would() -> None:
-    made = contract()
+    made = row_truth()
     request = video_request(made)
     from swift_stvg.commands.clips import clip_of
 

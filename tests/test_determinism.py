@@ -29,7 +29,7 @@ def everything(root):
     from swift_stvg.scoring.predictions import Answers
     from swift_stvg.rewards.batch import Batch
     from swift_stvg.rewards.functions import REWARDS
-    from swift_stvg.rows.contract import Contract
+    from swift_stvg.rows.row_truth import RowTruth
     from swift_stvg.scoring.score import GroundTruth, score
     from swift_stvg.settings import Settings
     from swift_stvg.sources.loading import load_rows, load_samples
@@ -37,10 +37,10 @@ def everything(root):
 
     settings = Settings(data_root=root, cache_dir=None, think_jitter=0.2)
     rows, report = load_rows("stvg_synthetic", "train", settings)
-    contracts = [Contract.from_json(row["stvg"]) for row in rows]
+    row_truths = [RowTruth.from_json(row["stvg"]) for row in rows]
     rng = np.random.default_rng(0)
     texts = [row["messages"][-1]["content"].replace("1", str(rng.integers(10))) for row in rows]
-    batch = Batch(texts, contracts)
+    batch = Batch(texts, row_truths)
     path = Path(sys.argv[2])
     if not path.exists():
         path.write_text("".join(json.dumps({"response": t, "stvg": r["stvg"]}) + "\\n" for t, r in zip(texts, rows)))

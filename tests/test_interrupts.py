@@ -18,7 +18,7 @@ from steps import last_checkpoint, resume_options
 
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
-from swift_stvg.util.jsonfile import put_whole, unseal
+from swift_stvg.util.writing import strip_checksum, write_bytes_atomic
 from tests import preloaded
 from tests.running import TRAIN, as_words, swift
 from tests.test_show import rows_of, write_result
@@ -84,7 +84,7 @@ def test_killed_at_any_moment(world: Path, command: str) -> None:
             if command != "show" or not name.endswith((".html", ".json")):  # which hold no more than their whole text
                 assert data == whole[name], f"{name} is there whole or not at all"
             if name.endswith(".frames"):
-                unseal(data)
+                strip_checksum(data)
     process = started(words(world, world / "cut"))
     process.join()
     assert process.exitcode == 0
@@ -174,7 +174,7 @@ def test_a_write_that_fails_says_where(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match=r"No space left on device: '.*/a\.json'"):
-        put_whole(tmp_path / "a.json", b"{}")
+        write_bytes_atomic(tmp_path / "a.json", b"{}")
     assert not issubclass(DataError, OSError)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import swift_stvg
 from swift_stvg.settings import Settings
-from tests.helpers import answer, boxes, contract
+from tests.helpers import answer, boxes, row_truth
 from tests.hubs import TOKEN, Hub
 from tests.test_package import HAS_QWEN3_8, fresh
 from tests.test_template import encode, row, template, templates, video
@@ -114,7 +114,7 @@ for holder, name, _ in {missing!r}:
         "missing": [holder, name],
         "said": [text for text in said if "is not available" in text],
         "datasets": all(source in DATASET_MAPPING for source in SOURCES),
-        "rewards": reward([{text!r}], [{contract!r}]),
+        "rewards": reward([{text!r}], [{row_truth!r}]),
         "templates": sorted(known for known in TEMPLATE_MAPPING if known.startswith("stvg_")),
     }))
     sys.stdout.flush()
@@ -125,7 +125,7 @@ for holder, name, _ in {missing!r}:
 @pytest.fixture(scope="module")
 def without(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What happened with each of `MISSING` taken away, each in a process of its own."""
-    code = WITHOUT.replace("{missing!r}", repr(MISSING)).replace("{contract!r}", repr(contract().to_json()))
+    code = WITHOUT.replace("{missing!r}", repr(MISSING)).replace("{row_truth!r}", repr(row_truth().to_json()))
     code = code.replace("{text!r}", repr(answer("2 - 5", boxes(2, 5), boxes(2, 5))))
     printed = fresh(code, tmp_path_factory.mktemp("without"))
     return [json.loads(line.partition(" ")[2]) for line in printed.splitlines() if line.startswith("WITHOUT ")]

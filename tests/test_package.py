@@ -17,7 +17,7 @@ from packaging.version import Version
 from swift_stvg.cli import main
 from swift_stvg.errors import VersionError
 from swift_stvg.settings import BACKBONES
-from tests.helpers import answer, boxes, contract
+from tests.helpers import answer, boxes, row_truth
 
 
 def fresh(code: str, tmp_path: Path, *words: str, **env: str) -> str:
@@ -111,10 +111,10 @@ def work(payload):
     from swift.rewards import orms
     from swift.template import TEMPLATE_MAPPING
     known = "vidstg" in DATASET_MAPPING and "stvg_think" in orms and "stvg_qwen2_5_vl" in TEMPLATE_MAPPING
-    return known, reward(completions=[TEXT], stvg=[CONTRACT]), loader.__name__, template.__name__
+    return known, reward(completions=[TEXT], stvg=[ROW_TRUTH]), loader.__name__, template.__name__
 
 
-CONTRACT, TEXT = {contract!r}, {text!r}
+ROW_TRUTH, TEXT = {row_truth!r}, {text!r}
 
 if __name__ == "__main__":
     import swift
@@ -130,8 +130,8 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_workers_know_everything(tmp_path: Path, method: str) -> None:
-    row = contract()
-    code = WORKERS.replace("{contract!r}", repr(row.to_json())).replace("{method}", method)
+    row = row_truth()
+    code = WORKERS.replace("{row_truth!r}", repr(row.to_json())).replace("{method}", method)
     code = code.replace("{text!r}", repr(answer("2 - 5", boxes(2, 5), boxes(2, 5))))
     printed = fresh(code, tmp_path)
     result = next(line for line in printed.splitlines() if line.startswith("RESULT"))
@@ -143,12 +143,12 @@ import swift
 import swift_stvg
 from swift.rewards import orms
 reward = orms["stvg_format"]()
-print("MIXED", reward(completions=["x", "y"], stvg=[None, {contract!r}]), reward(completions=["x"]))
+print("MIXED", reward(completions=["x", "y"], stvg=[None, {row_truth!r}]), reward(completions=["x"]))
 """
 
 
 def test_rows_of_other_datasets_are_left_out(tmp_path: Path) -> None:
-    printed = fresh(MIXED.replace("{contract!r}", repr(contract().to_json())), tmp_path)
+    printed = fresh(MIXED.replace("{row_truth!r}", repr(row_truth().to_json())), tmp_path)
     assert "MIXED [None, 0.0] [None]" in printed
 
 
@@ -163,7 +163,7 @@ told, state = [], SimpleNamespace(is_world_process_zero=True)
 preview = StvgPreview(None, SimpleNamespace(model=None))  # asked whether it trains, this model raises
 watch(state, lambda name, values, batch, rows: told.append((name, values.tolist(), rows)))
 watch(state, preview._note)
-asked = {"completions": ["x"], "stvg": [{contract!r}], "videos": [["v"]]}
+asked = {"completions": ["x"], "stvg": [{row_truth!r}], "videos": [["v"]]}
 print("WATCHED", orms["stvg_format"]()(**asked, trainer_state=state), told, preview.failed)
 orms["stvg_format"]()(**asked, trainer_state=SimpleNamespace())
 orms["stvg_format"]()(**asked)
@@ -172,7 +172,7 @@ print("OTHERS", len(told), preview.failed)
 
 
 def test_a_preview_that_raises_takes_nothing_from_the_rewards(tmp_path: Path) -> None:
-    printed = fresh(WATCHED.replace("{contract!r}", repr(contract().to_json())), tmp_path)
+    printed = fresh(WATCHED.replace("{row_truth!r}", repr(row_truth().to_json())), tmp_path)
     assert "WATCHED [0.0] [('StvgFormat', [0.0], [{'completion': 'x', 'videos': ['v']}])] 1" in printed
     assert "OTHERS 1 1" in printed, "what another run's rewards, or nobody's, judge is not told"
 
@@ -189,16 +189,16 @@ runs = []
 for preview in (StvgPreview(args, trainer), StvgPreview(args, trainer)):
     state = SimpleNamespace(is_world_process_zero=True, global_step=50)
     preview.on_train_begin(args, state, None)
-    orms["stvg_format"]()(completions=["x"], stvg=[{contract!r}], trainer_state=state)  # and then this run fails
+    orms["stvg_format"]()(completions=["x"], stvg=[{row_truth!r}], trainer_state=state)  # and then this run fails
     runs.append((preview, state))
 print("WATCHED", [preview._values["stvg_train"]["StvgFormat"] for preview, _ in runs])
-orms["stvg_format"]()(completions=["x"], stvg=[{contract!r}], trainer_state=SimpleNamespace())  # one without preview
+orms["stvg_format"]()(completions=["x"], stvg=[{row_truth!r}], trainer_state=SimpleNamespace())  # one without preview
 print("WATCHED", [preview._values["stvg_train"]["StvgFormat"] for preview, _ in runs])
 """
 
 
 def test_the_preview_of_a_run_that_failed_does_not_watch_the_next(tmp_path: Path) -> None:
-    printed = fresh(FAILED_RUN.replace("{contract!r}", repr(contract().to_json())), tmp_path)
+    printed = fresh(FAILED_RUN.replace("{row_truth!r}", repr(row_truth().to_json())), tmp_path)
     assert printed.count("WATCHED [[0.0], [0.0]]") == 2
 
 

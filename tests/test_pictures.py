@@ -19,7 +19,7 @@ from swift_stvg.cli import main
 from swift_stvg.errors import VideoError
 from swift_stvg.report.drawing import Overlay, play
 from swift_stvg.rewards.functions import usual_weights
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.serving.asking import ask
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import load_rows
@@ -80,7 +80,7 @@ def test_the_same_rows_and_frames_as_of_the_film(root: Path, video: Any) -> None
     requests = [VideoRequest.from_json(row["chat_template_kwargs"][VIDEO_KEY]) for row in (film, made)]
     frames = [FrameLoader(Settings()).load(row["videos"][0], requests[0]) for row in (film, made)]
     assert torch.equal(*frames)
-    assert usual_weights([Contract.from_json(made["stvg"])])
+    assert usual_weights([RowTruth.from_json(made["stvg"])])
 
 
 def test_frames_are_read_as_they_are_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,14 +171,14 @@ def test_files_left_aside_are_noted(tmp_path: Path) -> None:
 
 def test_the_rate_of_a_setting(root: Path) -> None:
     """Where nothing is annotated."""
-    question, _ = ask(root / "clip", "it grows", Settings(folder_fps=30.0, cache_dir=None))
-    assert question.timeline.times_s.tolist() == [0.0, 0.5, 1.0, 1.5]
-    assert question.timeline.frames.tolist() == [0, 15, 30, 45]
+    spec, _ = ask(root / "clip", "it grows", Settings(folder_fps=30.0, cache_dir=None))
+    assert spec.timeline.times_s.tolist() == [0.0, 0.5, 1.0, 1.5]
+    assert spec.timeline.frames.tolist() == [0, 15, 30, 45]
 
 
 def test_drawn_as_the_film_is(root: Path) -> None:
     (film,), _ = rows_of(root, "film.mkv")
-    overlay = Overlay.of(Contract.from_json(film["stvg"]), "it grows")
+    overlay = Overlay.of(RowTruth.from_json(film["stvg"]), "it grows")
     (of_film, of_pictures) = (list(play(overlay, root / name)) for name in ("film.mkv", "clip"))
     assert [time_s for time_s, _ in of_pictures] == pytest.approx([time_s for time_s, _ in of_film], abs=1e-3)
     assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(of_film, of_pictures, strict=True))
@@ -207,9 +207,9 @@ def test_in_the_trees_of_hcstvg(tmp_path: Path) -> None:
     rows, report = load_rows("hcstvg_v2", "train", Settings(data_root=str(tmp_path), cache_dir=str(tmp_path / "kept")))
     assert not report.dropped
     assert [Path(row["videos"][0]).name for row in rows] == ["1_abc", "2_x.y.mp4"]
-    contract = Contract.from_json(rows[0]["stvg"])
-    assert contract.timeline.clip_start_s == 0
-    assert contract.timeline.times_s[-1] == pytest.approx(20 - 0.5, abs=0.5), "20 s, as annotated"
+    row_truth = RowTruth.from_json(rows[0]["stvg"])
+    assert row_truth.timeline.clip_start_s == 0
+    assert row_truth.timeline.times_s[-1] == pytest.approx(20 - 0.5, abs=0.5), "20 s, as annotated"
 
 
 @pytest.mark.parametrize("video", ["clip", "clip/%06d.png", names(count=4)], ids=["folder", "pattern", "list"])

@@ -12,7 +12,7 @@ import pytest
 
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
-from swift_stvg.recipes.footprint import SHAPES, memory, peaks, shape_of, times
+from swift_stvg.recipes.footprint import MODEL_SHAPES, memory, peaks, shape_of, times
 from swift_stvg.recipes.host import by_name_here
 from swift_stvg.recipes.rules import PRESETS, Recipe, batches, faults, zero_stage
 from tests.test_configs import RUNS, runner
@@ -199,7 +199,7 @@ def test_memory_is_what_the_recipes_say(name: str, gpu_gb: float, training: floa
 
 
 def test_memory_under_zero_and_what_changes_it() -> None:
-    shape = SHAPES["Qwen/Qwen2.5-VL-7B-Instruct"]
+    shape = MODEL_SHAPES["Qwen/Qwen2.5-VL-7B-Instruct"]
 
     def parts(*words: str, processes: int = 8) -> dict[str, float]:
         recipe = Recipe.read(GRPO, words)
@@ -242,7 +242,7 @@ def test_the_shape_of_a_local_model(workspace: Path, tmp_path: Path) -> None:
 
 def test_times_say_how_they_are_known() -> None:
     recipe = Recipe.read(GRPO)
-    known = times(recipe, SHAPES["Qwen/Qwen2.5-VL-7B-Instruct"], 8)
+    known = times(recipe, MODEL_SHAPES["Qwen/Qwen2.5-VL-7B-Instruct"], 8)
     assert [how for how, _ in known] == ["measured", "measured", "estimated"]
     assert "163 s (1,024 rows x 6,144 tokens x 10 x 8.29 B operations at 400 TFLOP/s a GPU)" in known[-1][1]
     assert [how for how, _ in times(Recipe.read(SFT), None, 8)] == ["measured"]

@@ -17,7 +17,7 @@ from swift_stvg.cli import main
 from swift_stvg.errors import DataError
 from swift_stvg.report.page.html import safe_json
 from swift_stvg.report.page.training import read_curves
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import load_rows
 from swift_stvg.synthetic.clips import SynthConfig, generate
@@ -25,7 +25,7 @@ from swift_stvg.synthetic.clips import SynthConfig, generate
 CLIPS = 8
 
 
-def moved(row: Contract, think: float, pred: float) -> str:
+def moved(row: RowTruth, think: float, pred: float) -> str:
     """The exact answer with boxes shifted by so many of their widths."""
 
     def shifted(by: float) -> BoxList:
@@ -36,7 +36,7 @@ def moved(row: Contract, think: float, pred: float) -> str:
     return row.format.render(Answer(row.span, shifted(think) if row.format.think else None, shifted(pred)))
 
 
-ANSWERS: list[Callable[[Contract], str]] = [
+ANSWERS: list[Callable[[RowTruth], str]] = [
     lambda row: moved(row, 0.3, 0.0),  # best, and most improved
     lambda row: moved(row, 0.0, 0.3),  # most damaged
     lambda row: moved(row, 0.2, 0.1),
@@ -61,12 +61,12 @@ def rows_of(root: Path, **settings: Any) -> list[dict[str, Any]]:
 
 
 def write_result(
-    path: Path, rows: list[dict[str, Any]], answers: list[Callable[[Contract], str]] | None = None
+    path: Path, rows: list[dict[str, Any]], answers: list[Callable[[RowTruth], str]] | None = None
 ) -> Path:
     """A result file of `swift infer`."""
     lines = []
     for row, write in zip(rows, answers or ANSWERS, strict=True):
-        text = write(Contract.from_json(row["stvg"]))
+        text = write(RowTruth.from_json(row["stvg"]))
         messages = [*row["messages"][:-1], {"role": "assistant", "content": text}]
         lines.append(json.dumps(row | {"response": text, "messages": messages}) + "\n")
     path.write_text("".join(lines))
@@ -220,9 +220,13 @@ def test_another_folder_is_left_alone(result: Path, tmp_path: Path, capsys: pyte
     (tmp_path / "mine/index.html").write_text("mine")
     (tmp_path / "mine/show.json").write_text('{"what": "mine"}')
     (tmp_path / "file").write_text("mine")
-    for name in ("mine", "file", "mine/index.html"):
+    for name, message in {
+        "mine": "holds something that is not a page of swift-stvg show: choose another folder",
+        "file": "cannot be used as a folder: Not a directory",
+        "mine/index.html": "cannot be used as a folder: Not a directory",
+    }.items():
         assert show(result, "--out", name) == 1
-        assert "holds something that is not a page of swift-stvg show" in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert content(tmp_path / "mine") == {"index.html": b"mine", "show.json": b'{"what": "mine"}'}
     (tmp_path / "empty").mkdir()
     assert show(result, "--out", "empty", "--overlays", "0") == 0

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from swift_stvg.errors import DataError
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
 from swift_stvg.sources.load_report import LoadReport
 from swift_stvg.sources.loading import load_rows, load_samples
@@ -119,15 +119,15 @@ def test_hcstvg_layouts(
     write_json(tmp_path / annotation, [entry()] if entry is processed else {"a.mp4": entry()})
     rows, report = load_rows(name, split, settings(tmp_path))
     assert report.summary() == f"{name}:{split}: 1 rows kept, 0 dropped"
-    contract = Contract.from_json(rows[0]["stvg"])
-    assert contract.id == "a.mp4"
+    row_truth = RowTruth.from_json(rows[0]["stvg"])
+    assert row_truth.id == "a.mp4"
     other = f"hcstvg_{'v1' if name == 'hcstvg_v2' else 'v2'}"
     with pytest.raises(DataError, match=r"no folder of|no annotation file of"):
         load_rows(other, "train" if split == "train" else {"v1": "test", "v2": "val"}[other[-2:]], settings(tmp_path))
     # frames 10 to 39 at 5 per second: seconds 2.0 to 7.8; samples every 0.5 s lie at frames 0, 2, 5, 7, 10, ...
-    shown = contract.timeline.frames[contract.span[0] : contract.span[1] + 1]
+    shown = row_truth.timeline.frames[row_truth.span[0] : row_truth.span[1] + 1]
     assert (shown[0], shown[-1]) == (10, 37)
-    assert (contract.dataset, contract.split, contract.category) == (name, split, "person")
+    assert (row_truth.dataset, row_truth.split, row_truth.category) == (name, split, "person")
 
 
 def test_a_folder_shared_by_both_versions(tmp_path: Path, clip: Path) -> None:
@@ -198,7 +198,7 @@ def test_namesakes_in_two_folders_are_told_apart(tmp_path: Path, clip: Path) -> 
     place(clip, tmp_path / "hc-stvg/v1_video/b/p.mp4")
     write_json(tmp_path / "hc-stvg/train.json", {"a/p.mp4": v1(), "b/p.mp4": v1()})
     rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
-    assert [Contract.from_json(row["stvg"]).id for row in rows] == ["b/p.mp4"]
+    assert [RowTruth.from_json(row["stvg"]).id for row in rows] == ["b/p.mp4"]
     assert "a/p.mp4" in report.dropped["video missing"][1]
 
 
@@ -268,14 +268,14 @@ def test_hcstvg_traps(tmp_path: Path, clip: Path, title: str, changes: dict[str,
     place(clip, tmp_path / "hc-stvg/odd.mp4")
     write_json(tmp_path / "hc-stvg/train.json", {"good.mp4": v1(), "odd.mp4": v1(**changes)})
     rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
-    assert [Contract.from_json(row["stvg"]).id for row in rows] == ["good.mp4"] + ["odd.mp4"] * (reason is None)
+    assert [RowTruth.from_json(row["stvg"]).id for row in rows] == ["good.mp4"] + ["odd.mp4"] * (reason is None)
     assert {key: count for key, (count, _) in report.dropped.items()} == ({} if reason is None else {reason: 1})
     assert all("odd.mp4" in example for _, example in report.dropped.values())
     for row in rows:
-        contract = Contract.from_json(row["stvg"])
-        assert (contract.boxes_xyxy >= 0).all()
-        assert (contract.boxes_xyxy[:, 2:] <= contract.size_wh).all()
-        assert (contract.boxes_xyxy[:, 2:] > contract.boxes_xyxy[:, :2]).all()
+        row_truth = RowTruth.from_json(row["stvg"])
+        assert (row_truth.boxes_xyxy >= 0).all()
+        assert (row_truth.boxes_xyxy[:, 2:] <= row_truth.size_wh).all()
+        assert (row_truth.boxes_xyxy[:, 2:] > row_truth.boxes_xyxy[:, :2]).all()
 
 
 def test_strict_makes_the_first_problem_an_error(tmp_path: Path, clip: Path) -> None:
@@ -289,11 +289,11 @@ def test_nominal_frame_rate_is_rescaled(tmp_path: Path) -> None:
     write_video(tmp_path / "hc-stvg/a.mp4", np.arange(599) / 29.97)
     write_json(tmp_path / "hc-stvg/train.json", {"a.mp4": v1(img_num=600, st_frame=571, bbox=[[10, 8, 20, 30]] * 30)})
     row = load_rows("hcstvg_v1", "train", settings(tmp_path))[0][0]
-    contract = Contract.from_json(row["stvg"])
+    row_truth = RowTruth.from_json(row["stvg"])
     # frames 570 to 599 of a nominal 600; the sample at 19.0 s is decoded frame 569, annotated as 570
-    assert contract.timeline.frames[38] == 569
-    assert contract.span == (38, 39)
-    assert contract.timeline.times_s[-1] == pytest.approx(19.5, abs=0.02)
+    assert row_truth.timeline.frames[38] == 569
+    assert row_truth.span == (38, 39)
+    assert row_truth.timeline.times_s[-1] == pytest.approx(19.5, abs=0.02)
 
 
 DAMAGE = {
@@ -355,14 +355,14 @@ def test_vidstg_layouts(tmp_path: Path, clip: Path, layout: tuple[str, str, str]
     write_json(tmp_path / layout[2], vidor())
     rows, report = load_rows("vidstg", "test", settings(tmp_path))
     assert (report.kept, report.n_dropped) == (2, 0)
-    contract = Contract.from_json(rows[0]["stvg"])
-    assert contract.id == "00000_c0_77"
-    assert contract.category == "adult"
+    row_truth = RowTruth.from_json(rows[0]["stvg"])
+    assert row_truth.id == "00000_c0_77"
+    assert row_truth.category == "adult"
     # the clip is frames 20 to 99: 16 s, 32 samples; the event is frames 40 to 99, from second 4 of the clip
-    assert contract.timeline.frames[0] == 20
-    assert contract.timeline.size == 32
-    assert contract.span == (8, 31)
-    assert contract.timeline.times_s[8] == pytest.approx(4.0)
+    assert row_truth.timeline.frames[0] == 20
+    assert row_truth.timeline.size == 32
+    assert row_truth.span == (8, 31)
+    assert row_truth.timeline.times_s[8] == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize("name", ["77", "77.mp4"])
@@ -381,11 +381,11 @@ def test_vidstg_as_folders_of_pictures(tmp_path: Path, clip: Path, name: str) ->
     assert len(films) == len(folders) == 2
     for film, made in zip(films, folders, strict=True):
         assert Path(made["videos"][0]) == folder
-        expected, contract = (Contract.from_json(row["stvg"]) for row in (film, made))
-        assert (contract.id, contract.span) == (expected.id, expected.span)
-        assert contract.timeline.frames.tolist() == expected.timeline.frames.tolist()
-        assert contract.boxes_xyxy.tolist() == expected.boxes_xyxy.tolist()
-        assert contract.timeline.times_s.tolist() == pytest.approx(expected.timeline.times_s.tolist(), abs=0.001)
+        expected, row_truth = (RowTruth.from_json(row["stvg"]) for row in (film, made))
+        assert (row_truth.id, row_truth.span) == (expected.id, expected.span)
+        assert row_truth.timeline.frames.tolist() == expected.timeline.frames.tolist()
+        assert row_truth.boxes_xyxy.tolist() == expected.boxes_xyxy.tolist()
+        assert row_truth.timeline.times_s.tolist() == pytest.approx(expected.timeline.times_s.tolist(), abs=0.001)
 
 
 def vidstg_root(root: Path, clip: Path, annotation: Any, trajectories: Any) -> Path:
@@ -450,21 +450,21 @@ def test_vidstg_with_boxes_beside_the_sentences(
         write_json(tmp_path / "vidstg/sent_annos/test_annotations.json", [vidstg()])
     rows, report = load_rows("vidstg", "test", settings(tmp_path))
     assert report.summary() == "vidstg:test: 2 rows kept, 0 dropped"
-    found = {(c := Contract.from_json(row["stvg"])).query: c for row in rows}
+    found = {(c := RowTruth.from_json(row["stvg"])).query: c for row in rows}
     ids = {"00000_c0_77", "00000_q0_77"} if own_file else {f"0000{i}_{q}_77" for i, q in enumerate("cq")}
     if content is trajectories and not own_file:
         ids = {"00000_q_77", "00001_c_77"}
-    assert {contract.id for contract in found.values()} == ids
+    assert {row_truth.id for row_truth in found.values()} == ids
     theirs = tmp_path / "theirs"
     place(clip, theirs / "vidstg/videos/77.mp4")
     write_json(theirs / "vidstg/test_annotations.json", [vidstg()])
     write_json(theirs / "vidstg/bbox_annos/77.json", vidor())
     for row in load_rows("vidstg", "test", settings(theirs))[0]:
-        expected = Contract.from_json(row["stvg"])
-        contract = found[expected.query]
-        assert contract.span == expected.span
-        assert contract.boxes_xyxy.tolist() == expected.boxes_xyxy.tolist()
-        assert contract.timeline.frames.tolist() == expected.timeline.frames.tolist()
+        expected = RowTruth.from_json(row["stvg"])
+        row_truth = found[expected.query]
+        assert row_truth.span == expected.span
+        assert row_truth.boxes_xyxy.tolist() == expected.boxes_xyxy.tolist()
+        assert row_truth.timeline.frames.tolist() == expected.timeline.frames.tolist()
     for kind in ("declarative", "interrogative"):
         assert len(load_rows("vidstg", f"test_{kind}", settings(tmp_path))[0]) == 1
 
@@ -476,10 +476,10 @@ def test_vidors_own_files_come_first_and_others_fill_in(tmp_path: Path, clip: Pa
     write_json(tmp_path / "vidstg/bbox_annos/77.json", vidor())
     write_json(tmp_path / "vidstg/vstg_annos/test.json", shared(vid="78", target_bboxs=[{}] * 10 + [BOX] * 50))
     rows, report = load_rows("vidstg", "test", settings(tmp_path))
-    contracts = {c.id: c for c in (Contract.from_json(row["stvg"]) for row in rows)}
-    assert sorted(contracts) == ["00000_c0_77", "00000_q0_77", "00001_c0_78", "00001_q0_78"]
-    assert contracts["00000_c0_77"].index[0] == contracts["00000_c0_77"].span[0]
-    assert contracts["00001_c0_78"].index[0] == contracts["00001_c0_78"].span[0] + 4, "2 s without a box"
+    row_truths = {c.id: c for c in (RowTruth.from_json(row["stvg"]) for row in rows)}
+    assert sorted(row_truths) == ["00000_c0_77", "00000_q0_77", "00001_c0_78", "00001_q0_78"]
+    assert row_truths["00000_c0_77"].index[0] == row_truths["00000_c0_77"].span[0]
+    assert row_truths["00001_c0_78"].index[0] == row_truths["00001_c0_78"].span[0] + 4, "2 s without a box"
     assert report.dropped["no trajectory file"][0] == 2
     assert "no box in " in report.dropped["no trajectory file"][1]
 
@@ -523,7 +523,7 @@ def test_one_malformed_sentence_leaves_the_others(tmp_path: Path, clip: Path) ->
     content["1"] |= {"target_bboxs": "none", "sentence": {"description": "who?", "target_id": 2}}
     write_json(tmp_path / "vidstg/vstg_annos/test.json", content)
     rows, report = load_rows("vidstg", "test", settings(tmp_path))
-    assert [Contract.from_json(row["stvg"]).id for row in rows] == ["00000_c_77"]
+    assert [RowTruth.from_json(row["stvg"]).id for row in rows] == ["00000_c_77"]
     assert {reason: count for reason, (count, _) in report.dropped.items()} == {"no box for the object": 1}
 
 
@@ -540,7 +540,7 @@ def test_vidstg_declarative_and_interrogative_apart(tmp_path: Path, clip: Path) 
     root = vidstg_root(tmp_path, clip, vidstg(questions=[]), vidor())
     for kind, count in (("declarative", 2), ("interrogative", 1)):
         rows, report = load_rows("vidstg", f"test_{kind}", settings(root))
-        assert {Contract.from_json(row["stvg"]).query for row in rows} == {kind}
+        assert {RowTruth.from_json(row["stvg"]).query for row in rows} == {kind}
         assert (len(rows), report.n_dropped) == (count, 0)
         assert report.notes["annotations without questions"][0] == 1
 
@@ -548,11 +548,11 @@ def test_vidstg_declarative_and_interrogative_apart(tmp_path: Path, clip: Path) 
 def test_gaps_in_a_trajectory_stay_gaps(tmp_path: Path, clip: Path) -> None:
     root = vidstg_root(tmp_path, clip, vidstg(), vidor(missing=(45, 70)))
     row = load_rows("vidstg", "test", settings(root))[0][0]
-    contract = Contract.from_json(row["stvg"])
-    everything = set(range(contract.span[0], contract.span[1] + 1))
-    missing = {int(np.flatnonzero(contract.timeline.frames == frame)[0]) for frame in (45, 70)}
-    assert everything - set(contract.index.tolist()) == missing
-    assert contract.format.is_valid(row["messages"][-1]["content"]), "the written answer has a box everywhere"
+    row_truth = RowTruth.from_json(row["stvg"])
+    everything = set(range(row_truth.span[0], row_truth.span[1] + 1))
+    missing = {int(np.flatnonzero(row_truth.timeline.frames == frame)[0]) for frame in (45, 70)}
+    assert everything - set(row_truth.index.tolist()) == missing
+    assert row_truth.format.is_valid(row["messages"][-1]["content"]), "the written answer has a box everywhere"
 
 
 VIDSTG_TRAPS: list[tuple[str, Any, str | None]] = [
@@ -584,9 +584,9 @@ def test_vidstg_traps(tmp_path: Path, clip: Path, title: str, changes: dict[str,
     assert {key: count for key, (count, _) in report.dropped.items()} == ({} if reason is None else {reason: 1})
     assert len(rows) == 2 + (reason is None)
     if title == "an event between two samples":
-        contract = Contract.from_json(rows[-1]["stvg"])
-        assert contract.span[0] == contract.span[1]
-        assert contract.timeline.times_s[contract.span[0]] == pytest.approx((41 - 20) / 5, abs=0.3)
+        row_truth = RowTruth.from_json(rows[-1]["stvg"])
+        assert row_truth.span[0] == row_truth.span[1]
+        assert row_truth.timeline.times_s[row_truth.span[0]] == pytest.approx((41 - 20) / 5, abs=0.3)
 
 
 def test_other_files_of_the_same_name_are_no_trajectories(tmp_path: Path, clip: Path) -> None:

@@ -240,7 +240,7 @@ def test_no_two_clips_are_the_same(tmp_path: Path) -> None:
 
 def test_an_interrupted_call_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generate(tmp_path / "whole", {"train": 6}, SHORT, workers=1)
-    put, calls = synth.put_whole, []
+    put, calls = synth.write_bytes_atomic, []
 
     def killed_in_the_fourth(path: Path, data: bytes) -> None:
         calls.append(path)
@@ -251,7 +251,7 @@ def test_an_interrupted_call_is_completed(tmp_path: Path, monkeypatch: pytest.Mo
             raise KeyboardInterrupt
         put(path, data)
 
-    monkeypatch.setattr(synth, "put_whole", killed_in_the_fourth)
+    monkeypatch.setattr(synth, "write_bytes_atomic", killed_in_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         generate(tmp_path / "cut", {"train": 6}, SHORT, workers=1)
     assert not (tmp_path / "cut" / "train.jsonl").exists()
@@ -280,7 +280,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text("precious")
     with pytest.raises(DataError, match=r"no synth\.json"):
         generate(tmp_path, {"train": 1}, SHORT, workers=1)
-    with pytest.raises(DataError, match=r"no synth\.json"):
+    with pytest.raises(DataError, match=r"train\.jsonl cannot be used as a folder: Not a directory"):
         generate(tmp_path / "train.jsonl", {"train": 1}, SHORT, workers=1)
     (tmp_path / "synth.json").write_text("{")
     with pytest.raises(DataError, match="cannot be used"):

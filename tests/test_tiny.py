@@ -55,7 +55,7 @@ def test_answers_are_short(tokenizer: Any) -> None:
 
 
 def test_folders_in_use_are_refused(folder: Path) -> None:
-    with pytest.raises(StvgError, match="exists and is not empty: choose another folder or delete it"):
+    with pytest.raises(StvgError, match="is not empty: choose another folder, or delete this one"):
         build(folder)
 
 

@@ -21,10 +21,10 @@ import numpy as np
 from scipy import stats
 
 from swift_stvg.rewards.functions import WEIGHTS
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.headroom import Sampled, measure
 from swift_stvg.scoring.metrics import means_with_intervals, per_sample
-from swift_stvg.scoring.predictions import Answers
+from swift_stvg.scoring.predictions import AnswerFile
 from swift_stvg.scoring.score import NATIVE, GroundTruth, Scored
 from swift_stvg.settings import PREFIX, Settings
 
@@ -62,7 +62,7 @@ class Cell:
 
 def read_cell(path: Path) -> Cell:
     """Score one result file on the sampled grid."""
-    answers = Answers.read(path)
+    answers = AnswerFile.read(path)
     truth = GroundTruth.of_rows([answers])
     scored = Scored(answers, truth)
     final, think = scored.scores(NATIVE), scored.scores(NATIVE, "think")
@@ -132,11 +132,11 @@ def headroom_of(plan: Plan, name: str, seed: int, output: Path) -> dict[str, Any
     sampled = Sampled.read(path)
     own = {k: v for k, v in plan.environment(name).items() if k.startswith(PREFIX) and "OUTPUT" not in v}
 
-    def with_own(contract: Contract) -> Contract:
-        texts = contract.settings.to_texts() | {k.removeprefix(PREFIX).lower(): v for k, v in own.items()}
-        return replace(contract, settings=Settings.from_texts(texts))
+    def with_own(row_truth: RowTruth) -> RowTruth:
+        texts = row_truth.settings.to_texts() | {k.removeprefix(PREFIX).lower(): v for k, v in own.items()}
+        return replace(row_truth, settings=Settings.from_texts(texts))
 
-    mine = Sampled([with_own(c) for c in sampled.contracts], sampled.videos, sampled.greedy, sampled.samples)
+    mine = Sampled([with_own(c) for c in sampled.row_truths], sampled.videos, sampled.greedy, sampled.samples)
     return measure(mine, weights_of(plan.trainings[name]))["figures"]
 
 

@@ -20,7 +20,7 @@ from swift_stvg.adapters.prompts import PAD, VIDEO
 from swift_stvg.adapters.templates import rate_of
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import IntArray
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
 from swift_stvg.video.frame_loader import FrameLoader, mark, nbytes
 from swift_stvg.video.memory import Memory
@@ -98,7 +98,7 @@ def disagreements(template: Any, rows: Sequence[dict[str, Any]], settings: Setti
     found = []
     with _blank_frames(template, settings), _positions_without_weights(template):
         for row in rows:
-            row_id = Contract.from_json(row["stvg"]).id
+            row_id = RowTruth.from_json(row["stvg"]).id
             encoded = _encode(template, row)
             if (fault := _prompt_fault(template, row, encoded)) is not None:
                 found.append(f"{row_id}: {fault}")

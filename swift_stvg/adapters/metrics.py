@@ -14,7 +14,7 @@ from swift_stvg.adapters.rewards import CLASSES
 from swift_stvg.errors import DataError
 from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import REWARDS, tiou, usual_weights, viou
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.metrics import summarise
 
 
@@ -41,11 +41,11 @@ class StvgMetrics(EvalMetrics):  # type: ignore[misc]
                 rows.append(dict(row) | {"completion": Serializer.from_tensor(answer)})
         if not rows:
             raise DataError("no row of the validation set has the `stvg` column that --eval_metric stvg needs")
-        batch = Batch([row["completion"] for row in rows], [Contract.from_json(row["stvg"]) for row in rows])
+        batch = Batch([row["completion"] for row in rows], [RowTruth.from_json(row["stvg"]) for row in rows])
         state = self.trainer.state
-        for name in usual_weights(batch.contracts) if is_watched(state) else ():
+        for name in usual_weights(batch.row_truths) if is_watched(state) else ():
             tell(state, CLASSES[name].__name__, REWARDS[name](batch), batch, rows)
-        boxes = np.array([contract.format.boxes for contract in batch.contracts], dtype=bool)
+        boxes = np.array([row_truth.format.boxes for row_truth in batch.row_truths], dtype=bool)
         return summarise(tiou(batch), viou(batch), boxes=boxes)
 
 

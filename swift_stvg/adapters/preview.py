@@ -22,15 +22,15 @@ from swift_stvg.geometry import FloatArray
 from swift_stvg.report.drawing import Overlay, contact_sheet
 from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import tiou, viou
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
 from swift_stvg.video.reader import Frames
 
 logger = get_logger()
 BINS = 20
 TRAIN, EVAL = "stvg_train", "stvg_eval"
-_Answer: TypeAlias = tuple[str, Contract, dict[str, Any]]
-"""What was written, the contract of its row, and the row."""
+_Answer: TypeAlias = tuple[str, RowTruth, dict[str, Any]]
+"""What was written, the truth of its row, and the row."""
 
 
 class Board(Protocol):
@@ -138,9 +138,9 @@ class StvgPreview(TrainerCallback):  # type: ignore[misc]
             return
         if mode == TRAIN:  # an evaluation comes in several rounds, of which the first ones are kept
             self._answers[mode].clear()
-        for contract, row in zip(batch.contracts, rows, strict=True):
+        for row_truth, row in zip(batch.row_truths, rows, strict=True):
             if len(self._answers[mode]) < self._rows:
-                self._answers[mode].setdefault(contract.id, (row["completion"], contract, row))
+                self._answers[mode].setdefault(row_truth.id, (row["completion"], row_truth, row))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Show what was rolled out since the last time."""
@@ -192,11 +192,11 @@ class StvgPreview(TrainerCallback):  # type: ignore[misc]
 
 def _draw(board: Board, tag: str, answer: _Answer, step: int) -> None:
     """Show an answer as a contact sheet."""
-    text, contract, row = answer
-    batch = Batch([text], [contract])
-    scores = {"tIoU": float(tiou(batch)[0])} | ({"vIoU": float(viou(batch)[0])} if contract.format.boxes else {})
-    sheet = contact_sheet(Overlay.of(contract, contract.sentence, text, scores), Path(row["videos"][0]))
-    board.picture(tag, np.asarray(sheet), contract.id, step)
+    text, row_truth, row = answer
+    batch = Batch([text], [row_truth])
+    scores = {"tIoU": float(tiou(batch)[0])} | ({"vIoU": float(viou(batch)[0])} if row_truth.format.boxes else {})
+    sheet = contact_sheet(Overlay.of(row_truth, row_truth.sentence, text, scores), Path(row["videos"][0]))
+    board.picture(tag, np.asarray(sheet), row_truth.id, step)
 
 
 def register() -> None:

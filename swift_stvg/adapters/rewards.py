@@ -17,7 +17,7 @@ from swift.utils import get_logger
 from swift_stvg.adapters.judged import is_watched, tell
 from swift_stvg.adapters.versions import warn_of_lack
 from swift_stvg.geometry import THRESHOLDS
-from swift_stvg.rewards.callables import judge
+from swift_stvg.rewards.callables import compute_reward
 from swift_stvg.rewards.functions import REWARDS
 
 logger = get_logger()
@@ -36,19 +36,21 @@ class StvgReward(ORM):  # type: ignore[misc]
     def __call__(
         self, completions: Sequence[str], stvg: Sequence[str | None] | None = None, **columns: Any
     ) -> list[float | None]:
-        found, state = judge(self.reward, completions, stvg), columns.get("trainer_state")
+        found, state = compute_reward(self.reward, completions, stvg), columns.get("trainer_state")
         if found.batch is not None and found.applies.any() and is_watched(state):
             values, rows = found.rewards[found.applies], _rows(completions, stvg or [], columns)
             tell(state, type(self).__name__, values, found.batch, rows)
         return found.values
 
 
-def _rows(completions: Sequence[str], contracts: Sequence[str | None], columns: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is known of the rows with a contract."""
+def _rows(
+    completions: Sequence[str], row_truths: Sequence[str | None], columns: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """What is known of the rows that carry a truth."""
     return [
         {"completion": completion} | {name: columns[name][i] for name in ("videos", "messages") if name in columns}
-        for i, (completion, contract) in enumerate(zip(completions, contracts, strict=True))
-        if contract is not None
+        for i, (completion, row_truth) in enumerate(zip(completions, row_truths, strict=True))
+        if row_truth is not None
     ]
 
 

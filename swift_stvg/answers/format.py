@@ -29,7 +29,7 @@ from swift_stvg.util import validation
 
 LAST_INDEX = 10**8 - 1
 """More than is ever read: indices have at most seven digits."""
-MOST_COORDINATE = 1e16
+MAX_TEXT_COORDINATE = 1e16
 """Coordinates are read with at most fifteen digits before the point."""
 FAR_OUTSIDE = 10
 """A coordinate beyond so many times the longer side of the picture is no guess at a place in it."""
@@ -72,9 +72,9 @@ class BoxList:
     unplaced: str = ""
 
     def __post_init__(self) -> None:
-        index = validation.whole_numbers("index", self.index, most=LAST_INDEX, rising=None)
-        boxes_xyxy = validation.boxes("boxes_xyxy", self.boxes_xyxy, index, largest=MOST_COORDINATE, unread=True)
-        validation.keep(self, index=index, boxes_xyxy=boxes_xyxy)
+        index = validation.integers("index", self.index, most=LAST_INDEX, rising=None)
+        boxes_xyxy = validation.boxes("boxes_xyxy", self.boxes_xyxy, index, largest=MAX_TEXT_COORDINATE, unread=True)
+        validation.set_fields(self, index=index, boxes_xyxy=boxes_xyxy)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -139,7 +139,7 @@ class Answer:
             if not (boxes is None or isinstance(boxes, BoxList)):
                 validation.refuse(name, "be a BoxList or None", type(boxes).__name__)
         if self.span is not None:
-            validation.keep(self, span=validation.pair("span", self.span, low=0, high=LAST_INDEX))
+            validation.set_fields(self, span=validation.integer_pair("span", self.span, low=0, high=LAST_INDEX))
 
     def fault(self, size: int, scale_wh: tuple[int, int]) -> tuple[str, str] | None:
         """Why the span and the final boxes, if any were asked for, make no tube; None if they do.

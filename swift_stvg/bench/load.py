@@ -22,14 +22,14 @@ from swift_stvg.sources.loading import load_rows
 
 SPLITS = {"test": (4610, 732, 10_303), "train": (36_202, 5563, 80_684)}
 """Annotations, videos and sentences of VidSTG's splits."""
-QUICK = {"test": (230, 36, 515)}
-KINDS = 12
+QUICK_SPLITS = {"test": (230, 36, 515)}
+VIDEO_KINDS = 12
 """Different videos; the files differ in their last bytes only."""
 
 
 def measure(folder: Path, scale: Scale) -> Iterator[Result]:
     """Each split with an empty cache of what videos are, and with a full one."""
-    for split, counts in (QUICK if scale.quick else SPLITS).items():
+    for split, counts in (QUICK_SPLITS if scale.quick else SPLITS).items():
         root = folder / split
         _make(root, split, *counts)
         env = {"STVG_DATA_ROOT": str(root), "STVG_CACHE_DIR": str(root / "cache")}
@@ -62,7 +62,7 @@ def _make(root: Path, split: str, annotations: int, videos: int, sentences: int)
     for name in ("videos", "sent_annos", "bbox_annos"):
         (base / name).mkdir(parents=True)
     kinds = []
-    for k in range(KINDS):
+    for k in range(VIDEO_KINDS):
         n_frames = 400 + 100 * k
         trajectories = [
             [
@@ -80,7 +80,7 @@ def _make(root: Path, split: str, annotations: int, videos: int, sentences: int)
             (n_frames, json.dumps({"fps": 30.0, "trajectories": trajectories}), _video(root / f"{k}.mp4", n_frames))
         )
     for v in range(videos):
-        _, text, video = kinds[v % KINDS]
+        _, text, video = kinds[v % VIDEO_KINDS]
         (base / "bbox_annos" / f"{v:010d}.json").write_text(text)
         free = (8 + 8).to_bytes(4, "big") + b"free" + v.to_bytes(8, "big")  # a box that players skip
         (base / "videos" / f"{v:010d}.mp4").write_bytes(video + free)
@@ -88,7 +88,7 @@ def _make(root: Path, split: str, annotations: int, videos: int, sentences: int)
     entries = []
     for i, n in enumerate(counts):
         v = i % videos
-        n_frames = kinds[v % KINDS][0]
+        n_frames = kinds[v % VIDEO_KINDS][0]
         begin = int(rng.integers(0, n_frames // 2))
         said = [{"target_id": j % 4, "description": f"the adult in white is above the bicycle {j}"} for j in range(n)]
         entries.append(

@@ -12,7 +12,7 @@ import numpy as np
 from swift_stvg.bench.measure import Result, Scale, processes
 from swift_stvg.errors import StvgError
 from swift_stvg.records import Sample, VideoInfo
-from swift_stvg.rows.making import make_contract
+from swift_stvg.rows.making import make_row_truth
 from swift_stvg.settings import Settings
 
 HCSTVG_VIDEOS, HCSTVG_BOXES = 1160, 181_607
@@ -111,8 +111,8 @@ def _make_answers(folder: Path) -> Path:
                 tube_frames=frames,
                 tube_xyxy=boxes,
             )
-            contract = make_contract(sample, VideoInfo.nominal(sample), settings)
-            response = contract.format.render(contract.answer)
-            line = {"response": response, "videos": [str(sample.video)], "stvg": contract.to_json()}
+            row_truth = make_row_truth(sample, VideoInfo.nominal(sample), settings)
+            response = row_truth.format.render(row_truth.answer)
+            line = {"response": response, "videos": [str(sample.video)], "stvg": row_truth.to_json()}
             file.write(json.dumps(line) + "\n")
     return path

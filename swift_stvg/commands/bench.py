@@ -20,9 +20,9 @@ from swift_stvg.bench.measure import Result, Scale
 from swift_stvg.commands.shared import check_writable
 from swift_stvg.errors import DataError
 from swift_stvg.report.text.bench import render_bench
-from swift_stvg.report.text.blocks import FORMATS
+from swift_stvg.report.text.blocks import REPORT_FORMATS
 from swift_stvg.settings import PREFIX, Settings
-from swift_stvg.util.jsonfile import write_whole
+from swift_stvg.util.writing import write_text_atomic
 
 ROUNDS = 5
 BENCHMARKS = {
@@ -47,7 +47,7 @@ def add_options(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("what", nargs="*", help=f"{kinds} (default: all)")
     bench.add_argument("--rounds", type=int, help=f"measurements of each (default: {ROUNDS}, with --quick 1)")
     bench.add_argument("--quick", action="store_true", help="smaller sizes, and one round")
-    bench.add_argument("--format", choices=FORMATS, default="table", help="default: table")
+    bench.add_argument("--format", choices=REPORT_FORMATS, default="table", help="default: table")
     bench.add_argument("--out", type=Path, metavar="FILE", help="write the figures there too, as JSON")
     bench.set_defaults(run=run)
 
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         }
         print(render_bench(report, args.format), end="")
         if args.out:
-            write_whole(args.out, json.dumps(report, indent=1) + "\n")
+            write_text_atomic(args.out, json.dumps(report, indent=1) + "\n")
     return 0
 
 

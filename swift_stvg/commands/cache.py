@@ -8,10 +8,11 @@ from collections import Counter
 from pathlib import Path
 
 from swift_stvg.commands.clips import Clip, add_workers, check_workers, clip_of, each_clip
-from swift_stvg.errors import DataError, VideoError
+from swift_stvg.errors import VideoError
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import load_rows
-from swift_stvg.util.jsonfile import remove_leftovers
+from swift_stvg.util.output_folder import make_folder
+from swift_stvg.util.writing import remove_partial_files
 from swift_stvg.video.frame_cache import FrameCache
 
 
@@ -27,11 +28,8 @@ def run(args: argparse.Namespace) -> int:
     """Write what is not there yet; 1 if a video could not be read."""
     check_workers(args.workers)
     settings = Settings.from_env()
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{args.out} cannot be used as a folder: {error.strerror}") from None
-    remove_leftovers(args.out)
+    make_folder(args.out)
+    remove_partial_files(args.out)
     clips: dict[Clip, None] = {}
     for dataset in args.datasets:
         name, _, split = dataset.partition(":")

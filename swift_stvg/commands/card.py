@@ -15,12 +15,14 @@ from swift_stvg.commands.shared import names_of, read_dataset
 from swift_stvg.errors import DataError
 from swift_stvg.report.page.charts import picture_of_training
 from swift_stvg.report.page.training import Curves, read_curves
-from swift_stvg.scoring.predictions import Answers
+from swift_stvg.scoring.predictions import AnswerFile
 from swift_stvg.scoring.score import ALL_PROTOCOLS, GroundTruth, score
 from swift_stvg.settings import Settings
 from swift_stvg.sharing import checkpoint as sharing
 from swift_stvg.sharing.card import PICTURE, Card
-from swift_stvg.util.jsonfile import no_garbage_collection, put_whole, read_json, write_whole
+from swift_stvg.util.json_reading import no_garbage_collection, read_json
+from swift_stvg.util.output_folder import new_folder
+from swift_stvg.util.writing import write_bytes_atomic, write_text_atomic
 
 
 def add_options(card: argparse.ArgumentParser) -> None:
@@ -82,19 +84,19 @@ def run(args: argparse.Namespace) -> int:
     text = Card(_name(args), args.license, new, ours, settings, report, curves, adapter=adapter is not None).to_text()
     _refuse_secrets(checkpoint, old, all_of_them=args.out is None)
 
-    with sharing.new_folder(args.out) if args.out else nullcontext(checkpoint) as folder:
+    with new_folder(args.out) if args.out else nullcontext(checkpoint) as folder:
         if args.out:
             sharing.copy_model(checkpoint, folder)
-        write_whole(folder / sharing.ARGS, _json(new))
+        write_text_atomic(folder / sharing.ARGS, _json(new))
         for name, config in configs.items():
             public = sharing.public_config(config, base)
             if public != config:
-                write_whole(folder / name, _json(public))
+                write_text_atomic(folder / name, _json(public))
         if (script := sharing.answer_script(ours)) is not None:
-            write_whole(folder / sharing.ANSWER, script)
+            write_text_atomic(folder / sharing.ANSWER, script)
         if curves is not None:
-            put_whole(folder / PICTURE, picture_of_training(curves))
-        write_whole(folder / sharing.README, text)
+            write_bytes_atomic(folder / PICTURE, picture_of_training(curves))
+        write_text_atomic(folder / sharing.README, text)
     _tell(args, args.out or checkpoint, old)
     return 0
 
@@ -128,7 +130,7 @@ def _curves(asked: Path | None, checkpoint: Path) -> Curves | None:
 
 def _scored(args: argparse.Namespace, settings: Settings) -> tuple[dict[str, Any], Settings]:
     with no_garbage_collection():
-        answers = Answers.read(args.scores)
+        answers = AnswerFile.read(args.scores)
         truth = read_dataset(args.dataset, settings)[1] if args.dataset else GroundTruth.of_rows([answers])
         return score([answers], truth, protocols=args.protocol, by=["query"])[0], answers.settings
 

@@ -18,19 +18,19 @@ from swift_stvg.recipes.host import by_name_here
 from swift_stvg.records import Sample
 from swift_stvg.rewards.functions import usual_weights
 from swift_stvg.rewards.known_mistakes import EXACT, landscape
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.dataset import (
-    LARGE,
-    QUICK,
+    LARGE_GROUP,
+    REENCODE_COMMAND,
     bounds_of_tokens,
     distribution,
-    facts,
-    figures,
     file_kinds,
     frame_sizes,
+    row_counts,
+    row_distributions,
     too_long,
 )
-from swift_stvg.scoring.predictions import Answers
+from swift_stvg.scoring.predictions import AnswerFile
 from swift_stvg.scoring.score import GroundTruth, counted, score
 from swift_stvg.settings import BACKBONES, Settings
 from swift_stvg.sources.loading import LoadReport, load_samples, make_rows, parse_dataset
@@ -102,20 +102,20 @@ class Check:
             "decoded": None,
         }
         if rows:
-            contracts = [Contract.from_json(row["stvg"]) for row in rows]
-            report["facts"] = facts(contracts)
-            report["figures"] = figures(contracts)
-            report["figures"] |= self._tokens(template, rows, contracts)
+            row_truths = [RowTruth.from_json(row["stvg"]) for row in rows]
+            report["facts"] = row_counts(row_truths)
+            report["figures"] = row_distributions(row_truths)
+            report["figures"] |= self._tokens(template, rows, row_truths)
             if template is not None:
                 report["facts"]["prompts and positions"] = self._asked(template, rows)
                 if self._args.engine and self.errors:
                     self.not_checked.append(f"answers of {self._args.engine}, because of the errors below")
                 elif self._args.engine:
                     report["facts"][f"answers of {self._args.engine}"] = self._answered(rows)
-            report["frame_sizes"] = frame_sizes(contracts)
+            report["frame_sizes"] = frame_sizes(row_truths)
             report["files"] = self._files(parts)
             report["ceiling"] = {part.report.name: self._ceiling(part) for part in parts if part.rows}
-            report["rewards"] = self._rewards(contracts, weights)
+            report["rewards"] = self._rewards(row_truths, weights)
             report["decoded"] = self._decode(rows)
         return report | {
             "not_checked": self.not_checked,
@@ -184,11 +184,11 @@ class Check:
             self.warnings.append(dropped)
         return _Part(report, annotations, samples, rows)
 
-    def _tokens(self, template: Any, rows: list[dict[str, Any]], contracts: list[Contract]) -> dict[str, list[float]]:
+    def _tokens(self, template: Any, rows: list[dict[str, Any]], row_truths: list[RowTruth]) -> dict[str, list[float]]:
         """Distributions of token lengths; empty without a template."""
         limit = self._args.max_completion_length
         if template is None:
-            known, errors = bounds_of_tokens(contracts, limit)
+            known, errors = bounds_of_tokens(row_truths, limit)
             advice = "correct the settings first" if self._args.model else "give --model"
             self.not_checked.append(f"token lengths; {advice}. {known}")
             self.errors += errors
@@ -196,7 +196,7 @@ class Check:
         from swift_stvg.adapters.lengths import measure
 
         lengths = measure(template, rows, self._settings)
-        self.errors += too_long(contracts, lengths.prompt, lengths.answer, self._args.max_length, limit)
+        self.errors += too_long(row_truths, lengths.prompt, lengths.answer, self._args.max_length, limit)
         if self._args.max_length is None:
             self.not_checked.append("whether prompts fit; give --max_length")
         if limit is None:
@@ -207,18 +207,18 @@ class Check:
     def _files(self, parts: list[_Part]) -> list[dict[str, Any]]:
         """The kinds of the video files that were opened, and a warning for each kind that is slow to read."""
         opened = [
-            (Contract.from_json(row["stvg"]), video)
+            (RowTruth.from_json(row["stvg"]), video)
             for part in parts
             for row in part.rows
             if (video := part.report.videos.get(Path(row["videos"][0]))) is not None
         ]
-        kinds = file_kinds([contract for contract, _ in opened], [video for _, video in opened])
+        kinds = file_kinds([row_truth for row_truth, _ in opened], [video for _, video in opened])
         for kind in kinds:
             if kind["slow"]:
                 self.warnings.append(
-                    f"{kind['slow']} of {kind['videos']} videos, {kind['kind']}: more than {LARGE} frames must be "
-                    f"decoded to reach some frames. A clip has {kind['clip']:.0f} frames on average, and reading it "
-                    f"decodes at most {kind['decoded']:.0f}. `{QUICK}` makes such files quick to read"
+                    f"{kind['slow']} of {kind['videos']} videos, {kind['kind']}: more than {LARGE_GROUP} frames must "
+                    f"be decoded to reach some frames. A clip has {kind['clip']:.0f} frames on average, and reading it "
+                    f"decodes at most {kind['decoded']:.0f}. `{REENCODE_COMMAND}` makes such files quick to read"
                 )
         return kinds
 
@@ -253,7 +253,7 @@ class Check:
         found = compare(args.model, few, [*words, *args.further])
         for row, one in zip(few, found, strict=True):
             if not one.same:
-                row_id = Contract.from_json(row["stvg"]).id
+                row_id = RowTruth.from_json(row["stvg"]).id
                 self.errors.append(f"{row_id}: {args.engine} differs from the trained model: {one.difference}")
         tokens, agreeing = sum(one.tokens for one in found), sum(one.agreeing for one in found)
         return (
@@ -264,15 +264,15 @@ class Check:
 
     def _ceiling(self, part: _Part) -> list[dict[str, Any]]:
         """The scores of the exact answers, as `swift-stvg score --oracle` gives them."""
-        oracle = Answers.oracle(part.samples, replace(self._settings, think=False))
+        oracle = AnswerFile.oracle(part.samples, replace(self._settings, think=False))
         truth = GroundTruth.of_samples(part.report.name, part.samples, LoadReport(part.report.name))
         tables: list[dict[str, Any]] = score([oracle], truth, by=())[0]["tables"]
         return tables
 
-    def _rewards(self, contracts: list[Contract], weights: dict[str, float] | None) -> dict[str, Any]:
+    def _rewards(self, row_truths: list[RowTruth], weights: dict[str, float] | None) -> dict[str, Any]:
         """The rewards of right and wrong answers to some of the rows."""
-        chosen = np.sort(np.random.default_rng(self._args.seed).permutation(len(contracts))[: self._args.rows])
-        found = landscape([contracts[i] for i in chosen], weights or usual_weights(contracts))
+        chosen = np.sort(np.random.default_rng(self._args.seed).permutation(len(row_truths))[: self._args.rows])
+        found = landscape([row_truths[i] for i in chosen], weights or usual_weights(row_truths))
         for name, fault in found["faults"].items():
             what = "does not earn the full reward" if name == EXACT else "earns as much as the exact answer, or more,"
             self.errors.append(f"reward: {name!r} {what} on {fault['rows']} rows, e.g. {fault['example']}")
@@ -316,5 +316,5 @@ def _draw(parts: list[_Part], count: int, generator: np.random.Generator) -> Non
     chosen = np.sort(generator.permutation(ends[-1])[:count])
     for part, start, end in zip(parts, ends[:-1], ends[1:], strict=True):
         part.rows = [part.rows[i - start] for i in chosen if start <= i < end]
-        ids = {Contract.from_json(row["stvg"]).id for row in part.rows}
+        ids = {RowTruth.from_json(row["stvg"]).id for row in part.rows}
         part.samples = [sample for sample in part.samples if sample.id in ids]

@@ -14,9 +14,9 @@ from typing import Any
 
 from swift_stvg.commands.shared import check_writable
 from swift_stvg.errors import DataError
-from swift_stvg.records import MOST_FRAMES
+from swift_stvg.records import MAX_VIDEO_FRAMES
 from swift_stvg.report.drawing import render
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.serving.answer_file import answer_rows
 from swift_stvg.serving.endpoint import SEND, Endpoint, check_url
 from swift_stvg.serving.engines import Engine
@@ -25,7 +25,8 @@ from swift_stvg.serving.grounding import EVERY_FRAME, OK, Grounded, Search
 from swift_stvg.settings import Settings
 from swift_stvg.sharing.checkpoint import secrets
 from swift_stvg.sources.loading import load_rows, parse_dataset
-from swift_stvg.util.jsonfile import is_vacant, write_whole
+from swift_stvg.util.output_folder import first_line_object, make_folder, require_own_folder
+from swift_stvg.util.writing import write_text_atomic
 from swift_stvg.video.reader import is_picture
 
 EXPORTS = ("coco", "mot", "tubes")
@@ -100,7 +101,10 @@ def _ground(args: argparse.Namespace, settings: Settings) -> int:
         raise DataError("--format and --draw write files: give --out, a folder")
     video, *sentences = args.what
     search = Search.of(Path(video), sentences, settings, tuple(args.clip) if args.clip else None)
-    made = _make_folder(args.out) if args.out else []
+    made: list[Path] = []
+    if args.out:
+        require_own_folder(args.out, "answers of swift-stvg ground", lambda: _is_own(args.out / ANSWERS))
+        made = make_folder(args.out)
     try:
         found = search.answers_from(_engine(args), args.rate)
     except BaseException:
@@ -113,7 +117,7 @@ def _ground(args: argparse.Namespace, settings: Settings) -> int:
     if args.out:
         for path in _written_with(args.out / ANSWERS):  # files of an earlier run
             path.unlink(missing_ok=True)
-        write_whole(args.out / ANSWERS, lines)
+        write_text_atomic(args.out / ANSWERS, lines)
         _export(args, records)
         _draw(args, found)
     else:
@@ -122,29 +126,9 @@ def _ground(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _make_folder(out: Path) -> list[Path]:
-    """Make the output folder and its parents. Returns the new folders, the innermost first.
-
-    Raises:
-        DataError: the folder cannot be made, or holds something that no earlier run wrote.
-    """
-    new = [path for path in (out, *out.parents) if not path.exists()]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if is_vacant(out) or _is_ours(out / ANSWERS):
-            return new
-    except OSError as error:
-        raise DataError(f"cannot make the folder {out}: {error.strerror}") from None
-    raise DataError(f"{out} holds something else than answers: choose another folder")
-
-
-def _is_ours(answers: Path) -> bool:
-    try:
-        with answers.open("rb") as file:
-            first = json.loads(file.readline())
-    except (FileNotFoundError, ValueError, RecursionError):
-        return False
-    return isinstance(first, dict) and {"schema", "swift_stvg"} <= set(first)
+def _is_own(answers: Path) -> bool:
+    """Whether an earlier run wrote this file of answers."""
+    return {"schema", "swift_stvg"} <= first_line_object(answers).keys()
 
 
 def _written_with(answers: Path) -> list[Path]:
@@ -160,12 +144,12 @@ def _written_with(answers: Path) -> list[Path]:
 
 def _export(args: argparse.Namespace, records: list[dict[str, Any]]) -> None:
     if "coco" in args.format:
-        write_whole(args.out / "coco.json", to_coco(records))
+        write_text_atomic(args.out / "coco.json", to_coco(records))
     if "tubes" in args.format:
-        write_whole(args.out / "tubes.json", to_tubes(records))
+        write_text_atomic(args.out / "tubes.json", to_tubes(records))
     if "mot" in args.format:
         for number, record in enumerate(records, 1):
-            write_whole(args.out / f"mot_{number}.txt", to_mot(record))
+            write_text_atomic(args.out / f"mot_{number}.txt", to_mot(record))
 
 
 def _draw(args: argparse.Namespace, found: list[Grounded]) -> None:
@@ -173,7 +157,7 @@ def _draw(args: argparse.Namespace, found: list[Grounded]) -> None:
     form = args.draw or ("png" if is_picture(video) else "mp4")
     if form != "none":
         for number, grounded in enumerate(found, 1):
-            most = MOST_FRAMES if form == "mp4" else None
+            most = MAX_VIDEO_FRAMES if form == "mp4" else None
             title = f"drawing {number} of {len(found)}"
             render(grounded.overlay, video, args.out / f"{number}.{form}", most, title)
 
@@ -189,7 +173,7 @@ def _answer_dataset(args: argparse.Namespace, settings: Settings) -> int:
     done = answer_rows(args.out, rows, partial(_engine, args), _made_by(args), settings)
     print(f"{args.out}: {done.kept} answers were there, {done.asked} were asked for", file=sys.stderr)
     done.check()
-    _report([{**line, "sentence": Contract.from_json(line["stvg"]).id} for line in done.lines])
+    _report([{**line, "sentence": RowTruth.from_json(line["stvg"]).id} for line in done.lines])
     return 0
 
 

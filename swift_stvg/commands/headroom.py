@@ -14,9 +14,9 @@ from swift_stvg import __version__
 from swift_stvg.commands.shared import add_delivery, add_weights, check_writable, deliver, read_weights
 from swift_stvg.errors import DataError
 from swift_stvg.report.text.headroom import render_headroom
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.headroom import MARGIN, Sampled, measure
-from swift_stvg.util.jsonfile import write_whole
+from swift_stvg.util.writing import write_text_atomic
 
 CHUNK = 16
 """Rows that are answered between two steps of the progress bar."""
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             raise DataError("--samples must be at least 2, --rows at least 1, --temperature above 0")
         sampled = _sample(args)
         if args.answers:
-            write_whole(args.answers, sampled.to_lines())
+            write_text_atomic(args.answers, sampled.to_lines())
     elif args.answers:
         if args.further:
             raise DataError(f"without --model nothing is sampled, so these mean nothing: {' '.join(args.further)}")
@@ -105,5 +105,5 @@ def _sample(args: argparse.Namespace) -> Sampled:
             greedy_texts += texts[: len(part)]
             sampled_texts += [texts[i : i + args.samples] for i in range(len(part), len(texts), args.samples)]
             bar.update(len(part))
-    contracts = [Contract.from_json(row["stvg"]) for row in answered]
-    return Sampled(contracts, [row["videos"][0] for row in answered], greedy_texts, sampled_texts)
+    row_truths = [RowTruth.from_json(row["stvg"]) for row in answered]
+    return Sampled(row_truths, [row["videos"][0] for row in answered], greedy_texts, sampled_texts)

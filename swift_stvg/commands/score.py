@@ -14,10 +14,11 @@ from swift_stvg.geometry import THRESHOLDS
 from swift_stvg.report.text.explanation import render_explanation
 from swift_stvg.report.text.score import render_score, with_published
 from swift_stvg.scoring.explain import explain
-from swift_stvg.scoring.predictions import Answers, Tubes, read_predictions
+from swift_stvg.scoring.predictions import AnswerFile, TubeFile, read_predictions
 from swift_stvg.scoring.score import ALL_PROTOCOLS, FACETS, GroundTruth, score
 from swift_stvg.settings import UNITS, Settings
-from swift_stvg.util.jsonfile import no_garbage_collection, write_whole
+from swift_stvg.util.json_reading import no_garbage_collection
+from swift_stvg.util.writing import write_text_atomic
 
 
 def add_options(score: argparse.ArgumentParser) -> None:
@@ -69,25 +70,25 @@ def run(args: argparse.Namespace) -> int:
     if args.compare_to:
         report = with_published(report)
     if args.failures:
-        write_whole(args.failures, "".join(s.failures() for s in scored))
+        write_text_atomic(args.failures, "".join(s.failures() for s in scored))
     deliver(render_score(report, args.format), args.out)
     return 0
 
 
-def _read(args: argparse.Namespace, settings: Settings) -> tuple[list[Answers | Tubes], GroundTruth]:
+def _read(args: argparse.Namespace, settings: Settings) -> tuple[list[AnswerFile | TubeFile], GroundTruth]:
     systems = [read_predictions(path) for path in args.results]
     for system, name in zip(systems, _names(args.results), strict=True):
         system.name = name
     name = args.oracle or args.dataset
     if not name:
-        answers = [system for system in systems if isinstance(system, Answers)]
+        answers = [system for system in systems if isinstance(system, AnswerFile)]
         if len(answers) < len(systems):
             raise DataError("tubes need a ground truth to be scored against: give --dataset NAME:SUBSET")
         return systems, GroundTruth.of_rows(answers)
     samples, truth = read_dataset(name, settings)
     if args.oracle:
         units = (replace(settings, think=False, index_unit=unit) for unit in UNITS)
-        systems = [Answers.oracle(samples, unit) for unit in units]
+        systems = [AnswerFile.oracle(samples, unit) for unit in units]
     return systems, truth
 
 

@@ -11,17 +11,17 @@ from typing import Any
 
 from swift_stvg.errors import DataError, RowError
 from swift_stvg.records import Sample
-from swift_stvg.report.text.blocks import FORMATS
+from swift_stvg.report.text.blocks import REPORT_FORMATS
 from swift_stvg.rewards.functions import check_rewards
 from swift_stvg.scoring.score import GroundTruth
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import LoadReport, load_samples
-from swift_stvg.util.jsonfile import write_whole
+from swift_stvg.util.writing import write_text_atomic
 
 
 def add_delivery(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how and where a report goes."""
-    parser.add_argument("--format", choices=FORMATS, default="table", help="default: table")
+    parser.add_argument("--format", choices=REPORT_FORMATS, default="table", help="default: table")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the report there instead of printing it")
 
 
@@ -32,7 +32,7 @@ def deliver(text: str, out: Path | None) -> None:
         DataError: the file cannot be written.
     """
     if out:
-        write_whole(out, text)
+        write_text_atomic(out, text)
     else:
         print(text, end="")
 

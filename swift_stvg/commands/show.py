@@ -23,16 +23,17 @@ from swift_stvg.report.page.html import INDEX, page
 from swift_stvg.report.page.media import FOLDER, PAGE_FORMATS, Job, remove_others, render_all
 from swift_stvg.report.page.training import read_curves
 from swift_stvg.report.text.score import preamble, score_table
-from swift_stvg.scoring.predictions import Answers
+from swift_stvg.scoring.predictions import AnswerFile
 from swift_stvg.scoring.score import ALL_PROTOCOLS, GroundTruth, score
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import probe_all
-from swift_stvg.util.jsonfile import is_vacant, remove_leftovers, write_whole
+from swift_stvg.util.output_folder import first_line_object, make_folder, require_own_folder
+from swift_stvg.util.writing import remove_partial_files, write_text_atomic
 
 MARK, WHAT = "show.json", "a page of swift-stvg show"
 """File that says that a folder is ours to replace, and how it says so."""
 OF_EACH = 12
-KINDS = 4
+CHOSEN_GROUPS = 4
 """Of a dataset as many clips are drawn as of the best, worst, most improved and most damaged answers together."""
 EXTRAS = {"gif": ".gif", "sheet": ".png"}
 
@@ -51,7 +52,7 @@ def add_options(show: argparse.ArgumentParser) -> None:
         default=OF_EACH,
         metavar="N|all",
         help=f"clips drawn of the best, the worst, the most improved, the most damaged and those that count 0, each "
-        f"(default: {OF_EACH}); of a dataset {KINDS} times as many",
+        f"(default: {OF_EACH}); of a dataset {CHOSEN_GROUPS} times as many",
     )
     add("--also", nargs="+", choices=sorted(EXTRAS), default=[], help="draw GIFs and contact sheets too")
     add_workers(show, "processes")
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("--protocol needs a result file")
     settings = Settings.from_env()
     curves = read_curves(args.logging) if args.logging else None
-    _check(args.out)
+    require_own_folder(args.out, WHAT, lambda: first_line_object(args.out / MARK).get("what") == WHAT)
     if args.result is None:
         cards, chosen, data, charts = _of_dataset(args.dataset, args.overlays, settings)
     else:
@@ -82,9 +83,9 @@ def run(args: argparse.Namespace) -> int:
         "also": extras,
         "footer": f"Made by swift-stvg show {__version__}.",
     }
-    write_whole(args.out / INDEX, page(data, charts))
+    write_text_atomic(args.out / INDEX, page(data, charts))
     remove_others(media, names)
-    remove_leftovers(args.out)
+    remove_partial_files(args.out)
     print(f"{args.out / INDEX}: {len(cards)} samples, {len(chosen) - sum(problems.values())} of them drawn")
     for problem, count in problems.most_common():
         print(f"  not drawn: {count} x {problem}", file=sys.stderr)
@@ -97,7 +98,7 @@ Made = tuple[list[Card], list[int], dict[str, Any], list[Chart]]
 def _of_answers(args: argparse.Namespace, settings: Settings) -> Made:
     if args.result.suffix != ".jsonl":
         raise DataError(f"{args.result} must be a .jsonl file of `swift infer`: show draws answers to rows")
-    answers = Answers.read(args.result)
+    answers = AnswerFile.read(args.result)
     truth = read_dataset(args.dataset, settings)[1] if args.dataset else GroundTruth.of_rows([answers])
     report, (scored,) = score([answers], truth, protocols=args.protocol, by=["query", "area", "length"])
     first = report["tables"][0]
@@ -138,7 +139,7 @@ def _of_answers(args: argparse.Namespace, settings: Settings) -> Made:
 def _of_dataset(name: str, count: int | None, settings: Settings) -> Made:
     samples, truth = read_dataset(name, settings)
     cards = samples_on.cards_of_dataset(samples)
-    count = len(cards) if count is None else min(KINDS * count, len(cards))
+    count = len(cards) if count is None else min(CHOSEN_GROUPS * count, len(cards))
     chosen = np.unique(np.linspace(0, len(cards) - 1, count).round().astype(int)).tolist() if count else []
     videos = probe_all({samples[i].video for i in chosen}, name, settings)
     for i in chosen:
@@ -199,29 +200,12 @@ def _draw(
     return {name for name in found.values() if isinstance(name, str)}, problems
 
 
-def _check(out: Path) -> None:
-    """Refuse a folder that holds something else than an earlier page."""
-    if not _is_ours(out / MARK) and not is_vacant(out):
-        raise DataError(f"{out} holds something that is not {WHAT}: choose another folder")
-
-
-def _is_ours(mark: Path) -> bool:
-    try:
-        data = json.loads(mark.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(data, dict) and data.get("what") == WHAT
-
-
 def _claim(out: Path) -> Path:
     """Make and mark the folder; the folder for its drawings."""
     media = out / FOLDER
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_whole(out / MARK, json.dumps({"swift_stvg": __version__, "what": WHAT}) + "\n")
-        media.mkdir(exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{out} cannot be used as a folder: {error.strerror}") from None
+    make_folder(out)
+    write_text_atomic(out / MARK, json.dumps({"swift_stvg": __version__, "what": WHAT}) + "\n")
+    make_folder(media)
     return media
 
 

@@ -47,7 +47,7 @@ class Shape:
         return rank * width * self.layers
 
 
-SHAPES = {
+MODEL_SHAPES = {
     "Qwen/Qwen2-VL-7B-Instruct": Shape(8.291e9, 28, 3584, 18944, 3584, 512, 152064, 14),
     "Qwen/Qwen2.5-VL-3B-Instruct": Shape(3.755e9, 36, 2048, 11008, 2048, 256, 151936, 14),
     "Qwen/Qwen2.5-VL-7B-Instruct": Shape(8.292e9, 28, 3584, 18944, 3584, 512, 152064, 14),
@@ -75,7 +75,7 @@ def shape_of(model: str) -> Shape | None:
     """
     folder = Path(model).expanduser()
     if not (folder / "config.json").is_file():
-        return SHAPES.get(model)
+        return MODEL_SHAPES.get(model)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         text, vision = config.get("text_config", config), config["vision_config"]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from swift_stvg.answers.format import LAST_INDEX, Answer, BoxList
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes, paired_iou_and_giou, paired_l1
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.util import validation
 
 INDICES = LAST_INDEX + 1
@@ -46,7 +46,7 @@ class BoxPairs:
 
     def __post_init__(self) -> None:
         columns = {name: getattr(self, name) for name in ("owner", "index", "usable", "boxes_xyxy", "true_xyxy")}
-        validation.one_for_each("frame", "", **columns)
+        validation.same_length("frame", "", **columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,36 +74,36 @@ class BoxTerms:
 
     def __post_init__(self) -> None:
         columns = {name: getattr(self, name) for name in ("owner", "index", "iou", "giou", "l1")}
-        validation.one_for_each("frame", "", **columns)
+        validation.same_length("frame", "", **columns)
 
 
 class Batch:
-    """Completions with their rows' contracts, parsed once.
+    """Completions with the truths of their rows, parsed once.
 
     Args:
         completions: what the model wrote, B strings.
-        contracts: the contract of each completion's row, B of them.
+        row_truths: the truth of each completion's row, B of them.
 
     Raises:
         RecordError: the two differ in length, or hold something else.
     """
 
-    def __init__(self, completions: Sequence[str], contracts: Sequence[Contract]) -> None:
-        validation.all_of("completions", completions, str)
-        validation.all_of("contracts", contracts, Contract, ", as Contract.from_json reads them from rows")
-        validation.one_for_each("completion", completions=completions, contracts=contracts)
-        self.contracts = contracts
-        read = [c.format.read(text) for text, c in zip(completions, contracts, strict=True)]
+    def __init__(self, completions: Sequence[str], row_truths: Sequence[RowTruth]) -> None:
+        validation.all_instances("completions", completions, str)
+        validation.all_instances("row_truths", row_truths, RowTruth, ", as RowTruth.from_json reads them from rows")
+        validation.same_length("completion", completions=completions, row_truths=row_truths)
+        self.row_truths = row_truths
+        read = [c.format.read(text) for text, c in zip(completions, row_truths, strict=True)]
         self.answers: list[Answer] = [answer for answer, _ in read]
         self.valid: list[bool] = [valid for _, valid in read]
 
     def __len__(self) -> int:
-        return len(self.contracts)
+        return len(self.row_truths)
 
     @cached_property
     def faults(self) -> list[tuple[str, str] | None]:
         """Why each answer gives no tube, as `Answer.fault` says; None for those that do."""
-        return [a.fault(c.timeline.size, c.scale_wh) for a, c in zip(self.answers, self.contracts, strict=True)]
+        return [a.fault(c.timeline.size, c.scale_wh) for a, c in zip(self.answers, self.row_truths, strict=True)]
 
     @cached_property
     def complete(self) -> npt.NDArray[np.bool_]:
@@ -113,22 +113,22 @@ class Batch:
     @cached_property
     def think_terms(self) -> BoxTerms:
         """Agreement of the intermediate boxes over T_cap (Eq. 6)."""
-        asked = np.array([contract.format.think for contract in self.contracts], dtype=bool)
+        asked = np.array([row_truth.format.think for row_truth in self.row_truths], dtype=bool)
         return self._terms([answer.think for answer in self.answers], asked)
 
     @cached_property
     def pred_terms(self) -> BoxTerms:
         """Agreement of the final boxes over T_cap (Eq. 6)."""
-        asked = np.array([contract.format.boxes for contract in self.contracts], dtype=bool)
+        asked = np.array([row_truth.format.boxes for row_truth in self.row_truths], dtype=bool)
         return self._terms([answer.pred for answer in self.answers], asked)
 
     @cached_property
     def frames_of_either(self) -> FloatArray:
         """(B,) annotated frames of the event, and those of the answer's span beyond it; a backward span has none."""
-        counts = np.array([len(contract.index) for contract in self.contracts], dtype=np.float64)
-        for i, (answer, contract) in enumerate(zip(self.answers, self.contracts, strict=True)):
+        counts = np.array([len(row_truth.index) for row_truth in self.row_truths], dtype=np.float64)
+        for i, (answer, row_truth) in enumerate(zip(self.answers, self.row_truths, strict=True)):
             if answer.span is not None and answer.span[0] <= answer.span[1]:
-                (first, last), (low, high) = answer.span, contract.span
+                (first, last), (low, high) = answer.span, row_truth.span
                 counts[i] += last - first + 1 - max(0, min(last, high) - max(first, low) + 1)
         return counts
 
@@ -136,21 +136,21 @@ class Batch:
     def floors(self) -> FloatArray:
         """(B,) lower clamp of the per-frame spatial term; -inf where off."""
         return np.array(
-            [-np.inf if c.settings.spatial_floor is None else c.settings.spatial_floor for c in self.contracts]
+            [-np.inf if c.settings.spatial_floor is None else c.settings.spatial_floor for c in self.row_truths]
         )
 
     @cached_property
     def _truth(self) -> tuple[IntArray, IntArray, FloatArray]:
         """Owner (N,), index (N,) and normalised box (N, 4) of every annotated index of every row."""
-        owner = np.repeat(np.arange(len(self)), [len(contract.index) for contract in self.contracts])
-        boxes_xyxy = np.concatenate([np.empty((0, 4)), *(contract.boxes_xyxy for contract in self.contracts)])
-        index = np.concatenate([np.empty(0, dtype=np.int64), *(contract.index for contract in self.contracts)])
+        owner = np.repeat(np.arange(len(self)), [len(row_truth.index) for row_truth in self.row_truths])
+        boxes_xyxy = np.concatenate([np.empty((0, 4)), *(row_truth.boxes_xyxy for row_truth in self.row_truths)])
+        index = np.concatenate([np.empty(0, dtype=np.int64), *(row_truth.index for row_truth in self.row_truths)])
         return owner, index, boxes_xyxy / self._limits[owner]
 
     @cached_property
     def _limits(self) -> FloatArray:
         """(B, 4) extent of the text's coordinates."""
-        return np.array([2 * contract.scale_wh for contract in self.contracts], dtype=np.float64).reshape(-1, 4)
+        return np.array([2 * row_truth.scale_wh for row_truth in self.row_truths], dtype=np.float64).reshape(-1, 4)
 
     @cached_property
     def _spans(self) -> IntArray:
@@ -194,7 +194,7 @@ class Batch:
     def spatial_frames(self, terms: BoxTerms) -> FloatArray:
         """(B,) how many frames `spatial_mean` is over: those of T_cap, or of either span (STVG_SPATIAL_FRAMES)."""
         shared = np.bincount(terms.owner, minlength=len(self)).astype(np.float64)
-        either = np.array([contract.settings.spatial_frames == "either" for contract in self.contracts], dtype=bool)
+        either = np.array([row_truth.settings.spatial_frames == "either" for row_truth in self.row_truths], dtype=bool)
         return np.where(either & terms.asked, self.frames_of_either, shared)
 
     def spatial_mean(self, terms: BoxTerms, term: Term) -> FloatArray:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from swift_stvg.geometry import FloatArray
 from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import BOX_REWARDS, REWARDS
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 
 Completion: TypeAlias = str | Sequence[dict[str, Any]]
 """A text, or messages, the last of which is the text."""
@@ -21,7 +21,7 @@ RewardCallable: TypeAlias = Callable[..., list[float | None]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judgement:
+class RewardResult:
     """What a reward gives to completions.
 
     Attributes:
@@ -38,7 +38,7 @@ class Judgement:
     applies: npt.NDArray[np.bool_]
 
 
-def judge(name: str, completions: Sequence[Completion], stvg: Sequence[str | None] | None) -> Judgement:
+def compute_reward(name: str, completions: Sequence[Completion], stvg: Sequence[str | None] | None) -> RewardResult:
     """Compute a reward.
 
     Args:
@@ -49,29 +49,31 @@ def judge(name: str, completions: Sequence[Completion], stvg: Sequence[str | Non
     Raises:
         DataError: a value of the column is not one of this package.
     """
-    contracts: Sequence[str | None] = [None] * len(completions) if stvg is None else stvg
+    row_truths: Sequence[str | None] = [None] * len(completions) if stvg is None else stvg
     texts = [text if isinstance(text, str) else text[-1]["content"] for text in completions]
-    ours = [(text, row) for text, row in zip(texts, contracts, strict=True) if row is not None]
+    ours = [(text, row) for text, row in zip(texts, row_truths, strict=True) if row is not None]
     if not ours:
-        return Judgement([None] * len(completions), None, np.empty(0), np.empty(0, dtype=bool))
+        return RewardResult([None] * len(completions), None, np.empty(0), np.empty(0, dtype=bool))
     batch = _batch(*zip(*ours, strict=True))
     rewards = REWARDS[name](batch)
-    applies = np.array([name not in BOX_REWARDS or contract.format.boxes for contract in batch.contracts], dtype=bool)
+    applies = np.array(
+        [name not in BOX_REWARDS or row_truth.format.boxes for row_truth in batch.row_truths], dtype=bool
+    )
     given = iter([value if fits else None for value, fits in zip(rewards.tolist(), applies.tolist(), strict=True)])
-    return Judgement([None if row is None else next(given) for row in contracts], batch, rewards, applies)
+    return RewardResult([None if row is None else next(given) for row in row_truths], batch, rewards, applies)
 
 
 @lru_cache(maxsize=4)
 def _batch(texts: tuple[str, ...], rows: tuple[str, ...]) -> Batch:
     """One parse for all rewards of a step, which trainers call one after the other on the same texts."""
-    return Batch(texts, [Contract.from_json(row) for row in rows])
+    return Batch(texts, [RowTruth.from_json(row) for row in rows])
 
 
 def _callable(name: str) -> RewardCallable:
     def reward(
         completions: Sequence[Completion], stvg: Sequence[str | None] | None = None, **columns: Any
     ) -> list[float | None]:
-        return judge(name, completions, stvg).values
+        return compute_reward(name, completions, stvg).values
 
     reward.__name__ = reward.__qualname__ = name  # trainers log by it
     reward.__doc__ = REWARDS[name].__doc__

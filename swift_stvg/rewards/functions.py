@@ -28,7 +28,7 @@ from swift_stvg.answers.format import Answer, AnswerFormat
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import THRESHOLDS, FloatArray, span_iou
 from swift_stvg.rewards.batch import Batch, BoxTerms, Term
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 
 
 def format_reward(batch: Batch) -> FloatArray:
@@ -48,7 +48,7 @@ def consistency_reward(batch: Batch) -> FloatArray:
         return span is not None and span[0] <= span[1] and all(b is not None and b.covers(span) for b in lists)
 
     return np.array(
-        [consistent(a, c.format) for a, c in zip(batch.answers, batch.contracts, strict=True)], dtype=np.float64
+        [consistent(a, c.format) for a, c in zip(batch.answers, batch.row_truths, strict=True)], dtype=np.float64
     )
 
 
@@ -57,7 +57,7 @@ def temporal_reward(batch: Batch) -> FloatArray:
     return np.array(
         [
             0.0 if a.span is None else span_iou(a.span, c.span)
-            for a, c in zip(batch.answers, batch.contracts, strict=True)
+            for a, c in zip(batch.answers, batch.row_truths, strict=True)
         ],
         dtype=np.float64,
     )
@@ -123,7 +123,7 @@ def boxes_viou(batch: Batch, terms: BoxTerms) -> FloatArray:
 
 def boxes_siou(batch: Batch, terms: BoxTerms) -> FloatArray:
     """(B,) mean IoU over the annotated frames of the event, 0 at those outside the predicted span."""
-    annotated = np.array([len(contract.index) for contract in batch.contracts], dtype=np.float64)
+    annotated = np.array([len(row_truth.index) for row_truth in batch.row_truths], dtype=np.float64)
     return batch.sums(terms, terms.iou) / np.maximum(annotated, 1)
 
 
@@ -148,9 +148,9 @@ WEIGHTS = {"stvg_format": 1.0, "stvg_consistency": 1.0, "stvg_temporal": 1.0, "s
 """The paper's rewards and weights (Eq. 10)."""
 
 
-def usual_weights(contracts: Sequence[Contract]) -> dict[str, float]:
+def usual_weights(row_truths: Sequence[RowTruth]) -> dict[str, float]:
     """The paper's, less the think reward for rows without think boxes, and all about boxes for rows without any."""
-    thinks, boxes = (all(getattr(c.format, part) for c in contracts) for part in ("think", "boxes"))
+    thinks, boxes = (all(getattr(c.format, part) for c in row_truths) for part in ("think", "boxes"))
     unfit = BOX_REWARDS if not boxes else set() if thinks else {"stvg_think"}
     return {name: weight for name, weight in WEIGHTS.items() if name not in unfit}
 

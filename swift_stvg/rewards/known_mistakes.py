@@ -14,7 +14,7 @@ from swift_stvg.answers.format import Answer, BoxList
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import BOX_REWARDS, REWARDS, total
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 
 EXACT = "exact answer"
 SAME = 1e-9
@@ -26,18 +26,18 @@ _BOTH_LISTS, _ONE_LIST = (
 _NOTHING = {"stvg_think": 0.0, "stvg_spatial_l1": 0.0}
 
 
-def full_mark(contract: Contract, weights: Mapping[str, float]) -> float:
+def full_mark(row_truth: RowTruth, weights: Mapping[str, float]) -> float:
     """What the exact answer must earn: 5 with the paper's rewards and weights, 4 without think boxes, 3 without any."""
-    marks = (_BOTH_LISTS if contract.format.think else _ONE_LIST) | _NOTHING
-    marks |= {} if contract.format.boxes else dict.fromkeys(BOX_REWARDS, 0.0)
+    marks = (_BOTH_LISTS if row_truth.format.think else _ONE_LIST) | _NOTHING
+    marks |= {} if row_truth.format.boxes else dict.fromkeys(BOX_REWARDS, 0.0)
     return sum(weight * marks.get(name, 1.0) for name, weight in weights.items())
 
 
-def landscape(contracts: Sequence[Contract], weights: Mapping[str, float]) -> dict[str, Any]:
+def landscape(row_truths: Sequence[RowTruth], weights: Mapping[str, float]) -> dict[str, Any]:
     """What each mistake earns on the rows that it can be made in.
 
     Args:
-        contracts: of the rows, at least one.
+        row_truths: the rows' truths, at least one.
         weights: weight of each reward in the total.
 
     Returns:
@@ -45,16 +45,16 @@ def landscape(contracts: Sequence[Contract], weights: Mapping[str, float]) -> di
         lowest, highest]; faults: by mistake the number of rows on which it earns as much as the exact answer, or on
         which the exact answer does not earn the full mark, and an example.
     """
-    exact_texts = [contract.format.render(contract.answer) for contract in contracts]
-    exact = total(Batch(exact_texts, contracts), weights)
-    full = np.array([full_mark(contract, weights) for contract in contracts])
+    exact_texts = [row_truth.format.render(row_truth.answer) for row_truth in row_truths]
+    exact = total(Batch(exact_texts, row_truths), weights)
+    full = np.array([full_mark(row_truth, weights) for row_truth in row_truths])
     lines, faults = {}, {}
     for name, write in MISTAKES.items():
-        texts = [write(contract) for contract in contracts]
+        texts = [write(row_truth) for row_truth in row_truths]
         made = [i for i, text in enumerate(texts) if text is not None and (name == EXACT or text != exact_texts[i])]
         if not made:
             continue
-        batch = Batch([texts[i] or "" for i in made], [contracts[i] for i in made])
+        batch = Batch([texts[i] or "" for i in made], [row_truths[i] for i in made])
         earned = total(batch, weights)
         columns = {reward: REWARDS[reward](batch) for reward in weights} | {"total": earned}
         lines[name] = {
@@ -67,74 +67,74 @@ def landscape(contracts: Sequence[Contract], weights: Mapping[str, float]) -> di
             row = made[first]
             faults[name] = {
                 "rows": int(wrong.sum()),
-                "example": f"row {contracts[row].id}: earns {earned[first]:.6g}, "
+                "example": f"row {row_truths[row].id}: earns {earned[first]:.6g}, "
                 + (f"not {full[row]:.6g}" if name == EXACT else f"the exact answer {exact[row]:.6g}"),
             }
-    return {"rows": len(contracts), "weights": dict(weights), "lines": lines, "faults": faults}
+    return {"rows": len(row_truths), "weights": dict(weights), "lines": lines, "faults": faults}
 
 
-def _exact(contract: Contract) -> tuple[tuple[int, int], FloatArray]:
+def _exact(row_truth: RowTruth) -> tuple[tuple[int, int], FloatArray]:
     """Span and a box for each index of it, (W, 4), of zeros where none are asked for."""
-    answer, (first, last) = contract.answer, contract.span
+    answer, (first, last) = row_truth.answer, row_truth.span
     return (first, last), np.zeros((last - first + 1, 4)) if answer.pred is None else answer.pred.boxes_xyxy
 
 
-def _written(contract: Contract, span: tuple[int, int], think_xyxy: FloatArray, pred_xyxy: FloatArray) -> str:
+def _written(row_truth: RowTruth, span: tuple[int, int], think_xyxy: FloatArray, pred_xyxy: FloatArray) -> str:
     index = np.arange(span[0], span[1] + 1, dtype=np.int64)
-    think = BoxList(index, think_xyxy) if contract.format.think else None
-    return contract.format.render(Answer(span, think, BoxList(index, pred_xyxy) if contract.format.boxes else None))
+    think = BoxList(index, think_xyxy) if row_truth.format.think else None
+    return row_truth.format.render(Answer(span, think, BoxList(index, pred_xyxy) if row_truth.format.boxes else None))
 
 
-def _moved(contract: Contract, by: int) -> str | None:
+def _moved(row_truth: RowTruth, by: int) -> str | None:
     """The whole answer later, or earlier where there is no room."""
-    (first, last), boxes_xyxy = _exact(contract)
-    if last + by >= contract.timeline.size:
+    (first, last), boxes_xyxy = _exact(row_truth)
+    if last + by >= row_truth.timeline.size:
         by = -by
-    return None if first + by < 0 else _written(contract, (first + by, last + by), boxes_xyxy, boxes_xyxy)
+    return None if first + by < 0 else _written(row_truth, (first + by, last + by), boxes_xyxy, boxes_xyxy)
 
 
-def _stretched(contract: Contract, span: tuple[int, int], true_index: IntArray) -> str:
+def _stretched(row_truth: RowTruth, span: tuple[int, int], true_index: IntArray) -> str:
     """Another span (W indices); each of its indices has the box of a true index (W,), or of the nearest to it."""
-    (first, last), boxes_xyxy = _exact(contract)
+    (first, last), boxes_xyxy = _exact(row_truth)
     boxes_xyxy = boxes_xyxy[np.clip(true_index, first, last) - first]
-    return _written(contract, span, boxes_xyxy, boxes_xyxy)
+    return _written(row_truth, span, boxes_xyxy, boxes_xyxy)
 
 
-def _whole_clip(contract: Contract) -> str:
-    end = contract.timeline.size
-    return _stretched(contract, (0, end - 1), np.arange(end, dtype=np.int64))
+def _whole_clip(row_truth: RowTruth) -> str:
+    end = row_truth.timeline.size
+    return _stretched(row_truth, (0, end - 1), np.arange(end, dtype=np.int64))
 
 
-def _first_index(contract: Contract) -> str:
-    first = contract.span[0]
-    return _stretched(contract, (first, first), np.array([first]))
+def _first_index(row_truth: RowTruth) -> str:
+    first = row_truth.span[0]
+    return _stretched(row_truth, (first, first), np.array([first]))
 
 
-def _other_unit(contract: Contract) -> str:
+def _other_unit(row_truth: RowTruth) -> str:
     """Seconds where sampled frames are asked for, and the other way round."""
-    line = contract.timeline
+    line = row_truth.timeline
     if line.unit == "frame":
-        first, last = (int(np.rint(line.times_s[i])) for i in contract.span)
-        return _stretched(contract, (first, last), line.index(np.arange(first, last + 1, dtype=np.float64)))
-    first, last = (int(np.abs(line.times_s - i).argmin()) for i in contract.span)
-    return _stretched(contract, (first, last), line.index(line.times_s[first : last + 1]))
+        first, last = (int(np.rint(line.times_s[i])) for i in row_truth.span)
+        return _stretched(row_truth, (first, last), line.index(np.arange(first, last + 1, dtype=np.float64)))
+    first, last = (int(np.abs(line.times_s - i).argmin()) for i in row_truth.span)
+    return _stretched(row_truth, (first, last), line.index(line.times_s[first : last + 1]))
 
 
 def _boxes(
-    change: Callable[[Contract, FloatArray], FloatArray], lists: tuple[str, ...] = ("think", "pred")
-) -> Callable[[Contract], str | None]:
+    change: Callable[[RowTruth, FloatArray], FloatArray], lists: tuple[str, ...] = ("think", "pred")
+) -> Callable[[RowTruth], str | None]:
     """The exact answer with other boxes in some lists; None where they mean the same or there is one list only."""
 
-    def write(contract: Contract) -> str | None:
-        if not contract.format.boxes:
+    def write(row_truth: RowTruth) -> str | None:
+        if not row_truth.format.boxes:
             return None
-        span, boxes_xyxy = _exact(contract)
-        changed = np.rint(change(contract, boxes_xyxy))
-        if np.array_equal(clip_boxes(changed, contract.scale_wh), boxes_xyxy):
+        span, boxes_xyxy = _exact(row_truth)
+        changed = np.rint(change(row_truth, boxes_xyxy))
+        if np.array_equal(clip_boxes(changed, row_truth.scale_wh), boxes_xyxy):
             return None
-        if len(lists) == 1 and not contract.format.think:
+        if len(lists) == 1 and not row_truth.format.think:
             return None
-        return _written(contract, span, *(changed if part in lists else boxes_xyxy for part in ("think", "pred")))
+        return _written(row_truth, span, *(changed if part in lists else boxes_xyxy for part in ("think", "pred")))
 
     return write
 
@@ -144,47 +144,47 @@ def _rescaled(boxes_xyxy: FloatArray, from_wh: tuple[int, int], to_wh: tuple[int
     return boxes_xyxy * factor
 
 
-def _other_coordinates(contract: Contract, boxes_xyxy: FloatArray) -> FloatArray:
+def _other_coordinates(row_truth: RowTruth, boxes_xyxy: FloatArray) -> FloatArray:
     return _rescaled(
-        boxes_xyxy, contract.scale_wh, (1000, 1000) if contract.format.coords == "pixel" else contract.size_wh
+        boxes_xyxy, row_truth.scale_wh, (1000, 1000) if row_truth.format.coords == "pixel" else row_truth.size_wh
     )
 
 
-def _source_pixels(contract: Contract, boxes_xyxy: FloatArray) -> FloatArray:
-    return _rescaled(boxes_xyxy, contract.scale_wh, contract.source_wh)
+def _source_pixels(row_truth: RowTruth, boxes_xyxy: FloatArray) -> FloatArray:
+    return _rescaled(boxes_xyxy, row_truth.scale_wh, row_truth.source_wh)
 
 
-def _xywh(_: Contract, boxes_xyxy: FloatArray) -> FloatArray:
+def _xywh(_: RowTruth, boxes_xyxy: FloatArray) -> FloatArray:
     return np.concatenate([boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]], axis=1)
 
 
-def _whole_frame(contract: Contract, boxes_xyxy: FloatArray) -> FloatArray:
-    return np.tile(np.array([0.0, 0.0, *contract.scale_wh]), (len(boxes_xyxy), 1))
+def _whole_frame(row_truth: RowTruth, boxes_xyxy: FloatArray) -> FloatArray:
+    return np.tile(np.array([0.0, 0.0, *row_truth.scale_wh]), (len(boxes_xyxy), 1))
 
 
-def _beside(contract: Contract, boxes_xyxy: FloatArray) -> FloatArray:
+def _beside(row_truth: RowTruth, boxes_xyxy: FloatArray) -> FloatArray:
     """Shifted by half their width, towards the side with more room."""
     half = (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) / 2
-    left = boxes_xyxy[:, 0] > contract.scale_wh[0] - boxes_xyxy[:, 2]
+    left = boxes_xyxy[:, 0] > row_truth.scale_wh[0] - boxes_xyxy[:, 2]
     shift = np.where(left, -half, half)[:, None] * np.array([1.0, 0.0, 1.0, 0.0])
-    return clip_boxes(boxes_xyxy + shift, contract.scale_wh)
+    return clip_boxes(boxes_xyxy + shift, row_truth.scale_wh)
 
 
-def _corner(contract: Contract, boxes_xyxy: FloatArray) -> FloatArray:
+def _corner(row_truth: RowTruth, boxes_xyxy: FloatArray) -> FloatArray:
     """One unit wide, in the corner that is farthest away."""
-    limit = np.array(contract.scale_wh, dtype=np.float64)
+    limit = np.array(row_truth.scale_wh, dtype=np.float64)
     far = np.where(boxes_xyxy[:, :2] + boxes_xyxy[:, 2:] < limit, limit - 1, 0.0)  # (W, 2)
     return np.concatenate([far, far + 1], axis=1)
 
 
-def _without(*lists: str, keep: bool = False) -> Callable[[Contract], str | None]:
+def _without(*lists: str, keep: bool = False) -> Callable[[RowTruth], str | None]:
     """The exact answer with lists that are empty, or with every second of their boxes."""
 
-    def write(contract: Contract) -> str | None:
-        text = contract.format.render(contract.answer)
-        if contract.format.style != "tags" or not contract.format.boxes:
+    def write(row_truth: RowTruth) -> str | None:
+        text = row_truth.format.render(row_truth.answer)
+        if row_truth.format.style != "tags" or not row_truth.format.boxes:
             return None
-        if lists == ("think_bbox",) and not contract.format.think:
+        if lists == ("think_bbox",) and not row_truth.format.think:
             return None
         for tag in lists:
             before, opening, rest = text.partition(f"<{tag}> ")
@@ -197,10 +197,10 @@ def _without(*lists: str, keep: bool = False) -> Callable[[Contract], str | None
     return write
 
 
-MISTAKES: dict[str, Callable[[Contract], str | None]] = {
-    EXACT: lambda contract: contract.format.render(contract.answer),
-    "span one index off": lambda contract: _moved(contract, 1),
-    "span beside the event": lambda contract: _moved(contract, contract.span[1] - contract.span[0] + 1),
+MISTAKES: dict[str, Callable[[RowTruth], str | None]] = {
+    EXACT: lambda row_truth: row_truth.format.render(row_truth.answer),
+    "span one index off": lambda row_truth: _moved(row_truth, 1),
+    "span beside the event": lambda row_truth: _moved(row_truth, row_truth.span[1] - row_truth.span[0] + 1),
     "span of the whole clip": _whole_clip,
     "first index of the event only": _first_index,
     "indices in the other unit": _other_unit,
@@ -217,7 +217,7 @@ MISTAKES: dict[str, Callable[[Contract], str | None]] = {
     "every second box left out": _without("think_bbox", "pred_bbox", keep=True),
     "no think boxes": _without("think_bbox"),
     "no boxes": _without("think_bbox", "pred_bbox"),
-    "text after the exact answer": lambda contract: contract.format.render(contract.answer) + " That is all.",
-    "nothing": lambda contract: "",
+    "text after the exact answer": lambda row_truth: row_truth.format.render(row_truth.answer) + " That is all.",
+    "nothing": lambda row_truth: "",
 }
 """By name, what writes an answer with the mistake; None where the row leaves no room for it."""

@@ -1,20 +1,20 @@
 """Rows for ms-swift: the prompt, and the truth and settings that each row carries."""
 
-from swift_stvg.rows.contract import Contract, Question
-from swift_stvg.rows.making import frame_size, make_contract, make_prompt, make_question, make_row
+from swift_stvg.rows.making import frame_size, make_prompt, make_prompt_spec, make_row, make_row_truth
 from swift_stvg.rows.reply import Reading, parse
+from swift_stvg.rows.row_truth import PromptSpec, RowTruth
 from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 
 __all__ = [
     "VIDEO_KEY",
-    "Contract",
-    "Question",
+    "PromptSpec",
     "Reading",
+    "RowTruth",
     "VideoRequest",
     "frame_size",
-    "make_contract",
     "make_prompt",
-    "make_question",
+    "make_prompt_spec",
     "make_row",
+    "make_row_truth",
     "parse",
 ]

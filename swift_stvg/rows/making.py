@@ -3,7 +3,7 @@
 messages              [system,] user (the video, the sentence, the timeline), assistant (the exact answer)
 videos                [path]
 chat_template_kwargs  {"stvg_video": JSON}: what the template needs to decode and size the frames
-stvg                  JSON of `Contract`
+stvg                  JSON of `RowTruth`
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from swift_stvg.answers.format import Answer, BoxList
 from swift_stvg.errors import RowError, VideoError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.records import Sample, VideoInfo
-from swift_stvg.rows.contract import Contract, Question
+from swift_stvg.rows.row_truth import PromptSpec, RowTruth
 from swift_stvg.settings import Settings
 from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 from swift_stvg.video.timeline import (
@@ -56,33 +56,33 @@ def make_row(sample: Sample, video: VideoInfo, settings: Settings) -> dict[str, 
     Raises:
         RowError, VideoError: the annotation does not fit the video; the reason is what the loader counts.
     """
-    contract = make_contract(sample, video, settings)
-    row = make_prompt(contract, sample.sentence, video.path)
-    row["messages"].append({"role": "assistant", "content": contract.format.render(_target(contract))})
-    return row | {"stvg": contract.to_json()}
+    row_truth = make_row_truth(sample, video, settings)
+    row = make_prompt(row_truth, sample.sentence, video.path)
+    row["messages"].append({"role": "assistant", "content": row_truth.format.render(_target(row_truth))})
+    return row | {"stvg": row_truth.to_json()}
 
 
-def make_prompt(question: Question, sentence: str, video: Path) -> dict[str, Any]:
+def make_prompt(spec: PromptSpec, sentence: str, video: Path) -> dict[str, Any]:
     """What of a row does not depend on the truth: messages without an answer, the video, and its frames."""
-    settings = question.settings
-    content = ["<video>" + video_facts(question), sentence.strip()]
-    system = [{"role": "system", "content": question.format.instruction()}] if settings.system_prompt else []
+    settings = spec.settings
+    content = ["<video>" + describe_video(spec), sentence.strip()]
+    system = [{"role": "system", "content": spec.format.instruction()}] if settings.system_prompt else []
     return {
         "messages": [
             *system,
             {"role": "user", "content": "\n".join(reversed(content) if settings.query_first else content)},
         ],
         "videos": [str(video)],
-        "chat_template_kwargs": {VIDEO_KEY: video_request(question).to_json()},
+        "chat_template_kwargs": {VIDEO_KEY: video_request(spec).to_json()},
     }
 
 
-def video_request(question: Question) -> VideoRequest:
+def video_request(spec: PromptSpec) -> VideoRequest:
     """The frames that a question is about."""
-    return VideoRequest.on(question.timeline, question.size_wh, question.format.coords)
+    return VideoRequest.on(spec.timeline, spec.size_wh, spec.format.coords)
 
 
-def make_question(video: VideoInfo, settings: Settings, clip: tuple[int, int] | None = None) -> Question:
+def make_prompt_spec(video: VideoInfo, settings: Settings, clip: tuple[int, int] | None = None) -> PromptSpec:
     """What a model sees of the decoded frames [first, end) of a video, or of all."""
     timeline = Timeline.sample(
         video.frame_times_s,
@@ -92,12 +92,12 @@ def make_question(video: VideoInfo, settings: Settings, clip: tuple[int, int] | 
         clip=clip,
         unit=settings.index_unit,
     )
-    return Question(
+    return PromptSpec(
         settings, frame_size(video.size_wh, settings.max_side, settings.side_multiple), video.size_wh, timeline
     )
 
 
-def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contract:
+def make_row_truth(sample: Sample, video: VideoInfo, settings: Settings) -> RowTruth:
     """The ground truth of a sample on the grid of what the model sees; raises as `make_row` does."""
     video = video.at_rate(sample.annotated_fps)
     _check_fit(sample, video)
@@ -113,10 +113,10 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
             f"event {sample.span_frames}, frames {numbers[clip[0]]} to {numbers[clip[1] - 1]} decoded, {video.path}, "
             f"row {sample.id}",
         )
-    question = make_question(video, settings, clip)
-    shown = numbers[question.timeline.index_frames]  # (size,) annotated frame of each index
-    span, index, boxes_xyxy = truth_on_grid(sample, shown, question)
-    return Contract(
+    spec = make_prompt_spec(video, settings, clip)
+    shown = numbers[spec.timeline.index_frames]  # (size,) annotated frame of each index
+    span, index, boxes_xyxy = truth_on_grid(sample, shown, spec)
+    return RowTruth(
         id=sample.id,
         sentence=sample.sentence,
         dataset=sample.dataset,
@@ -124,9 +124,9 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
         query=sample.query,
         category=sample.category,
         settings=settings,
-        size_wh=question.size_wh,
-        source_wh=question.source_wh,
-        timeline=question.timeline,
+        size_wh=spec.size_wh,
+        source_wh=spec.source_wh,
+        timeline=spec.timeline,
         annotated=shown,
         span=span,
         index=index,
@@ -135,7 +135,7 @@ def make_contract(sample: Sample, video: VideoInfo, settings: Settings) -> Contr
 
 
 def truth_on_grid(
-    sample: Sample, annotated: IntArray, question: Question
+    sample: Sample, annotated: IntArray, spec: PromptSpec
 ) -> tuple[tuple[int, int], IntArray, FloatArray]:
     """The ground truth of a sample as an answer can say it.
 
@@ -158,7 +158,7 @@ def truth_on_grid(
     if between:
         inside = np.array([np.abs(annotated - np.clip(annotated, first, end - 1)).argmin()])
     span = (int(inside[0]), int(inside[-1]))
-    if not question.format.boxes:
+    if not spec.format.boxes:
         return span, np.empty(0, dtype=np.int64), np.empty((0, 4))
     frames, boxes_xyxy = sample.usable_tube()
     if len(frames) == 0:
@@ -174,37 +174,37 @@ def truth_on_grid(
             f"{len(frames)} boxes in frames [{first}, {end}), none among the sampled {annotated[inside].tolist()}, "
             f"row {sample.id}",
         )
-    boxes_on_grid = _on_text_grid(boxes_xyxy[position[has_box]], sample.size_wh, question.scale_wh)
+    boxes_on_grid = _on_text_grid(boxes_xyxy[position[has_box]], sample.size_wh, spec.scale_wh)
     return span, inside[has_box], boxes_on_grid
 
 
-def _target(contract: Contract) -> Answer:
+def _target(row_truth: RowTruth) -> Answer:
     """What SFT learns to write: the exact answer, with think boxes that are off as the settings say.
 
     One draw moves the sides of all boxes of a tube alike. Drawn box by box, the mean of the think boxes would give the
     truth away, and refining could be learned without looking at the video.
     """
-    answer, jitter = contract.answer, contract.settings.think_jitter
+    answer, jitter = row_truth.answer, row_truth.settings.think_jitter
     if answer.think is None or jitter == 0:
         return answer
-    seed = [contract.settings.think_seed, *hashlib.sha256(f"{contract.dataset}/{contract.id}".encode()).digest()]
+    seed = [row_truth.settings.think_seed, *hashlib.sha256(f"{row_truth.dataset}/{row_truth.id}".encode()).digest()]
     boxes_xyxy = answer.think.boxes_xyxy
     sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]  # (W, 2)
     moved = boxes_xyxy + np.random.default_rng(seed).normal(0, jitter, 4) * np.tile(sides, 2)
     moved = np.concatenate([np.minimum(moved[:, :2], moved[:, 2:]), np.maximum(moved[:, :2], moved[:, 2:])], axis=1)
-    think = BoxList(answer.think.index, _on_text_grid(moved, contract.scale_wh, contract.scale_wh))
+    think = BoxList(answer.think.index, _on_text_grid(moved, row_truth.scale_wh, row_truth.scale_wh))
     return replace(answer, think=think)
 
 
-def video_facts(question: Question) -> str:
+def describe_video(spec: PromptSpec) -> str:
     """What the model is told of the timeline and the frame size."""
-    line, answer_format = question.timeline, question.format
+    line, answer_format = spec.timeline, spec.format
     counted = "frame" if answer_format.unit == "frame" else "second"
     facts = f"{counted}s 0 - {line.size - 1}"
     if answer_format.unit == "frame":
         facts += f", {line.fps:.4g} per second"
     if answer_format.coords == "pixel":
-        facts += f", {question.size_wh[0]} x {question.size_wh[1]} pixels"
+        facts += f", {spec.size_wh[0]} x {spec.size_wh[1]} pixels"
     return f"({facts})"
 
 

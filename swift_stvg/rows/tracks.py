@@ -8,11 +8,11 @@ import numpy as np
 
 from swift_stvg.answers.format import Answer, BoxList
 from swift_stvg.geometry import FloatArray, interpolate, to_picture
-from swift_stvg.records import LARGEST
-from swift_stvg.rows.contract import Contract, Question
+from swift_stvg.records import MAX_COORDINATE
+from swift_stvg.rows.row_truth import PromptSpec, RowTruth
 from swift_stvg.util import validation
 
-KINDS = ("truth", "think", "pred")
+TRACK_KINDS = ("truth", "think", "pred")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +20,7 @@ class Track:
     """Boxes of one kind over a clip; times are seconds from the clip's first frame.
 
     Attributes:
-        kind: one of `KINDS`.
+        kind: one of `TRACK_KINDS`.
         span_s: when it begins and ends.
         times_s: (K,) those that a box was given for, or should have been, increasing.
         boxes_xyxy: (K, 4) in shares of the frame's width and height; NaN where none can be read.
@@ -35,12 +35,12 @@ class Track:
     boxes_xyxy: FloatArray
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            validation.refuse("kind", f"be one of {', '.join(KINDS)}", repr(self.kind))
+        if self.kind not in TRACK_KINDS:
+            validation.refuse("kind", f"be one of {', '.join(TRACK_KINDS)}", repr(self.kind))
         validation.numbers("span_s", self.span_s, rising="weakly")
         times_s = validation.numbers("times_s", self.times_s, rising="weakly")
-        boxes_xyxy = validation.boxes("boxes_xyxy", self.boxes_xyxy, times_s, largest=LARGEST, unread=True)
-        validation.keep(self, times_s=times_s, boxes_xyxy=boxes_xyxy)
+        boxes_xyxy = validation.boxes("boxes_xyxy", self.boxes_xyxy, times_s, largest=MAX_COORDINATE, unread=True)
+        validation.set_fields(self, times_s=times_s, boxes_xyxy=boxes_xyxy)
 
     def at(self, time_s: float, tolerance_s: float) -> tuple[FloatArray, bool] | None:
         """The box (4,) at a time, and whether it was given there; None where there is none.
@@ -61,22 +61,22 @@ class Track:
         return None if np.isnan(box).any() else (box, given)
 
 
-def true_tracks(question: Question) -> list[Track]:
+def true_tracks(spec: PromptSpec) -> list[Track]:
     """The track of the truth; none of a question without it."""
-    if not isinstance(question, Contract):
+    if not isinstance(spec, RowTruth):
         return []
-    return _tracks(question, question.span, {"truth": BoxList(question.index, question.boxes_xyxy)})
+    return _tracks(spec, spec.span, {"truth": BoxList(spec.index, spec.boxes_xyxy)})
 
 
-def answer_tracks(question: Question, answer: Answer | None) -> list[Track]:
+def answer_tracks(spec: PromptSpec, answer: Answer | None) -> list[Track]:
     """The think track and the final track of an answer; one is missing where its boxes or the span cannot be read."""
     if answer is None or answer.span is None:
         return []
-    return _tracks(question, answer.span, {"think": answer.think, "pred": answer.pred})
+    return _tracks(spec, answer.span, {"think": answer.think, "pred": answer.pred})
 
 
-def _tracks(question: Question, span: tuple[int, int], lists: dict[str, BoxList | None]) -> list[Track]:
-    line, on_grid = question.timeline, question.on_grid(span)
+def _tracks(spec: PromptSpec, span: tuple[int, int], lists: dict[str, BoxList | None]) -> list[Track]:
+    line, on_grid = spec.timeline, spec.on_grid(span)
     if on_grid is None:
         return []
     first, last = on_grid
@@ -88,6 +88,6 @@ def _tracks(question: Question, span: tuple[int, int], lists: dict[str, BoxList 
         index, given_xyxy = boxes.first_of_each()
         inside = (index >= first) & (index <= last)
         boxes_xyxy = np.full((len(wanted), 4), np.nan)
-        boxes_xyxy[index[inside] - first] = to_picture(given_xyxy[inside], question.scale_wh, (1.0, 1.0))
-        found.append(Track(kind, line.span_s(on_grid), line.seconds(wanted), boxes_xyxy))
+        boxes_xyxy[index[inside] - first] = to_picture(given_xyxy[inside], spec.scale_wh, (1.0, 1.0))
+        found.append(Track(kind, line.clip_span_s(on_grid), line.seconds(wanted), boxes_xyxy))
     return found

@@ -13,15 +13,17 @@ from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.rewards.batch import Batch, BoxTerms
 from swift_stvg.rewards.functions import REWARDS, spatial_term, total, usual_weights
-from swift_stvg.rows.contract import Contract
-from swift_stvg.scoring.predictions import Answers, Key, Tubes
+from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.scoring.predictions import AnswerFile, Key, TubeFile
 from swift_stvg.scoring.score import GroundTruth, score
 from swift_stvg.sources.load_report import LoadReport
 
-PARTS = ("think", "pred")
+BOX_LISTS = ("think", "pred")
 
 
-def explain(systems: Sequence[Answers | Tubes], truth: GroundTruth, name: str, **how: Any) -> list[dict[str, Any]]:
+def explain(
+    systems: Sequence[AnswerFile | TubeFile], truth: GroundTruth, name: str, **how: Any
+) -> list[dict[str, Any]]:
     """Everything about the answers to the sample called `name`.
 
     Args:
@@ -36,9 +38,9 @@ def explain(systems: Sequence[Answers | Tubes], truth: GroundTruth, name: str, *
     Raises:
         DataError: no system has an answer to such a sample.
     """
-    if any(isinstance(system, Tubes) for system in systems):
+    if any(isinstance(system, TubeFile) for system in systems):
         raise DataError("--explain takes answers apart: give .jsonl files of `swift infer`, no tubes")
-    answers = [system for system in systems if isinstance(system, Answers)]
+    answers = [system for system in systems if isinstance(system, AnswerFile)]
     found = [
         _explain(system, i, key, truth, how)
         for system in answers
@@ -55,27 +57,27 @@ def explain(systems: Sequence[Answers | Tubes], truth: GroundTruth, name: str, *
     raise DataError(f"no sample is called {name!r}; {hint}")
 
 
-def _explain(system: Answers, i: int, key: Key, truth: GroundTruth, how: dict[str, Any]) -> dict[str, Any]:
-    contract, answer = system.batch.contracts[i], system.batch.answers[i]
-    batch = Batch([system.responses[i]], [contract])
-    weights = usual_weights([contract])
+def _explain(system: AnswerFile, i: int, key: Key, truth: GroundTruth, how: dict[str, Any]) -> dict[str, Any]:
+    row_truth, answer = system.batch.row_truths[i], system.batch.answers[i]
+    batch = Batch([system.responses[i]], [row_truth])
+    weights = usual_weights([row_truth])
     fault = batch.faults[0]
-    terms = {part: _terms(batch, part) for part in PARTS}
+    terms = {part: _terms(batch, part) for part in BOX_LISTS}
     return {
         "system": system.name,
         "line": system.lines[i],
         "subset": key[0],
         "id": key[1],
-        "sentence": system.batch.contracts[i].sentence,
+        "sentence": system.batch.row_truths[i].sentence,
         "video": system.videos[i],
         "response": system.responses[i],
-        "indices": contract.timeline.size,
-        "unit": contract.timeline.unit,
-        "coords": f"{contract.format.coords}, {contract.scale_wh[0]} x {contract.scale_wh[1]}",
+        "indices": row_truth.timeline.size,
+        "unit": row_truth.timeline.unit,
+        "coords": f"{row_truth.format.coords}, {row_truth.scale_wh[0]} x {row_truth.scale_wh[1]}",
         "well_formed": batch.valid[0],
         "span": answer.span,
-        "true_span": contract.span,
-        "boxes": {part: _in_words(getattr(answer, part)) for part in PARTS if _asked(contract, part)},
+        "true_span": row_truth.span,
+        "boxes": {part: _in_words(getattr(answer, part)) for part in BOX_LISTS if _asked(row_truth, part)},
         "failures": dict(answer.failures),
         "fault": None if fault is None else ": ".join(fault),
         "rewards": {reward: float(compute(batch)[0]) for reward, compute in REWARDS.items()},
@@ -86,17 +88,17 @@ def _explain(system: Answers, i: int, key: Key, truth: GroundTruth, how: dict[st
                 "frames": int(batch.spatial_frames(found)[0]),
                 "mean": float(batch.spatial_mean(found, spatial_term)[0]),
             }
-            for part, found in zip(PARTS, (batch.think_terms, batch.pred_terms), strict=True)
+            for part, found in zip(BOX_LISTS, (batch.think_terms, batch.pred_terms), strict=True)
         },
-        "floor": contract.settings.spatial_floor,
+        "floor": row_truth.settings.spatial_floor,
         "frames": _frames(batch, terms),
         "set_aside": [f"{p.where}: {p.reason}: {p.detail}" for p in system.set_aside if (p.subset, p.id) == key],
         **_metrics(system, i, key, truth, how),
     }
 
 
-def _asked(contract: Contract, part: str) -> bool:
-    return contract.format.think if part == "think" else contract.format.boxes
+def _asked(row_truth: RowTruth, part: str) -> bool:
+    return row_truth.format.think if part == "think" else row_truth.format.boxes
 
 
 def _terms(batch: Batch, part: str) -> dict[int, dict[str, float]]:
@@ -110,34 +112,34 @@ def _terms(batch: Batch, part: str) -> dict[int, dict[str, float]]:
 
 def _frames(batch: Batch, terms: dict[str, dict[int, dict[str, float]]]) -> list[dict[str, Any]]:
     """A dictionary for each index of either span."""
-    contract, answer = batch.contracts[0], batch.answers[0]
-    (first, last), given = contract.span, answer.span or (0, -1)
-    shown = [i for i in range(contract.timeline.size) if first <= i <= last or given[0] <= i <= given[1]]
+    row_truth, answer = batch.row_truths[0], batch.answers[0]
+    (first, last), given = row_truth.span, answer.span or (0, -1)
+    shown = [i for i in range(row_truth.timeline.size) if first <= i <= last or given[0] <= i <= given[1]]
     index = np.array(shown, dtype=np.int64)
-    times_s = contract.timeline.seconds(index)
-    true = _boxes(contract.index, contract.boxes_xyxy)
-    lists = {part: _boxes_of(getattr(answer, part)) for part in PARTS}
+    times_s = row_truth.timeline.seconds(index)
+    true = _boxes(row_truth.index, row_truth.boxes_xyxy)
+    lists = {part: _boxes_of(getattr(answer, part)) for part in BOX_LISTS}
     lines = []
     for i, time_s in zip(shown, times_s.tolist(), strict=True):
-        line: dict[str, Any] = {"index": i, "s": round(time_s, 3), "frame": int(contract.annotated[i])}
+        line: dict[str, Any] = {"index": i, "s": round(time_s, 3), "frame": int(row_truth.annotated[i])}
         line["true"] = true.get(i)
-        for part in PARTS:
+        for part in BOX_LISTS:
             line[part] = lists[part].get(i)
             line[f"{part}_terms"] = terms[part].get(i)
-        both = [line[f"{part}_terms"] for part in PARTS]
+        both = [line[f"{part}_terms"] for part in BOX_LISTS]
         line["gain"] = None if None in both else both[1]["term"] - both[0]["term"]
-        line["note"] = _note(i, contract, given)
+        line["note"] = _note(i, row_truth, given)
         lines.append(line)
     return lines
 
 
-def _note(i: int, contract: Contract, given: tuple[int, int]) -> str:
+def _note(i: int, row_truth: RowTruth, given: tuple[int, int]) -> str:
     """Why a frame is not counted."""
-    if not contract.span[0] <= i <= contract.span[1]:
+    if not row_truth.span[0] <= i <= row_truth.span[1]:
         return "outside the event"
     if not given[0] <= i <= given[1]:
         return "outside the answer"
-    return "" if i in contract.index else "not annotated"
+    return "" if i in row_truth.index else "not annotated"
 
 
 def _boxes_of(boxes: BoxList | None) -> dict[int, list[float] | None]:
@@ -158,7 +160,7 @@ def _in_words(boxes: BoxList | None) -> str:
     return told + (f", and without an index {boxes.unplaced!r}" if boxes.unplaced else "")
 
 
-def _metrics(system: Answers, i: int, key: Key, truth: GroundTruth, how: dict[str, Any]) -> dict[str, Any]:
+def _metrics(system: AnswerFile, i: int, key: Key, truth: GroundTruth, how: dict[str, Any]) -> dict[str, Any]:
     """Metrics of one answer under each protocol, and why it counts 0 if it does."""
     if key not in truth.keys:
         return {"metrics": {}, "counts_zero": f"it is not in {truth.name}"}
@@ -171,6 +173,6 @@ def _metrics(system: Answers, i: int, key: Key, truth: GroundTruth, how: dict[st
         f"{table['protocol']}, {row['part']} boxes": {name: values[0] for name, values in row["metrics"].items()}
         for table in report["tables"]
         for row in table["rows"]
-        if row["part"] in PARTS
+        if row["part"] in BOX_LISTS
     }
     return {"metrics": metrics, "counts_zero": "; ".join(f"{p.reason}: {p.detail}" for p in scored.problems) or None}

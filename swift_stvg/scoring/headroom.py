@@ -19,10 +19,10 @@ from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import REWARDS, check_rewards, tiou, total, usual_weights, viou
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.metrics import means_with_intervals
 from swift_stvg.util import validation
-from swift_stvg.util.jsonfile import MALFORMED, text
+from swift_stvg.util.json_reading import PARSE_ERRORS, json_text
 
 MARGIN = 0.05
 """By how much a sample's reward must exceed the greedy answer's to count as better."""
@@ -36,7 +36,7 @@ class Sampled:
     """Answers of one model to N rows.
 
     Attributes:
-        contracts: (N,) of the rows.
+        row_truths: (N,) the truths of the rows.
         videos: (N,) what intervals resample.
         greedy: (N,) the answer that is taken without sampling.
         samples: (N,) with n >= 2 sampled answers each.
@@ -46,7 +46,7 @@ class Sampled:
         RecordError: lengths differ.
     """
 
-    contracts: Sequence[Contract]
+    row_truths: Sequence[RowTruth]
     videos: Sequence[str]
     greedy: Sequence[str]
     samples: Sequence[Sequence[str]]
@@ -55,15 +55,15 @@ class Sampled:
         counts = {len(texts) for texts in self.samples}
         if len(counts) != 1 or min(counts) < 2:
             raise DataError(f"every row needs the same number of samples, at least 2, got {sorted(counts) or 'no row'}")
-        columns = {name: getattr(self, name) for name in ("contracts", "videos", "greedy", "samples")}
-        validation.one_for_each("row", "", **columns)
+        columns = {name: getattr(self, name) for name in ("row_truths", "videos", "greedy", "samples")}
+        validation.same_length("row", "", **columns)
 
     def to_lines(self) -> str:
         """One line of JSON for each row; `read` reads them back."""
-        rows = zip(self.contracts, self.videos, self.greedy, self.samples, strict=True)
+        rows = zip(self.row_truths, self.videos, self.greedy, self.samples, strict=True)
         return "".join(
-            json.dumps({"stvg": contract.to_json(), "video": video, "greedy": greedy, "samples": list(samples)}) + "\n"
-            for contract, video, greedy, samples in rows
+            json.dumps({"stvg": row_truth.to_json(), "video": video, "greedy": greedy, "samples": list(samples)}) + "\n"
+            for row_truth, video, greedy, samples in rows
         )
 
     @classmethod
@@ -77,12 +77,14 @@ class Sampled:
         for number, line in enumerate(_lines(path), start=1):
             try:
                 row = json.loads(line)
-                rows.append((Contract.from_json(row["stvg"]), text(row["video"]), text(row["greedy"]), row["samples"]))
+                rows.append(
+                    (RowTruth.from_json(row["stvg"]), json_text(row["video"]), json_text(row["greedy"]), row["samples"])
+                )
                 if not isinstance(row["samples"], list):
                     raise TypeError("`samples` must be a list")
                 for sample in row["samples"]:
-                    text(sample)
-            except MALFORMED as error:
+                    json_text(sample)
+            except PARSE_ERRORS as error:
                 raise DataError(f"line {number} of {path} is none that headroom wrote: {error!r:.300}") from None
         return cls(*zip(*rows, strict=True)) if rows else cls((), (), (), ())
 
@@ -104,12 +106,12 @@ def measure(sampled: Sampled, weights: Mapping[str, float] | None = None, margin
         DataError: a weight names no reward.
     """
     if weights is None:
-        weights = usual_weights(sampled.contracts)
+        weights = usual_weights(sampled.row_truths)
     check_rewards(weights)
     n = len(sampled.samples[0])
-    greedy = Batch(sampled.greedy, sampled.contracts)
+    greedy = Batch(sampled.greedy, sampled.row_truths)
     samples = Batch(
-        [text for texts in sampled.samples for text in texts], [c for c in sampled.contracts for _ in range(n)]
+        [text for texts in sampled.samples for text in texts], [c for c in sampled.row_truths for _ in range(n)]
     )
     sections = {
         "gain": _gain(greedy, samples, weights, margin),
@@ -142,7 +144,7 @@ def _gain(greedy: Batch, samples: Batch, weights: Mapping[str, float], margin: f
         }
     }
     every = np.ones(n_rows)
-    with_boxes = np.array([contract.format.boxes for contract in greedy.contracts], dtype=np.float64)
+    with_boxes = np.array([row_truth.format.boxes for row_truth in greedy.row_truths], dtype=np.float64)
     figures: dict[str, tuple[Callable[[Batch], FloatArray], FloatArray]] = {
         "reward": (lambda b: total(b, weights), every),
         "m_tIoU": (tiou, every),
@@ -176,10 +178,10 @@ def _variance(samples: Batch, weights: Mapping[str, float], n_rows: int) -> dict
 
 
 def _validity(greedy: Batch, samples: Batch) -> dict[str, dict[str, Column]]:
-    def both(judge: Any) -> dict[str, Column]:
+    def both(measure_batch: Any) -> dict[str, Column]:
         return {
-            "greedy": _mean(judge(greedy)),
-            "samples": _mean(judge(samples).reshape(len(greedy), -1).mean(axis=1)),
+            "greedy": _mean(measure_batch(greedy)),
+            "samples": _mean(measure_batch(samples).reshape(len(greedy), -1).mean(axis=1)),
         }
 
     return {
@@ -204,10 +206,10 @@ def _deviations(batch: Batch) -> dict[str, Column]:
     spans = np.array([(0, -1) if a.span is None else a.span for a in batch.answers], dtype=np.float64)  # (B, 2)
     readable = (spans[:, 0] <= spans[:, 1]).astype(np.float64)
     # one answer with an index of millions must not make the mean
-    spans = np.minimum(spans, np.array([[c.timeline.size - 1] for c in batch.contracts]))
-    true = np.array([c.span for c in batch.contracts], dtype=np.float64)  # (B, 2)
+    spans = np.minimum(spans, np.array([[c.timeline.size - 1] for c in batch.row_truths]))
+    true = np.array([c.span for c in batch.row_truths], dtype=np.float64)  # (B, 2)
     lengths, true_lengths = (ends[:, 1] - ends[:, 0] + 1 for ends in (spans, true))
-    seconds = np.array([c.timeline.step_s for c in batch.contracts])
+    seconds = np.array([c.timeline.step_s for c in batch.row_truths])
     found: dict[str, Column] = {
         "span: start, s late": ((spans[:, 0] - true[:, 0]) * seconds, readable),
         "span: end, s late": ((spans[:, 1] - true[:, 1]) * seconds, readable),

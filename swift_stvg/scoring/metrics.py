@@ -39,7 +39,7 @@ def per_sample(
     """
     columns = {"tiou": tiou} | {name: c for name, c in (("viou", viou), ("siou", siou)) if c is not None}
     known = {name: validation.numbers(name, column, low=0, high=1) for name, column in columns.items()}
-    if validation.one_for_each("sample", "", **known) == 0:
+    if validation.same_length("sample", "", **known) == 0:
         validation.refuse("tiou", "hold at least one sample", "none")
     above = {
         f"{'t' if name == 'tiou' else 'v'}IoU@{r}": (column > r).astype(np.float64)
@@ -73,7 +73,7 @@ def summarise(
         RecordError: as `per_sample`.
     """
     counted = np.ones(len(tiou), dtype=bool) if boxes is None else boxes
-    validation.one_for_each("sample", tiou=tiou, boxes=counted)
+    validation.same_length("sample", tiou=tiou, boxes=counted)
     return {
         name: float((values[counted] if about_boxes(name) else values).mean())
         for name, values in per_sample(tiou, viou, siou, thresholds).items()
@@ -139,7 +139,7 @@ def _check_columns(values: FloatArray, weights: BoolArray | FloatArray, groups: 
         validation.refuse("values", "be finite", values[~np.isfinite(values)][0])
     if not (np.isfinite(weights) & (weights >= 0)).all():
         validation.refuse("weights", "be finite and at least 0", f"{weights.min()} to {weights.max()}")
-    validation.one_for_each("row", values=values, groups=validation.whole_numbers("groups", groups, rising=None))
+    validation.same_length("row", values=values, groups=validation.integers("groups", groups, rising=None))
     if len(groups) == 0 or (np.bincount(groups) == 0).any():
         validation.refuse("groups", "count from 0 without gaps", np.unique(groups).tolist())
 

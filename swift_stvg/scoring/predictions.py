@@ -18,8 +18,8 @@ from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.geometry import FloatArray
 from swift_stvg.records import Sample, Tube, VideoInfo
 from swift_stvg.rewards.batch import Batch
-from swift_stvg.rows.contract import Contract
-from swift_stvg.rows.making import make_contract, truth_on_grid
+from swift_stvg.rows.making import make_row_truth, truth_on_grid
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.tubes import answer_tube, read_tubes
 from swift_stvg.settings import PREFIX, Settings
 from swift_stvg.sources.loading import SOURCES
@@ -74,7 +74,7 @@ class Problem:
 
 
 @dataclass(slots=True)
-class Tubes:
+class TubeFile:
     """Predictions of a file of tubes.
 
     Attributes:
@@ -97,12 +97,12 @@ class Tubes:
     set_aside: list[Problem] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        validation.all_of("tubes", list(self.tubes.values()), Tube)
+        validation.all_instances("tubes", list(self.tubes.values()), Tube)
         if Counter(self.ids) != Counter([*self.tubes, *self.faults]):
             validation.refuse("ids", "be those of tubes and faults, each once", len(self.ids), f", {self.name}")
 
     @classmethod
-    def read(cls, path: Path) -> Tubes:
+    def read(cls, path: Path) -> TubeFile:
         """Read a file; see `tubes.read_tubes`."""
         tubes, faults, repeated = read_tubes(path)
         again = [
@@ -142,8 +142,8 @@ class Tubes:
 
 
 @dataclass(slots=True)
-class Answers:
-    """Completions with the contracts of their rows, as `swift infer` writes them.
+class AnswerFile:
+    """Completions with the truths of their rows, as `swift infer` writes them.
 
     Attributes:
         name: as it is called in tables.
@@ -168,10 +168,10 @@ class Answers:
 
     def __post_init__(self) -> None:
         columns = {name: getattr(self, name) for name in ("batch", "responses", "lines", "videos")}
-        validation.one_for_each("answer", f", {self.name}", **columns)
+        validation.same_length("answer", f", {self.name}", **columns)
 
     @classmethod
-    def read(cls, path: Path) -> Answers:
+    def read(cls, path: Path) -> AnswerFile:
         """Read a result file.
 
         Raises:
@@ -184,14 +184,14 @@ class Answers:
             if isinstance(found, Problem):
                 problems.append(found)
                 continue
-            contract = found.contract
-            key = (subset(contract.dataset, contract.split), contract.id)
+            row_truth = found.row_truth
+            key = (subset(row_truth.dataset, row_truth.split), row_truth.id)
             first = seen.setdefault(key, line)
             if first != line:
                 problems.append(Problem("repeated", f"stands in line {first} already, which counts", *key, line))
                 continue
             if rows:
-                _same_settings(path, (rows[0][0], rows[0][1].contract), (line, contract))
+                _same_settings(path, (rows[0][0], rows[0][1].row_truth), (line, row_truth))
             rows.append((line, found))
         if not rows:
             examples = "".join(f"; {problem}" for problem in problems[:3])
@@ -202,7 +202,7 @@ class Answers:
         return cls(
             name=path.name,
             path=str(path),
-            batch=Batch(responses, [found.contract for _, found in rows]),
+            batch=Batch(responses, [found.row_truth for _, found in rows]),
             responses=responses,
             lines=[line for line, _ in rows],
             videos=[found.video for _, found in rows],
@@ -210,37 +210,37 @@ class Answers:
         )
 
     @classmethod
-    def oracle(cls, samples: Sequence[Sample], settings: Settings) -> Answers:
+    def oracle(cls, samples: Sequence[Sample], settings: Settings) -> AnswerFile:
         """The exact answer to each sample, on the nominal timeline of its annotation.
 
         Raises:
             DataError: none of the samples can be asked.
         """
-        contracts, problems = [], []
+        row_truths, problems = [], []
         for sample in samples:
             try:
-                contracts.append(make_contract(sample, VideoInfo.nominal(sample), settings))
+                row_truths.append(make_row_truth(sample, VideoInfo.nominal(sample), settings))
             except (RowError, VideoError) as error:
                 problems.append(Problem(NO_ROW, str(error), subset(sample.dataset, sample.split), sample.id))
-        if not contracts:
+        if not row_truths:
             raise DataError(f"no row can be made of the ground truth; {problems[0]}")
-        responses = [c.format.render(c.answer) for c in contracts]
+        responses = [c.format.render(c.answer) for c in row_truths]
         name = f"oracle, index {settings.index_unit}"
-        none = [NO_LINE] * len(contracts)
-        videos = [""] * len(contracts)
-        batch = Batch(responses, contracts)
+        none = [NO_LINE] * len(row_truths)
+        videos = [""] * len(row_truths)
+        batch = Batch(responses, row_truths)
         return cls(name, "the ground truth", batch, responses, none, videos, problems)
 
-    def only(self, i: int) -> Answers:
+    def only(self, i: int) -> AnswerFile:
         """Answer `i` alone."""
-        batch = Batch([self.responses[i]], [self.batch.contracts[i]])
+        batch = Batch([self.responses[i]], [self.batch.row_truths[i]])
         rest = ([self.responses[i]], [self.lines[i]], [self.videos[i]])
-        return Answers(self.name, self.path, batch, *rest)
+        return AnswerFile(self.name, self.path, batch, *rest)
 
     @property
     def settings(self) -> Settings:
         """Those that all rows were made with."""
-        return self.batch.contracts[0].settings
+        return self.batch.row_truths[0].settings
 
     @property
     def warnings(self) -> list[str]:
@@ -258,7 +258,7 @@ class Answers:
 
     def keys(self, _: str) -> list[Key]:
         """(B,) of the answers, as their rows have them."""
-        return [(subset(contract.dataset, contract.split), contract.id) for contract in self.batch.contracts]
+        return [(subset(row_truth.dataset, row_truth.split), row_truth.id) for row_truth in self.batch.row_truths]
 
     def fault(self, i: int, partial: bool) -> tuple[str, str] | None:
         """Why answer `i` counts 0; None if it is scored.
@@ -270,19 +270,19 @@ class Answers:
         fault = self.batch.faults[i]
         span = self.batch.answers[i].span
         if partial and fault is not None and span is not None:
-            return None if span[0] <= span[1] and span[0] < self.batch.contracts[i].timeline.size else fault
+            return None if span[0] <= span[1] and span[0] < self.batch.row_truths[i].timeline.size else fault
         return fault
 
     def mismatch(self, i: int, sample: Sample) -> tuple[str, str] | None:
         """Why the row of answer `i` cannot have been made from this sample; None if it can."""
-        contract = self.batch.contracts[i]
+        row_truth = self.batch.row_truths[i]
         try:
-            span, index, boxes_xyxy = truth_on_grid(sample, contract.annotated, contract)
+            span, index, boxes_xyxy = truth_on_grid(sample, row_truth.annotated, row_truth)
         except RowError as error:
             return OTHER_ANNOTATION, f"the annotation gives no row: {error}"
-        if span != contract.span:
-            return OTHER_ANNOTATION, f"its row has the event at {contract.span}, the annotation at {span}"
-        if not np.array_equal(index, contract.index) or np.abs(boxes_xyxy - contract.boxes_xyxy).max(initial=0) > 1:
+        if span != row_truth.span:
+            return OTHER_ANNOTATION, f"its row has the event at {row_truth.span}, the annotation at {span}"
+        if not np.array_equal(index, row_truth.index) or np.abs(boxes_xyxy - row_truth.boxes_xyxy).max(initial=0) > 1:
             return OTHER_ANNOTATION, "its row has other boxes than the annotation"
         return None
 
@@ -292,7 +292,7 @@ class Answers:
         if answer.span is None:
             raise ValueError(f"answer {i} has no span")
         return answer_tube(
-            answer.span, answer.pred if part == "pred" else answer.think, self.batch.contracts[i], sample
+            answer.span, answer.pred if part == "pred" else answer.think, self.batch.row_truths[i], sample
         )
 
     def line(self, i: int) -> int:
@@ -325,7 +325,7 @@ def _box_warnings(lists_xyxy: Sequence[FloatArray], extent: str, *, shares: bool
     return found
 
 
-def read_predictions(path: Path) -> Answers | Tubes:
+def read_predictions(path: Path) -> AnswerFile | TubeFile:
     """A file of predictions: `.jsonl` as `swift infer` writes it, `.json` with tubes.
 
     Raises:
@@ -335,15 +335,15 @@ def read_predictions(path: Path) -> Answers | Tubes:
         raise DataError(f"no file {str(path)!r:.200}")
     suffix = path.suffix.strip().lower()
     if suffix == ".jsonl":
-        return Answers.read(path)
+        return AnswerFile.read(path)
     if suffix == ".json":
-        return Tubes.read(path)
+        return TubeFile.read(path)
     raise DataError(f"{path} must be a .jsonl file of `swift infer` or a .json file of tubes")
 
 
 class _Line(NamedTuple):
     response: str
-    contract: Contract
+    row_truth: RowTruth
     video: str
 
 
@@ -367,8 +367,8 @@ def _lines(path: Path) -> Iterator[tuple[int, Problem | _Line]]:
                 yield number, Problem("not an answer", detail, line=number)
                 continue
             try:
-                contract = Contract.from_json(data["stvg"])
-                yield number, _Line(_response(data), contract, _video(data))
+                row_truth = RowTruth.from_json(data["stvg"])
+                yield number, _Line(_response(data), row_truth, _video(data))
             except DataError as error:
                 yield number, Problem("not an answer", str(error), line=number)
 
@@ -384,7 +384,7 @@ def _video(data: dict[str, Any]) -> str:
     return str(videos[0]) if isinstance(videos, list) and videos else ""
 
 
-def _same_settings(path: Path, first: tuple[int, Contract], other: tuple[int, Contract]) -> None:
+def _same_settings(path: Path, first: tuple[int, RowTruth], other: tuple[int, RowTruth]) -> None:
     expected, found = first[1].settings.to_texts(), other[1].settings.to_texts()
     if expected != found:
         differing = [name for name in expected if expected[name] != found[name]]

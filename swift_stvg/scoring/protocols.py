@@ -61,8 +61,8 @@ class Scores:
         found = {
             name: validation.numbers(name, getattr(self, name), low=0, high=1) for name in ("tiou", "viou", "siou")
         }
-        validation.one_for_each("sample", "", **found)
-        validation.keep(self, **found)
+        validation.same_length("sample", "", **found)
+        validation.set_fields(self, **found)
 
 
 def evaluate(
@@ -82,9 +82,9 @@ def evaluate(
     """
     if protocol not in PROTOCOLS:
         raise RecordError(f"unknown protocol {protocol!r}; the protocols are: {', '.join(PROTOCOLS)}")
-    validation.all_of("truths", truths, Truth)
-    validation.all_of("predictions", predictions, (Tube, type(None)))
-    validation.one_for_each("truth", truths=truths, predictions=predictions)
+    validation.all_instances("truths", truths, Truth)
+    validation.all_instances("predictions", predictions, (Tube, type(None)))
+    validation.same_length("truth", truths=truths, predictions=predictions)
     parts = []
     for i in range(0, max(len(truths), 1), _AT_ONCE):
         tubes = predictions[i : i + _AT_ONCE]

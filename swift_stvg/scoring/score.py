@@ -21,14 +21,14 @@ from swift_stvg.errors import DataError
 from swift_stvg.geometry import THRESHOLDS, FloatArray, IntArray, box_areas, clip_boxes
 from swift_stvg.records import Sample, Tube
 from swift_stvg.rewards.functions import REWARDS, boxes_siou, boxes_viou, temporal_reward
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.metrics import RESAMPLES, about_boxes, means_with_intervals, per_sample
-from swift_stvg.scoring.predictions import COUNT_ZERO, MISSING, NO_ROW, Answers, Key, Problem, Tubes, subset
+from swift_stvg.scoring.predictions import COUNT_ZERO, MISSING, NO_ROW, AnswerFile, Key, Problem, TubeFile, subset
 from swift_stvg.scoring.protocols import PROTOCOLS, Scores, evaluate
 from swift_stvg.sources.load_report import LoadReport
 from swift_stvg.util import validation
 
-SCHEMA = 1
+REPORT_SCHEMA = 1
 NATIVE = "native"
 ALL_PROTOCOLS = {
     NATIVE: "The grid of the frames that the model saw, both ends included; answers only.",
@@ -51,7 +51,7 @@ class GroundTruth:
         name: dataset and subset; None if it is the rows of the result files themselves.
         keys: (N,) subset and id.
         samples: (N,) the annotation; None if only the rows are known.
-        contracts: (N,) a row of each sample; None if only the annotation is known.
+        row_truths: (N,) a row of each sample; None if only the annotation is known.
         videos: (N,) what intervals resample.
         query, category: (N,) kinds of sentence and of object.
         excluded: annotations that cannot be scored, by reason: how many, and an example.
@@ -64,7 +64,7 @@ class GroundTruth:
     name: str | None
     keys: list[Key]
     samples: list[Sample] | None
-    contracts: list[Contract] | None
+    row_truths: list[RowTruth] | None
     videos: list[str]
     query: list[str]
     category: list[str]
@@ -72,13 +72,13 @@ class GroundTruth:
     notes: Mapping[str, tuple[int, str]]
 
     def __post_init__(self) -> None:
-        known = [column for column in (self.samples, self.contracts) if column is not None]
+        known = [column for column in (self.samples, self.row_truths) if column is not None]
         if not known:
-            validation.refuse("samples", "be known, or `contracts`", "neither")
-        validation.all_of("samples", self.samples or (), Sample)
-        validation.all_of("contracts", self.contracts or (), Contract)
+            validation.refuse("samples", "be known, or `row_truths`", "neither")
+        validation.all_instances("samples", self.samples or (), Sample)
+        validation.all_instances("row_truths", self.row_truths or (), RowTruth)
         columns = {name: getattr(self, name) for name in ("keys", "videos", "query", "category")}
-        if validation.one_for_each("sample", "", **columns, known=known[0]) == 0:
+        if validation.same_length("sample", "", **columns, known=known[0]) == 0:
             validation.refuse("keys", "hold at least one sample", "none")
         repeated = [key for key, count in Counter(self.keys).items() if count > 1]
         if repeated:
@@ -98,7 +98,7 @@ class GroundTruth:
             name=name,
             keys=[(subset(s.dataset, s.split), s.id) for s in samples],
             samples=samples,
-            contracts=None,
+            row_truths=None,
             videos=[str(s.video) for s in samples],
             query=[s.query for s in samples],
             category=[s.category or "unknown" for s in samples],
@@ -107,13 +107,13 @@ class GroundTruth:
         )
 
     @classmethod
-    def of_rows(cls, systems: Sequence[Answers]) -> GroundTruth:
+    def of_rows(cls, systems: Sequence[AnswerFile]) -> GroundTruth:
         """The rows that at least one of the files answers.
 
         Raises:
             DataError: the files answer rows of different grids, or with different truths.
         """
-        rows: dict[Key, tuple[str, Contract]] = {}
+        rows: dict[Key, tuple[str, RowTruth]] = {}
         for system in systems:
             different = _other_grid(systems[0], system)
             if different:
@@ -122,23 +122,23 @@ class GroundTruth:
                     f"({different}), so the sampled grid does not compare them: give --dataset and a protocol on the "
                     "annotation's frames"
                 )
-            for line, contract, video in zip(system.lines, system.batch.contracts, system.videos, strict=True):
-                key = (subset(contract.dataset, contract.split), contract.id)
-                _, known = rows.setdefault(key, (video or contract.id, contract))
-                if known.span != contract.span or not np.array_equal(known.boxes_xyxy, contract.boxes_xyxy):
+            for line, row_truth, video in zip(system.lines, system.batch.row_truths, system.videos, strict=True):
+                key = (subset(row_truth.dataset, row_truth.split), row_truth.id)
+                _, known = rows.setdefault(key, (video or row_truth.id, row_truth))
+                if known.span != row_truth.span or not np.array_equal(known.boxes_xyxy, row_truth.boxes_xyxy):
                     raise DataError(
-                        f"line {line} of {system.name}, id {contract.id}: its row holds another ground truth than the "
+                        f"line {line} of {system.name}, id {row_truth.id}: its row holds another ground truth than the "
                         "same row in another file; were they made from different annotations? Score them apart"
                     )
-        contracts = [contract for _, contract in rows.values()]
+        row_truths = [row_truth for _, row_truth in rows.values()]
         return cls(
             name=None,
             keys=list(rows),
             samples=None,
-            contracts=contracts,
+            row_truths=row_truths,
             videos=[video for video, _ in rows.values()],
-            query=[c.query for c in contracts],
-            category=[c.category or "unknown" for c in contracts],
+            query=[c.query for c in row_truths],
+            category=[c.category or "unknown" for c in row_truths],
             excluded={},
             notes={},
         )
@@ -151,12 +151,12 @@ class GroundTruth:
         """(N,) which samples have boxes, that vIoU and sIoU are means over."""
         if self.samples is not None:
             return np.array([not sample.time_only for sample in self.samples], dtype=bool)
-        return np.array([contract.format.boxes for contract in self.contracts or ()], dtype=bool)
+        return np.array([row_truth.format.boxes for row_truth in self.row_truths or ()], dtype=bool)
 
     @property
     def splits(self) -> list[str]:
         """Dataset and subset of the samples, as a row names them."""
-        known: Iterable[Sample | Contract] = self.samples or self.contracts or ()
+        known: Iterable[Sample | RowTruth] = self.samples or self.row_truths or ()
         return sorted({f"{s.dataset}:{s.split}" for s in known})
 
     def facet(self, name: str) -> list[tuple[str, _Mask]]:
@@ -165,7 +165,7 @@ class GroundTruth:
             kinds = np.array(self.query if name == "query" else self.category)
             return [(kind, kinds == kind) for kind, _ in Counter(kinds.tolist()).most_common()]
         edges, measure = (AREA_EDGES, box_area) if name == "area" else (LENGTH_EDGES_S, event_s)
-        values = np.array([measure(sample) for sample in self.samples or self.contracts or ()])
+        values = np.array([measure(sample) for sample in self.samples or self.row_truths or ()])
         bins = np.clip(np.digitize(values, edges) - 1, 0, len(edges) - 2)
         labels = bin_labels(edges, "" if name == "area" else " s")
         return [(label, bins == i) for i, label in enumerate(labels) if (bins == i).any()]
@@ -178,7 +178,7 @@ def bin_labels(edges: Sequence[float], unit: str = "") -> list[str]:
     ]
 
 
-def box_area(sample: Sample | Contract) -> float:
+def box_area(sample: Sample | RowTruth) -> float:
     """Mean box area over frame area."""
     if isinstance(sample, Sample):
         boxes_xyxy, (width, height) = sample.usable_tube()[1], sample.size_wh
@@ -187,11 +187,11 @@ def box_area(sample: Sample | Contract) -> float:
     return float(box_areas(boxes_xyxy).sum()) / max(len(boxes_xyxy), 1) / (width * height)
 
 
-def event_s(sample: Sample | Contract) -> float:
+def event_s(sample: Sample | RowTruth) -> float:
     """Length of the event in seconds; of a row, that of the indices it has."""
     if isinstance(sample, Sample):
         return (sample.span_frames[1] - sample.span_frames[0]) / sample.annotated_fps
-    begin_s, end_s = sample.timeline.span_s(sample.span)
+    begin_s, end_s = sample.timeline.clip_span_s(sample.span)
     return end_s - begin_s
 
 
@@ -212,7 +212,7 @@ class Scored:
     """
 
     def __init__(
-        self, system: Answers | Tubes, truth: GroundTruth, *, partial: bool = False, interpolate: bool = True
+        self, system: AnswerFile | TubeFile, truth: GroundTruth, *, partial: bool = False, interpolate: bool = True
     ) -> None:
         self.system = system
         self.problems = list(system.set_aside)
@@ -260,7 +260,7 @@ class Scored:
     def counts(self) -> dict[str, int]:
         """How many samples there are, how many are scored, and how many answers the file holds in which form."""
         counts = {"samples": len(self._truth), "scored": len(self._rows)}
-        if isinstance(self.system, Answers):
+        if isinstance(self.system, AnswerFile):
             counts |= {"answers": len(self.system.batch), "well_formed": int(sum(self.system.batch.valid))}
         return counts
 
@@ -289,7 +289,7 @@ class Scored:
             return evaluate(
                 self._truth.samples, self._tubes(part, self._truth.samples), protocol, interpolate=self._interpolate
             )
-        if not isinstance(self.system, Answers):
+        if not isinstance(self.system, AnswerFile):
             raise ValueError(f"{protocol} needs answers")
         batch = self.system.batch
         terms = batch.pred_terms if part == "pred" else batch.think_terms
@@ -308,7 +308,7 @@ class Scored:
 
     def thinking(self) -> _Mask:
         """(N,) which samples have an answer whose think boxes, too, are one for each index of the span."""
-        if not isinstance(self.system, Answers):
+        if not isinstance(self.system, AnswerFile):
             return np.zeros(len(self._truth), dtype=bool)
         answers = self.system.batch.answers
         covers = [a.think is not None and a.span is not None and a.think.covers(a.span) for a in answers]
@@ -316,7 +316,7 @@ class Scored:
 
     def think_reward(self) -> FloatArray:
         """(N,) R_k of each sample's answer, 0 where nothing is scored."""
-        if not isinstance(self.system, Answers):
+        if not isinstance(self.system, AnswerFile):
             return np.zeros(len(self._truth))
         return self._spread(REWARDS["stvg_think"](self.system.batch))
 
@@ -328,7 +328,7 @@ class Scored:
 
 
 def score(
-    systems: Sequence[Answers | Tubes],
+    systems: Sequence[AnswerFile | TubeFile],
     truth: GroundTruth,
     *,
     protocols: Sequence[str] = (),
@@ -362,7 +362,7 @@ def score(
     groups = np.unique(truth.videos, return_inverse=True)[1]
     facets = [(name, truth.facet(name)) for name in by]
     report = {
-        "schema": SCHEMA,
+        "schema": REPORT_SCHEMA,
         "swift_stvg": __version__,
         "ground_truth": {
             "from": truth.name or "the rows of the result files",
@@ -378,7 +378,7 @@ def score(
             "inconsistent answers": "scored by what can be read of them" if partial else "count 0",
             "frames of a span without a box": "interpolated linearly" if interpolate else "count 0",
         },
-        "systems": [_facts(s, groups) for s in scored],
+        "systems": [_system_report(s, groups) for s in scored],
         "not_applicable": inapplicable,
         "tables": [
             {
@@ -400,35 +400,35 @@ def _usual(truth: GroundTruth) -> list[str]:
     return [name for name in ALL_PROTOCOLS if name not in quirks]
 
 
-def _why_not(protocol: str, systems: Sequence[Answers | Tubes], truth: GroundTruth) -> str | None:
+def _why_not(protocol: str, systems: Sequence[AnswerFile | TubeFile], truth: GroundTruth) -> str | None:
     """Why a protocol cannot apply; None if it can."""
     if protocol not in ALL_PROTOCOLS:
         raise DataError(f"unknown protocol {protocol!r}; the protocols are: {', '.join(ALL_PROTOCOLS)}")
     if protocol != NATIVE:
         return None if truth.samples is not None else "it needs the annotation of every frame: give --dataset"
     for system in systems:
-        if not isinstance(system, Answers):
+        if not isinstance(system, AnswerFile):
             return f"{system.name} holds tubes, not answers on the sampled grid"
         first = systems[0]
-        different = isinstance(first, Answers) and _other_grid(first, system)
+        different = isinstance(first, AnswerFile) and _other_grid(first, system)
         if different:
             return f"{first.name} and {system.name} are on different grids ({different})"
     return None
 
 
-def _other_grid(first: Answers, other: Answers) -> str:
+def _other_grid(first: AnswerFile, other: AnswerFile) -> str:
     """Names of the settings that give two files different sampled grids."""
     texts, others = first.settings.to_texts(), other.settings.to_texts()
     names = ("fps", "max_frames", "index_unit", "max_side", "side_multiple", "coords", "boxes")
     return ", ".join(name for name in names if texts[name] != others[name])
 
 
-def _facts(scored: Scored, groups: IntArray) -> dict[str, Any]:
+def _system_report(scored: Scored, groups: IntArray) -> dict[str, Any]:
     """What is known of a system beside its metrics."""
     system = scored.system
     facts: dict[str, Any] = {"name": scored.name, "file": system.path, "counts": scored.counts}
     facts |= {"reasons": scored.reasons, "warnings": system.warnings}
-    if isinstance(system, Answers):
+    if isinstance(system, AnswerFile):
         facts["settings"] = system.settings.to_texts()
         if AnswerFormat.of(system.settings).think:
             reward = scored.think_reward()

@@ -22,14 +22,14 @@ import numpy as np
 from swift_stvg.answers.format import BoxList
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import IntArray, to_picture
-from swift_stvg.records import LARGEST, MOST_FRAMES, Truth, Tube
-from swift_stvg.rows.contract import Contract
-from swift_stvg.util.jsonfile import MALFORMED, RepeatedKeys, no_garbage_collection, read_json, whole
+from swift_stvg.records import MAX_COORDINATE, MAX_VIDEO_FRAMES, Truth, Tube
+from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.util.json_reading import PARSE_ERRORS, RepeatedKeys, json_integer, no_garbage_collection, read_json
 
 
-def answer_tube(span: tuple[int, int], boxes: BoxList | None, contract: Contract, sample: Truth) -> Tube:
+def answer_tube(span: tuple[int, int], boxes: BoxList | None, row_truth: RowTruth, sample: Truth) -> Tube:
     """What an answer to a row means on the annotation's frames; see `tube_on`."""
-    return tube_on(span, boxes, contract.scale_wh, contract.annotated, sample.clip, sample.size_wh)
+    return tube_on(span, boxes, row_truth.scale_wh, row_truth.annotated, sample.clip, sample.size_wh)
 
 
 def tube_on(
@@ -92,7 +92,7 @@ def read_tubes(path: Path) -> tuple[dict[str, Tube], dict[str, tuple[str, str]],
     for name, entry in content.items():
         try:
             tube = _tube(entry)
-        except MALFORMED as error:
+        except PARSE_ERRORS as error:
             faults[name] = "unparsable", str(error) if type(error) is ValueError else repr(error)
             continue
         if tube.span_frames[0] > tube.span_frames[1]:
@@ -129,10 +129,10 @@ def _read_clean(path: Path) -> dict[str, Tube] | None:
     steps[starts[:-1][starts[:-1] < n_boxes]] = 1
     if not (
         (steps > 0).all()
-        and (np.abs(boxes_xyxy) <= LARGEST).all()
-        and ((spans >= 0) & (spans <= MOST_FRAMES)).all()
+        and (np.abs(boxes_xyxy) <= MAX_COORDINATE).all()
+        and ((spans >= 0) & (spans <= MAX_VIDEO_FRAMES)).all()
         and (spans[:, 0] <= spans[:, 1]).all()
-        and ((frames >= 0) & (frames <= MOST_FRAMES)).all()
+        and ((frames >= 0) & (frames <= MAX_VIDEO_FRAMES)).all()
     ):
         return None
     return {
@@ -152,7 +152,7 @@ def _frame(key: str) -> int:
 def _tube(entry: Any) -> Tube:
     one_based = "span_frames" not in entry and "st_frame" in entry
     span = (entry["st_frame"], entry["ed_frame"]) if one_based else entry["span_frames"]
-    first, last = (whole(frame) - one_based for frame in span)
+    first, last = (json_integer(frame) - one_based for frame in span)
     boxes = entry["bbox" if one_based else "boxes"]
     for part in (entry, boxes):
         if isinstance(part, RepeatedKeys):
@@ -161,13 +161,13 @@ def _tube(entry: Any) -> Tube:
     boxes_xyxy = np.array(list(boxes.values()), dtype=np.float64).reshape(-1, 4)
     if len(boxes_xyxy) != len(frames):
         raise ValueError("a box must hold four numbers")
-    usable = np.all(np.abs(boxes_xyxy) <= LARGEST, axis=1)  # NaN is not
+    usable = np.all(np.abs(boxes_xyxy) <= MAX_COORDINATE, axis=1)  # NaN is not
     if not usable.all():
         wrong = int(np.flatnonzero(~usable)[0])
         raise ValueError(f"the box of frame {frames[wrong]} is {boxes_xyxy[wrong].tolist()}: no pixels")
     numbers = [first, last, int(frames.min(initial=0)), int(frames.max(initial=0))]
-    if min(numbers) < 0 or max(numbers) > MOST_FRAMES:
-        raise ValueError(f"frames count from 0, to {MOST_FRAMES} at most")
+    if min(numbers) < 0 or max(numbers) > MAX_VIDEO_FRAMES:
+        raise ValueError(f"frames count from 0, to {MAX_VIDEO_FRAMES} at most")
     steps = np.diff(frames)
     if not (steps > 0).all():
         order = np.argsort(frames)

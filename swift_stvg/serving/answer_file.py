@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from swift_stvg.errors import DataError
-from swift_stvg.rows.contract import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.serving.endpoint import Endpoint
 from swift_stvg.serving.engines import Engine, Reply, Row
-from swift_stvg.serving.grounding import NO_ANSWER, STATUSES, no_answers, replies, status_of
+from swift_stvg.serving.grounding import NO_ANSWER, STATUSES, no_answers, replies, reply_status
 from swift_stvg.settings import Settings
-from swift_stvg.util.jsonfile import MALFORMED, text, write_whole
+from swift_stvg.util.json_reading import PARSE_ERRORS, json_text
+from swift_stvg.util.writing import write_text_atomic
 
 _LINE_BEGINS = b'{"response": '
 
@@ -81,11 +82,11 @@ def answer_rows(
         for line in lines.values():
             _check_same(path, line, made_by)
     if path.exists():
-        write_whole(path, _text(lines.values()))  # without a line that was cut off
+        write_text_atomic(path, _text(lines.values()))  # without a line that was cut off
     try:
         for row, reply in zip(prompts, replies(prompts, engine), strict=True):
-            contract = Contract.from_json(row["stvg"])
-            status, detail = status_of(contract, contract.format.parse(reply.text), reply)
+            row_truth = RowTruth.from_json(row["stvg"])
+            status, detail = reply_status(row_truth, row_truth.format.parse(reply.text), reply)
             line = {"response": reply.text, **row, "status": status, "detail": detail, **made_by}
             progress.replies.append(reply)
             progress.lines.append(line)
@@ -94,7 +95,7 @@ def answer_rows(
             lines[row["stvg"]] = line
     finally:
         if lines:
-            write_whole(path, _text(lines.values()))  # one line for each row
+            write_text_atomic(path, _text(lines.values()))  # one line for each row
     return progress
 
 
@@ -103,7 +104,7 @@ def _text(lines: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _read(path: Path, made_by: Mapping[str, Any], settings: Settings) -> dict[str, dict[str, Any]]:
-    """Lines of earlier runs by the contract of their row. If a row has several lines, the last one counts."""
+    """Lines of earlier runs by the row_truth of their row. If a row has several lines, the last one counts."""
     found: dict[str, dict[str, Any]] = {}
     known = {name: value for name, value in made_by.items() if name != "model" or value is not None}
     try:
@@ -117,8 +118,8 @@ def _read(path: Path, made_by: Mapping[str, Any], settings: Settings) -> dict[st
             data = json.loads(line)
             if data["status"] not in STATUSES:
                 raise ValueError(f"status {data['status']!r:.40}")
-            made_with = Contract.from_json(text(data["stvg"])).settings.to_texts()
-        except MALFORMED as error:
+            made_with = RowTruth.from_json(json_text(data["stvg"])).settings.to_texts()
+        except PARSE_ERRORS as error:
             raise DataError(f"line {number} of {path} is none that ground wrote: {error!r:.200}") from None
         _check_same(path, data, known)
         _check_same(path, made_with, settings.to_texts())

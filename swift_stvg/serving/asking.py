@@ -9,8 +9,8 @@ import numpy as np
 
 from swift_stvg.errors import RowError, VideoError
 from swift_stvg.records import VideoInfo, sentence_fault
-from swift_stvg.rows.contract import Question
-from swift_stvg.rows.making import make_prompt, make_question
+from swift_stvg.rows.making import make_prompt, make_prompt_spec
+from swift_stvg.rows.row_truth import PromptSpec
 from swift_stvg.settings import Settings
 from swift_stvg.sources.loading import probe_all
 from swift_stvg.util import validation
@@ -21,7 +21,7 @@ ROUNDING_S = 5.01e-4
 
 def ask(
     video: Path, sentence: str, settings: Settings, clip_s: tuple[float, float] | None = None
-) -> tuple[Question, dict[str, Any]]:
+) -> tuple[PromptSpec, dict[str, Any]]:
     """The question, and the row that puts it to a model: `messages`, `videos` and `chat_template_kwargs`.
 
     Args:
@@ -37,16 +37,16 @@ def ask(
     """
     check_sentence(sentence)
     video = Path(video)
-    _, question = question_about(video, settings, clip_s)
-    return question, make_prompt(question, sentence, video)
+    _, spec = prompt_spec_of(video, settings, clip_s)
+    return spec, make_prompt(spec, sentence, video)
 
 
-def question_about(video: Path, settings: Settings, clip_s: tuple[float, float] | None) -> tuple[VideoInfo, Question]:
+def prompt_spec_of(video: Path, settings: Settings, clip_s: tuple[float, float] | None) -> tuple[VideoInfo, PromptSpec]:
     """What a video is, and what all sentences about it have in common; arguments and errors as for `ask`."""
     info = probe_all({video}, str(video), settings)[video]
     if isinstance(info, VideoError):
         raise info
-    return info, make_question(info, settings, None if clip_s is None else clip_frames(info, clip_s))
+    return info, make_prompt_spec(info, settings, None if clip_s is None else clip_frames(info, clip_s))
 
 
 def check_sentence(sentence: str) -> None:

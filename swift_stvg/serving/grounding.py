@@ -23,17 +23,17 @@ from swift_stvg.errors import DataError, EndpointError
 from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.records import Tube, VideoInfo
 from swift_stvg.report.drawing import Overlay
-from swift_stvg.rows.contract import Question
 from swift_stvg.rows.making import make_prompt
+from swift_stvg.rows.row_truth import PromptSpec
 from swift_stvg.rows.tracks import Track
 from swift_stvg.scoring.tubes import tube_on
-from swift_stvg.serving.asking import check_sentence, question_about
+from swift_stvg.serving.asking import check_sentence, prompt_spec_of
 from swift_stvg.serving.engines import Engine, Reply, Row
 from swift_stvg.settings import Settings
 from swift_stvg.util import validation
 from swift_stvg.video.timeline import nearest
 
-SCHEMA = 1
+GROUNDING_SCHEMA = 1
 OK, NO_ANSWER = "ok", "no answer"
 STATUSES = (OK, "unparsable", "inconsistent", NO_ANSWER)
 """The last: the model could not be asked. The two before it: see `Answer.fault`; what can be read is still given."""
@@ -61,7 +61,7 @@ class Search:
 
     Attributes:
         info: of the video.
-        question: what all of them have in common.
+        spec: what all of them have in common.
         sentences: (N,) what to look for, each by itself.
         rows: (N,) for an engine.
 
@@ -70,12 +70,12 @@ class Search:
     """
 
     info: VideoInfo
-    question: Question
+    spec: PromptSpec
     sentences: Sequence[str]
     rows: list[Row]
 
     def __post_init__(self) -> None:
-        validation.one_for_each("sentence", sentences=self.sentences, rows=self.rows)
+        validation.same_length("sentence", sentences=self.sentences, rows=self.rows)
 
     @classmethod
     def of(
@@ -86,8 +86,8 @@ class Search:
             raise DataError("nothing to look for: give at least one sentence")
         for sentence in sentences:
             check_sentence(sentence)
-        info, question = question_about(video, settings, clip_s)
-        return cls(info, question, sentences, [make_prompt(question, sentence, video) for sentence in sentences])
+        info, spec = prompt_spec_of(video, settings, clip_s)
+        return cls(info, spec, sentences, [make_prompt(spec, sentence, video) for sentence in sentences])
 
     def answers_from(self, engine: Engine, rate: float | None = None) -> list[Grounded]:
         """What the engine answers; arguments and errors as for `ground`."""
@@ -106,8 +106,8 @@ class Search:
         found = []
         for i, reply in enumerate(answers):
             sentence, name = self.sentences[i], self.info.path.name + (f"#{i + 1}" if i else "")
-            record = {"id": name} | make_record(self.question, self.info, self.rows[i], sentence, reply, rate)
-            found.append(Grounded(record, _overlay(self.question, sentence, reply.text)))
+            record = {"id": name} | make_record(self.spec, self.info, self.rows[i], sentence, reply, rate)
+            found.append(Grounded(record, _overlay(self.spec, sentence, reply.text)))
         return found
 
 
@@ -166,7 +166,7 @@ def no_answers(failed: Sequence[Reply], asked: int, before: int = 0) -> Endpoint
 
 
 def make_record(
-    question: Question, info: VideoInfo, row: Row, sentence: str, reply: Reply, rate: float | None = None
+    spec: PromptSpec, info: VideoInfo, row: Row, sentence: str, reply: Reply, rate: float | None = None
 ) -> dict[str, Any]:
     """What an answer says, in seconds of the video's presentation time and pixels of the video.
 
@@ -177,13 +177,13 @@ def make_record(
         it, rather than interpolated), think_xyxy and pred_xyxy, None where there is none or it is inverted; response,
         what the model wrote; and what the row holds: messages, videos, settings.
     """
-    answer = question.format.parse(reply.text)
-    status, detail = status_of(question, answer, reply)
+    answer = spec.format.parse(reply.text)
+    status, detail = reply_status(spec, answer, reply)
     record: dict[str, Any] = {
-        "schema": SCHEMA,
+        "schema": GROUNDING_SCHEMA,
         "swift_stvg": __version__,
         "sentence": sentence,
-        "size_wh": list(question.source_wh),
+        "size_wh": list(spec.source_wh),
         "n_frames": info.n_frames,
         "status": status,
         "detail": detail,
@@ -191,11 +191,11 @@ def make_record(
         "span_frames": None,
         "boxes": [],
     }
-    on_grid = question.on_grid(answer.span)
+    on_grid = spec.on_grid(answer.span)
     if on_grid is not None:
-        tubes = {part: _tube(question, info, on_grid, getattr(answer, part)) for part in ("think", "pred")}
+        tubes = {part: _tube(spec, info, on_grid, getattr(answer, part)) for part in ("think", "pred")}
         first, last = record["span_frames"] = list(tubes["pred"].span_frames)
-        record["span_s"] = [round(t, 3) for t in question.span_s(on_grid)]
+        record["span_s"] = [round(t, 3) for t in spec.file_span_s(on_grid)]
         tracks = {part: _track(tube, info) for part, tube in tubes.items()}
         inverted = tubes["pred"].frames[np.isnan(tubes["pred"].boxes_xyxy).any(axis=1)]
         if rate is None:
@@ -218,30 +218,30 @@ def make_record(
                         },
                     }
                 )
-    return record | {"response": reply.text, **row, "settings": question.settings.to_texts()}
+    return record | {"response": reply.text, **row, "settings": spec.settings.to_texts()}
 
 
-def status_of(question: Question, answer: Answer, reply: Reply) -> tuple[str, str]:
+def reply_status(spec: PromptSpec, answer: Answer, reply: Reply) -> tuple[str, str]:
     """Status of an answer, and what was seen."""
     if reply.failure is not None:
         return NO_ANSWER, reply.failure
-    status, detail = answer.fault(question.timeline.size, question.scale_wh) or (OK, "")
+    status, detail = answer.fault(spec.timeline.size, spec.scale_wh) or (OK, "")
     return status, "; ".join(said for said in (detail, reply.cut) if said)
 
 
-def _overlay(question: Question, sentence: str, text: str) -> Overlay:
+def _overlay(spec: PromptSpec, sentence: str, text: str) -> Overlay:
     """What is drawn of an answer: of one without boxes, its span."""
-    answer = question.format.parse(text)
-    if not question.format.boxes:
+    answer = spec.format.parse(text)
+    if not spec.format.boxes:
         answer = replace(answer, pred=BoxList(np.empty(0, dtype=np.int64), np.empty((0, 4))))
-    return Overlay.of(question, sentence, answer)
+    return Overlay.of(spec, sentence, answer)
 
 
-def _tube(question: Question, info: VideoInfo, on_grid: tuple[int, int], boxes: BoxList | None) -> Tube:
+def _tube(spec: PromptSpec, info: VideoInfo, on_grid: tuple[int, int], boxes: BoxList | None) -> Tube:
     """What an answer means on the frames of the file."""
-    line = question.timeline
+    line = spec.timeline
     clip = int(line.frames[0]), info.end_frame(line.clip_start_s + line.end_s)
-    return tube_on(on_grid, boxes, question.scale_wh, line.index_frames, clip, question.source_wh)
+    return tube_on(on_grid, boxes, spec.scale_wh, line.index_frames, clip, spec.source_wh)
 
 
 def _track(tube: Tube, info: VideoInfo) -> Track:

@@ -10,16 +10,14 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import DataError
 from swift_stvg.settings import BACKBONES, Settings
-from swift_stvg.util.jsonfile import read_json
+from swift_stvg.util.json_reading import read_json
 
 ARGS = "args.json"
 ADAPTER = "adapter_config.json"
@@ -54,7 +52,7 @@ OF_TRAINING = (
     *("predict.jsonl", "completions.jsonl", "infer_result", "deploy_result", "__pycache__"),
 )
 """Names of what resuming a training needs, or a run leaves; using the model needs none of it."""
-LARGEST = 1 << 26
+MAX_SEARCHED_BYTES = 1 << 26
 """Bytes of a file that is looked into."""
 _HIDDEN = (".git", ".cache", ".ms_upload_cache", ".*.part")
 _SECRET = re.compile(r"token|secret|passw|api_?key|webhook", re.IGNORECASE)
@@ -222,23 +220,6 @@ def files_of(folder: Path, *, all_of_them: bool = True) -> Iterator[str]:
             yield relative.as_posix()
 
 
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `out` when it is full, or vanishes.
-
-    Raises:
-        DataError: `out` holds something.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} holds something: choose another folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{out.name}.", suffix=".part", dir=out.parent) as parts:
-        folder = Path(parts) / "whole"
-        folder.mkdir()
-        yield folder
-        os.replace(folder, out)
-
-
 def copy_model(checkpoint: Path, out: Path) -> None:
     """Put what using a checkpoint needs into a folder, weights as hard links where the file system has them."""
     for name in files_of(checkpoint, all_of_them=False):
@@ -281,7 +262,7 @@ def leaks(folder: Path, wanted: Mapping[str, str]) -> list[tuple[str, str]]:
     """(file, name) of each file that holds one of the wanted values, given by name; weights are not looked into."""
     found = []
     for name in files_of(folder):
-        if not _is_weights(name) and (folder / name).stat().st_size <= LARGEST:
+        if not _is_weights(name) and (folder / name).stat().st_size <= MAX_SEARCHED_BYTES:
             data = (folder / name).read_bytes()
             found += [(name, what) for what, value in wanted.items() if value.encode() in data]
     return found

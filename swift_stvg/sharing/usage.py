@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from swift_stvg.records import VideoInfo
-from swift_stvg.rows.making import make_prompt, make_question
+from swift_stvg.rows.making import make_prompt, make_prompt_spec
 from swift_stvg.settings import BACKBONES, PREFIX, Settings
 from swift_stvg.sharing import checkpoint as sharing
 
@@ -199,7 +199,7 @@ def _why_stock_differs(template: str) -> str:
 def _bare(name: str, new: Mapping[str, Any], settings: Settings, adapter: bool) -> list[str]:
     """Of a template of others, for which there is no script."""
     times_s = np.arange(25 * SAMPLE_S) / 25
-    question = make_question(VideoInfo(Path("clip.mp4"), times_s, float(SAMPLE_S), SAMPLE_WH), settings)
+    question = make_prompt_spec(VideoInfo(Path("clip.mp4"), times_s, float(SAMPLE_S), SAMPLE_WH), settings)
     row = make_prompt(question, SENTENCE, Path("clip.mp4"))
     width, height = question.size_wh
     row["chat_template_kwargs"] = {"fps": settings.fps, "resized_width": width, "resized_height": height}

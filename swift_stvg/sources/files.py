@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swift_stvg.errors import DataError, RowError
-from swift_stvg.util.jsonfile import text
+from swift_stvg.util.json_reading import json_text
 from swift_stvg.video.image_folders import as_path, holds_pictures, is_set
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".webm", ".mov"})
@@ -52,10 +52,10 @@ class DataRoot:
             TypeError, ValueError: it is no name.
         """
         if isinstance(name, list):
-            return as_path([self.file(text(part), folder, where) for part in name])
-        if text(name).startswith("["):
+            return as_path([self.file(json_text(part), folder, where) for part in name])
+        if json_text(name).startswith("["):
             raise ValueError(f"`video` is no name: {name!r:.80}")
-        path = self.file(text(name), folder, where)
+        path = self.file(json_text(name), folder, where)
         if self.outside == "refuse" and is_set(path):
             inside = path if path.is_dir() else path.parent
             for entry in sorted(inside.iterdir()) if inside.is_dir() else ():

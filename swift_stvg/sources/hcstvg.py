@@ -20,7 +20,7 @@ from swift_stvg.errors import DataError, RowError
 from swift_stvg.records import Sample
 from swift_stvg.sources.files import VIDEO_SUFFIXES, DataRoot, FileIndex, existing_folders, find_annotations
 from swift_stvg.sources.load_report import LoadReport
-from swift_stvg.util.jsonfile import MALFORMED, RepeatedKeys, read_json, text, whole
+from swift_stvg.util.json_reading import PARSE_ERRORS, RepeatedKeys, json_integer, json_text, read_json
 
 CLIP_S = 20.0
 """Length of every clip; the nominal frame rate is the frame count over it."""
@@ -123,19 +123,19 @@ def read_sample(name: str, annotation: Any, dataset: str, split: str, video: Pat
             height, width = annotation["img_size"][:2]
         else:
             height, width = annotation["height"], annotation["width"]
-        sentence = text(_one_of(annotation, _SENTENCE) or "")
+        sentence = json_text(_one_of(annotation, _SENTENCE) or "")
         boxes = _one_of(annotation, _BOXES)
         if set(map(len, boxes)) - {4}:
             raise ValueError(f"a box must hold four numbers, got {max(boxes, key=len)}")
         # twice as fast as np.array on a list of lists
         boxes_xywh = np.fromiter(chain.from_iterable(boxes), dtype=np.float64, count=4 * len(boxes)).reshape(-1, 4)
-        first = whole(_one_of(annotation, _FIRST)) - 1
+        first = json_integer(_one_of(annotation, _FIRST)) - 1
         if first < 0:
             raise ValueError(f"the first frame counts from 1, got {first + 1}")
-        n_frames = whole(_one_of(annotation, _COUNT))
-        size_wh = (whole(width), whole(height))
+        n_frames = json_integer(_one_of(annotation, _COUNT))
+        size_wh = (json_integer(width), json_integer(height))
         frames = np.arange(first, first + len(boxes_xywh), dtype=np.int64)
-    except MALFORMED as error:
+    except PARSE_ERRORS as error:
         raise RowError("malformed annotation", f"{error!r} in the entry of {name}") from None
     boxes_xyxy = np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
     return Sample(

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 
 from swift_stvg.errors import DataError, RowError
-from swift_stvg.records import MOST_FRAMES, Sample, tube_in_span
+from swift_stvg.records import MAX_VIDEO_FRAMES, Sample, tube_in_span
 from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.load_report import LoadReport
-from swift_stvg.util.jsonfile import MALFORMED, text, whole
+from swift_stvg.util.json_reading import PARSE_ERRORS, json_integer, json_text
 
-SCHEMA = 1
-QUERIES = ("declarative", "interrogative")
+JSONL_SCHEMA = 1
+QUERY_KINDS = ("declarative", "interrogative")
 
 
 def load_file(root: DataRoot, path: Path, dataset: str, split: str, report: LoadReport) -> list[Sample]:
@@ -81,9 +81,9 @@ def read_sample(line: str, where: str, root: DataRoot, folder: Path, dataset: st
     """
     try:
         data: dict[str, Any] = json.loads(line)
-        if data["stvg_schema"] != SCHEMA:
+        if data["stvg_schema"] != JSONL_SCHEMA:
             raise RowError(
-                "unknown schema", f"stvg_schema {data['stvg_schema']!r}, this package reads {SCHEMA}, {where}"
+                "unknown schema", f"stvg_schema {data['stvg_schema']!r}, this package reads {JSONL_SCHEMA}, {where}"
             )
         span = _pair(data["span_frames"])
         clip = _pair(data["clip_frames"]) if data.get("clip_frames") is not None else None
@@ -92,22 +92,22 @@ def read_sample(line: str, where: str, root: DataRoot, folder: Path, dataset: st
         table = np.array([] if time_only else data["tube"], dtype=np.float64).reshape(-1, 5)
         if not time_only and len(table) != len(data["tube"]):
             raise ValueError("rows of `tube` must hold five numbers")
-        if not np.isfinite(table).all() or (np.abs(table[:, 0]) > MOST_FRAMES).any():
-            raise ValueError(f"numbers in `tube` must be finite, frames at most {MOST_FRAMES}")
+        if not np.isfinite(table).all() or (np.abs(table[:, 0]) > MAX_VIDEO_FRAMES).any():
+            raise ValueError(f"numbers in `tube` must be finite, frames at most {MAX_VIDEO_FRAMES}")
         frames = table[:, 0].astype(np.int64)
         if not np.array_equal(frames, table[:, 0]):
             raise ValueError("frame numbers in `tube` must be whole")
         tube_frames, tube_xyxy = tube_in_span(frames, table[:, 1:], span)
         query, category = data.get("query") or "declarative", data.get("category")
-        if query not in QUERIES:
-            raise ValueError(f"`query` must be one of {', '.join(QUERIES)}, got {query!r}")
+        if query not in QUERY_KINDS:
+            raise ValueError(f"`query` must be one of {', '.join(QUERY_KINDS)}, got {query!r}")
         return Sample(
-            id=text(data["id"]),
+            id=json_text(data["id"]),
             dataset=dataset,
             split=split,
-            sentence=text(data["sentence"]),
+            sentence=json_text(data["sentence"]),
             video=root.video(data["video"], folder, where),
-            annotated_frames=whole(data["n_frames"]),
+            annotated_frames=json_integer(data["n_frames"]),
             annotated_fps=float(data["fps"]),
             size_wh=size_wh,
             span_frames=span,
@@ -115,10 +115,10 @@ def read_sample(line: str, where: str, root: DataRoot, folder: Path, dataset: st
             tube_xyxy=tube_xyxy,
             clip_frames=clip,
             query=query,
-            category=None if category is None else text(category),
+            category=None if category is None else json_text(category),
             time_only=time_only,
         )
-    except MALFORMED as error:
+    except PARSE_ERRORS as error:
         if isinstance(error, RowError):
             raise
         raise RowError("malformed annotation", f"{error!r}, {where}") from None
@@ -135,5 +135,5 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _pair(values: Any) -> tuple[int, int]:
-    first, second = (whole(value) for value in values)
+    first, second = (json_integer(value) for value in values)
     return first, second

@@ -18,13 +18,20 @@ from swift_stvg.errors import DataError, RowError
 from swift_stvg.records import Sample, tube_in_span
 from swift_stvg.sources.files import VIDEO_SUFFIXES, DataRoot, FileIndex, existing_folders, find_annotations
 from swift_stvg.sources.load_report import LoadReport
-from swift_stvg.sources.vidstg_merged import QUERIES, Merged, Tube
-from swift_stvg.util.jsonfile import MALFORMED, no_garbage_collection, read_bytes, read_json, text, whole
+from swift_stvg.sources.vidstg_merged import QUERY_OF_QTYPE, FrameBoxes, Merged
+from swift_stvg.util.json_reading import (
+    PARSE_ERRORS,
+    json_integer,
+    json_text,
+    no_garbage_collection,
+    read_bytes,
+    read_json,
+)
 
 _FOLDERS = ("vidstg", "VidSTG", "vidor", "VidOR")
 _PLACES = ("sent_annos", "annotations", "vidstg_annotations", "")
 _MERGED_PLACES = ("vstg_annos", "annos", "annotations", "vidstg_annotations", "")
-_QUERIES = (("captions", "declarative"), ("questions", "interrogative"))
+_QUERY_KEYS = (("captions", "declarative"), ("questions", "interrogative"))
 _LETTERS = {"declarative": "c", "interrogative": "q"}  # a caption, a question
 
 
@@ -106,10 +113,10 @@ class Trajectories:
         self._files = files
         self._shared = shared
         self._video = ""
-        self._tubes: dict[int, Tube] = {}
-        self._events: dict[tuple[int, tuple[int, int]], Tube] = {}
+        self._tubes: dict[int, FrameBoxes] = {}
+        self._events: dict[tuple[int, tuple[int, int]], FrameBoxes] = {}
 
-    def tube(self, video: str, tid: int, span_frames: tuple[int, int]) -> Tube:
+    def tube(self, video: str, tid: int, span_frames: tuple[int, int]) -> FrameBoxes:
         """Annotated frames (K,) and boxes (K, 4) in pixels of one object in an event [first, end).
 
         Sentences about the same event get the same arrays.
@@ -127,7 +134,7 @@ class Trajectories:
             self._events[tid, span_frames] = tube_in_span(*self._tubes[tid], span_frames)
         return self._events[tid, span_frames]
 
-    def _read(self, video: str) -> dict[int, Tube]:
+    def _read(self, video: str) -> dict[int, FrameBoxes]:
         path = self._files.get(video)
         if path is None:
             if tubes := self._shared.tubes(video):
@@ -166,12 +173,12 @@ def _queries(annotation: Any, number: int, report: LoadReport) -> Iterator[tuple
     if not isinstance(annotation, dict):
         return
     if "qtype" in annotation:
-        query = QUERIES.get(str(annotation["qtype"]), "")
+        query = QUERY_OF_QTYPE.get(str(annotation["qtype"]), "")
         if not query:
             raise RowError("malformed annotation", f"`qtype` of annotation {number} is {annotation['qtype']!r:.40}")
         yield f"{number:05d}_{_LETTERS[query]}_{_video_id(annotation)}", query, annotation.get("sentence")
         return
-    for key, query in _QUERIES:
+    for key, query in _QUERY_KEYS:
         entries = annotation.get(key) or []
         if not isinstance(entries, list):
             raise RowError("malformed annotation", f"`{key}` of annotation {number} is no list")
@@ -192,17 +199,23 @@ def _sample(
 ) -> Sample:
     """One sentence. `used_segment` is the clip, its end inclusive; `temporal_gt` is the event, its end exclusive."""
     try:
-        clip = (whole(annotation["used_segment"]["begin_fid"]), whole(annotation["used_segment"]["end_fid"]) + 1)
+        clip = (
+            json_integer(annotation["used_segment"]["begin_fid"]),
+            json_integer(annotation["used_segment"]["end_fid"]) + 1,
+        )
         at_least = annotation["frame_count"] is None
-        n_frames = clip[1] if at_least else whole(annotation["frame_count"])
+        n_frames = clip[1] if at_least else json_integer(annotation["frame_count"])
         clip = (clip[0], min(clip[1], n_frames))
-        size_wh = (whole(annotation["width"]), whole(annotation["height"]))
-        span = (whole(annotation["temporal_gt"]["begin_fid"]), whole(annotation["temporal_gt"]["end_fid"]))
-        tid = whole(sentence["target_id"])
-        description = text(sentence["description"] or "")
+        size_wh = (json_integer(annotation["width"]), json_integer(annotation["height"]))
+        span = (
+            json_integer(annotation["temporal_gt"]["begin_fid"]),
+            json_integer(annotation["temporal_gt"]["end_fid"]),
+        )
+        tid = json_integer(sentence["target_id"])
+        description = json_text(sentence["description"] or "")
         fps = float(annotation["fps"])
         categories = {o["tid"]: str(o["category"]) for o in annotation.get("subject/objects", [])}
-    except MALFORMED as error:
+    except PARSE_ERRORS as error:
         raise RowError("malformed annotation", f"{error!r}, row {query_id}") from None
     tube_frames, tube_xyxy = trajectories.tube(_video_id(annotation), tid, span)
     return Sample(

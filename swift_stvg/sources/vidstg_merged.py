@@ -17,11 +17,11 @@ import numpy as np
 
 from swift_stvg.errors import DataError, RowError
 from swift_stvg.geometry import FloatArray, IntArray
-from swift_stvg.util.jsonfile import MALFORMED, no_garbage_collection, read_bytes, whole
+from swift_stvg.util.json_reading import PARSE_ERRORS, json_integer, no_garbage_collection, read_bytes
 
-Tube = tuple[IntArray, FloatArray]
+FrameBoxes = tuple[IntArray, FloatArray]
 """Frames (K,) in order, and boxes (K, 4) x1, y1, x2, y2 in pixels."""
-QUERIES = {
+QUERY_OF_QTYPE = {
     "declar": "declarative",
     "declarative": "declarative",
     "inter": "interrogative",
@@ -134,7 +134,7 @@ class Merged:
         """
         return [entry if isinstance(entry, RowError) else entry.annotation() for entry in self._content[0]]
 
-    def tubes(self, video: str) -> dict[int, Tube]:
+    def tubes(self, video: str) -> dict[int, FrameBoxes]:
         """Annotated frames (K,) and boxes (K, 4) in pixels of each object of a video; empty where there is none.
 
         Raises:
@@ -144,18 +144,18 @@ class Merged:
         if self.path is None:
             return {}
         _, by_video, trajectories = self._content
-        found: dict[int, list[Tube]] = {}
+        found: dict[int, list[FrameBoxes]] = {}
         fault: Exception | None = None
         try:
             if video in trajectories:
                 found = {tid: [_tube_of(f)] for tid, f in _OBJECTS.decode(trajectories[video]).items() if f}
-        except MALFORMED as error:
+        except PARSE_ERRORS as error:
             fault = error
         for pair in by_video.get(video, []):
             try:
-                tid, tube = whole(pair.sentence["target_id"]), _tube_from(pair)
+                tid, tube = json_integer(pair.sentence["target_id"]), _tube_from(pair)
                 found.setdefault(tid, []).append(tube)
-            except MALFORMED as error:
+            except PARSE_ERRORS as error:
                 fault = error
         if fault is not None and not found:
             raise RowError("malformed trajectory file", f"{self.path}, video {video}: {fault!r:.200}")
@@ -194,22 +194,22 @@ def _entry(decoder: Any, raw: msgspec.Raw, number: int, path: Path) -> Any:
         return RowError("malformed annotation", f"{error}, entry {number} of {path}")
 
 
-def _tube_from(pair: _Pair) -> Tube:
+def _tube_from(pair: _Pair) -> FrameBoxes:
     """The boxes of an entry of STCAT's form."""
     boxes = _BOXES.decode(pair.target_bboxs)
     sides = [[b.xmin for b in boxes], [b.ymin for b in boxes], [b.xmax for b in boxes], [b.ymax for b in boxes]]
     boxes_xyxy = np.array(sides, dtype=np.float64).T  # (N, 4), None as NaN
     given = np.flatnonzero(~np.isnan(boxes_xyxy).any(axis=1))
-    return whole(pair.ori_temp_gt["begin_fid"]) + given, boxes_xyxy[given]
+    return json_integer(pair.ori_temp_gt["begin_fid"]) + given, boxes_xyxy[given]
 
 
-def _joined(tubes: list[Tube]) -> Tube:
+def _joined(tubes: list[FrameBoxes]) -> FrameBoxes:
     """The boxes of one object from the events in which it is sought; of several in a frame the first."""
     frames, first = np.unique(np.concatenate([frames for frames, _ in tubes]), return_index=True)
     return frames, np.concatenate([boxes_xyxy for _, boxes_xyxy in tubes])[first]
 
 
-def _tube_of(by_frame: dict[int, _Framed]) -> Tube:
+def _tube_of(by_frame: dict[int, _Framed]) -> FrameBoxes:
     """The boxes of an object of TubeDETR's form."""
     frames = np.array(sorted(by_frame), dtype=np.int64)
     boxes_xywh = np.array([by_frame[frame].bbox for frame in frames.tolist()], dtype=np.float64)

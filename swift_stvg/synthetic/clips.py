@@ -37,9 +37,10 @@ import numpy.typing as npt
 
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
-from swift_stvg.sources.jsonl import SCHEMA
-from swift_stvg.util.jsonfile import is_vacant, put_whole, remove_leftovers, write_whole
+from swift_stvg.sources.jsonl import JSONL_SCHEMA
+from swift_stvg.util.output_folder import make_folder, require_own_folder
 from swift_stvg.util.processes import process_pool
+from swift_stvg.util.writing import remove_partial_files, write_bytes_atomic, write_text_atomic
 from swift_stvg.video.decoding import one_thread
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -305,7 +306,7 @@ def generate(
             for clip_lines in over(partial(_make_clip, out, config, split, scales[split]), range(n)):
                 lines.append(clip_lines)
                 bar.update()
-            write_whole(out / f"{split}.jsonl", "".join(lines))
+            write_text_atomic(out / f"{split}.jsonl", "".join(lines))
 
 
 def _check(
@@ -330,27 +331,26 @@ def _check(
 def _claim(out: Path, config: SynthConfig, scales: Mapping[str, tuple[float, float]]) -> None:
     """Make the folder with its manifest, or check that it is one that the same settings made."""
     manifest = out / "synth.json"
-    mine = {"generator": GENERATOR, "stvg_schema": SCHEMA, "config": asdict(config) | asdict(config.level)}
+    mine = {"generator": GENERATOR, "stvg_schema": JSONL_SCHEMA, "config": asdict(config) | asdict(config.level)}
     mine = json.loads(json.dumps(mine))
     advice = f"choose another folder or delete {out}"
     splits: dict[str, Any] = {}
+    require_own_folder(out, "a set of synthetic clips (no synth.json)", manifest.is_file)
+    make_folder(out)
     try:
         if manifest.is_file():
             found = json.loads(manifest.read_text(encoding="utf-8"))
             splits = found.pop("label_scale")
             if found != mine:
                 raise DataError(f"{out} holds clips made with other settings: {_differences(found, mine)}; {advice}")
-        elif not is_vacant(out):
-            raise DataError(f"{out} holds something that is not a set of synthetic clips (no synth.json); {advice}")
         for split, scale in scales.items():
             if tuple(splits.setdefault(split, scale)) != scale:
                 raise DataError(
                     f"{split} in {out} has `label_scale` {tuple(splits[split])}, asked for {scale}; {advice}"
                 )
-        out.mkdir(parents=True, exist_ok=True)
-        write_whole(manifest, json.dumps(mine | {"label_scale": splits}, indent=1, sort_keys=True))
+        write_text_atomic(manifest, json.dumps(mine | {"label_scale": splits}, indent=1, sort_keys=True))
         (out / "videos").mkdir(exist_ok=True)
-        remove_leftovers(out)
+        remove_partial_files(out)
     except (OSError, KeyError, AttributeError, json.JSONDecodeError) as error:
         raise DataError(f"{out} cannot be used: {error!r}; {advice}") from None
 
@@ -368,14 +368,14 @@ def _make_clip(out: Path, config: SynthConfig, split: str, scale: tuple[float, f
     factor = random.Random(f"label_scale/{config.seed}/{split}/{number}").uniform(*scale)
     video = out / "videos" / f"{split}_{number:06d}.mp4"
     if not video.is_file():
-        put_whole(video, _encoded(_draw(scene, config), config))
+        write_bytes_atomic(video, _encoded(_draw(scene, config), config))
     lines = []
     for k, sentence in enumerate(scene.sentences):
         thing = scene.things[sentence.thing]
         first, end = sentence.span_frames
         boxes = _scaled(thing.boxes_xyxy[first:end], factor, config.size_wh)
         row = {
-            "stvg_schema": SCHEMA, "id": f"{video.stem}/{k}", "video": f"videos/{video.name}",
+            "stvg_schema": JSONL_SCHEMA, "id": f"{video.stem}/{k}", "video": f"videos/{video.name}",
             "sentence": sentence.text, "n_frames": config.n_frames, "fps": float(config.fps),
             "size_wh": list(config.size_wh), "span_frames": [first, end],
             "tube": [[frame, *box] for frame, box in zip(range(first, end), boxes.round(2).tolist(), strict=True)],

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import Any
 from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import StvgError
 from swift_stvg.settings import BACKBONES, COORDS, UNITS
+from swift_stvg.util.output_folder import new_folder
 
 _SPECIAL = (
     "<|endoftext|>",
@@ -139,16 +137,19 @@ def build(out: Path, config: TinyConfig | None = None) -> int:
     """Write a random model with tokenizer and processor to the new folder `out`; returns its parameter count.
 
     Raises:
-        StvgError: there is no such architecture, or `out` exists and is not empty.
+        StvgError: the architecture is unknown, or `out` exists and is not an empty folder.
     """
-    import torch
-    import transformers
-
     config = config or TinyConfig()
     if config.architecture not in _ARCHITECTURES:
         raise StvgError(f"no architecture {config.architecture!r}; there are {', '.join(ARCHITECTURES)}")
-    if out.exists() and any(out.iterdir()):
-        raise StvgError(f"{out} exists and is not empty: choose another folder or delete it")
+    with new_folder(out) as folder:
+        return _write(folder, config)
+
+
+def _write(folder: Path, config: TinyConfig) -> int:
+    import torch
+    import transformers
+
     kind = _ARCHITECTURES[config.architecture]
     tokenizer = _tokenizer(config)
     ids = tokenizer.convert_tokens_to_ids
@@ -191,16 +192,8 @@ def build(out: Path, config: TinyConfig | None = None) -> int:
     model.generation_config.eos_token_id = ids("<|im_end|>")
     model.generation_config.pad_token_id = ids("<|endoftext|>")
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    try:
-        model.save_pretrained(unfinished)
-        _processor(tokenizer, kind, config).save_pretrained(unfinished)
-        if out.exists():
-            out.rmdir()
-        os.replace(unfinished, out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    model.save_pretrained(folder)
+    _processor(tokenizer, kind, config).save_pretrained(folder)
     return sum(p.numel() for p in model.parameters())
 
 

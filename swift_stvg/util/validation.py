@@ -22,13 +22,13 @@ def refuse(name: str, rule: str, seen: object, where: str = "") -> NoReturn:
     raise RecordError(f"`{name}` must {rule}, got {seen!s:.200}{where}")
 
 
-def keep(record: object, **values: Any) -> None:
+def set_fields(record: object, **values: Any) -> None:
     """Set fields of a frozen record while it is made."""
     for name, value in values.items():
         object.__setattr__(record, name, value)
 
 
-def whole(name: str, value: Any, where: str = "", *, low: float = -math.inf, high: float = math.inf) -> int:
+def integer(name: str, value: Any, where: str = "", *, low: float = -math.inf, high: float = math.inf) -> int:
     """One whole number in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
         refuse(name, f"be a whole number{_within(low, high)}", f"{value!r}", where)
@@ -46,7 +46,9 @@ def number(name: str, value: Any, where: str = "", *, low: float = -math.inf, hi
     return float(value)
 
 
-def pair(name: str, values: Any, where: str = "", *, low: float = -math.inf, high: float = math.inf) -> tuple[int, int]:
+def integer_pair(
+    name: str, values: Any, where: str = "", *, low: float = -math.inf, high: float = math.inf
+) -> tuple[int, int]:
     """Two whole numbers in [low, high], in any order."""
     if type(values) is tuple and len(values) == 2:  # most are right as they are
         first, second = values
@@ -54,7 +56,7 @@ def pair(name: str, values: Any, where: str = "", *, low: float = -math.inf, hig
             return first, second
     if not isinstance(values, Sequence | np.ndarray) or len(values) != 2:
         refuse(name, "be two whole numbers", f"{values!r}", where)
-    return whole(name, values[0], where, low=low, high=high), whole(name, values[1], where, low=low, high=high)
+    return integer(name, values[0], where, low=low, high=high), integer(name, values[1], where, low=low, high=high)
 
 
 def text(name: str, value: Any, where: str = "") -> str:
@@ -64,14 +66,14 @@ def text(name: str, value: Any, where: str = "") -> str:
     return value
 
 
-def flag(name: str, value: Any, where: str = "") -> bool:
+def boolean(name: str, value: Any, where: str = "") -> bool:
     """True or False."""
     if not isinstance(value, bool | np.bool_):
         refuse(name, "be True or False", f"{value!r}", where)
     return bool(value)
 
 
-def whole_numbers(
+def integers(
     name: str,
     values: Any,
     where: str = "",
@@ -105,7 +107,7 @@ def numbers(
     high: float = math.inf,
     rising: str | None = None,
 ) -> FloatArray:
-    """(K,) finite numbers in [low, high]; `rising` as for `whole_numbers`."""
+    """(K,) finite numbers in [low, high]; `rising` as for `integers`."""
     known: FloatArray = _column(name, values, where, "numbers", "iuf", np.float64)
     usable = np.isfinite(known) if math.isinf(high - low) else (known >= low) & (known <= high)
     if not usable.all():
@@ -144,7 +146,7 @@ def boxes(
     return known
 
 
-def one_for_each(of: str, where: str = "", **columns: Sized) -> int:
+def same_length(of: str, where: str = "", **columns: Sized) -> int:
     """Columns of one length, of which the first sets it: one value for each of `of`; returns how many."""
     (first, known), *others = columns.items()
     for name, values in others:
@@ -153,7 +155,7 @@ def one_for_each(of: str, where: str = "", **columns: Sized) -> int:
     return len(known)
 
 
-def all_of(name: str, values: Sequence[Any], kind: type | tuple[type, ...], how: str = "") -> None:
+def all_instances(name: str, values: Sequence[Any], kind: type | tuple[type, ...], how: str = "") -> None:
     """Every value is of a kind; `how` says how one is come by."""
     if isinstance(values, str | bytes | Mapping):
         refuse(name, "be a sequence", f"one {type(values).__name__}")

@@ -30,14 +30,14 @@ import numpy.typing as npt
 
 from swift_stvg.errors import VideoError
 from swift_stvg.geometry import IntArray
-from swift_stvg.records import LONGEST_S, MOST_FRAMES
+from swift_stvg.records import MAX_VIDEO_FRAMES, MAX_VIDEO_S
 from swift_stvg.util import validation
 from swift_stvg.video.memory import Memory
 
 Frames = npt.NDArray[np.uint8]
-MOST_PIXELS = 1 << 26
+MAX_PIXELS = 1 << 26
 """Pictures with more pixels, twice as many as 8K has, are not decoded."""
-NEAR = 64
+MIN_SEEK_PACKETS = 64
 """Packets; to a group that begins no further on, a file is read on, not searched."""
 _TEXT = frozenset(printable.encode())
 _HEAD = 1 << 14  # bytes of a packet in which its first picture begins
@@ -75,7 +75,7 @@ class Survey:
     decord: bool
 
     def __post_init__(self) -> None:
-        validation.keep(self, times_s=validation.numbers("times_s", self.times_s, rising="strictly"))
+        validation.set_fields(self, times_s=validation.numbers("times_s", self.times_s, rising="strictly"))
         if self.packets.shape != (len(self.needless), 4):
             validation.refuse("packets", f"be ({len(self.needless)}, 4), as `needless` is", f"{self.packets.shape}")
         if self.place is not None and len(self.place) != len(self.times_s):
@@ -138,8 +138,8 @@ _KEYS: dict[str, Callable[[bytes], bool]] = {
 """Whether a packet that is said to be a key frame is one."""
 _STAMPED = frozenset({"mov", "matroska", "flv", "mpegts", "mpeg"})
 """Containers that say when frames are shown; of others FFmpeg guesses it, if frames are not stored in their order."""
-_DECORDS = frozenset({"h264", "hevc", "vp9"})
-_DECORDS_CONTAINERS = frozenset({"mov", "matroska"})
+_DECORD_CODECS = frozenset({"h264", "hevc", "vp9"})
+_DECORD_CONTAINERS = frozenset({"mov", "matroska"})
 """Where decord 0.6.0 was found right, if every key frame begins a group and no picture is shown before it."""
 
 
@@ -168,7 +168,7 @@ class _Groups:
         self.needless: list[bool] = []
         self._layered = False
 
-    def tell(self, packet: Any) -> None:
+    def add(self, packet: Any) -> None:
         """The next packet."""
         start, needless = self._alone and packet.is_keyframe, False
         if self._units is not None:
@@ -180,7 +180,7 @@ class _Groups:
         self.needless.append(needless)
         self.all &= start or not packet.is_keyframe
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """All packets were told.
 
         Decoding begins with the first group, and what is shown before it is no frame: it would be no picture, or one of
@@ -249,7 +249,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             if stream is None or stream.codec_context is None:
                 what = "no video stream" if stream is None else "a video stream of an unknown kind"
                 raise VideoError("video unreadable", f"{path} ({path.stat().st_size} bytes) holds {what}")
-            stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             stream.codec_context.thread_count = 1  # clips are what is worked on in parallel
             yield container, stream
     except (av.error.FFmpegError, ValueError) as error:
@@ -285,23 +285,23 @@ def _survey(path: Path) -> Survey:
     leading, duration, key = False, 0, _NEVER
     with _opened(path) as (container, stream):
         pixels = stream.codec_context.width * stream.codec_context.height
-        if pixels > MOST_PIXELS:
+        if pixels > MAX_PIXELS:
             size = f"{stream.codec_context.width} x {stream.codec_context.height}"
-            raise VideoError("video unreadable", f"{path} has pictures of {size} pixels; {MOST_PIXELS} are the most")
+            raise VideoError("video unreadable", f"{path} has pictures of {size} pixels; {MAX_PIXELS} are the most")
         groups = _Groups(stream.codec_context)
         for packet in container.demux(stream):
             if not packet.size:
                 continue
-            groups.tell(packet)
+            groups.add(packet)
             packets.append(_stamps(packet))
             flags.append((packet.is_discard, packet.is_corrupt))
             if packet.is_keyframe:
                 key = packets[-1][2]
             leading |= packets[-1][2] < key or key == _NEVER
             duration = packet.duration or duration
-            if len(packets) > MOST_FRAMES:
-                raise VideoError("video unreadable", f"{path} has more than {MOST_FRAMES} frames")
-        groups.end()
+            if len(packets) > MAX_VIDEO_FRAMES:
+                raise VideoError("video unreadable", f"{path} has more than {MAX_VIDEO_FRAMES} frames")
+        groups.finish()
         codec, announced, rate = stream.codec_context.codec.canonical_name, stream.frames, stream.average_rate
         tick_s, kind = float(stream.time_base or 0), container.format.name.partition(",")[0]
         # in millionths of a second; of a file with pictures alone FFmpeg counts frames from the first that it decodes
@@ -329,8 +329,8 @@ def _survey(path: Path) -> Survey:
         ticks, tick_s, duration = np.arange(len(pts), dtype=np.int64), 1 / float(rate or 25), 1
     times_s = (ticks * tick_s).astype(np.float64)
     end_s = float(times_s[-1] + (duration * tick_s or (times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1)))
-    if not end_s - times_s[0] <= LONGEST_S:
-        raise VideoError("video unreadable", f"{path} lasts {end_s - times_s[0]:.0f} s; {LONGEST_S} are the most")
+    if not end_s - times_s[0] <= MAX_VIDEO_S:
+        raise VideoError("video unreadable", f"{path} lasts {end_s - times_s[0]:.0f} s; {MAX_VIDEO_S} are the most")
     start_s = min(start / 1e6, float(times_s[0])) if by_pts and start is not None else float(times_s[0])
     place = shown.nonzero()[0][np.argsort(pts)]
     starts, needless = np.array(groups.starts, dtype=np.int64), np.array(groups.needless, dtype=bool)
@@ -348,7 +348,7 @@ def _survey(path: Path) -> Survey:
         place if by_pts else None,
         starts,
         needless,
-        ordinary and codec in _DECORDS and kind in _DECORDS_CONTAINERS,
+        ordinary and codec in _DECORD_CODECS and kind in _DECORD_CONTAINERS,
     )
 
 
@@ -559,7 +559,7 @@ class _Packets:
 
     def _read(self, first: int, last: int) -> Iterator[Any]:
         """The packets from `first` to `last`, which lie no further back than the next one."""
-        if self._seeks and first - self.at > NEAR:
+        if self._seeks and first - self.at > MIN_SEEK_PACKETS:
             self._seek(first)
         while self.at <= last:
             packet = next(self._packets, None)

@@ -18,12 +18,13 @@ import numpy as np
 from PIL import Image
 
 from swift_stvg.errors import DataError, SettingsError
-from swift_stvg.util.jsonfile import MALFORMED, put_whole, seal, unseal, whole
+from swift_stvg.util.json_reading import PARSE_ERRORS, json_integer
+from swift_stvg.util.writing import add_checksum, strip_checksum, write_bytes_atomic
 from swift_stvg.video.reader import Frames, fingerprint
 
-VERSION = 3
+FRAME_CACHE_VERSION = 3
 """Raised whenever the same frames would be kept otherwise, or others were kept for some files."""
-QUALITY = 95
+JPEG_QUALITY = 95
 """Of the pictures, with colour at full resolution: see `swift-stvg bench video` for others."""
 _MARK = "version"
 """File that says which version the folder's frames are of."""
@@ -45,10 +46,10 @@ class FrameCache:
             found = (folder / _MARK).read_text(encoding="utf-8", errors="replace").strip()
         except OSError:  # not begun
             return
-        if found != str(VERSION):
+        if found != str(FRAME_CACHE_VERSION):
             raise SettingsError(
                 f"{folder} holds cached frames of version {found!r:.20}, this package reads and writes version "
-                f"{VERSION}: run `swift-stvg cache` again, into another folder"
+                f"{FRAME_CACHE_VERSION}: run `swift-stvg cache` again, into another folder"
             )
 
     def path(self, video: Path, frames: Sequence[int], size_wh: tuple[int, int]) -> Path:
@@ -57,7 +58,7 @@ class FrameCache:
         Raises:
             VideoError: the video cannot be read.
         """
-        name = fingerprint(video, json.dumps([VERSION, list(map(int, frames)), list(size_wh)]))
+        name = fingerprint(video, json.dumps([FRAME_CACHE_VERSION, list(map(int, frames)), list(size_wh)]))
         return self.folder / name[:2] / f"{name}.frames"
 
     def read(self, path: Path, count: int, size_wh: tuple[int, int]) -> Frames | None:
@@ -76,32 +77,32 @@ class FrameCache:
             if len(pictures) != count or found != {(tuple(size_wh), "RGB")}:
                 raise ValueError(f"{len(pictures)} pictures of {found}, not {count} of {size_wh}")
             return np.stack([np.asarray(picture) for picture in pictures])
-        except (*MALFORMED, OSError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        except (*PARSE_ERRORS, OSError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise DataError(f"{path} is no whole file of cached frames ({error!r:.200}): delete it") from None
 
     def holds(self, path: Path, count: int, size_wh: tuple[int, int]) -> bool:
         """Whether a file is there and whole."""
         try:
             return len(_pictures(_read(path, count, size_wh))) == count
-        except (*MALFORMED, OSError):
+        except (*PARSE_ERRORS, OSError):
             return False
 
     def write(self, path: Path, frames: Frames) -> int:
         """Keep frames (T, H, W, 3) RGB under a name that `path` gave; returns the file's size in bytes."""
         pictures = [to_jpeg(frame) for frame in frames]
-        data = seal(json.dumps([len(p) for p in pictures]).encode() + b"\n" + b"".join(pictures))
+        data = add_checksum(json.dumps([len(p) for p in pictures]).encode() + b"\n" + b"".join(pictures))
         mark = self.folder / _MARK
         path.parent.mkdir(parents=True, exist_ok=True)
         if not mark.is_file():
-            put_whole(mark, f"{VERSION}\n".encode())
-        put_whole(path, data)
+            write_bytes_atomic(mark, f"{FRAME_CACHE_VERSION}\n".encode())
+        write_bytes_atomic(path, data)
         return len(data)
 
 
 def to_jpeg(frame: Frames) -> bytes:
     """A frame (H, W, 3) RGB as a picture."""
     picture = io.BytesIO()
-    Image.fromarray(frame).save(picture, "JPEG", quality=QUALITY, subsampling=0)
+    Image.fromarray(frame).save(picture, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return picture.getvalue()
 
 
@@ -120,6 +121,6 @@ def _pictures(data: bytes) -> list[bytes]:
     Raises:
         ValueError: it is no such file, or not whole.
     """
-    head, _, body = unseal(data).partition(b"\n")
-    ends = [0, *accumulate(map(whole, json.loads(head)))]
+    head, _, body = strip_checksum(data).partition(b"\n")
+    ends = [0, *accumulate(map(json_integer, json.loads(head)))]
     return [body[a:b] for a, b in pairwise(ends)]

@@ -21,7 +21,7 @@ from swift_stvg.video.memory import Memory
 from swift_stvg.video.reader import frame_batches
 from swift_stvg.video.request import VideoRequest
 
-KEY = "stvg_key"
+KEY_ATTRIBUTE = "stvg_key"
 """Attribute of a loader's frames: which they are, and torch's count of changes to them."""
 logger = logging.getLogger(__name__)
 
@@ -104,12 +104,12 @@ class FrameLoader:
 
 def mark(frames: torch.Tensor, key: Hashable) -> None:
     """Say what frames a tensor not made in inference mode, where torch counts no changes, holds; for `key_of`."""
-    setattr(frames, KEY, (key, frames._version))
+    setattr(frames, KEY_ATTRIBUTE, (key, frames._version))
 
 
 def key_of(frames: Any) -> Any:
     """What frames a loader's tensor holds; None if it is not one, or was changed since."""
-    key, version = getattr(frames, KEY, (None, None))
+    key, version = getattr(frames, KEY_ATTRIBUTE, (None, None))
     return key if key is not None and frames._version == version else None
 
 

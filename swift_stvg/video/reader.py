@@ -22,7 +22,8 @@ import numpy as np
 from swift_stvg.errors import VideoError
 from swift_stvg.geometry import IntArray
 from swift_stvg.records import VideoInfo
-from swift_stvg.util.jsonfile import MALFORMED, put_whole, seal, text, unseal, whole
+from swift_stvg.util.json_reading import PARSE_ERRORS, json_integer, json_text
+from swift_stvg.util.writing import add_checksum, strip_checksum, write_bytes_atomic
 from swift_stvg.video.decoding import Frames, decode, first_line, plain, require_file, survey
 from swift_stvg.video.image_folders import PICTURES, is_picture, is_set, left_aside, pictures
 
@@ -212,27 +213,27 @@ class Probes:
         name = fingerprint(path, _KEPT)
         kept = self._folder / "probes" / name[:2] / f"{name}.times"
         try:
-            head, _, times = unseal(kept.read_bytes()).partition(b"\n")
-            return VideoInfo(path, np.frombuffer(times, dtype="<f8"), *_facts(json.loads(head)))
-        except (OSError, *MALFORMED):  # not there, or damaged
+            head, _, times = strip_checksum(kept.read_bytes()).partition(b"\n")
+            return VideoInfo(path, np.frombuffer(times, dtype="<f8"), *_probe_fields(json.loads(head)))
+        except (OSError, *PARSE_ERRORS):  # not there, or damaged
             info = probe(path)
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
             head = json.dumps(
                 [info.end_s, info.size_wh, info.start_s, info.kind, info.group, info.timed, info.aside]
             ).encode()
-            put_whole(kept, seal(head + b"\n" + info.frame_times_s.astype("<f8").tobytes()))
+            write_bytes_atomic(kept, add_checksum(head + b"\n" + info.frame_times_s.astype("<f8").tobytes()))
         except OSError as error:
             logger.warning("%s cannot be written (%s): videos will be looked at again next time", kept, error.strerror)
             self._folder = None
         return info
 
 
-def _facts(head: Any) -> tuple[float, tuple[int, int], float | None, str, int, bool, int]:
+def _probe_fields(head: Any) -> tuple[float, tuple[int, int], float | None, str, int, bool, int]:
     """What `Probes` keeps beside the times."""
     end_s, (width, height), start_s, kind, group, timed, aside = head
-    size_wh, start_s = (whole(width), whole(height)), None if start_s is None else float(start_s)
-    return float(end_s), size_wh, start_s, text(kind), whole(group), bool(timed), whole(aside)
+    size_wh, start_s = (json_integer(width), json_integer(height)), None if start_s is None else float(start_s)
+    return float(end_s), size_wh, start_s, json_text(kind), json_integer(group), bool(timed), json_integer(aside)
 
 
 def _size_of_picture(path: Path) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from swift_stvg.records import WIDEST
+from swift_stvg.records import MAX_SIDE_PX
 from swift_stvg.settings import COORDS
 from swift_stvg.util import validation
 from swift_stvg.video.timeline import Timeline
@@ -33,17 +33,19 @@ class VideoRequest:
     times_s: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        frames = validation.whole_numbers("frames", self.frames)
+        frames = validation.integers("frames", self.frames)
         times_s = validation.numbers("times_s", self.times_s, rising="weakly")
-        if validation.one_for_each("frame", frames=frames, times_s=times_s) == 0:
+        if validation.same_length("frame", frames=frames, times_s=times_s) == 0:
             validation.refuse("frames", "hold at least one frame", "none")
         if self.coords not in COORDS:
             validation.refuse("coords", f"be one of {', '.join(COORDS)}", repr(self.coords))
         fps = validation.number("fps", self.fps)
         if fps <= 0:
             validation.refuse("fps", "be above 0", fps)
-        size_wh = validation.pair("size_wh", self.size_wh, low=1, high=WIDEST)
-        validation.keep(self, frames=tuple(frames.tolist()), size_wh=size_wh, fps=fps, times_s=tuple(times_s.tolist()))
+        size_wh = validation.integer_pair("size_wh", self.size_wh, low=1, high=MAX_SIDE_PX)
+        validation.set_fields(
+            self, frames=tuple(frames.tolist()), size_wh=size_wh, fps=fps, times_s=tuple(times_s.tolist())
+        )
 
     @classmethod
     def on(cls, line: Timeline, size_wh: tuple[int, int], coords: str) -> VideoRequest:

@@ -47,13 +47,13 @@ class Timeline:
     end_s: float
 
     def __post_init__(self) -> None:
-        frames = validation.whole_numbers("frames", self.frames)
+        frames = validation.integers("frames", self.frames)
         times_s = validation.numbers("times_s", self.times_s, rising="weakly")
-        if validation.one_for_each("sample", frames=frames, times_s=times_s) == 0:
+        if validation.same_length("sample", frames=frames, times_s=times_s) == 0:
             validation.refuse("frames", "hold at least one sample", "none")
         index_frames = frames
         if self.index_frames is not self.frames:
-            index_frames = validation.whole_numbers("index_frames", self.index_frames, rising="weakly")
+            index_frames = validation.integers("index_frames", self.index_frames, rising="weakly")
         if self.unit not in UNITS:
             validation.refuse("unit", f"be one of {', '.join(UNITS)}", repr(self.unit))
         if len(index_frames) == 0 or (self.unit == "frame" and not np.array_equal(index_frames, frames)):
@@ -61,7 +61,7 @@ class Timeline:
         interval_s = validation.number("interval_s", self.interval_s)
         if interval_s <= 0:
             validation.refuse("interval_s", "be above 0", interval_s)
-        validation.keep(
+        validation.set_fields(
             self,
             frames=frames,
             times_s=times_s,
@@ -137,7 +137,7 @@ class Timeline:
         """Number of indices an answer can use: 0 to size - 1."""
         return len(self.index_frames)
 
-    def span_s(self, span: tuple[int, int]) -> tuple[float, float]:
+    def clip_span_s(self, span: tuple[int, int]) -> tuple[float, float]:
         """When a closed span of indices on the grid begins and ends, in seconds from the clip's start.
 
         It reaches half an interval beyond its first and last index, and to the ends of the clip from its ends.

@@ -16,12 +16,12 @@ from swift_stvg.errors import DataError
 from swift_stvg.report.drawing.fonts import font_for
 from swift_stvg.report.drawing.overlay import Overlay
 from swift_stvg.report.drawing.painting import FAINT, GROUND, Painter, Panel, shown_size, with_boxes
-from swift_stvg.util.jsonfile import put_whole
+from swift_stvg.util.writing import write_bytes_atomic
 from swift_stvg.video.decoding import one_thread
 from swift_stvg.video.reader import probe, stream_frames
 
-FORMATS = (".mp4", ".gif", ".jpg", ".png")
-FILM_FRAMES, GIF_FRAMES = 180, 40
+DRAWING_FORMATS = (".mp4", ".gif", ".jpg", ".png")
+MAX_DRAWN_FRAMES, MAX_GIF_FRAMES = 180, 40
 """At most this many frames of a clip are drawn, evenly chosen."""
 H264 = {"crf": "26", "preset": "veryfast", "x264-params": "aq-mode=0:weightp=0:mbtree=0"}
 """Without x264's decisions that look ahead, which differ from run to run."""
@@ -37,28 +37,28 @@ def render(overlay: Overlay, video: Path, out: Path, most: int | None = None, ti
         video: the video file of the overlay's clip.
         out: the file to write: `.mp4` (H.264, which browsers play), `.gif`, `.jpg` for one frame in the middle of the
             event, or `.png` for a contact sheet.
-        most: the most frames of a video or GIF, evenly chosen; `FILM_FRAMES` or `GIF_FRAMES` if None.
+        most: the most frames of a video or GIF, evenly chosen; `MAX_DRAWN_FRAMES` or `MAX_GIF_FRAMES` if None.
         title: title of a progress bar; no bar if empty.
 
     Raises:
         VideoError: the video is missing, cannot be decoded, or ends before the clip.
-        DataError: the file's suffix is not one of `FORMATS`.
+        DataError: the file's suffix is not one of `DRAWING_FORMATS`.
         OSError: `out` cannot be written.
     """
-    if out.suffix not in FORMATS:
-        raise DataError(f"a drawing's file name must end in one of {', '.join(FORMATS)}, got {out.name}")
+    if out.suffix not in DRAWING_FORMATS:
+        raise DataError(f"a drawing's file name must end in one of {', '.join(DRAWING_FORMATS)}, got {out.name}")
     if out.suffix == ".png":
         data = _encode(contact_sheet(overlay, video), "PNG", optimize=True)
     elif out.suffix == ".jpg":
         data = _encode(still(overlay, video), "JPEG", quality=82)
     else:
-        pictures = play(overlay, video, most or (FILM_FRAMES if out.suffix == ".mp4" else GIF_FRAMES), title)
+        pictures = play(overlay, video, most or (MAX_DRAWN_FRAMES if out.suffix == ".mp4" else MAX_GIF_FRAMES), title)
         data = _mp4(pictures) if out.suffix == ".mp4" else _gif(pictures)
-    put_whole(out, data)
+    write_bytes_atomic(out, data)
 
 
 def play(
-    overlay: Overlay, video: Path, most: int = FILM_FRAMES, title: str = ""
+    overlay: Overlay, video: Path, most: int = MAX_DRAWN_FRAMES, title: str = ""
 ) -> Iterator[tuple[float, Image.Image]]:
     """(time in seconds, picture) of the clip's frames in order, evenly chosen if there are more than `most`.
 

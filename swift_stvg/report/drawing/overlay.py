@@ -10,7 +10,7 @@ import numpy as np
 
 from swift_stvg.answers.format import Answer
 from swift_stvg.geometry import FloatArray, IntArray
-from swift_stvg.rows.contract import Question
+from swift_stvg.rows.row_truth import PromptSpec
 from swift_stvg.rows.tracks import Track, answer_tracks, true_tracks
 from swift_stvg.util import validation
 
@@ -44,13 +44,13 @@ class Overlay:
     scores: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        validation.all_of("tracks", self.tracks, Track)
-        frames = validation.whole_numbers("frames", self.frames)
+        validation.all_instances("tracks", self.tracks, Track)
+        frames = validation.integers("frames", self.frames)
         times_s = validation.numbers("times_s", self.times_s, rising="weakly")
-        if validation.one_for_each("frame", frames=frames, times_s=times_s) == 0:
+        if validation.same_length("frame", frames=frames, times_s=times_s) == 0:
             validation.refuse("frames", "hold at least one frame", "none")
         validation.numbers("clip_start_s, duration_s", (self.clip_start_s, self.duration_s))
-        validation.keep(self, frames=frames, times_s=times_s)
+        validation.set_fields(self, frames=frames, times_s=times_s)
 
     @property
     def rate(self) -> float:
@@ -61,7 +61,7 @@ class Overlay:
     @classmethod
     def of(
         cls,
-        contract: Question,
+        spec: PromptSpec,
         sentence: str,
         answer: Answer | str | None = None,
         scores: Mapping[str, float] | None = None,
@@ -69,17 +69,17 @@ class Overlay:
         """The truth of a row, if it is known, and the boxes and span of an answer to the row.
 
         Args:
-            contract: the row's contract, or a question without the truth.
+            spec: the row's spec, or a question without the truth.
             sentence: the sentence that the row asks about.
             answer: the model's text, or the answer that was read from it; None to draw the truth alone.
             scores: scores to show beside the legend.
         """
-        line = contract.timeline
+        line = spec.timeline
         if isinstance(answer, str):
-            answer = contract.format.parse(answer)
+            answer = spec.format.parse(answer)
         return cls(
             sentence=sentence,
-            tracks=(*true_tracks(contract), *answer_tracks(contract, answer)),
+            tracks=(*true_tracks(spec), *answer_tracks(spec, answer)),
             frames=line.frames,
             times_s=line.times_s,
             clip_start_s=line.clip_start_s,

@@ -15,8 +15,8 @@ from swift_stvg.geometry import FloatArray
 from swift_stvg.records import Sample, VideoInfo
 from swift_stvg.report.drawing import Overlay
 from swift_stvg.report.page.media import Job
-from swift_stvg.rows.making import make_contract
-from swift_stvg.scoring.predictions import COUNT_ZERO, Answers
+from swift_stvg.rows.making import make_row_truth
+from swift_stvg.scoring.predictions import COUNT_ZERO, AnswerFile
 from swift_stvg.scoring.score import GroundTruth, Scored, box_area, event_s
 from swift_stvg.settings import Settings
 
@@ -43,7 +43,7 @@ class Card:
 def cards_of_answers(scored: Scored, truth: GroundTruth, protocol: str) -> list[Card]:
     """A card for each sample of the ground truth (N), with its scores under a protocol."""
     system = scored.system
-    if not isinstance(system, Answers):
+    if not isinstance(system, AnswerFile):
         raise TypeError("cards are made of answers")
     scores, thinking = scored.scores(protocol), scored.thinking()
     think = scored.scores(protocol, "think").viou if thinking.any() else np.zeros(len(truth))
@@ -68,25 +68,25 @@ def cards_of_answers(scored: Scored, truth: GroundTruth, protocol: str) -> list[
                 data |= _annotated(sample)
             cards.append(Card(data, problem="there is no answer to draw"))
             continue
-        contract, answer = system.batch.contracts[row], system.batch.answers[row]
+        row_truth, answer = system.batch.row_truths[row], system.batch.answers[row]
         shown = {name: data[name] for name in ("tIoU", "vIoU") if data[name] is not None}
         if thinking[i]:
             shown["think vIoU"] = data["think"]
-        sentence = system.batch.contracts[row].sentence
-        overlay = Overlay.of(contract, sentence, answer, shown)
+        sentence = system.batch.row_truths[row].sentence
+        overlay = Overlay.of(row_truth, sentence, answer, shown)
         video = Path(system.videos[row])
         if sample is not None and not os.path.exists(video):  # answered on another machine
             video = sample.video
         spans = {track.kind: track.span_s for track in overlay.tracks}
         data |= {
             "sentence": sentence,
-            "length": round(event_s(contract), 2),
-            "area": round(box_area(contract), 4),
+            "length": round(event_s(row_truth), 2),
+            "area": round(box_area(row_truth), 4),
             "duration": round(overlay.duration_s, 2),
             "truth": _rounded(spans.get("truth")),
             "answer": _rounded(spans.get("pred") or spans.get("think")),
             "response": _cut(system.responses[row]),
-            "expected": contract.format.render(contract.answer),
+            "expected": row_truth.format.render(row_truth.answer),
             "video": str(video),
             "line": system.line(row),
         }
@@ -107,8 +107,8 @@ def prepare(card: Card, sample: Sample, video: VideoInfo | VideoError, settings:
     try:
         if isinstance(video, VideoError):
             raise video
-        contract = make_contract(sample, video, settings)
-        card.job = Job(Overlay.of(contract, sample.sentence), sample.video)
+        row_truth = make_row_truth(sample, video, settings)
+        card.job = Job(Overlay.of(row_truth, sample.sentence), sample.video)
     except (RowError, VideoError) as error:
         card.problem = str(error)
 

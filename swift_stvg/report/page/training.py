@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from swift_stvg.errors import DataError
-from swift_stvg.util.jsonfile import MALFORMED, whole
+from swift_stvg.util.json_reading import PARSE_ERRORS, json_integer
 
 STEP = "global_step/max_steps"
 WANTED = re.compile(r"(eval_)?(loss|reward|token_acc|rewards/[^/]{1,60}/mean|m_tIoU|m_vIoU|v?t?IoU@[0-9.]+)")
@@ -43,8 +43,8 @@ def read_curves(path: Path) -> Curves:
     for line in filter(str.strip, lines):
         try:
             data = json.loads(line)
-            step = whole(int(data[STEP].split("/")[0])) if data.get(STEP) is not None else None
-        except MALFORMED:
+            step = json_integer(int(data[STEP].split("/")[0])) if data.get(STEP) is not None else None
+        except PARSE_ERRORS:
             unreadable += 1
             continue
         if step is None:  # ms-swift's summary at the end of a run

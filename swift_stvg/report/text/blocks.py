@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-FORMATS = ("table", "markdown", "json")
+REPORT_FORMATS = ("table", "markdown", "json")
 _UNDERSCORE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 """An underscore that Markdown could read as emphasis."""
 
@@ -17,7 +17,7 @@ def write_report(report: dict[str, Any], form: str, blocks: Callable[[dict[str, 
 
     Args:
         report: the report's data.
-        form: one of `FORMATS`.
+        form: one of `REPORT_FORMATS`.
         blocks: makes the text's blocks from the report. Its second argument says whether they are Markdown.
     """
     if form == "json":

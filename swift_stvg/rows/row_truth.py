@@ -1,7 +1,7 @@
 """What each row carries: what the model was asked, under which settings, and the truth.
 
 A row holds everything needed to score an answer to it, so rewards and the scorer read the row and nothing else. Its
-column `stvg` is the JSON of `Contract`.
+column `stvg` is the JSON of `RowTruth`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from swift_stvg.answers.format import Answer, AnswerFormat, BoxList
 from swift_stvg.errors import DataError, RecordError
 from swift_stvg.geometry import FloatArray, IntArray
-from swift_stvg.records import FARTHEST, WIDEST
+from swift_stvg.records import MAX_FRAME_NUMBER, MAX_SIDE_PX
 from swift_stvg.settings import Settings
 from swift_stvg.util import validation
 from swift_stvg.video.timeline import (
@@ -25,11 +25,11 @@ from swift_stvg.video.timeline import (
     nearest,
 )
 
-CONTRACT_VERSION = 3
+ROW_TRUTH_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Question:
+class PromptSpec:
     """What a model is shown and in which form it is to answer, whether the truth is known or not.
 
     Attributes:
@@ -51,10 +51,10 @@ class Question:
         for name, value, kind in (("settings", self.settings, Settings), ("timeline", self.timeline, Timeline)):
             if not isinstance(value, kind):
                 validation.refuse(name, f"be {kind.__name__}", type(value).__name__)
-        validation.keep(
+        validation.set_fields(
             self,
-            size_wh=validation.pair("size_wh", self.size_wh, low=1, high=WIDEST),
-            source_wh=validation.pair("source_wh", self.source_wh, low=1, high=WIDEST),
+            size_wh=validation.integer_pair("size_wh", self.size_wh, low=1, high=MAX_SIDE_PX),
+            source_wh=validation.integer_pair("source_wh", self.source_wh, low=1, high=MAX_SIDE_PX),
         )
         if self.timeline.unit != self.settings.index_unit:
             validation.refuse(
@@ -77,14 +77,14 @@ class Question:
             return None
         return span[0], min(span[1], self.timeline.size - 1)
 
-    def span_s(self, on_grid: tuple[int, int]) -> tuple[float, float]:
-        """When a span on the grid begins and ends, as `Timeline.span_s`, in seconds of the file's presentation time."""
-        begin_s, end_s = self.timeline.span_s(on_grid)
+    def file_span_s(self, on_grid: tuple[int, int]) -> tuple[float, float]:
+        """Begin and end of a span on the grid in seconds of the file's presentation time (`Timeline.clip_span_s`)."""
+        begin_s, end_s = self.timeline.clip_span_s(on_grid)
         return self.timeline.clip_start_s + begin_s, self.timeline.clip_start_s + end_s
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Contract(Question):
+class RowTruth(PromptSpec):
     """What scoring an answer to a row needs: the question with the truth.
 
     Attributes:
@@ -111,19 +111,19 @@ class Contract(Question):
     boxes_xyxy: FloatArray
 
     def __post_init__(self) -> None:
-        Question.__post_init__(self)  # classes with slots have no `super()`
+        PromptSpec.__post_init__(self)  # classes with slots have no `super()`
         where = f", row {self.id!s:.80}"
         for name in ("id", "sentence", "dataset", "split", "query"):
             validation.text(name, getattr(self, name), where)
         if self.category is not None:
             validation.text("category", self.category, where)
         size = self.timeline.size
-        annotated = validation.whole_numbers("annotated", self.annotated, where, most=FARTHEST, rising="weakly")
-        validation.one_for_each("index", where, index_frames=self.timeline.index_frames, annotated=annotated)
-        first, last = span = validation.pair("span", self.span, where, low=0, high=size - 1)
+        annotated = validation.integers("annotated", self.annotated, where, most=MAX_FRAME_NUMBER, rising="weakly")
+        validation.same_length("index", where, index_frames=self.timeline.index_frames, annotated=annotated)
+        first, last = span = validation.integer_pair("span", self.span, where, low=0, high=size - 1)
         if first > last:
             validation.refuse("span", "not run backwards", span, where)
-        index = validation.whole_numbers("index", self.index, where, least=first, most=last)
+        index = validation.integers("index", self.index, where, least=first, most=last)
         if (len(index) > 0) != self.format.boxes:
             wanted = "at least one box" if self.format.boxes else "no box, since the format has none"
             validation.refuse("index", f"hold {wanted}", len(index), where)
@@ -134,7 +134,7 @@ class Contract(Question):
             wrong = int(np.flatnonzero(~usable.all(axis=1))[0])
             rule = f"be whole numbers, with an area, inside {self.scale_wh}"
             validation.refuse("boxes_xyxy", rule, f"{boxes_xyxy[wrong].tolist()} at index {index[wrong]}", where)
-        validation.keep(self, annotated=annotated, span=span, index=index, boxes_xyxy=boxes_xyxy)
+        validation.set_fields(self, annotated=annotated, span=span, index=index, boxes_xyxy=boxes_xyxy)
 
     @property
     def answer(self) -> Answer:
@@ -150,7 +150,7 @@ class Contract(Question):
         line = self.timeline
         return _dumps(
             {
-                "v": CONTRACT_VERSION,
+                "v": ROW_TRUTH_VERSION,
                 "id": self.id,
                 "sentence": self.sentence,
                 "dataset": self.dataset,
@@ -175,24 +175,24 @@ class Contract(Question):
         )
 
     @staticmethod
-    def from_json(text: str) -> Contract:
+    def from_json(text: str) -> RowTruth:
         """Read what `to_json` wrote.
 
         Raises:
-            DataError: the text is not such a contract, or one of another version.
+            DataError: the text is not a row truth, or has another version.
         """
         if not isinstance(text, str):
-            raise DataError(f"the `stvg` column must hold the text of a row contract, got {text!r:.80}")
-        return _read_contract(text)
+            raise DataError(f"the `stvg` column must hold the text of a row truth, got {text!r:.80}")
+        return _read_row_truth(text)
 
 
 @lru_cache(maxsize=256)
-def _read_contract(text: str) -> Contract:
+def _read_row_truth(text: str) -> RowTruth:
     try:
         data = json.loads(text)
-        if data["v"] != CONTRACT_VERSION:
+        if data["v"] != ROW_TRUTH_VERSION:
             raise DataError(
-                f"the `stvg` column has contract version {data['v']}, this package reads version {CONTRACT_VERSION}: "
+                f"the `stvg` column has version {data['v']}, this package reads version {ROW_TRUTH_VERSION}: "
                 "make the rows again with this version of swift-stvg"
             )
         boxes = np.array(data["boxes"], dtype=np.float64).reshape(-1, 5)
@@ -200,7 +200,7 @@ def _read_contract(text: str) -> Contract:
             validation.refuse("boxes", "begin with whole numbers", boxes[:, 0].tolist())
         settings = _settings(tuple(data["settings"].items()))
         index_frames = data["frames"] if data["index_frames"] is None else data["index_frames"]
-        return Contract(
+        return RowTruth(
             id=data["id"],
             sentence=data["sentence"],
             dataset=data["dataset"],
@@ -225,11 +225,11 @@ def _read_contract(text: str) -> Contract:
             boxes_xyxy=boxes[:, 1:],
         )
     except RecordError as error:
-        raise DataError(f"the `stvg` column holds no row contract: {error}: {text[:80]!r}") from None
+        raise DataError(f"the `stvg` column holds no row truth: {error}: {text[:80]!r}") from None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"the `stvg` column does not hold a row contract ({error!r}): {text[:80]!r}") from None
+        raise DataError(f"the `stvg` column does not hold a row truth ({error!r}): {text[:80]!r}") from None
 
 
 @lru_cache(maxsize=64)
