@@ -157,12 +157,12 @@ import swift
 import swift_stvg
 from types import SimpleNamespace
 from swift.rewards import orms
-from swift_stvg.adapters.judged import watch
+from swift_stvg.adapters.observers import add_observer
 from swift_stvg.adapters.preview import StvgPreview
 told, state = [], SimpleNamespace(is_world_process_zero=True)
 preview = StvgPreview(None, SimpleNamespace(model=None))  # asked whether it trains, this model raises
-watch(state, lambda name, values, batch, rows: told.append((name, values.tolist(), rows)))
-watch(state, preview._note)
+add_observer(state, lambda name, values, batch, rows: told.append((name, values.tolist(), rows)))
+add_observer(state, preview._note)
 asked = {"completions": ["x"], "stvg": [{row_truth!r}], "videos": [["v"]]}
 print("WATCHED", orms["stvg_format"]()(**asked, trainer_state=state), told, preview.failed)
 orms["stvg_format"]()(**asked, trainer_state=SimpleNamespace())

@@ -305,7 +305,7 @@ def test_the_card_says_how_each_way_differs(checkpoint: Path, template: str, sai
     assert [words for words in said if words not in text] == []
     record = json.loads((checkpoint / "args.json").read_text())
     assert (checkpoint / "answer.py").is_file() == (template in BACKBONES) == ("stvg_system" in record)
-    assert (sharing.lacking(checkpoint) is None) == (template in BACKBONES)
+    assert (sharing.missing_for_users(checkpoint) is None) == (template in BACKBONES)
 
 
 @pytest.mark.parametrize(

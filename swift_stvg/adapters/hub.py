@@ -19,7 +19,7 @@ from swift.hub.hub import HFHub, MSHub
 from swift.utils import get_logger
 
 from swift_stvg.adapters.versions import of_ms_swift
-from swift_stvg.sharing.checkpoint import lacking
+from swift_stvg.sharing.checkpoint import missing_for_users
 
 _ON_MODELSCOPE = of_ms_swift(MSHub, "create_model_repo").__func__
 _ON_HUGGING_FACE = of_ms_swift(HFHub, "create_model_repo").__func__
@@ -55,7 +55,7 @@ def _telling(push: Any) -> Any:
 
     @wraps(push)
     def push_to_hub(cls: Any, repo_id: str, folder_path: Any, *args: Any, **kwargs: Any) -> Any:
-        if (said := lacking(Path(folder_path))) is not None:
+        if (said := missing_for_users(Path(folder_path))) is not None:
             get_logger().warning(said)
         return push(cls, repo_id, folder_path, *args, **kwargs)
 

@@ -9,7 +9,7 @@ from swift.metrics import eval_metrics_map
 from swift.metrics.base import EvalMetrics
 from swift.utils import Serializer
 
-from swift_stvg.adapters.judged import is_watched, tell
+from swift_stvg.adapters.observers import has_observers, notify
 from swift_stvg.adapters.rewards import CLASSES
 from swift_stvg.errors import DataError
 from swift_stvg.rewards.batch import Batch
@@ -43,8 +43,8 @@ class StvgMetrics(EvalMetrics):  # type: ignore[misc]
             raise DataError("no row of the validation set has the `stvg` column that --eval_metric stvg needs")
         batch = Batch([row["completion"] for row in rows], [RowTruth.from_json(row["stvg"]) for row in rows])
         state = self.trainer.state
-        for name in usual_weights(batch.row_truths) if is_watched(state) else ():
-            tell(state, CLASSES[name].__name__, REWARDS[name](batch), batch, rows)
+        for name in usual_weights(batch.row_truths) if has_observers(state) else ():
+            notify(state, CLASSES[name].__name__, REWARDS[name](batch), batch, rows)
         boxes = np.array([row_truth.format.boxes for row_truth in batch.row_truths], dtype=bool)
         return summarise(tiou(batch), viou(batch), boxes=boxes)
 

@@ -156,7 +156,7 @@ def faults_of(model_type: str) -> list[str]:
 
 
 @cache
-def mend(model_type: str) -> tuple[str, ...]:
+def correct_positions(model_type: str) -> tuple[str, ...]:
     """Make transformers' model of this type use the rule, if the installed version does not; once in a process.
 
     All that asks for positions asks the model's class: ms-swift's collators of SFT and GRPO, packing, generation with

@@ -17,7 +17,7 @@ import numpy as np
 from swift.callbacks import TrainerCallback, callbacks_map
 from swift.utils import get_logger
 
-from swift_stvg.adapters.judged import unwatch, watch
+from swift_stvg.adapters.observers import add_observer, remove_observers
 from swift_stvg.geometry import FloatArray
 from swift_stvg.report.drawing import Overlay, contact_sheet
 from swift_stvg.rewards.batch import Batch
@@ -121,7 +121,7 @@ class StvgPreview(TrainerCallback):  # type: ignore[misc]
         if "swanlab" in wanted:
             self._boards.append(SwanLab())
         if self._boards:
-            watch(state, self._note)
+            add_observer(state, self._note)
         else:
             logger.warning("stvg_preview shows nothing: --report_to names neither tensorboard nor swanlab")
 
@@ -156,7 +156,7 @@ class StvgPreview(TrainerCallback):  # type: ignore[misc]
         """Say what came of it."""
         if not self._boards:
             return
-        unwatch(state)
+        remove_observers(state)
         self._close()
         log = logger.warning if self.failed or not self.shown else logger.info
         log(f"stvg_preview: {self.shown} pictures and histograms shown, {self.failed} failed")

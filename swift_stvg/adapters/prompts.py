@@ -33,7 +33,7 @@ def without_outer_pair(tokens: list[int], start: int, end: int, pad: int) -> lis
 
 
 @cache
-def say_once() -> None:
+def log_correction_once() -> None:
     """Note in the log that prompts are corrected."""
     get_logger().info(
         f"swift_stvg leaves out the second pair of markers that transformers {transformers.__version__} puts around a "

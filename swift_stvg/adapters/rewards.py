@@ -14,7 +14,7 @@ import torch
 from swift.rewards import ORM, orms
 from swift.utils import get_logger
 
-from swift_stvg.adapters.judged import is_watched, tell
+from swift_stvg.adapters.observers import has_observers, notify
 from swift_stvg.adapters.versions import warn_of_lack
 from swift_stvg.geometry import THRESHOLDS
 from swift_stvg.rewards.callables import compute_reward
@@ -37,9 +37,9 @@ class StvgReward(ORM):  # type: ignore[misc]
         self, completions: Sequence[str], stvg: Sequence[str | None] | None = None, **columns: Any
     ) -> list[float | None]:
         found, state = compute_reward(self.reward, completions, stvg), columns.get("trainer_state")
-        if found.batch is not None and found.applies.any() and is_watched(state):
+        if found.batch is not None and found.applies.any() and has_observers(state):
             values, rows = found.rewards[found.applies], _rows(completions, stvg or [], columns)
-            tell(state, type(self).__name__, values, found.batch, rows)
+            notify(state, type(self).__name__, values, found.batch, rows)
         return found.values
 
 

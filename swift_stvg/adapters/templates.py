@@ -17,8 +17,8 @@ from swift.template import TEMPLATE_MAPPING, register_template
 from swift.utils import get_logger
 
 from swift_stvg.adapters.patches import remember
-from swift_stvg.adapters.positions import mend
-from swift_stvg.adapters.prompts import PAD, VIDEO, say_once, vllm_keeps_outer_pair, without_outer_pair
+from swift_stvg.adapters.positions import correct_positions
+from swift_stvg.adapters.prompts import PAD, VIDEO, log_correction_once, vllm_keeps_outer_pair, without_outer_pair
 from swift_stvg.adapters.versions import warn_of_lack
 from swift_stvg.errors import TemplateMismatch, VersionError, VideoError
 from swift_stvg.settings import BACKBONES, Settings
@@ -76,13 +76,13 @@ class StvgTemplate:
                     "the template is not this model's"
                 )
             self.image_token_id, self.video_token_id = (known[token] for token in self.placeholders)
-            mend(self.config.model_type)
+            correct_positions(self.config.model_type)
             remember(processor.video_processor, FRAMES)
             StvgTemplate.in_use = self
 
     def _get_position_ids(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Positions for training; a worker that was spawned or unpickled has not corrected its model's class yet."""
-        mend(self.config.model_type)
+        correct_positions(self.config.model_type)
         positions: dict[str, Any] = super()._get_position_ids(inputs)  # type: ignore[misc]
         return positions
 
@@ -243,7 +243,7 @@ class StvgQwen3VLTemplate(StvgTemplate, stock_class("qwen3_vl")):  # type: ignor
             tokens = new_tokens(i)
             kept = without_outer_pair(tokens, start, end, pad)
             if kept is not tokens:
-                say_once()
+                log_correction_once()
             return kept
 
         return super()._extend_tokens(input_ids, labels, loss_scale, places, released, mm_mask)

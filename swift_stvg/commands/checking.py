@@ -227,13 +227,13 @@ class Check:
         import transformers
 
         from swift_stvg.adapters.lengths import disagreements
-        from swift_stvg.adapters.positions import mend
+        from swift_stvg.adapters.positions import correct_positions
         from swift_stvg.adapters.prompts import PAD, transformers_keeps_outer_pair
 
         few = rows[:: max(1, len(rows) // COMPARED)][:COMPARED]
         different = disagreements(template, few, self._settings)
         self.errors += [f"the model's input differs from its pretraining: {why}" for why in different]
-        wrong = list(mend(template.config.model_type))
+        wrong = list(correct_positions(template.config.model_type))
         if template.tag == PAD and transformers_keeps_outer_pair(template.processor):
             wrong.append("a video has a second pair of markers")
         corrected = " and ".join(wrong)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from swift_stvg.errors import DataError
-from swift_stvg.sharing.checkpoint import files_of, lacking
+from swift_stvg.sharing.checkpoint import files_of, missing_for_users
 from swift_stvg.sharing.verification import Repository, compare
 
 MOST_NAMES = 10
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
             "by that file its client skips files that it believes to be pushed"
         )
     print(f"{args.hub_model_id} holds all {len(names)} files of {args.folder}, {found.size:,} bytes")
-    if (said := lacking(args.folder)) is not None:
+    if (said := missing_for_users(args.folder)) is not None:
         print(said, file=sys.stderr)
     return 0
 

@@ -14,8 +14,8 @@ from swift_stvg.report.page.training import Curves
 from swift_stvg.report.text.blocks import escape_markdown
 from swift_stvg.report.text.score import render_score
 from swift_stvg.settings import Settings
-from swift_stvg.sharing.checkpoint import MARK, TOLD
-from swift_stvg.sharing.usage import different, ways
+from swift_stvg.sharing.checkpoint import CARD_ARGS, MARK
+from swift_stvg.sharing.usage import changed_settings, usage_sections
 
 PICTURE = "training.png"
 """Name of the picture of the training's curves, beside the card."""
@@ -62,7 +62,7 @@ class Card:
             render_score(dict(self.report), "markdown").strip() if self.report else "Not measured.",
             "## Training",
             *self._training(),
-            *ways(self.name, self.template, self.args, self.settings, self.adapter),
+            *usage_sections(self.name, self.template, self.args, self.settings, self.adapter),
             "## Licence",
             f"{escape_markdown(self.licence)}." if self.licence else "Not stated; see the base model's.",
             f"_Card written by swift-stvg {__version__}._",
@@ -113,10 +113,10 @@ class Card:
     def _training(self) -> list[str]:
         rows = [
             f"| {escape_markdown(name)} | {escape_markdown(_plain(self.args[name]))} |"
-            for name in ("model", "tuner_type", *TOLD)
+            for name in ("model", "tuner_type", *CARD_ARGS)
             if name in self.args and self.args[name] != []
         ]
-        differing = different(self.settings)
+        differing = changed_settings(self.settings)
         settings = escape_markdown(" ".join(differing)) if differing else "the defaults of swift_stvg"
         rows.append(f"| settings | {settings} |")
         parts = ["\n".join(["| | |", "|---|---|", *rows])]
