@@ -244,7 +244,7 @@ def test_too_old_a_version_stops_the_plugin(tmp_path: Path) -> None:
 
 def test_too_new_a_version_is_warned_of_once(tmp_path: Path) -> None:
     printed = fresh(VERSIONS.format(module="swift", version="99.0"), tmp_path)
-    assert printed.count("ms-swift 99.0 is newer than what swift_stvg was run with") == 1
+    assert printed.count("ms-swift 99.0 is newer than the versions that swift_stvg was tested with") == 1
     assert "REGISTERED True" in printed
 
 

@@ -82,7 +82,7 @@ def test_a_right_version_is_left_alone(name: str, monkeypatch: pytest.MonkeyPatc
         return made.clamp_max(8), deltas
 
     monkeypatch.setattr(kind, "get_rope_index", wrong)
-    assert positions.faults_of(name)[0] == "text lies among the frames of the video before it"
+    assert positions.faults_of(name)[0] == "text gets positions among the frames of the video before it"
     assert positions.correct_positions.__wrapped__(name) == tuple(positions.faults_of(name))
     assert getattr(kind.get_rope_index, positions.THEIRS) is wrong
 
