@@ -335,7 +335,7 @@ def test_rows_for_another_backbone_are_refused(template: Any, video: Path) -> No
         match=r"norm1000 coordinates, but the backbone of stvg_qwen2_5_vl needs pixel: set STVG_COORDS=pixel, or",
     ):
         encode(template, row(video, coords="norm1000"))
-    with pytest.raises(TemplateMismatch, match=r"sides are 320 and 192 pixels.* STVG_SIDE_MULTIPLE=28"):
+    with pytest.raises(TemplateMismatch, match=r"sides of 320 and 192 pixels.* STVG_SIDE_MULTIPLE=28"):
         encode(template, row(video, side_multiple=32))
 
 
