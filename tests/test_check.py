@@ -202,7 +202,7 @@ def test_settings_that_can_be_hacked(
 def test_the_report_can_be_read(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "stvg_synthetic:val", "--annotations_only"]) == 0
     text = capsys.readouterr().out
-    for line in ("Check of 3 rows of 3 videos", "What the rows hold", "y before x", "not checked: token lengths"):
+    for line in ("Check of 3 rows of 3 videos", "Properties of the rows", "y before x", "not checked: token lengths"):
         assert line in text
     assert text.endswith("The training can begin.\n")
     words = ["--max_completion_length", "20", "--format", "markdown", "--out", str(tmp_path / "report.md")]

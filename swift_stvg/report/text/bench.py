@@ -30,4 +30,4 @@ def _blocks(report: dict[str, Any], markdown: bool) -> list[str]:
         ]
         for result in report["results"]
     ]
-    return [lines_block(preamble, markdown), table_block("What things cost", header, rows, markdown)]
+    return [lines_block(preamble, markdown), table_block("Time and memory", header, rows, markdown)]

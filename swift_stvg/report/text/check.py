@@ -20,7 +20,7 @@ def render_check(report: dict[str, Any], form: str) -> str:
 def _blocks(report: dict[str, Any], markdown: bool) -> list[str]:
     lines = [f"swift_stvg {report['swift_stvg']}. Check of {report['rows']} rows of {report['videos']} videos."]
     for part in report["parts"]:
-        drawn = f", {part['drawn']} of them drawn at random" if part["drawn"] < part["kept"] else ""
+        drawn = f", {part['drawn']} of them chosen at random" if part["drawn"] < part["kept"] else ""
         lines.append(f"{part['name']}: {part['annotations']} annotations, {part['kept']} rows{drawn}.")
         for title in ("dropped", "notes"):
             for reason, found in part[title].items():
@@ -32,7 +32,7 @@ def _blocks(report: dict[str, Any], markdown: bool) -> list[str]:
     if report["figures"]:
         header = ["each row", "lowest", "5%", "median", "mean", "95%", "highest"]
         rows = [[name, *(f"{value:.4g}" for value in values)] for name, values in report["figures"].items()]
-        blocks.append(table_block("What the rows hold", header, rows, markdown))
+        blocks.append(table_block("Properties of the rows", header, rows, markdown))
         sizes = [[size, str(count)] for size, count in list(report["frame_sizes"].items())[:MOST_SIZES]]
         if len(report["frame_sizes"]) > MOST_SIZES:
             sizes.append([f"{len(report['frame_sizes']) - MOST_SIZES} more", ""])
@@ -51,7 +51,7 @@ def _blocks(report: dict[str, Any], markdown: bool) -> list[str]:
         blocks.append(table_block("Video files", header, rows, markdown))
     for name, tables in report["ceiling"].items():
         for title, header, rows in map(score_table, tables):
-            blocks.append(table_block(f"What the exact answer scores on {name}, {title}", header, rows, markdown))
+            blocks.append(table_block(f"Scores of the exact answers on {name}, {title}", header, rows, markdown))
     if report["rewards"]:
         blocks.append(_landscape(report["rewards"], markdown))
     failed = (report["decoded"] or {}).get("failed", [])
@@ -67,7 +67,7 @@ def _blocks(report: dict[str, Any], markdown: bool) -> list[str]:
 
 
 def _landscape(rewards: dict[str, Any], markdown: bool) -> str:
-    """What mistakes earn."""
+    """The rewards of exact and wrong answers."""
     lines = rewards["lines"]
     columns = list(next(iter(lines.values()))["earns"])
     rows = [
@@ -75,7 +75,7 @@ def _landscape(rewards: dict[str, Any], markdown: bool) -> str:
         for name, line in lines.items()
     ]
     weights = ", ".join(f"{name} {weight:g}" for name, weight in rewards["weights"].items())
-    title = f"What answers earn on {rewards['rows']} rows, total = {weights}"
+    title = f"Rewards of answers to {rewards['rows']} rows, total = {weights}"
     return table_block(title, ["mean [lowest, highest]", "rows", *columns], rows, markdown)
 
 

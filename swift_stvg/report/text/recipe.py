@@ -24,6 +24,10 @@ def _blocks(report: dict[str, Any], markdown: bool) -> list[str]:
         blocks.append(lines_block([f"time, {known}: {what}" for known, what in report["times"]], markdown))
     ending = [f"not known: {what}" for what in report["not_known"]]
     ending += [f"warning: {what}" for what in report["warnings"]] + [f"error: {what}" for what in report["errors"]]
-    ending.append("ms-swift takes it." if report["go_on"] else "ms-swift would refuse it, or do something else.")
+    ending.append(
+        "ms-swift accepts the recipe."
+        if report["go_on"]
+        else "ms-swift would refuse the recipe, or do something else than it says."
+    )
     blocks.append(lines_block(ending, markdown))
     return blocks

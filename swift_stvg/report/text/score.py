@@ -31,7 +31,7 @@ def _blocks(report: dict[str, Any], markdown: bool) -> list[str]:
 
 
 def score_table(table: dict[str, Any]) -> tuple[str, list[str], list[list[str]]]:
-    """Title, header and rows of one of a report's tables."""
+    """The title, header and rows of a table of the report."""
     rows = [
         [_label(row), str(row["samples"]), *(_figure(values, row) for values in row["metrics"].values())]
         for row in table["rows"]
@@ -41,7 +41,7 @@ def score_table(table: dict[str, Any]) -> tuple[str, list[str], list[list[str]]]
 
 
 def with_published(report: dict[str, Any]) -> dict[str, Any]:
-    """The report with the published figures about its subsets."""
+    """The report with the published scores on its subsets."""
     rows = published_for(report["ground_truth"]["splits"])
     return report | {
         "published": [
@@ -54,7 +54,7 @@ def with_published(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def preamble(report: dict[str, Any]) -> list[str]:
-    """Lines on what was scored against what, and what was not; details are indented."""
+    """Lines about the ground truth, the systems, and answers that count 0 or were set aside. Details are indented."""
     truth = report["ground_truth"]
     splits = "" if truth["splits"] == [truth["from"]] else f" ({', '.join(truth['splits'])})"
     lines = [
@@ -87,7 +87,7 @@ def preamble(report: dict[str, Any]) -> list[str]:
 
 
 def _ids(ids: Sequence[str]) -> list[str]:
-    """A line that names ids, if there are several."""
+    """A line with ids, if there are several."""
     if len(ids) < 2:
         return []
     more = f" and {len(ids) - MOST_IDS} more: --failures FILE lists them" if len(ids) > MOST_IDS else ""
@@ -111,11 +111,11 @@ def _figure(values: Sequence[float | None], row: dict[str, Any]) -> str:
 
 
 def _published(report: dict[str, Any], markdown: bool) -> list[str]:
-    """Published figures below ours under each protocol, one block for each kind of query; and the gains by area."""
+    """Published scores below ours for each protocol, one block for each kind of query; and the gains by box area."""
     found = report["published"]
     if not found:
         splits = ", ".join(report["ground_truth"]["splits"])
-        return [lines_block([f"No published table about {splits} is known to this package."], markdown)]
+        return [lines_block([f"This package knows no published table about {splits}."], markdown)]
     blocks = []
     for split, query in dict.fromkeys((row["split"], row["query"]) for row in found):
         lines = _ours(report, query)
@@ -132,7 +132,7 @@ def _published(report: dict[str, Any], markdown: bool) -> list[str]:
 
 
 def _ours(report: dict[str, Any], query: str | None) -> list[tuple[str, list[str]]]:
-    """A heading and the cells of each of our rows about a kind of query; the paper's likely protocols come first."""
+    """A heading and the cells of each of our rows about a kind of query. The paper's likely protocols come first."""
     lines = []
     for is_likely in (True, False):
         part = "computed here, " + ("protocols that the paper may have used" if is_likely else "other protocols")
@@ -146,7 +146,7 @@ def _ours(report: dict[str, Any], query: str | None) -> list[tuple[str, list[str
 
 
 def _gains(report: dict[str, Any], markdown: bool) -> list[str]:
-    """What final boxes gain over think boxes by area, beside the paper's Fig. 4, if a report tells it."""
+    """The gains of final boxes over think boxes by box area, beside the paper's Fig. 4, if the report has them."""
     gains = {
         (f"{row['system']} ({table['protocol']})", row["group"]): _figure(row["metrics"]["m_vIoU"], row)
         for table in report["tables"]
@@ -160,7 +160,7 @@ def _gains(report: dict[str, Any], markdown: bool) -> list[str]:
         [label, f"{gain:+d}", *(gains.get((system, label), "-") for system in systems)]
         for label, gain in zip(bin_labels(AREA_EDGES), GAINS_BY_AREA, strict=True)
     ]
-    title = f"What final boxes gain over think boxes in m_vIoU, beside Fig. 4 of {PAPER}, which names no dataset"
+    title = f"Gain of final boxes over think boxes in m_vIoU, beside Fig. 4 of {PAPER}, which names no dataset"
     header = ["box area over frame area", "Fig. 4", *(escape_markdown(name) if markdown else name for name in systems)]
     return [table_block(title, header, rows, markdown)]
 
@@ -170,7 +170,7 @@ def _printed(value: float | None) -> str:
 
 
 def _asked(row: dict[str, Any], query: str | None, report: dict[str, Any]) -> bool:
-    """Whether a row of ours is about this kind of query, or about all if that is all there is."""
+    """Whether one of our rows is about this kind of query, or about all samples if all are of this kind."""
     if "group" in row:
         return bool(row["by"] == "query" and row["group"] == query)
     return query is None or set(report["ground_truth"]["queries"]) == {query}
