@@ -16,30 +16,30 @@ COMMANDS = {
         "check": "check a dataset, a model and the rewards before a training",
         "cache": "keep the sampled and resized frames of a dataset on disk",
         "synth": "make a synthetic dataset of moving shapes",
-        "tiny": "make a small random model, to try things without weights",
-        "settings": "list the STVG_* settings and their values here",
+        "tiny": "make a small random model, for trials without weights",
+        "settings": "list the STVG_* settings and their values in this environment",
     },
     "train": {
         "recipe": "check a recipe for ms-swift, and estimate the GPU memory and the time it needs",
         "headroom": "estimate from sampled answers how much GRPO can improve a model",
-        "plugin": "print a path for --external_plugins, where it does not take the name swift_stvg",
+        "plugin": "print the plugin's path, for an ms-swift that rejects --external_plugins swift_stvg",
     },
     "score and look": {
         "score": "score predictions with the protocols of published tables",
         "show": "make a web page of predictions or of a dataset",
     },
-    "use": {"ground": "find in a video when and where a sentence happens"},
+    "use": {"ground": "find when and where a sentence happens in a video"},
     "share": {
         "card": "write a model card, and make a checkpoint load without this package",
-        "pushed": "check that a model hub holds a folder as it is here",
+        "pushed": "check that a model hub holds the same files as a local folder",
     },
-    "measure": {"bench": "measure speed and memory on this machine, as ratios to a baseline"},
+    "measure": {"bench": "measure speed and memory on this machine, compared with baselines"},
 }
-"""Subcommands with their meaning, by what a user wants to do. Each is a module in `commands`."""
+"""Subcommands and their meaning, grouped by what a user wants to do. Each is a module in `commands`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit status: 0, or 1 after an error said in one line."""
+    """Run a subcommand. Returns the exit status: 0, or 1 after an error message of one line."""
     words = sys.argv[1:] if argv is None else list(argv)
     parser = _parser(words[:1])
     args, further = parser.parse_known_args(words)
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(further)}")
     args.further = further
     run: Callable[[argparse.Namespace], int] = args.run
-    for stream in (sys.stdout, sys.stderr):  # text of data and models may hold what a terminal cannot show
+    for stream in (sys.stdout, sys.stderr):  # text of data and models may have characters that a terminal cannot print
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -58,19 +58,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(wanted: list[str]) -> argparse.ArgumentParser:
-    """The parser, with the options of the wanted command only: making them imports what the command needs."""
+    """The parser. Only the wanted command gets its options, because adding them imports the command's module."""
     blocks = [
         "\n".join([f"{title}:", *(f"  {name:<10}{meaning}" for name, meaning in commands.items())])
         for title, commands in COMMANDS.items()
     ]
     parser = argparse.ArgumentParser(
         prog="swift-stvg",
-        description="Spatio-temporal video grounding for ms-swift. `swift-stvg COMMAND --help` says more.",
+        usage="%(prog)s COMMAND [options]",
+        description="Spatio-temporal video grounding for ms-swift. `swift-stvg COMMAND --help` lists its options.",
         epilog="\n\n".join(blocks),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"swift-stvg {__version__}")
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", help=argparse.SUPPRESS)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", help=argparse.SUPPRESS, prog="swift-stvg")
     for commands in COMMANDS.values():
         for name, meaning in commands.items():
             command = subparsers.add_parser(name, description=f"{meaning[0].upper()}{meaning[1:]}.", allow_abbrev=False)

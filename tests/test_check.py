@@ -151,7 +151,7 @@ def test_missing_videos(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
         path.unlink()
     status, report = checked(capsys, "stvg_synthetic:train")
     assert (status, report["rows"]) == (1, 6), "the annotations are looked at all the same"
-    assert report["errors"] == ["stvg_synthetic:train: no video is there"]
+    assert report["errors"] == ["stvg_synthetic:train: all videos are missing"]
     assert any(what.startswith("videos of stvg_synthetic:train") for what in report["not_checked"])
     status, report = checked(capsys, "stvg_synthetic:train", "--annotations_only")
     assert (status, report["rows"], report["errors"]) == (0, 6, [])
@@ -181,8 +181,8 @@ def test_settings_that_do_not_fit_the_template(
     status, report = checked(capsys, "stvg_synthetic:val", "--template", "stvg_qwen2_5_vl")
     assert status == 1
     assert report["errors"] == [
-        "STVG_COORDS is norm1000, but stvg_qwen2_5_vl is for pixel",
-        "STVG_SIDE_MULTIPLE is 32, but stvg_qwen2_5_vl is for models that take multiples of 28",
+        "STVG_COORDS is norm1000, but stvg_qwen2_5_vl needs pixel",
+        "STVG_SIDE_MULTIPLE is 32, but stvg_qwen2_5_vl needs a multiple of 28",
     ]
 
 
@@ -202,16 +202,16 @@ def test_settings_that_can_be_hacked(
 def test_the_report_can_be_read(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "stvg_synthetic:val", "--annotations_only"]) == 0
     text = capsys.readouterr().out
-    for line in ("Check of 3 rows of 3 videos", "What the rows hold", "y before x", "not checked: token lengths"):
+    for line in ("Check of 3 rows of 3 videos", "Properties of the rows", "y before x", "not checked: token lengths"):
         assert line in text
-    assert text.endswith("Nothing stands in the way of training.\n")
+    assert text.endswith("The training can begin.\n")
     words = ["--max_completion_length", "20", "--format", "markdown", "--out", str(tmp_path / "report.md")]
     assert main(["check", "stvg_synthetic:val", *words]) == 1
     text = (tmp_path / "report.md").read_text()
     assert "- error: 3 of 3 exact answers are longer than --max\\_completion\\_length 20" in text.replace(
         "--max_completion_length", "--max\\_completion\\_length"
     )
-    assert text.endswith("- Do not train before the errors are gone.\n")
+    assert text.endswith("- Correct the errors before you train.\n")
 
 
 LENGTHS = """
@@ -266,12 +266,12 @@ def test_token_lengths_are_those_of_the_template(data: Path, workspace: Path, tm
     assert any("3 of 3 exact answers are longer" in error for error in report["errors"])
     assert any("prompts are longer than --max_length" in error for error in report["errors"])
     assert (
-        "3 of 3 rows as the model's release has them; corrected: in transformers"
+        "3 of 3 rows have the prompts and positions of the model's release; corrected: in transformers"
         in (other["facts"]["prompts and positions"])
     )
     assert uncorrected == 1
     assert len(wrong["errors"]) == 3
-    assert "the model is not asked as it was pretrained: val_" in wrong["errors"][0]
+    assert "the model's input differs from its pretraining: val_" in wrong["errors"][0]
     assert " is at position [" in wrong["errors"][0]
 
 
@@ -368,4 +368,6 @@ def test_files_that_take_long_to_read(tmp_path: Path, monkeypatch: pytest.Monkey
         assert old["decoded"] == 500 + old["clip"]
         advice = [text for text in report["warnings"] if "-c:v libx264" in text]
         assert len(advice) == 2
-        assert advice[0].startswith("1 of 2 videos, h264 in mov, take more than 300 frames to reach some")
+        assert advice[0].startswith(
+            "1 of 2 videos, h264 in mov: more than 300 frames must be decoded to reach some frames"
+        )

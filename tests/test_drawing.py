@@ -12,8 +12,18 @@ import pytest
 from PIL import Image
 
 from swift_stvg.errors import DataError, VideoError
-from swift_stvg.report import drawing
-from swift_stvg.report.drawing import PENS, Overlay, Painter, contact_sheet, play, render, shown_size, still
+from swift_stvg.report.drawing import (
+    DRAWING_FORMATS,
+    PENS,
+    Overlay,
+    Painter,
+    contact_sheet,
+    play,
+    render,
+    shown_size,
+    still,
+)
+from swift_stvg.report.drawing.painting import NARROWEST
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.rows.tracks import Track
 from swift_stvg.settings import Settings
@@ -134,7 +144,7 @@ def test_sizes(size: tuple[int, int], shown: tuple[int, int], reason: str) -> No
     assert shown_size(size) == shown, reason
     picture = Painter(overlay(full()), size).paint(np.zeros((size[1], size[0], 3), np.uint8), 2.0)
     assert picture.width % 2 == picture.height % 2 == 0
-    assert picture.width >= drawing.NARROWEST
+    assert picture.width >= NARROWEST
 
 
 SENTENCES = [
@@ -222,7 +232,7 @@ def test_a_still_shows_the_event(clip: Path, tmp_path: Path) -> None:
     assert Image.open(io.BytesIO((tmp_path / "still.jpg").read_bytes())).format == "JPEG"
 
 
-@pytest.mark.parametrize("ending", drawing.DRAWING_FORMATS)
+@pytest.mark.parametrize("ending", DRAWING_FORMATS)
 def test_a_missing_or_broken_video_leaves_nothing_behind(tmp_path: Path, ending: str) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     for name in ("missing.mp4", "broken.mp4"):
@@ -239,7 +249,7 @@ def test_a_video_that_is_too_short(tmp_path: Path) -> None:
 
 
 def test_other_endings_are_refused(clip: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"\.mp4, \.gif, \.jpg, \.png, not as out\.avi"):
+    with pytest.raises(DataError, match=r"\.mp4, \.gif, \.jpg, \.png, got out\.avi"):
         render(overlay(), clip, tmp_path / "out.avi")
 
 

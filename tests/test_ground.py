@@ -575,17 +575,23 @@ def test_a_folder_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
 
 
 USES = [
-    (["clip.mp4", "one"], "give --model, or --endpoint"),
+    (["clip.mp4", "one"], "give --model for a model or --endpoint for a server"),
     (["--endpoint", "http://127.0.0.1:1/v1"], "give a video and sentences, or --dataset"),
-    (["--model", "m", "--max_new_tokens", "8", "clip.mp4", "one"], "options of ms-swift come after"),
+    (["--model", "m", "--max_new_tokens", "8", "clip.mp4", "one"], "options for ms-swift come after"),
     (["clip.mp4", "one", "--model", "m", "--dataset", "stvg_synthetic:test"], "give a video and sentences, or --dat"),
-    (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--max_new_tokens", "9"], "these mean nothing"),
-    (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--format", "mot"], "--format and --draw need --out"),
-    (["clip.mp4", "one", "--model", "m", "--draw", "gif"], "--format and --draw need --out"),
-    (["clip.mp4", "one", "--model", "m", "--send", "video"], "are for --endpoint"),
+    (
+        ["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--max_new_tokens", "9"],
+        "leave out these options, which are for ms-swift: --max_new_tokens",
+    ),
+    (
+        ["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--format", "mot"],
+        "--format and --draw write files: give --out",
+    ),
+    (["clip.mp4", "one", "--model", "m", "--draw", "gif"], "--format and --draw write files: give --out"),
+    (["clip.mp4", "one", "--model", "m", "--send", "video"], "are for a server: give --endpoint"),
     (["none.mp4", "one", "--model", "m"], "video missing"),
     (["--dataset", "stvg_synthetic:test", "--model", "m"], "--dataset needs --out, a .jsonl file"),
-    (["--dataset", "stvg_synthetic:test", "--model", "m", "--out", "a.jsonl", "--draw", "gif"], "are about one video"),
+    (["--dataset", "stvg_synthetic:test", "--model", "m", "--out", "a.jsonl", "--draw", "gif"], "are for one video"),
     (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--retries", "0", "--out", "new"], "lists no models"),
     (["clip.mp4", "one", "--model", "./nothing"], "no model at ./nothing"),
     (["--dataset", "stvg_synthetic:test#0", "--model", "m", "--out", "a.jsonl"], "a number of rows, above 0, got '0'"),

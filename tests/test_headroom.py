@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
-from swift_stvg.report.tables import render_headroom
+from swift_stvg.report.text.headroom import render_headroom
 from swift_stvg.scoring.headroom import Sampled, measure
 from tests.helpers import answer, boxes, row_truth
 
@@ -151,7 +151,7 @@ WRONG = [
     ([], "give --model and --dataset"),
     (["--model", "m"], "--model needs --dataset"),
     (["--model", "m", "--dataset", "d", "--samples", "1"], "at least 2"),
-    (["--answers", "{kept}", "--max_new_tokens", "9"], "these mean nothing: --max_new_tokens 9"),
+    (["--answers", "{kept}", "--max_new_tokens", "9"], "leave these options out: --max_new_tokens 9"),
     (["--answers", "missing.jsonl"], "missing.jsonl cannot be read"),
     (["--answers", "{bad}"], "line 1 of"),
     (["--answers", "{empty}"], "got no row"),
@@ -160,7 +160,7 @@ WRONG = [
     (["--answers", "{kept}", "--out", "no/such/folder/r.txt"], "there is no folder"),
     (["--answers", "{kept}", "--out", "{folder}"], "it is a folder"),
     (["--answers", "{kept}", "--reward_funcs", "stvg_viou", "--reward_weights", "nan"], "must be finite"),
-    (["--answers", "{kept}", "--reward_funcs", "stvg_viou", "stvg_viou"], "may be given once"),
+    (["--answers", "{kept}", "--reward_funcs", "stvg_viou", "stvg_viou"], "give each name of --reward_funcs once"),
     (["--answers", "{string}"], "must be a list"),
 ]
 

@@ -148,12 +148,12 @@ import swift_stvg
 swift_stvg.register()
 from types import SimpleNamespace
 from swift.rewards import orms
-from swift_stvg.adapters.judged import watch
+from swift_stvg.adapters.observers import add_observer
 from swift_stvg.adapters.preview import StvgPreview
 told, state = [], SimpleNamespace(is_world_process_zero=True)
 preview = StvgPreview(None, SimpleNamespace(model=None))  # asked whether it trains, this model raises
-watch(state, lambda name, values, batch, rows: told.append((name, values.tolist(), rows)))
-watch(state, preview._note)
+add_observer(state, lambda name, values, batch, rows: told.append((name, values.tolist(), rows)))
+add_observer(state, preview._note)
 asked = {"completions": ["x"], "stvg": [{row_truth!r}], "videos": [["v"]]}
 print("WATCHED", orms["stvg_format"]()(**asked, trainer_state=state), told, preview.failed)
 orms["stvg_format"]()(**asked, trainer_state=SimpleNamespace())
@@ -237,7 +237,7 @@ def test_too_old_a_version_stops_the_plugin(tmp_path: Path) -> None:
 
 def test_too_new_a_version_is_warned_of_once(tmp_path: Path) -> None:
     printed = fresh(VERSIONS.format(module="swift", version="99.0"), tmp_path)
-    assert printed.count("ms-swift 99.0 is newer than what swift_stvg was run with") == 1
+    assert printed.count("ms-swift 99.0 is newer than the versions that swift_stvg was tested with") == 1
     assert "REGISTERED True" in printed
 
 

@@ -76,7 +76,7 @@ def test_vllm_of_both_kinds_makes_the_same_prompt(
 
     template = templates[name]
     monkeypatch.setattr(module, "vllm_keeps_outer_pair", lambda *_: keeps)
-    vars(template).pop("asked_of_vllm", None)
+    vars(template).pop("released_tag", None)
     made = row(video, **FITTING[name])
     asked = {"messages": made["messages"][:-1]} | {key: made[key] for key in ("videos", "chat_template_kwargs")}
     try:
@@ -86,7 +86,7 @@ def test_vllm_of_both_kinds_makes_the_same_prompt(
         given = template.encode(asked)["input_ids"]
     finally:
         template.set_mode("train")
-        vars(template).pop("asked_of_vllm", None)
+        vars(template).pop("released_tag", None)
     text, whole = (template.tokenizer.decode(ids) for ids in (given, expected))
     start = whole.index("<0.")
     replaced = whole[start : whole.rindex("<|vision_end|>") + len("<|vision_end|>")]

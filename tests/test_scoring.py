@@ -343,7 +343,7 @@ def test_published_figures_stand_below_ours(root: Path, capsys: pytest.CaptureFi
     )
     assert main(["score", "r.jsonl", "--compare-to", "published", "--by", "area"]) == 0
     text = capsys.readouterr().out
-    assert "No published table about made:test" in text
+    assert "This package knows no published table about made:test" in text
     assert "Fig. 4" not in text
 
 
@@ -464,10 +464,10 @@ def test_what_cannot_be_scored_is_refused(root: Path, capsys: pytest.CaptureFixt
     (root / "empty.jsonl").write_text("")
     (root / "broken.json").write_text('{"a": {')
     truth = ("--dataset", "hcstvg_v1:test")
-    fails(capsys, "give either result files, with --dataset or without, or --oracle")
+    fails(capsys, "give result files, with or without --dataset; or give --oracle")
     fails(
         capsys,
-        "give either result files, with --dataset or without, or --oracle",
+        "give result files, with or without --dataset; or give --oracle",
         "r.jsonl",
         "--oracle",
         "hcstvg_v1:test",
@@ -509,7 +509,7 @@ def test_what_cannot_be_scored_is_refused(root: Path, capsys: pytest.CaptureFixt
     fails(capsys, "unknown dataset 'nonsense'", "r.jsonl", "--dataset", "nonsense:test")
     fails(capsys, "a file is given twice", "r.jsonl", "--out", "./r.jsonl")
     fails(capsys, "a file is given twice", "r.jsonl", "--out", "x", "--failures", "x")
-    fails(capsys, "give either result files", "--oracle", "hcstvg_v1:test", *truth)
+    fails(capsys, "give result files, with or without", "--oracle", "hcstvg_v1:test", *truth)
     for name in (".", "/", "r.jsonl/x.json", "x" * 300):
         fails(capsys, "cannot write", "dense.json", *truth, "--out", name)
     fails(capsys, "no file 'x+", "x" * 300 + ".jsonl")

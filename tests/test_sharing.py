@@ -305,7 +305,7 @@ def test_the_card_says_how_each_way_differs(checkpoint: Path, template: str, sai
     assert [words for words in said if words not in text] == []
     record = json.loads((checkpoint / "args.json").read_text())
     assert (checkpoint / "answer.py").is_file() == (template in BACKBONES) == ("stvg_system" in record)
-    assert (sharing.lacking(checkpoint) is None) == (template in BACKBONES)
+    assert (sharing.missing_for_users(checkpoint) is None) == (template in BACKBONES)
 
 
 @pytest.mark.parametrize(
@@ -390,7 +390,7 @@ def test_pushed(tmp_path: Path, client: list[str]) -> None:
                 return f"failed: {error}"
 
         if not client:
-            assert "does not show the files of me/model" in check()
+            assert "does not list the files of me/model" in check()
         hub.create("me/model")
         hub.repos["me/model"] |= content
         said = check()
@@ -400,12 +400,12 @@ def test_pushed(tmp_path: Path, client: list[str]) -> None:
         del hub.repos["me/model"]["sub/more.txt"]
         said = check()
         assert said.startswith("failed")
-        assert "not there: sub/more.txt" in said
-        assert "another file there: args.json" in said
-        assert "another file there: model.safetensors" in said
+        assert "missing on the hub: sub/more.txt" in said
+        assert "another file on the hub: args.json" in said
+        assert "another file on the hub: model.safetensors" in said
         hub.refuse = lambda call: call.endswith(("/repo", "/resolve/main/args.json"))
         said = check()
-        assert "swift-stvg: error: args.json of me/model cannot be fetched" in said
+        assert "swift-stvg: error: args.json of me/model cannot be downloaded" in said
         assert "Traceback" not in said
 
 

@@ -183,7 +183,10 @@ WRONG = [
     (["result.jsonl", "--out", "page", "--logging", "no.jsonl"], "no.jsonl cannot be read"),
     (["result.jsonl", "--out", "page", "--logging", "result.jsonl"], "result.jsonl holds no step of a training"),
     (["result.jsonl", "--out", "page", "--protocol", "cg_stvg"], "give --dataset"),
-    (["--dataset", "stvg_synthetic:test", "--out", "page", "--protocol", "native"], "--protocol needs a result file"),
+    (
+        ["--dataset", "stvg_synthetic:test", "--out", "page", "--protocol", "native"],
+        "--protocol scores answers: give a result file",
+    ),
     (["--dataset", "stvg_synthetic:nothing", "--out", "page"], "nothing"),
     (["result.jsonl", "--out", "page", "--workers", "0"], "--workers must be at least 1"),
 ]

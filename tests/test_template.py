@@ -267,10 +267,10 @@ def test_a_run_with_another_template_is_warned(
 def test_rows_for_another_backbone_are_refused(template: Any, video: Path) -> None:
     with pytest.raises(
         TemplateMismatch,
-        match=r"norm1000 coordinates, but the backbone of stvg_qwen2_5_vl speaks pixel: set STVG_COORDS=pixel, or",
+        match=r"norm1000 coordinates, but the backbone of stvg_qwen2_5_vl needs pixel: set STVG_COORDS=pixel, or",
     ):
         encode(template, row(video, coords="norm1000"))
-    with pytest.raises(TemplateMismatch, match=r"sides are 320 and 192 pixels.* STVG_SIDE_MULTIPLE=28"):
+    with pytest.raises(TemplateMismatch, match=r"sides of 320 and 192 pixels.* STVG_SIDE_MULTIPLE=28"):
         encode(template, row(video, side_multiple=32))
 
 

@@ -1,7 +1,7 @@
-"""The rewards as ms-swift reward functions; one class for each name, because ms-swift logs by class name.
+"""The rewards as ms-swift reward functions. Each has its own class, because ms-swift logs them by class name.
 
-The metrics among them are logged under their usual names, `rewards/m_vIoU/mean` and `eval_rewards/m_vIoU/mean`, which
-`--metric_for_best_model rewards/m_vIoU/mean` takes.
+Metrics are logged under their usual names, `rewards/m_vIoU/mean` and `eval_rewards/m_vIoU/mean`, which
+`--metric_for_best_model rewards/m_vIoU/mean` accepts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from swift.rewards import ORM, orms
 from swift.utils import get_logger
 
-from swift_stvg.adapters.judged import is_watched, tell
+from swift_stvg.adapters.observers import has_observers, notify
 from swift_stvg.adapters.versions import warn_of_lack
 from swift_stvg.geometry import THRESHOLDS
 from swift_stvg.rewards.callables import compute_reward
@@ -30,23 +30,23 @@ class StvgReward(ORM):  # type: ignore[misc]
 
     def __init__(self, args: Any = None, **kwargs: Any) -> None:
         super().__init__(args, **kwargs)
-        if hasattr(args, "advantage_estimator"):  # a training, which makes its rewards before its first step
+        if hasattr(args, "advantage_estimator"):  # a training makes its rewards before its first step
             check_none(args.advantage_estimator, args.scale_rewards)
 
     def __call__(
         self, completions: Sequence[str], stvg: Sequence[str | None] | None = None, **columns: Any
     ) -> list[float | None]:
         found, state = compute_reward(self.reward, completions, stvg), columns.get("trainer_state")
-        if found.batch is not None and found.applies.any() and is_watched(state):
+        if found.batch is not None and found.applies.any() and has_observers(state):
             values, rows = found.rewards[found.applies], _rows(completions, stvg or [], columns)
-            tell(state, type(self).__name__, values, found.batch, rows)
+            notify(state, type(self).__name__, values, found.batch, rows)
         return found.values
 
 
 def _rows(
     completions: Sequence[str], row_truths: Sequence[str | None], columns: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """What is known of the rows that carry a truth."""
+    """The rows that carry a truth, with their completions."""
     return [
         {"completion": completion} | {name: columns[name][i] for name in ("videos", "messages") if name in columns}
         for i, (completion, row_truth) in enumerate(zip(completions, row_truths, strict=True))
@@ -56,7 +56,7 @@ def _rows(
 
 @cache
 def check_none(estimator: str, scale: str) -> None:
-    """Warn if this ms-swift's advantages become NaN where a reward is None, as once with gdpo (its issue 8123).
+    """Warn if advantages of this ms-swift become NaN when a reward is None, as gdpo's did (ms-swift issue 8123).
 
     Args:
         estimator: `--advantage_estimator`.
@@ -73,14 +73,14 @@ def check_none(estimator: str, scale: str) -> None:
             advantage_estimator=estimator,
             scale_rewards=scale,
         )
-    except (ImportError, TypeError, ValueError) as error:  # TypeError: it takes something else; ValueError: gives
-        warn_of_lack("a look at what rewards of None do to the advantages", error)
+    except (ImportError, TypeError, ValueError) as error:  # other arguments or another result
+        warn_of_lack("the check of advantages with rewards of None", error)
         return
     if not advantages.isfinite().all():
         logger.warning(
-            f"with --advantage_estimator {estimator} --scale_rewards {scale} this ms-swift makes NaN of the advantages "
-            "of a step with a reward of None, from which nothing is learned. Rewards of swift_stvg are None for rows "
-            "of other datasets, and for rows without boxes: for mixed data choose --scale_rewards group"
+            f"with --advantage_estimator {estimator} --scale_rewards {scale} this ms-swift computes NaN advantages "
+            "in a step with a reward of None, and learns nothing from that step. Rewards of swift_stvg are None for "
+            "rows of other datasets, and some for rows without boxes: for mixed data choose --scale_rewards group"
         )
 
 
@@ -89,7 +89,7 @@ METRIC_NAMES = {
     "stvg_viou": "m_vIoU",
     **{f"stvg_viou@{r}": f"vIoU@{r}" for r in THRESHOLDS},
 }
-"""Names in the logs of what is a metric."""
+"""Names of the metrics in the logs."""
 
 
 def _reward_class(name: str) -> type[StvgReward]:
@@ -99,9 +99,9 @@ def _reward_class(name: str) -> type[StvgReward]:
 
 
 CLASSES = {name: _reward_class(name) for name in REWARDS}
-globals().update({cls.__name__: cls for cls in CLASSES.values()})  # so that they can be pickled into workers
+globals().update({cls.__name__: cls for cls in CLASSES.values()})  # so that workers can unpickle them
 
 
 def register() -> None:
-    """Register every reward by its name; safe to repeat."""
+    """Register every reward by its name; may be called again."""
     orms.update(CLASSES)

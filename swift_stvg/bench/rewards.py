@@ -1,4 +1,4 @@
-"""The five rewards of a GRPO step, parsing included, against a loop over boxes in Python."""
+"""The five rewards of a GRPO step, with parsing, compared with a loop over boxes in Python."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
 
 COMPLETIONS, BOXES = 1024, 24
-"""Of a step: 128 prompts with 8 completions each, of 12 think boxes and 12 final ones."""
+"""Size of a step: 128 prompts with 8 completions each, and 12 think boxes and 12 final boxes per completion."""
 
 
 def measure(folder: Path, scale: Scale) -> Iterator[Result]:
@@ -53,7 +53,7 @@ def measure(folder: Path, scale: Scale) -> Iterator[Result]:
 
 
 def _completions() -> tuple[list[RowTruth], list[str]]:
-    """Rows about 6 s of a clip of 20 s, and answers whose boxes are off by some pixels."""
+    """Rows with an event of 6 s in a clip of 20 s, and answers with boxes that are some pixels off."""
     rng = np.random.default_rng(0)
     row_truths, texts = [], []
     frames = np.arange(250, 400)

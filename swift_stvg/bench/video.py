@@ -1,4 +1,4 @@
-"""Decoding the sampled frames of a clip in several ways, and formats in which they could be kept on disk."""
+"""Decoding the sampled frames of a clip in several ways, and reading them from several formats on disk."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def measure(folder: Path, scale: Scale) -> Iterator[Result]:
 
 
 def request_of(path: Path) -> VideoRequest:
-    """What a row about the whole video asks for under the default settings."""
+    """The frames that a row about the whole video asks for with the default settings."""
     settings, info = Settings(), probe(path)
     line = Timeline.sample(info.frame_times_s, info.end_s, fps=settings.fps, max_frames=settings.max_frames)
     size_wh = frame_size(info.size_wh, settings.max_side, settings.side_multiple)
@@ -58,7 +58,7 @@ def _decoders(clip: Clip, path: Path, frames: IntArray, scale: Scale) -> Iterato
     try:
         import torchcodec  # noqa: F401
     except (ImportError, RuntimeError, OSError):
-        pass  # it needs an FFmpeg of its own
+        pass  # torchcodec needs its own FFmpeg
     else:
         works["torchcodec"] = lambda: _torchcodec(path, frames)
     exact = works["ours"]()
@@ -103,7 +103,7 @@ def _torchcodec(path: Path, frames: IntArray) -> Frames:
 
 
 def _formats(folder: Path, video: Path, request: VideoRequest, scale: Scale) -> Iterator[Result]:
-    """What reading a clip's frames takes in each format, with their size and how far their pixels are off."""
+    """Time to read a clip's frames in each format, with the size on disk and the error of the pixels."""
     cache = FrameCache(folder / "cache")
     path = cache.path(video, request.frames, request.size_wh)
     frames = decode(str(video), request).permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,1 +1,1 @@
-"""The subcommands of `swift-stvg`: one module each, with `add_options`, which names what runs."""
+"""The subcommands of `swift-stvg`. Each has a module with `add_options`, which also sets the function that runs."""

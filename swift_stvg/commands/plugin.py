@@ -1,4 +1,4 @@
-"""`swift-stvg plugin`: where the plugin lies as a file."""
+"""`swift-stvg plugin`: print the path of the plugin file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import swift_stvg
 
 
 def add_options(plugin: argparse.ArgumentParser) -> None:
-    """Say what runs; there are no options."""
+    """Set the function that runs; the command has no options."""
     plugin.set_defaults(run=run)
 
 

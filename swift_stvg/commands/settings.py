@@ -1,4 +1,4 @@
-"""`swift-stvg settings`: the STVG_* settings and their values."""
+"""`swift-stvg settings`: list the STVG_* settings and their values in this environment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from swift_stvg.settings import Settings, as_text, describe_settings
 
 
 def add_options(settings: argparse.ArgumentParser) -> None:
-    """Say what runs; there are no options."""
+    """Set the function that runs; the command has no options."""
     settings.set_defaults(run=run)
 
 

@@ -1,9 +1,11 @@
-"""What several subcommands share."""
+"""Options and functions that several subcommands share."""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 from swift_stvg.errors import DataError, RowError
 from swift_stvg.records import Sample
-from swift_stvg.report.tables import REPORT_FORMATS
+from swift_stvg.report.text.blocks import REPORT_FORMATS
 from swift_stvg.rewards.functions import check_rewards
 from swift_stvg.scoring.score import GroundTruth
 from swift_stvg.settings import Settings
@@ -21,13 +23,15 @@ from swift_stvg.util.writing import write_text_atomic
 
 
 def add_delivery(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how and where a report goes."""
-    parser.add_argument("--format", choices=REPORT_FORMATS, default="table", help="default: table")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the report there instead of printing it")
+    """Add --format and --out of a report."""
+    parser.add_argument(
+        "--format", choices=REPORT_FORMATS, default="table", help="format of the report (default: table)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the report to this file instead of printing it")
 
 
 def deliver(text: str, out: Path | None) -> None:
-    """Write a report to the file that was asked for, or print it.
+    """Write a report to a file, or print it.
 
     Raises:
         DataError: the file cannot be written.
@@ -39,10 +43,10 @@ def deliver(text: str, out: Path | None) -> None:
 
 
 def check_writable(*paths: Path | None) -> None:
-    """Refuse files that cannot be written because of where they are said to be.
+    """Refuse output files whose folder is missing, or that are folders.
 
     Raises:
-        DataError: there is one.
+        DataError: a file cannot be written.
     """
     for path in paths:
         if path is not None and not path.absolute().parent.is_dir():
@@ -52,16 +56,20 @@ def check_writable(*paths: Path | None) -> None:
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which rewards make the total."""
-    parser.add_argument("--reward_funcs", nargs="+", metavar="NAME", help="default: the paper's five")
-    parser.add_argument("--reward_weights", nargs="+", type=float, metavar="W", help="one for each of --reward_funcs")
+    """Add --reward_funcs and --reward_weights."""
+    parser.add_argument(
+        "--reward_funcs", nargs="+", metavar="NAME", help="rewards of the total (default: the paper's five)"
+    )
+    parser.add_argument(
+        "--reward_weights", nargs="+", type=float, metavar="W", help="a weight for each of --reward_funcs (default: 1)"
+    )
 
 
 def read_weights(args: argparse.Namespace) -> dict[str, float] | None:
-    """Weight of each reward as asked for; None for the usual ones.
+    """The weight of each reward from the options; None for the default rewards.
 
     Raises:
-        DataError: a reward is unknown, or names and weights do not go together.
+        DataError: a reward is unknown, or the numbers of names and weights differ.
     """
     names, weights = args.reward_funcs, args.reward_weights
     if names is None and weights is None:
@@ -69,16 +77,16 @@ def read_weights(args: argparse.Namespace) -> dict[str, float] | None:
     if names is None or (weights is not None and len(names) != len(weights)):
         raise DataError("--reward_weights needs one number for each of --reward_funcs")
     if len(set(names)) < len(names) or not all(math.isfinite(weight) for weight in weights or ()):
-        raise DataError("each of --reward_funcs may be given once, and --reward_weights must be finite")
+        raise DataError("give each name of --reward_funcs once, and finite numbers for --reward_weights")
     check_rewards(names)
     return dict(zip(names, weights or [1.0] * len(names), strict=True))
 
 
 def read_dataset(name: str, settings: Settings) -> tuple[list[Sample], GroundTruth]:
-    """The annotations of NAME:SUBSET, and the same as a denominator.
+    """The samples of NAME:SUBSET, and the ground truth made from them.
 
     Raises:
-        DataError: as `load_samples`, or none can be scored.
+        DataError: as `load_samples`, or no sample can be scored.
     """
     dataset, _, split = name.partition(":")
     report = LoadReport(name)
@@ -92,7 +100,7 @@ def read_dataset(name: str, settings: Settings) -> tuple[list[Sample], GroundTru
 
 
 def names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
-    """What reads an option's A,B of known names."""
+    """A function that reads an option's value A,B, a list of known names."""
 
     def read(text: str) -> list[str]:
         names = [name for name in text.split(",") if name]
@@ -105,8 +113,8 @@ def names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
 
 
 def add_config(parser: argparse.ArgumentParser, config: type[Any], *names: str) -> None:
-    """Add an option for each named field of a configuration class, with its default."""
-    defaults = config()
+    """Add an option for each named field of a configuration class, with its description and default."""
+    defaults, descriptions = config(), _descriptions(config)
     for name in names:
         default = getattr(defaults, name)
         pair = isinstance(default, tuple)
@@ -115,11 +123,18 @@ def add_config(parser: argparse.ArgumentParser, config: type[Any], *names: str) 
             type=type(default[0]) if pair else type(default),
             nargs=2 if pair else None,
             default=default,
-            help=f"default: {default}",
+            help=f"{descriptions.get(name, name)} (default: {default})",
         )
 
 
+def _descriptions(config: type[Any]) -> dict[str, str]:
+    """The description of each field under `Attributes:` in the docstring of a class."""
+    attributes = (inspect.getdoc(config) or "").partition("Attributes:\n")[2]
+    found = re.findall(r"^    (\w+): (.*(?:\n      .*)*)", attributes, re.MULTILINE)
+    return {name: " ".join(words.split()).removesuffix(".").replace("%", "%%") for name, words in found}
+
+
 def read_config(config: type[Any], args: argparse.Namespace) -> Any:
-    """The configuration that the options of `add_config` ask for."""
+    """The configuration from the options of `add_config`."""
     given = {f.name: getattr(args, f.name) for f in fields(config) if hasattr(args, f.name)}
     return config(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})

@@ -1,4 +1,4 @@
-"""`swift-stvg show`: a page that shows what a model did, or what a dataset holds."""
+"""`swift-stvg show`: make a web page of predictions or of a dataset."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from swift_stvg.report.page.charts import Chart, of_dataset, of_results, of_trai
 from swift_stvg.report.page.html import INDEX, page
 from swift_stvg.report.page.media import FOLDER, PAGE_FORMATS, Job, remove_others, render_all
 from swift_stvg.report.page.training import read_curves
-from swift_stvg.report.tables import preamble, score_table
+from swift_stvg.report.text.score import preamble, score_table
 from swift_stvg.scoring.predictions import AnswerFile
 from swift_stvg.scoring.score import ALL_PROTOCOLS, GroundTruth, score
 from swift_stvg.settings import Settings
@@ -31,30 +31,47 @@ from swift_stvg.util.writing import remove_partial_files, write_text_atomic
 from swift_stvg.video.probing import probe_all
 
 MARK, WHAT = "show.json", "a page of swift-stvg show"
-"""File that says that a folder is ours to replace, and how it says so."""
+"""The file that marks a folder as a page of this command, and its content."""
 OF_EACH = 12
 CHOSEN_GROUPS = 4
-"""Of a dataset as many clips are drawn as of the best, worst, most improved and most damaged answers together."""
+"""A page of a dataset draws as many clips as a page of answers draws in four of its groups together."""
 EXTRAS = {"gif": ".gif", "sheet": ".png"}
 
 
 def add_options(show: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's options."""
     add = show.add_argument
-    add("result", type=Path, nargs="?", help=".jsonl of `swift infer`; without it, --dataset itself is shown")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder of the page, new or of an earlier one")
+    add(
+        "result",
+        type=Path,
+        nargs="?",
+        help=".jsonl of `swift infer`; without it, the annotations of --dataset are shown",
+    )
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of the page: a new folder, or that of an earlier page",
+    )
     add("--dataset", metavar="NAME:SUBSET", help="ground truth from annotation files below STVG_DATA_ROOT")
-    add("--protocol", type=names_of(ALL_PROTOCOLS), default=[], metavar="A,B", help="the first one is the gallery's")
-    add("--logging", type=Path, metavar="FILE", help="logging.jsonl of ms-swift, for training curves")
+    add(
+        "--protocol",
+        type=names_of(ALL_PROTOCOLS),
+        default=[],
+        metavar="A,B",
+        help="protocols; the gallery shows the first one's scores",
+    )
+    add("--logging", type=Path, metavar="FILE", help="logging.jsonl of ms-swift, to show training curves")
     add(
         "--overlays",
         type=_count,
         default=OF_EACH,
         metavar="N|all",
-        help=f"clips drawn of the best, the worst, the most improved, the most damaged and those that count 0, each "
-        f"(default: {OF_EACH}); of a dataset {CHOSEN_GROUPS} times as many",
+        help="number of clips to draw in each group: the best, the worst, the most improved and the most damaged "
+        f"answers, and answers that count 0 (default: {OF_EACH}); for a dataset {CHOSEN_GROUPS} times this number",
     )
-    add("--also", nargs="+", choices=sorted(EXTRAS), default=[], help="draw GIFs and contact sheets too")
+    add("--also", nargs="+", choices=sorted(EXTRAS), default=[], help="draw GIFs or contact sheets too")
     add_workers(show, "processes")
     show.set_defaults(run=run)
 
@@ -65,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("give a result file of `swift infer`, or --dataset NAME:SUBSET, or both")
     check_workers(args.workers)
     if args.result is None and args.protocol:
-        raise DataError("--protocol needs a result file")
+        raise DataError("--protocol scores answers: give a result file too")
     settings = Settings.from_env()
     curves = read_curves(args.logging) if args.logging else None
     require_own_folder(args.out, WHAT, lambda: first_line_object(args.out / MARK).get("what") == WHAT)
@@ -97,7 +114,7 @@ Made = tuple[list[Card], list[int], dict[str, Any], list[Chart]]
 
 def _of_answers(args: argparse.Namespace, settings: Settings) -> Made:
     if args.result.suffix != ".jsonl":
-        raise DataError(f"{args.result} must be a .jsonl file of `swift infer`: show draws answers to rows")
+        raise DataError(f"{args.result} must be a .jsonl file of `swift infer`")
     answers = AnswerFile.read(args.result)
     truth = read_dataset(args.dataset, settings)[1] if args.dataset else GroundTruth.of_rows([answers])
     report, (scored,) = score([answers], truth, protocols=args.protocol, by=["query", "area", "length"])
@@ -116,15 +133,15 @@ def _of_answers(args: argparse.Namespace, settings: Settings) -> Made:
         [*_percent(metrics[name]), name] for name in metrics if name in ("m_tIoU", "m_vIoU", "vIoU@0.3", "vIoU@0.5")
     ]
     gain = [row["metrics"]["m_vIoU"] for row in first["rows"] if row["part"] == "pred - think" and "group" not in row]
-    tiles += [[*_percent(gain[0], "+"), "m_vIoU: final less think boxes"]] if gain else []
+    tiles += [[*_percent(gain[0], "+"), "m_vIoU: final minus think boxes"]] if gain else []
     counts = scored.counts
     tiles += [[f"{counts['scored']} / {counts['samples']}", "", "answers that count; the others score 0"]]
     data = {
         "kind": "answers",
         "title": answers.name,
         "subtitle": f"{report['ground_truth']['samples']} samples of {report['ground_truth']['videos']} videos, "
-        f"{', '.join(report['ground_truth']['splits'])}. Percent with 95% intervals; these figures, the charts and the "
-        f"gallery follow the protocol {first['protocol']}.",
+        f"{', '.join(report['ground_truth']['splits'])}. Percent with 95% intervals. These figures, the charts and the "
+        f"gallery use the protocol {first['protocol']}.",
         "tiles": tiles,
         "tables": [dict(zip(("title", "header", "rows"), score_table(t), strict=True)) for t in report["tables"]],
         "preamble": [line.strip() for line in preamble(report)],
@@ -164,8 +181,8 @@ def _of_dataset(name: str, count: int | None, settings: Settings) -> Made:
     data = {
         "kind": "dataset",
         "title": name,
-        "subtitle": f"{len(cards)} annotations of {videos_shown} videos; drawn is the truth on the frames that a model "
-        "sees under these settings.",
+        "subtitle": f"{len(cards)} annotations of {videos_shown} videos. The truth is drawn onto the frames that a "
+        "model sees with these settings.",
         "tiles": tiles,
         "tables": [{"title": f"{name}: what is annotated", "header": header, "rows": rows}],
         "preamble": [f"{setting} {value}" for setting, value in settings.to_texts().items()],
@@ -185,7 +202,7 @@ def _of_kind(labels: Sequence[str], wanted: str, lengths: Any, areas: Any) -> li
 def _draw(
     cards: Sequence[Card], chosen: Sequence[int], media: Path, formats: Sequence[str], workers: int
 ) -> tuple[set[str], Counter[str]]:
-    """Draw the chosen cards and say on each what came of it; the names of the drawings, and why others have none."""
+    """Draw the chosen cards, and note the result on each. Returns the names of the drawings, and the problems."""
     jobs: dict[int, Job] = {i: job for i in chosen if (job := cards[i].job) is not None}
     found = dict(zip(jobs, render_all(list(jobs.values()), media, formats, workers), strict=True))
     problems: Counter[str] = Counter()
@@ -201,7 +218,7 @@ def _draw(
 
 
 def _claim(out: Path) -> Path:
-    """Make and mark the folder; the folder for its drawings."""
+    """Make and mark the folder of the page. Returns the folder of its drawings."""
     media = out / FOLDER
     make_folder(out)
     write_text_atomic(out / MARK, json.dumps({"swift_stvg": __version__, "what": WHAT}) + "\n")
@@ -210,7 +227,7 @@ def _claim(out: Path) -> Path:
 
 
 def _percent(values: Sequence[float | None], sign: str = "") -> tuple[str, str]:
-    """A figure and its interval, which one video has none of."""
+    """A percentage and its interval; a single video has no interval."""
     mean, low, high = ("" if value is None else f"{100 * value + 0.0:{sign}.1f}" for value in values)
     return mean, f"[{low}, {high}]" if low else ""
 

@@ -10,7 +10,7 @@ from swift_stvg.synthetic.clips import SynthConfig, generate
 
 
 def add_options(synth: argparse.ArgumentParser) -> None:
-    """Add the options, and say what runs."""
+    """Add the command's options."""
     synth.add_argument("out", type=Path, help="a folder; call it stvg_synthetic and set STVG_DATA_ROOT to its parent")
     synth.add_argument(
         "--split",

@@ -1,4 +1,4 @@
-"""`swift-stvg tiny`: a small random model."""
+"""`swift-stvg tiny`: make a small random model."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from swift_stvg.synthetic.tiny import TinyConfig, build
 
 
 def add_options(tiny: argparse.ArgumentParser) -> None:
-    """Add the options, and say what runs."""
-    tiny.add_argument("out", type=Path, help="a new folder")
+    """Add the command's options."""
+    tiny.add_argument("out", type=Path, help="folder of the model, new or empty")
     add_config(tiny, TinyConfig, *(f.name for f in fields(TinyConfig)))
     tiny.set_defaults(run=run)
 

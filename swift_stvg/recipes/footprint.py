@@ -1,6 +1,6 @@
-"""What a recipe needs of a GPU: memory and time, estimated by arithmetic that is shown, beside what was measured.
+"""The GPU memory and the time that a recipe needs: estimates with their arithmetic, beside measured values.
 
-Memory in GB (10^9 bytes), without CUDA's own and what fragmentation costs. Frozen parts count as if they were trained.
+Memory is in GB (10^9 bytes), without CUDA's own memory and fragmentation. Frozen parts count as if they were trained.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ GB = 1e9
 BF16, FLOAT = 2, 4
 ESTIMATED, MEASURED = "estimated", "measured"
 TFLOPS = 400
-"""Of a GPU, in 10^12 a second: two fifths of the 989 that NVIDIA states of an H100 and H200 for dense bfloat16."""
+"""Assumed speed of a GPU in 10^12 operations per second: 40% of NVIDIA's 989 for dense bfloat16 on H100 and H200."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Of a model; sizes from its config.json, parameters from its weights.
+    """The size of a model: sizes from its config.json, the number of parameters from its weights.
 
     Attributes:
-        parameters: all, of the vision tower too.
-        q, kv: width of the queries of a layer, and of its keys and of its values.
+        parameters: number of all parameters, with the vision tower.
+        q, kv: width of a layer's queries, and of its keys and values.
     """
 
     parameters: float
@@ -42,7 +42,7 @@ class Shape:
     patch: int
 
     def lora(self, rank: int) -> int:
-        """Parameters of a LoRA of all linear layers of the language model."""
+        """The number of parameters of a LoRA on all linear layers of the language model."""
         width = 2 * (self.hidden + self.q) + 2 * (self.hidden + self.kv) + 3 * (self.hidden + self.inner)
         return rank * width * self.layers
 
@@ -53,25 +53,25 @@ MODEL_SHAPES = {
     "Qwen/Qwen2.5-VL-7B-Instruct": Shape(8.292e9, 28, 3584, 18944, 3584, 512, 152064, 14),
     "Qwen/Qwen3-VL-8B-Instruct": Shape(8.767e9, 36, 4096, 12288, 4096, 1024, 151936, 16),
 }
-"""Of the releases that the recipes name."""
+"""Sizes of the models that the recipes name."""
 H200 = "one H200, random weights, torch 2.11, transformers 5.16.1, ms-swift 4.5.2, vLLM 0.26, clips of 20 s"
 TIMES: tuple[tuple[bool, str], ...] = (
     (
         True,
-        "GRPO, 3B, LoRA, vLLM colocate without CUDA graphs, 8 answers of 500 tokens: first step 24.4 s, of which "
-        "generation 16.6, training 2.6, log-probabilities 2.0, videos 1.2; 70 GiB reserved, 42 of them vLLM's",
+        "GRPO, 3B, LoRA, vLLM colocate without CUDA graphs, 8 answers of 500 tokens: first step 24.4 s "
+        "(generation 16.6, training 2.6, log-probabilities 2.0, videos 1.2); 70 GiB reserved, 42 GiB by vLLM",
     ),
     (True, "GRPO, 3B, LoRA, transformers' generation, 8 answers of 256 tokens: 27 to 31 s a step, 22.5 GiB"),
     (False, "SFT, 3B, all weights, ZeRO-3, 4 rows a step: 2 s a step, 67.8 GiB"),
 )
-"""Whether of GRPO, and what was measured on `H200`."""
+"""Whether it is GRPO, and what was measured with `H200`."""
 
 
 def shape_of(model: str) -> Shape | None:
-    """The shape of a known release, or of a model in a local folder; None if it cannot be known here.
+    """The shape of a known release, or of a model in a local folder; None for other names.
 
     Raises:
-        DataError: the folder's config.json is not that of a Qwen-VL.
+        DataError: the folder's config.json is not that of a Qwen-VL model.
     """
     folder = Path(model).expanduser()
     if not (folder / "config.json").is_file():
@@ -92,17 +92,18 @@ def shape_of(model: str) -> Shape | None:
             vision.get("patch_size", 14),
         )
     except (ValueError, KeyError, TypeError, ZeroDivisionError, AttributeError) as error:
-        raise DataError(f"{folder / 'config.json'} is not that of a Qwen-VL: {error!r}") from None
+        raise DataError(f"{folder / 'config.json'} is not the configuration of a Qwen-VL model: {error!r}") from None
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Of a GPU's memory.
+    """A part of a GPU's memory.
 
     Attributes:
-        gb: in 10^9 bytes.
-        how: the arithmetic.
-        training, generating: when it is there.
+        what: its content.
+        gb: size in 10^9 bytes.
+        how: the arithmetic of the size.
+        training, generating: whether it is needed in this phase.
     """
 
     what: str
@@ -113,11 +114,13 @@ class Part:
 
 
 def memory(recipe: Recipe, shape: Shape, processes: int, gpu_gb: float) -> list[Part]:
-    """What each of the GPUs holds, at most.
+    """The parts of each GPU's memory, at most.
 
     Args:
-        processes: one a GPU.
-        gpu_gb: memory of a GPU, in GB.
+        recipe: the recipe.
+        shape: the model's shape.
+        processes: number of processes, one for each GPU.
+        gpu_gb: memory of a GPU in GB.
     """
     lora = recipe.text("tuner_type", "lora") == "lora"
     parts = _weights(recipe, shape, processes, lora)
@@ -155,7 +158,7 @@ def _weights(recipe: Recipe, shape: Shape, processes: int, lora: bool) -> list[P
     stage, offload = zero_stage(recipe)
     trained = shape.lora(recipe.count("lora_rank", 8)) if lora else shape.parameters
     over = [processes if stage >= least else 1 for least in (3, 2, 1)]  # weights, gradients, optimizer
-    # without DeepSpeed a model in bfloat16 has an optimizer in bfloat16; that of a LoRA is float32
+    # without DeepSpeed a model in bfloat16 has an optimizer in bfloat16; the optimizer of a LoRA is in float32
     state = 0 if offload else 12 if stage or lora else 2 * BF16
     parts = [
         Part("weights", shape.parameters * BF16 / over[0] / GB, f"{_b(shape.parameters)} x 2 bytes{_over(over[0])}")
@@ -183,7 +186,7 @@ def _pixels(recipe: Recipe, shape: Shape, processes: int) -> Part:
 
 
 def times(recipe: Recipe, shape: Shape | None, processes: int) -> list[tuple[str, str]]:
-    """(estimated or measured, what is known of time); generation's is not estimated."""
+    """(estimated or measured, text) for each known time. The time of generation is not estimated."""
     known = [(MEASURED, f"{what} ({H200})") for of_grpo, what in TIMES if of_grpo == recipe.grpo]
     if shape is None:
         return known
@@ -196,12 +199,12 @@ def times(recipe: Recipe, shape: Shape | None, processes: int) -> list[tuple[str
     how = f"{rows:,} rows x {length:,} tokens x {each} x {_b(shape.parameters)} operations at {TFLOPS} TFLOP/s a GPU"
     return [
         *known,
-        (ESTIMATED, f"training of an update, at most, if all rows were as long as allowed: {seconds:.0f} s ({how})"),
+        (ESTIMATED, f"training for an update, if all rows have the largest length: {seconds:.0f} s ({how})"),
     ]
 
 
 def _length(recipe: Recipe) -> int:
-    """Tokens of a row, or of rows packed into one, at most."""
+    """The most tokens of a row, or of rows that are packed into one."""
     prompt = recipe.count("max_length", 4096)
     if recipe.grpo:
         return prompt + recipe.count("max_completion_length", 512)
@@ -209,7 +212,7 @@ def _length(recipe: Recipe) -> int:
 
 
 def peaks(parts: Sequence[Part]) -> dict[str, float]:
-    """GB at most in each phase."""
+    """The largest memory in GB in each phase."""
     return {
         "training": sum(part.gb for part in parts if part.training),
         "generating": sum(part.gb for part in parts if part.generating),
@@ -217,16 +220,16 @@ def peaks(parts: Sequence[Part]) -> dict[str, float]:
 
 
 def report(recipe: Recipe, processes: int, gpu_gb: float) -> dict[str, Any]:
-    """Memory and time as `swift-stvg recipe` prints them.
+    """The memory and time that `swift-stvg recipe` prints.
 
     Raises:
-        DataError: a value is no number where one must be, or the model's folder is not that of a Qwen-VL.
+        DataError: a value must be a number and is not, or the model's folder does not hold a Qwen-VL model.
     """
     model = recipe.text("model")
     shape = shape_of(model)
     found: dict[str, Any] = {"memory": [], "peaks": {}, "times": times(recipe, shape, processes), "not_known": []}
     if shape is None:
-        found["not_known"].append(f"memory: the shape of {model or 'the model'} is not known here; give --model FOLDER")
+        found["not_known"].append(f"memory: the size of {model or 'the model'} is unknown; give --model FOLDER")
         return found
     parts = memory(recipe, shape, processes, gpu_gb)
     found["memory"] = [{"what": part.what, "gb": part.gb, "known": ESTIMATED, "how": part.how} for part in parts]
@@ -234,7 +237,7 @@ def report(recipe: Recipe, processes: int, gpu_gb: float) -> dict[str, Any]:
     if not recipe.on("gradient_checkpointing", True):
         found["not_known"].append("activations without gradient_checkpointing")
     if recipe.grpo and not recipe.colocate:
-        found["not_known"].append("what generation takes" + (" on the server's GPUs" if recipe.on("use_vllm") else ""))
+        found["not_known"].append("memory of generation" + (" on the server's GPUs" if recipe.on("use_vllm") else ""))
     return found
 
 

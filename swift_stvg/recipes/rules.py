@@ -1,4 +1,4 @@
-"""A recipe of ms-swift held against the host's rules, which without this end a run minutes after its start.
+"""Checks of a recipe by ms-swift's rules. ms-swift itself finds such faults only minutes after the start of a run.
 
 The rules are those of ms-swift 4.5 and 4.6: swift/arguments (sft_args, rlhf_args) and swift/rlhf_trainers (args_mixin).
 """
@@ -19,13 +19,13 @@ from swift_stvg.settings import BACKBONES, PREFIX, Settings
 
 RANKS = ("NPROC_PER_NODE", "NNODES")
 PRESETS = ("zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
-"""DeepSpeed configurations that ms-swift brings."""
+"""DeepSpeed configurations that ms-swift provides."""
 FLASH = ("flash_attn", "flash_attention_2", "flash_attention_3", "flash_attention_4")
-"""Attention that ms-swift accepts for rows without padding."""
+"""Attention implementations that ms-swift accepts for rows without padding."""
 
 
 def options_of(words: Sequence[str]) -> dict[str, list[str]]:
-    """Options of a command line with their values; of one that is given again, the last ones."""
+    """The options of a command line with their values. If an option is given twice, the last values count."""
     found: dict[str, list[str]] = {}
     last: list[str] = []
     for word in words:
@@ -42,9 +42,9 @@ class Recipe:
     """Options and environment of a training.
 
     Attributes:
-        options: values of each option, as text.
-        env: what its ENV block sets, unless the environment says other.
-        not_text: options whose YAML list holds something else than text.
+        options: the values of each option, as text.
+        env: environment variables of the ENV block; variables that are already set replace them.
+        not_text: options whose YAML list has entries that are not text.
     """
 
     options: Mapping[str, Sequence[str]]
@@ -56,14 +56,16 @@ class Recipe:
         """A YAML file as `swift sft FILE WORDS` and `swift rlhf FILE WORDS` read it.
 
         Raises:
-            DataError: it cannot be read, or is no mapping.
+            DataError: the file cannot be read, or is not a YAML mapping.
         """
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise DataError(f"{path} is no recipe: {error}") from None
+            raise DataError(f"{path} is not a recipe: {error}") from None
         if not isinstance(content, dict) or not isinstance(content.get("ENV", {}), dict):
-            raise DataError(f"{path} is no recipe: it must hold `option: value` lines, and under ENV the same")
+            raise DataError(
+                f"{path} is not a recipe: it must hold lines `option: value`, and lines of this form under ENV"
+            )
         env = {str(name): _text(value) for name, value in content.pop("ENV", {}).items()}
         lists = {name: value if isinstance(value, list) else [value] for name, value in content.items()}
         not_text = [
@@ -76,14 +78,14 @@ class Recipe:
         return cls(options | options_of(words), env, not_text)
 
     def text(self, name: str, default: str = "") -> str:
-        """The value of an option, or the first of several."""
+        """The value of an option; the first one of several values."""
         return next(iter(self.options.get(name, ())), default) or default
 
     def number(self, name: str, default: float) -> float:
-        """The value of an option that is a number.
+        """The value of an option as a number.
 
         Raises:
-            DataError: it is none.
+            DataError: the value is not a number.
         """
         text = self.text(name, str(default))
         try:
@@ -92,23 +94,23 @@ class Recipe:
             raise DataError(f"{name} must be a number, got {text!r}") from None
 
     def count(self, name: str, default: int) -> int:
-        """The value of an option that is a whole number from 1.
+        """The value of an option as a whole number of at least 1.
 
         Raises:
-            DataError: it is none.
+            DataError: the value is not such a number.
         """
         value = self.number(name, default)
         if value < 1 or value != int(value):
-            raise DataError(f"{name} must be a whole number from 1, got {self.text(name)!r}")
+            raise DataError(f"{name} must be a whole number of at least 1, got {self.text(name)!r}")
         return int(value)
 
     def on(self, name: str, default: bool = False) -> bool:
-        """Whether a switch is on."""
+        """Whether a Boolean option is true."""
         return self.text(name, str(default)).lower() in ("true", "1", "yes", "y", "t")
 
     @property
     def grpo(self) -> bool:
-        """Whether it is GRPO; SFT otherwise."""
+        """Whether the recipe is for GRPO; SFT otherwise."""
         return self.text("rlhf_type") == "grpo"
 
     @property
@@ -118,28 +120,30 @@ class Recipe:
 
     @property
     def processes(self) -> int:
-        """How many it starts by itself, over all nodes.
+        """The number of processes that the recipe starts, on all nodes together.
 
         Raises:
-            DataError: NPROC_PER_NODE or NNODES is no number.
+            DataError: NPROC_PER_NODE or NNODES is not a number.
         """
         numbers = [self.env.get(name, "1") for name in RANKS]
         if not all(number.isdecimal() and int(number) for number in numbers):
-            raise DataError(f"NPROC_PER_NODE and NNODES must be whole numbers from 1, got {' and '.join(numbers)}")
+            raise DataError(
+                f"NPROC_PER_NODE and NNODES must be whole numbers of at least 1, got {' and '.join(numbers)}"
+            )
         return int(numbers[0]) * int(numbers[1])
 
     @property
     def micro(self) -> int:
-        """Rows of a process in a forward pass."""
+        """The number of rows of a process in a forward pass."""
         return self.count("per_device_train_batch_size", 1)
 
     def accumulation(self, processes: int) -> int:
-        """Forward passes for an update; by ms-swift's default one in GRPO, and in SFT as many as make 16 rows."""
+        """Forward passes for an update. ms-swift's default is one in GRPO, and in SFT as many as give 16 rows."""
         usual = 1 if self.grpo else max(1, -(-16 // (self.micro * processes)))
         return self.count("gradient_accumulation_steps", usual)
 
     def steps_per_generation(self, processes: int) -> int:
-        """Forward passes for which GRPO generates together."""
+        """The number of forward passes that use the completions of one generation in GRPO."""
         usual = self.accumulation(processes)
         if self.options.get("generation_batch_size"):
             usual = max(1, self.count("generation_batch_size", 1) // (self.micro * processes))
@@ -150,13 +154,13 @@ class Recipe:
         """The STVG_* settings of the run.
 
         Raises:
-            SettingsError: one is unknown or impossible.
+            SettingsError: a setting is unknown or has an invalid value.
         """
         return Settings.from_env({name: value for name, value in self.env.items() if name.startswith(PREFIX)})
 
 
 def batches(recipe: Recipe, processes: int) -> list[str]:
-    """What an update consists of, in words."""
+    """The composition of an update, as text."""
     rows = processes * recipe.micro * recipe.accumulation(processes)
     parts = f"{processes} processes x {recipe.micro} x {recipe.accumulation(processes)}"
     if not recipe.grpo:
@@ -172,24 +176,24 @@ def batches(recipe: Recipe, processes: int) -> list[str]:
 
 
 def faults(recipe: Recipe, processes: int) -> list[str]:
-    """What ms-swift would refuse, or do otherwise than the recipe says, with so many processes.
+    """What ms-swift would refuse, or would do differently from the recipe, with this number of processes.
 
     Raises:
-        DataError: a value is no number where one must be.
+        DataError: a value must be a number and is not.
     """
     found = [f"{name}: the entries of a YAML list must be text, in quotes" for name in recipe.not_text]
     found += _settings(recipe) + _deepspeed(recipe)
     if recipe.grpo:
         found += _grpo(recipe, processes) + _vllm(recipe, processes)
     elif recipe.options.get("vllm_mode") or recipe.on("use_vllm"):
-        found.append("vLLM makes rollouts, which SFT has none of: leave use_vllm and vllm_mode out")
+        found.append("vLLM makes rollouts, and SFT has no rollouts: leave use_vllm and vllm_mode out")
     for name in ("padding_free", "packing"):
         if recipe.on(name) and recipe.text("attn_impl") not in FLASH:
             found.append(f"{name} needs attn_impl to be one of {', '.join(FLASH)}")
     if recipe.on("packing") and recipe.on("lazy_tokenize"):
-        found.append("packing and lazy_tokenize exclude each other")
+        found.append("packing and lazy_tokenize exclude each other: choose one")
     if recipe.text("ref_model") and recipe.text("tuner_type") == "lora":
-        found.append("ref_model is refused for LoRA, whose reference is the model without the adapter")
+        found.append("leave ref_model out for LoRA: its reference is the model without the adapter")
     return found
 
 
@@ -204,9 +208,9 @@ def _settings(recipe: Recipe) -> list[str]:
         return []
     found = []
     if settings.coords != backbone.coords:
-        found.append(f"{name} is for STVG_COORDS={backbone.coords}, got {settings.coords}")
+        found.append(f"{name} needs STVG_COORDS={backbone.coords}, got {settings.coords}")
     if settings.side_multiple % backbone.side_multiple:
-        found.append(f"{name} is for STVG_SIDE_MULTIPLE={backbone.side_multiple}, got {settings.side_multiple}")
+        found.append(f"{name} needs STVG_SIDE_MULTIPLE={backbone.side_multiple}, got {settings.side_multiple}")
     return found
 
 
@@ -216,9 +220,9 @@ def _deepspeed(recipe: Recipe) -> list[str]:
         return []
     found = []
     if recipe.text("fsdp"):
-        found.append("deepspeed and fsdp exclude each other")
+        found.append("deepspeed and fsdp exclude each other: choose one")
     if recipe.text("device_map"):
-        found.append("deepspeed and device_map exclude each other")
+        found.append("deepspeed and device_map exclude each other: choose one")
     try:
         zero_stage(recipe)
     except DataError as error:
@@ -227,7 +231,7 @@ def _deepspeed(recipe: Recipe) -> list[str]:
 
 
 def zero_stage(recipe: Recipe) -> tuple[int, bool]:
-    """Stage of ZeRO, 0 without DeepSpeed, and whether the optimizer's state lies in the host's memory.
+    """The stage of ZeRO (0 without DeepSpeed), and whether the optimizer's state is kept in the CPU's memory.
 
     Raises:
         DataError: deepspeed names neither a preset nor a configuration.
@@ -253,7 +257,7 @@ def _grpo(recipe: Recipe, processes: int) -> list[str]:
     each, forward = recipe.count("num_generations", 8), recipe.micro * processes
     steps = recipe.steps_per_generation(processes)
     if each < 2:
-        found.append("num_generations must be 2 at least: advantages compare answers to the same prompt")
+        found.append("num_generations must be at least 2: advantages compare several answers to a prompt")
     whole = recipe.count("generation_batch_size", forward * steps)
     if whole != forward * steps:
         found.append(
@@ -262,8 +266,8 @@ def _grpo(recipe: Recipe, processes: int) -> list[str]:
         )
     if forward * steps % each:
         found.append(
-            f"a generation of {processes} processes x {recipe.micro} x {steps} = {forward * steps} completions is no "
-            f"multiple of num_generations ({each})"
+            f"a generation of {processes} processes x {recipe.micro} x {steps} = {forward * steps} completions is not "
+            f"a multiple of num_generations ({each})"
         )
     names, weights = recipe.options.get("reward_funcs", ()), recipe.options.get("reward_weights")
     if weights is not None and len(weights) != len(names):
@@ -271,7 +275,7 @@ def _grpo(recipe: Recipe, processes: int) -> list[str]:
     if recipe.text("truncation_strategy", "left") not in ("left", "delete"):
         found.append("truncation_strategy must be left or delete for GRPO")
     if recipe.text("delta") and recipe.on("use_liger_kernel"):
-        found.append("delta and use_liger_kernel exclude each other")
+        found.append("delta and use_liger_kernel exclude each other: choose one")
     return found
 
 
@@ -293,7 +297,7 @@ def _vllm(recipe: Recipe, processes: int) -> list[str]:
     if not 0 < share <= 1:
         found.append(f"vllm_gpu_memory_utilization must be a share of the GPU, in (0, 1], got {share:g}")
     if used and recipe.text("device_map"):
-        found.append("use_vllm and device_map exclude each other")
+        found.append("use_vllm and device_map exclude each other: choose one")
     if used and recipe.text("vllm_max_model_len") and recipe.text("max_length"):
         limit = recipe.count("vllm_max_model_len", 1)
         needed = recipe.count("max_length", 1) + recipe.count("max_completion_length", 512)

@@ -1,1 +1,1 @@
-"""Scores and answers as text, drawings and pages."""
+"""Reports: scores and answers as text, drawings and web pages."""

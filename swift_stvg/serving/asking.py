@@ -1,4 +1,4 @@
-"""Asking about any video and sentence, where nothing is known of the truth."""
+"""Questions about any video and sentence, without a known truth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from swift_stvg.util import validation
 from swift_stvg.video.probing import probe_all
 
 ROUNDING_S = 5.01e-4
-"""How far the times that a record gives are from those of the frames, at most."""
+"""The largest rounding error of the times in a record, in seconds."""
 
 
 def ask(
@@ -25,15 +25,15 @@ def ask(
     """The question, and the row that puts it to a model: `messages`, `videos` and `chat_template_kwargs`.
 
     Args:
-        video: the file.
+        video: the video's path.
         sentence: what to look for.
-        settings: those that the model was trained with.
-        clip_s: seconds of the video's presentation time [start, end) to look at; the whole video if None.
+        settings: the settings of the training.
+        clip_s: the part [start, end) of the video to look at, in seconds of presentation time; the whole video if None.
 
     Raises:
-        VideoError: the file is missing or no video can be read from it.
-        RowError: the sentence cannot be asked about, or the clip holds no frame.
-        RecordError: the clip is no two seconds.
+        VideoError: the video is missing or cannot be read.
+        RowError: the sentence is not valid, or the clip has no frame.
+        RecordError: `clip_s` is not two numbers.
     """
     check_sentence(sentence)
     video = Path(video)
@@ -50,10 +50,10 @@ def prompt_spec_of(video: Path, settings: Settings, clip_s: tuple[float, float] 
 
 
 def check_sentence(sentence: str) -> None:
-    """Refuse a sentence that cannot be asked about.
+    """Refuse a sentence that is empty, too long or not valid text.
 
     Raises:
-        RowError: it is one.
+        RowError: the sentence is not valid.
     """
     if (fault := sentence_fault(sentence)) is not None:
         raise RowError(*fault)
@@ -62,10 +62,10 @@ def check_sentence(sentence: str) -> None:
 def clip_frames(video: VideoInfo, clip_s: tuple[float, float]) -> tuple[int, int]:
     """The frames [first, end) of a video that begin within [start, end) seconds of its presentation time.
 
-    Seconds may be those of a record, which are rounded to thousandths.
+    Seconds may come from a record, which rounds them to thousandths.
 
     Raises:
-        RowError: there is none.
+        RowError: no frame begins there.
     """
     if len(validation.numbers("clip_s", clip_s)) != 2:
         validation.refuse("clip_s", "be two numbers, start and end", clip_s)

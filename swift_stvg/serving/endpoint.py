@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's chat completions, as what answers rows."""
+"""A server with OpenAI's chat completions API, as an engine that answers rows."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 SEND = ("images", "video")
 KEY_VARIABLE = "OPENAI_API_KEY"
 SHORTEST_KEY = 8
-"""Characters of a key that is worth hiding."""
+"""Keys with at least this many characters are hidden in messages."""
 LARGEST_ANSWER = 1 << 24
-"""Bytes of what a server may answer."""
+"""The most bytes of a response."""
 
 
 class Endpoint:
-    """A server with OpenAI's chat completions.
+    """A server with OpenAI's chat completions API.
 
     Args:
-        url: up to and with `/v1`, without user, password and query.
-        model: its name there; the only one that the server lists if None.
-        send: "images", each sampled frame with its number or time, which any server with vision takes; or "video", the
-            whole file and which of its frames to look at, which `swift deploy` with a template of swift_stvg takes.
-        timeout_s: how long to wait for an answer as a whole, each time.
-        retries: how often to try again after a failure that may pass, with growing pauses in between.
-        at_once: requests at a time.
-        body: further entries of the request; None takes one out, for servers that know no such entry.
-        key: of the server; from OPENAI_API_KEY if None. One of 8 characters or more is hidden in all that the server
-            says.
+        url: the address up to `/v1`, without user, password and query.
+        model: the model's name on the server; the only model that the server lists if None.
+        send: "images" sends each sampled frame with its number and time, for any server with vision. "video" sends the
+            whole file and the numbers of its frames, for `swift deploy` with a template of swift_stvg.
+        timeout_s: the longest time in seconds for a whole response, for each attempt.
+        retries: number of attempts after a temporary failure, with growing pauses between them.
+        at_once: number of parallel requests.
+        body: more fields of the request. None removes a field that the server does not know.
+        key: the server's key; from OPENAI_API_KEY if None. A key of at least 8 characters is hidden in all texts from
+            the server.
 
     Attributes:
-        model: its name.
+        model: the model's name on the server.
 
     Raises:
         EndpointError: the server cannot be reached, or it lists several models.
-        DataError: impossible values.
+        DataError: an argument has an invalid value.
     """
 
     def __init__(
@@ -67,9 +67,11 @@ class Endpoint:
 
         check_url(url)
         if send not in SEND:
-            raise DataError(f"an endpoint takes {' or '.join(SEND)}, not {send!r}")
+            raise DataError(f"`send` must be {' or '.join(SEND)}, got {send!r}")
         if not timeout_s > 0 or retries < 0 or at_once < 1:
-            raise DataError("the timeout and the number of requests must be above 0, retries at least 0")
+            raise DataError(
+                "the timeout must be above 0, the number of parallel requests at least 1, and retries at least 0"
+            )
         self.at_once = at_once
         self._url, self._send, self._timeout_s = url, send, timeout_s
         self._key = _read_key(key)
@@ -86,7 +88,7 @@ class Endpoint:
 
     def answer(self, rows: Sequence[Row]) -> list[Reply]:
         """As `Engine.answer`."""
-        with ThreadPool(self.at_once) as pool:  # which does not wait for requests when it is left by an error
+        with ThreadPool(self.at_once) as pool:  # at an error it does not wait for running requests
             return list(pool.imap(self._ask, rows))
 
     def _ask(self, row: Row) -> Reply:
@@ -98,7 +100,7 @@ class Endpoint:
             return Reply("", str(error))
         try:
             reply = _read_completion(self._client.post("/chat/completions", body=request, cast_to=object))
-        except (openai.APIError, ValueError, RecursionError) as error:  # the last two: no JSON, or too deep
+        except (openai.APIError, ValueError, RecursionError) as error:  # the last two: JSON that is invalid or too deep
             down = isinstance(
                 error,
                 openai.APIConnectionError
@@ -117,7 +119,9 @@ class Endpoint:
             request["messages"] = with_images(row, self._frames)
         else:
             if any(is_picture(Path(video)) or is_set(Path(video)) for video in row["videos"]):
-                raise VideoError("video unreadable", f"{row['videos'][0]} is of pictures, which go as images only")
+                raise VideoError(
+                    "video unreadable", f"{row['videos'][0]} is a picture or a folder of pictures: send images"
+                )
             files = [base64.b64encode(_bytes(Path(video))).decode() for video in row["videos"]]
             request |= {"videos": files, "chat_template_kwargs": row["chat_template_kwargs"]}
         return {name: value for name, value in request.items() if value is not None}
@@ -129,11 +133,11 @@ class Endpoint:
             names = [model.id for model in self._client.models.list().data]
         except (openai.APIError, ValueError, AttributeError, TypeError, RecursionError) as error:
             raise EndpointError(
-                f"{self._url} lists no models ({self._hidden(self._why(error)):.400}): is it up? Or give --model"
+                f"{self._url} lists no models ({self._hidden(self._why(error)):.400}): start it, or give --model"
             ) from None
         if len(names) != 1:
             raise EndpointError(
-                f"{self._url} has {len(names)} models, so --model must say which: "
+                f"{self._url} has {len(names)} models: give one of them as --model: "
                 f"{self._hidden(', '.join(map(str, names))):.500}"
             )
         return names[0]
@@ -150,56 +154,63 @@ class Endpoint:
         return f"no chat completion: {error!r}"
 
     def _hidden(self, text: str) -> str:
-        """Text from outside, which may repeat the request, without the key; cut it after that, never before.
+        """Text from the server without the key. Shorten a text only after this, or a part of the key may remain.
 
-        What local servers are given for a key, `x` or `0`, is none, and may stand in any answer.
+        Short keys such as `x`, which are given to local servers, are not secret and may be part of any text.
         """
         return text.replace(self._key, "***") if len(self._key) >= SHORTEST_KEY else text
 
 
 def check_url(url: str) -> None:
-    """Refuse what is no address of a server, or holds more, which would be kept with the answers.
+    """Refuse a text that is not a server's address, or that holds a user, password or query.
+
+    Answers are stored with the address, so it must not hold a secret.
 
     Raises:
-        DataError: it does.
+        DataError: the address is not valid.
     """
     if any(sign in url for sign in "@?#"):
-        raise DataError(f"an endpoint is a URL without user, password, ? and #; a key goes into {KEY_VARIABLE}")
+        raise DataError(f"an endpoint must be a URL without user, password, ? and #; put a key into {KEY_VARIABLE}")
     try:
         parts = urlsplit(url)
         whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         whole = False
     if not whole:
-        raise DataError(f"an endpoint is a URL like http://127.0.0.1:8000/v1: {url!r}")
+        raise DataError(f"an endpoint must be a URL such as http://127.0.0.1:8000/v1, got {url!r}")
 
 
 def _read_key(key: str | None) -> str:
-    """The key as a header takes it; "" if there is none."""
+    """The key, which must be valid in a header; "" if there is none."""
     key = (key or os.environ.get(KEY_VARIABLE) or "").strip()
     if not (key.isascii() and key.isprintable()):
-        raise DataError(f"{KEY_VARIABLE} holds characters that no key has, such as line ends or letters beyond ASCII")
+        raise DataError(
+            f"{KEY_VARIABLE} holds characters that a key cannot have, such as line breaks or letters that are not ASCII"
+        )
     return key
 
 
 def _bounded_client(timeout_s: float) -> Any:
-    """What sends requests, and gives up answers that do not end: httpx limits the time of each read alone."""
+    """An HTTP client that limits the time and size of whole responses.
+
+    httpx limits only the time of each read, so a server that sends a byte now and then could hold a request forever.
+    """
     import openai
 
     class Client(openai.DefaultHttpxClient):
         def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
             end = time.monotonic() + timeout_s
             response = super().send(request, stream=True, **how)
-            httpx = sys.modules[type(response).__module__]  # httpx or httpx2, as openai's version goes
+            httpx = sys.modules[type(response).__module__]  # httpx or httpx2, depending on openai's version
             parts, size = [], 0
             try:
                 for part in response.iter_bytes():
                     parts.append(part)
                     size += len(part)
                     if time.monotonic() > end:
-                        raise httpx.ReadTimeout(f"no whole answer within {timeout_s:g} s", request=request)
+                        raise httpx.ReadTimeout(f"no whole response within {timeout_s:g} s", request=request)
                     if size > LARGEST_ANSWER:
-                        raise ValueError(f"an answer of more than {LARGEST_ANSWER >> 20} MiB")
+                        raise ValueError(f"the response has more than {LARGEST_ANSWER >> 20} MiB")
             finally:
                 response.close()
             headers = [
@@ -213,7 +224,7 @@ def _bounded_client(timeout_s: float) -> Any:
 
 
 def _read_completion(answer: Any) -> Reply:
-    """The text of a chat completion, from data that may be anything."""
+    """The text of a chat completion. The data may be anything."""
     try:
         choice = answer["choices"][0]
         content, reason = choice["message"]["content"], choice.get("finish_reason")
@@ -226,14 +237,14 @@ def _read_completion(answer: Any) -> Reply:
 
 
 def with_images(row: Row, frame_loader: Any) -> list[dict[str, Any]]:
-    """A row's messages with the sampled frames as pictures in the place of the video, each after when it was.
+    """A row's messages with the sampled frames as pictures in place of the video, each after its number and time.
 
     Args:
-        row: what to send.
-        frame_loader: a `frames.FrameLoader`.
+        row: the row to send.
+        frame_loader: a `FrameLoader`.
 
     Raises:
-        VideoError: they cannot be decoded.
+        VideoError: the frames cannot be decoded.
     """
     request = VideoRequest.from_json(row["chat_template_kwargs"][VIDEO_KEY])
     frames = frame_loader.load(row["videos"][0], request).permute(0, 2, 3, 1).numpy()  # (T, H, W, 3)

@@ -1,4 +1,4 @@
-"""What answers rows: the interface that models and servers have in common."""
+"""Engines that answer rows: the common interface of models and servers."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 Row = dict[str, Any]
-"""As `rows.make_prompt` makes them, without an answer."""
+"""A row from `rows.making.make_prompt`, without an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back for a row.
+    """The reply to a row.
 
     Attributes:
-        text: what the model wrote.
-        failure: why it could not be asked; None if it was.
-        down: whether that is likely to be the server's fault, and not this row's.
-        cut: how the text was cut off, if it was.
+        text: the model's text; empty after a failure.
+        failure: why the model gave no text; None if it gave one.
+        down: whether the server is the likely cause of the failure, and not this row.
+        cut: how the text was cut off; empty if it was not.
     """
 
     text: str
@@ -31,7 +31,7 @@ class Engine(Protocol):
     """Answers rows.
 
     Attributes:
-        at_once: rows that are worth giving to it together.
+        at_once: the best number of rows for a call of `answer`.
     """
 
     at_once: int
@@ -40,12 +40,12 @@ class Engine(Protocol):
         """A reply to each row.
 
         Raises:
-            StvgError: no row will be answered.
+            StvgError: the engine cannot answer any row.
         """
 
 
 def cut_off(finish_reason: Any, tokens: Any) -> str:
-    """How a text was cut off, from what an engine says of its end; "" if it was not."""
+    """How a text was cut off, by the engine's finish reason; "" if it was not."""
     if finish_reason != "length":
         return ""
     when = f" after {tokens} tokens" if isinstance(tokens, int) else ""

@@ -1,4 +1,4 @@
-"""Records of `grounding` in the forms of other tools: MOTChallenge, COCO-VID, and tubes for the scorer."""
+"""Records of `grounding` in the formats of other tools: MOTChallenge, COCO-VID, and tubes for the scorer."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from swift_stvg.video.reader import is_picture
 
 
 def to_mot(record: dict[str, Any]) -> str:
-    """The final boxes as MOTChallenge has them: frame, track 1, left, top, width, height, 1, -1, -1, -1.
+    """The final boxes in MOTChallenge's format: frame, track 1, left, top, width, height, 1, -1, -1, -1.
 
-    Frames, left and top count from 1; boxes without an area are left out. Source: motchallenge.net, instructions.
+    Frames, left and top are counted from 1. Boxes without an area are left out. Source: motchallenge.net, instructions.
     """
     lines = []
     for box in _final(record):
@@ -29,9 +29,10 @@ def to_mot(record: dict[str, Any]) -> str:
 
 
 def to_coco(records: Sequence[dict[str, Any]]) -> str:
-    """The final boxes as COCO-VID, as mmtracking reads it, with a category and an instance for each sentence.
+    """The final boxes in the COCO-VID format of mmtracking, with a category and an instance for each sentence.
 
-    All frames of a video are images, `NAME/000000.jpg` on, with `frame_id` from 0; boxes without an area are left out.
+    Each frame of a video is an image, from `NAME/000000.jpg` on, with `frame_id` from 0. Boxes without an area are left
+    out.
     """
     videos = {record["videos"][0]: record for record in records}
     stems = Counter(Path(video).stem for video in videos)
@@ -69,10 +70,10 @@ def to_coco(records: Sequence[dict[str, Any]]) -> str:
 
 
 def to_tubes(records: Sequence[dict[str, Any]]) -> str:
-    """The final boxes of whole answers as `swift-stvg score` reads other systems' predictions; see `tubes`.
+    """The final boxes of answers that are ok, as tubes that `swift-stvg score` reads; see `scoring.tubes`.
 
     Raises:
-        DataError: two records have the same id, as those of two videos of one name have.
+        DataError: two records have the same id, for example because two videos have the same name.
     """
     ids = Counter(record["id"] for record in records)
     if (name := next((name for name, count in ids.items() if count > 1), None)) is not None:
@@ -88,8 +89,10 @@ def to_tubes(records: Sequence[dict[str, Any]]) -> str:
 
 
 def _tube_boxes(boxes: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
-    """Boxes by frame. Where one is inverted, the scorer has none up to its neighbours, so that none comes of
-    interpolation either, boxes without an area stand there."""
+    """Boxes by frame. The scorer must not interpolate across an inverted box, so boxes without an area stand there.
+
+    They stand at the inverted box, just after the box before it, and just before the box after it.
+    """
     found: dict[int, list[float]] = {}
     for i, box in enumerate(boxes):
         if box["pred_xyxy"] is not None:
@@ -105,6 +108,6 @@ def _tube_boxes(boxes: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
 
 
 def _final(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Those of its boxes that have an area."""
+    """The final boxes with an area."""
     boxes = [box for box in record["boxes"] if box["pred_xyxy"] is not None]
     return [box for box in boxes if all(np.less(box["pred_xyxy"][:2], box["pred_xyxy"][2:]))]

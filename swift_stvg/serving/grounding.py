@@ -1,10 +1,10 @@
-"""From a video and sentences to records: when, a box for each frame, and what was wrong with the answer.
+"""From a video and sentences to records: the span, a box for each frame, and faults of the answer.
 
     engine = SwiftEngine("CHECKPOINT")                       # or Endpoint("http://127.0.0.1:8000/v1")
     for found in ground(Path("clip.mp4"), ["the man in red sits down"], engine):
         found.record["span_s"], found.record["boxes"]
 
-A record can be written as JSON; what it holds is said at `make_record`.
+A record can be written as JSON. `make_record` describes its fields.
 """
 
 from __future__ import annotations
@@ -36,19 +36,20 @@ from swift_stvg.video.timeline import nearest
 GROUNDING_SCHEMA = 1
 OK, NO_ANSWER = "ok", "no answer"
 STATUSES = (OK, "unparsable", "inconsistent", NO_ANSWER)
-"""The last: the model could not be asked. The two before it: see `Answer.fault`; what can be read is still given."""
+"""For unparsable and inconsistent answers see `Answer.fault`; a record has their readable parts. "no answer": the model
+gave none."""
 EVERY_FRAME = float("inf")
 PATIENCE = 3
-"""Batches in a row at which a server may fail as a whole before it is not asked any more."""
+"""After this many failed batches in sequence the server is not asked again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grounded:
-    """An answer about a sentence.
+    """The answer to a sentence.
 
     Attributes:
-        record: what is known, for JSON; see `make_record`.
-        overlay: the same, to be drawn onto the video.
+        record: the answer as data for JSON; see `make_record`.
+        overlay: the answer as a drawing on the video.
     """
 
     record: dict[str, Any]
@@ -57,13 +58,13 @@ class Grounded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Search:
-    """Sentences about one video, ready to be put to a model.
+    """A search for sentences in a video.
 
     Attributes:
-        info: of the video.
-        spec: what all of them have in common.
-        sentences: (N,) what to look for, each by itself.
-        rows: (N,) for an engine.
+        info: the video's properties.
+        spec: the prompt spec that all sentences share.
+        sentences: (N,) what to look for; each sentence is searched for alone.
+        rows: (N,) rows for an engine.
 
     Raises:
         RecordError: lengths differ.
@@ -81,16 +82,16 @@ class Search:
     def of(
         cls, video: Path, sentences: Sequence[str], settings: Settings, clip_s: tuple[float, float] | None = None
     ) -> Search:
-        """Look at the video; arguments and errors as for `ground`."""
+        """Read the video's properties and make the rows; arguments and errors as for `ground`."""
         if not sentences:
-            raise DataError("nothing to look for: give at least one sentence")
+            raise DataError("there is no sentence to look for: give at least one")
         for sentence in sentences:
             check_sentence(sentence)
         info, spec = prompt_spec_of(video, settings, clip_s)
         return cls(info, spec, sentences, [make_prompt(spec, sentence, video) for sentence in sentences])
 
-    def put_to(self, engine: Engine, rate: float | None = None) -> list[Grounded]:
-        """What the engine answers; arguments and errors as for `ground`."""
+    def answers_from(self, engine: Engine, rate: float | None = None) -> list[Grounded]:
+        """Let an engine answer; arguments and errors as for `ground`."""
         if rate is not None and not rate > 0:
             raise DataError(f"boxes per second must be above 0, got {rate:g}")
         answers: list[Reply] = []
@@ -123,27 +124,26 @@ def ground(
     """Ask an engine for the tube of each sentence.
 
     Args:
-        video: a video, or a picture.
-        sentences: what to look for, each by itself.
-        engine: who answers.
-        settings: those that the model was trained with; the environment's if None.
-        clip_s: seconds of the video's presentation time [start, end) to look at; the whole video if None.
-        rate: boxes per second, interpolated linearly between those that the model gave, or `EVERY_FRAME`; those that it
-            gave if None.
+        video: the path of a video or a picture.
+        sentences: what to look for; each sentence is searched for alone.
+        engine: the engine that answers.
+        settings: the settings of the training; the environment's settings if None.
+        clip_s: the part [start, end) of the video to look at, in seconds of presentation time; the whole video if None.
+        rate: boxes per second, or `EVERY_FRAME`; boxes between the model's boxes are interpolated linearly. Only the
+            model's boxes if None.
 
     Raises:
-        VideoError, RowError: the video or a sentence cannot be asked about.
-        EndpointError: no answer came at all.
+        VideoError, RowError: the video or a sentence is not usable.
+        EndpointError: no sentence was answered.
     """
-    return Search.of(video, sentences, settings or Settings.from_env(), clip_s).put_to(engine, rate)
+    return Search.of(video, sentences, settings or Settings.from_env(), clip_s).answers_from(engine, rate)
 
 
 def replies(rows: Sequence[Row], engine: Engine, title: str = "answers") -> Iterator[Reply]:
-    """A reply to each row in turn, with a progress bar.
+    """A reply to each row in order, with a progress bar.
 
     Raises:
-        EndpointError: the server fails at all of the first ones, or later at several batches in a row, so there is no
-            point in going on.
+        EndpointError: the server fails for the whole first batch, or later for `PATIENCE` batches in sequence.
     """
     from tqdm import tqdm
 
@@ -160,7 +160,7 @@ def replies(rows: Sequence[Row], engine: Engine, title: str = "answers") -> Iter
 
 
 def no_answers(failed: Sequence[Reply], asked: int, before: int = 0) -> EndpointError:
-    """The error that no question was answered, or none any more after the first ones."""
+    """The error that no question was answered, or no further question after the first ones."""
     after = f" after the first {before}" if before else ""
     return EndpointError(f"no answer to {len(failed)} of {asked} questions{after}: {failed[0].failure}")
 
@@ -168,14 +168,18 @@ def no_answers(failed: Sequence[Reply], asked: int, before: int = 0) -> Endpoint
 def make_record(
     spec: PromptSpec, info: VideoInfo, row: Row, sentence: str, reply: Reply, rate: float | None = None
 ) -> dict[str, Any]:
-    """What an answer says, in seconds of the video's presentation time and pixels of the video.
+    """The record of an answer, in seconds of the video's presentation time and pixels of the video.
 
     Returns:
-        schema, swift_stvg (the version), sentence, size_wh and n_frames of the video, status (see `STATUSES`) and
-        detail; span_s and span_frames, the first and the last frame as the scorer has them, None where no span on the
-        clip can be read; boxes, a dictionary for each: time_s, frame (counted from 0), given (whether the model gave
-        it, rather than interpolated), think_xyxy and pred_xyxy, None where there is none or it is inverted; response,
-        what the model wrote; and what the row holds: messages, videos, settings.
+        schema, swift_stvg: versions of the record's format and of this package.
+        sentence, size_wh, n_frames: the sentence; the video's frame size and number of frames.
+        status, detail: see `STATUSES`, and what was wrong.
+        span_s, span_frames: the span in seconds, and its first and last frame as in scoring; None if the answer has no
+            readable span on the clip.
+        boxes: for each box: time_s; frame, counted from 0; given, whether the model gave it and it is not interpolated;
+            think_xyxy and pred_xyxy, None if there is no such box or it is inverted.
+        response: the model's text.
+        messages, videos, settings: as in the row.
     """
     answer = spec.format.parse(reply.text)
     status, detail = reply_status(spec, answer, reply)
@@ -222,7 +226,7 @@ def make_record(
 
 
 def reply_status(spec: PromptSpec, answer: Answer, reply: Reply) -> tuple[str, str]:
-    """Status of an answer, and what was seen."""
+    """The status of an answer, and what was wrong."""
     if reply.failure is not None:
         return NO_ANSWER, reply.failure
     status, detail = answer.fault(spec.timeline.size, spec.scale_wh) or (OK, "")
@@ -230,7 +234,7 @@ def reply_status(spec: PromptSpec, answer: Answer, reply: Reply) -> tuple[str, s
 
 
 def _overlay(spec: PromptSpec, sentence: str, text: str) -> Overlay:
-    """What is drawn of an answer: of one without boxes, its span."""
+    """The drawing of an answer. If the format has no boxes, only the span is drawn."""
     answer = spec.format.parse(text)
     if not spec.format.boxes:
         answer = replace(answer, pred=BoxList(np.empty(0, dtype=np.int64), np.empty((0, 4))))
@@ -238,7 +242,7 @@ def _overlay(spec: PromptSpec, sentence: str, text: str) -> Overlay:
 
 
 def _tube(spec: PromptSpec, info: VideoInfo, on_grid: tuple[int, int], boxes: BoxList | None) -> Tube:
-    """What an answer means on the frames of the file."""
+    """The tube of an answer on the frames of the file."""
     line = spec.timeline
     clip = int(line.frames[0]), info.end_frame(line.clip_start_s + line.end_s)
     return tube_on(on_grid, boxes, spec.scale_wh, line.index_frames, clip, spec.source_wh)
@@ -252,8 +256,8 @@ def _track(tube: Tube, info: VideoInfo) -> Track:
 
 
 def _at_rate(times_s: FloatArray, rate: float) -> IntArray:
-    """Which of the frames at times (N,) get a box: those nearest to so many moments a second, from the first one on."""
-    step_s = max(1 / rate, float(np.diff(times_s).min(initial=np.inf)) / 2)  # more of them would add no frame
+    """Indices of the frames, at times (N,), that get a box: the frames nearest to `rate` moments per second."""
+    step_s = max(1 / rate, float(np.diff(times_s).min(initial=np.inf)) / 2)  # a higher rate would add no frame
     if rate == EVERY_FRAME or len(times_s) == 1:
         return np.arange(len(times_s))
     return np.unique(nearest(times_s, np.arange(times_s[0], times_s[-1] + 1e-6, step_s)))

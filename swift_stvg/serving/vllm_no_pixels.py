@@ -1,4 +1,4 @@
-"""For vLLM, which imports it in its own processes: answers without the tokens that stand for pixels. Needs vLLM."""
+"""A logits processor that prevents pixel tokens in answers. vLLM imports it in its own processes. Needs vLLM."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from vllm.v1.sample.logits_processor import LogitsProcessor
 
 try:
     from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as RunnerV2LogitsProcessor
-except ModuleNotFoundError:  # vLLM 0.26, say, leaves runs with such processors to its first runner
+except ModuleNotFoundError:  # older versions such as 0.26 use their first runner for such processors
     RunnerV2LogitsProcessor = object
 
 UNWANTED = "swift_stvg_unwanted"
-"""Where the template puts the tokens' ids in vLLM's `additional_config`."""
+"""The key of the tokens' ids in vLLM's `additional_config`. The template sets it."""
 
 
 class NoPixels(LogitsProcessor, RunnerV2LogitsProcessor):  # type: ignore[misc]
-    """Makes an image's and a video's placeholder impossible to write, under either of vLLM's model runners."""
+    """Gives the placeholders of images and videos a probability of 0, in both of vLLM's model runners."""
 
     def __init__(self, vllm_config: Any, *_: Any) -> None:
         self.unwanted: list[int] = vllm_config.additional_config[UNWANTED]
 
     def apply(self, logits: Any, *_: Any) -> Any:
-        """Logits (K, vocabulary), changed in place."""
+        """Change logits (K, vocabulary) in place."""
         logits[:, self.unwanted] = float("-inf")
         return logits
 
     def is_argmax_invariant(self) -> bool:
-        """No: the placeholder may have been the likeliest."""
+        """No: a placeholder may be the most likely token."""
         return False
 
     def update_state(self, batch_update: Any) -> None:
-        """All requests are alike."""
+        """Do nothing: all requests are processed alike."""

@@ -1,7 +1,7 @@
 """Checkpoints for others: an `args.json` that holds nothing of the machine of the training, and a look at what leaks.
 
 ms-swift's `args.json` says how the training was called, down to paths and tokens. On loading, ms-swift takes from it
-what is in `LOADED`; an external plugin or a template that the reader lacks ends the run.
+what is in `LOADED_ARGS`; an external plugin or a template that the reader lacks ends the run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OUR_SYSTEM, OUR_BEGINNING = "stvg_system", "stvg_answer_begins"
 ANSWER = "answer.py"
 """Beside the weights: asks the model without this package."""
 MARK = "<!-- Written by swift-stvg card. Without this line it will not be overwritten. -->"
-LOADED = (
+LOADED_ARGS = (
     *("swift_version", "tuner_type", "task_type", "model", "model_type", "model_revision", "torch_dtype", "attn_impl"),
     *("experts_impl", "new_special_tokens", "num_labels", "problem_type", "rope_scaling", "max_model_len"),
     *("quant_method", "quant_bits", "hqq_axis", "bnb_4bit_compute_dtype", "bnb_4bit_quant_type"),
@@ -38,7 +38,7 @@ LOADED = (
     *("use_chat_template", "response_prefix"),
 )
 """What ms-swift 4.5 reads back from `args.json`, but for `external_plugins`."""
-TOLD = (
+CARD_ARGS = (
     *("rlhf_type", "dataset", "val_dataset", "reward_funcs", "reward_weights", "num_generations", "beta", "epsilon"),
     *("loss_type", "temperature", "max_completion_length", "max_length", "learning_rate", "lr_scheduler_type"),
     *("warmup_ratio", "weight_decay", "per_device_train_batch_size", "gradient_accumulation_steps"),
@@ -46,7 +46,7 @@ TOLD = (
     *("target_modules", "seed"),
 )
 """What a reader may want to know of the training."""
-OF_TRAINING = (
+TRAINING_FILES = (
     *("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "training_args.bin", "trainer_state.json", "latest"),
     *("global_step*", "zero_to_fp32.py", "pytorch_model_fsdp*", "checkpoint-*", "runs", "images", "logging.jsonl"),
     *("predict.jsonl", "completions.jsonl", "infer_result", "deploy_result", "__pycache__"),
@@ -148,8 +148,8 @@ def public_args(
         base_model: as a hub knows it.
         adapter: whether the checkpoint is one, and not a whole model.
     """
-    told = [name for name in TOLD if adapter or not name.startswith(("lora_", "target_modules"))]
-    kept = {name: args.get(name) for name in LOADED if _without_paths(args.get(name)) == args.get(name)}
+    told = [name for name in CARD_ARGS if adapter or not name.startswith(("lora_", "target_modules"))]
+    kept = {name: args.get(name) for name in LOADED_ARGS if _without_paths(args.get(name)) == args.get(name)}
     kept |= {name: _without_paths(args.get(name)) for name in told}
     kept = {name: value for name, value in kept.items() if value not in (None, [], -1)}
     kept |= {"external_plugins": [], "template": template, "model": base_model}
@@ -168,7 +168,7 @@ def answer_script(template: str) -> str | None:
     return Path(__file__).with_name("answer_alone.py").read_text("utf-8") if template in BACKBONES else None
 
 
-def lacking(folder: Path) -> str | None:
+def missing_for_users(folder: Path) -> str | None:
     """What a folder lacks that those need who have no plugin; None if it has all."""
     args = read_json(folder / ARGS) if (folder / ARGS).is_file() else {}
     recorded = isinstance(args, dict) and OUR_SETTINGS in args
@@ -213,7 +213,7 @@ def public_config(config: Mapping[str, Any], base_model: str | None) -> dict[str
 
 def files_of(folder: Path, *, all_of_them: bool = True) -> Iterator[str]:
     """Paths of the files below a folder that a push uploads, in order, or of those that using the model needs."""
-    ignored = _HIDDEN if all_of_them else (*_HIDDEN, *OF_TRAINING)
+    ignored = _HIDDEN if all_of_them else (*_HIDDEN, *TRAINING_FILES)
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
         if path.is_file() and not any(fnmatch(part, name) for part in relative.parts for name in ignored):

@@ -35,7 +35,7 @@ _VLLM_TRIED = {
 """What vLLM 0.32 on a CPU was seen to do with random models of an architecture (tests/engines/pushed.py)."""
 
 
-def ways(name: str, template: str, new: Mapping[str, Any], settings: Settings, adapter: bool) -> list[str]:
+def usage_sections(name: str, template: str, new: Mapping[str, Any], settings: Settings, adapter: bool) -> list[str]:
     """How the model is asked, as Markdown.
 
     Args:
@@ -59,7 +59,7 @@ def ways(name: str, template: str, new: Mapping[str, Any], settings: Settings, a
     ]
 
 
-def different(settings: Settings) -> list[str]:
+def changed_settings(settings: Settings) -> list[str]:
     """NAME=VALUE of the settings that are not the defaults."""
     defaults = Settings().to_texts()
     return [f"{PREFIX}{n.upper()}={v}" for n, v in settings.to_texts().items() if v != defaults[n]]
@@ -81,7 +81,7 @@ def _legend(settings: Settings) -> str:
 
 
 def _with_plugin(name: str, template: str, new: Mapping[str, Any], settings: Settings, adapter: bool) -> list[str]:
-    exports = [f"export {setting}" for setting in different(settings)]
+    exports = [f"export {setting}" for setting in changed_settings(settings)]
     return [
         "The plugin gives the model frames as in training, and reads its answers. The settings are those of the "
         "training.",

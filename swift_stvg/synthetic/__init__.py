@@ -1,1 +1,1 @@
-"""Clips and models that are made here."""
+"""Synthetic clips and small random models."""

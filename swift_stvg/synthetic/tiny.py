@@ -1,4 +1,4 @@
-"""Random models of the real architectures with a small tokenizer, for trying and testing without weights or a GPU."""
+"""Small random models of the real architectures with a small tokenizer, for trials and tests without a GPU."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _MESSAGES = (
 
 
 INITIALIZER_RANGE = 0.06
-"""Standard deviation of random weights. Models this narrow learn less than half as fast with the usual 0.02."""
+"""Standard deviation of random weights. With the usual 0.02, such narrow models learn less than half as fast."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Architecture:
-    """What a backbone is made of: names in transformers, side of a patch in pixels, and its own configuration.
+    """A backbone: its names in transformers, the side of a patch in pixels, and its configuration.
 
-    `text` and `vision` hold what differs from `_text_config` and `_vision_config`, as functions of the size.
+    `text` and `vision` make the entries that only this architecture has, from the size of the model.
     """
 
     name: str
@@ -91,7 +91,7 @@ _ARCHITECTURES = {
             _sections(2, 1, 1, mrope_interleaved=True, partial_rotary_factor=0.25)
             | {"head_dim": 32, "layer_types": _mixed_layers(config.layers)}
             | {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
-            | {"linear_key_head_dim": 128, "linear_value_head_dim": 128}  # vLLM on a CPU takes no 32
+            | {"linear_key_head_dim": 128, "linear_value_head_dim": 128}  # vLLM on a CPU does not accept 32
         ),
         lambda config: _LATER_VISION,
         "Qwen3VL",
@@ -101,7 +101,7 @@ ARCHITECTURES = tuple(_ARCHITECTURES)
 
 
 def _mixed_layers(count: int) -> list[str]:
-    """Linear attention, but for the last layer, so that few layers have both."""
+    """Linear attention in all layers but the last one, so that small models have both kinds."""
     return ["linear_attention"] * (count - 1) + ["full_attention"]
 
 
@@ -110,16 +110,16 @@ class TinyConfig:
     """Size of a tiny model.
 
     Attributes:
-        architecture: one of `ARCHITECTURES`, the names of transformers and ms-swift.
+        architecture: one of qwen2_vl, qwen2_5_vl, qwen3_vl and qwen3_5, as in transformers and ms-swift.
         hidden: width of the language model, a multiple of 32.
         layers: layers of the language model.
         vision_hidden: width of the vision tower, a multiple of 32.
         vision_depth: layers of the vision tower.
-        spatial_merge: patches that one visual token spans on each side; frame sides must be multiples of this times 14
-            pixels, or 16 from Qwen3-VL on.
+        spatial_merge: side of a visual token in patches; frame sides must be multiples of this times 14 pixels, or
+            times 16 pixels for Qwen3-VL and Qwen3.5.
         max_coordinate: largest coordinate that is a single token.
         max_index: largest index that is a single token.
-        seed: of the random weights.
+        seed: seed of the random weights.
     """
 
     architecture: str = "qwen2_5_vl"
@@ -134,14 +134,14 @@ class TinyConfig:
 
 
 def build(out: Path, config: TinyConfig | None = None) -> int:
-    """Write a random model with tokenizer and processor to the new folder `out`; returns its parameter count.
+    """Write a random model with tokenizer and processor to the new folder `out`. Returns its number of parameters.
 
     Raises:
         StvgError: the architecture is unknown, or `out` exists and is not an empty folder.
     """
     config = config or TinyConfig()
     if config.architecture not in _ARCHITECTURES:
-        raise StvgError(f"no architecture {config.architecture!r}; there are {', '.join(ARCHITECTURES)}")
+        raise StvgError(f"unknown architecture {config.architecture!r}: give one of {', '.join(ARCHITECTURES)}")
     with new_folder(out) as folder:
         return _write(folder, config)
 
@@ -198,7 +198,7 @@ def _write(folder: Path, config: TinyConfig) -> int:
 
 
 def _chat_template(architecture: str) -> str:
-    """What the real models' makes of messages without tools: a system prompt where there is none, thinking or not."""
+    """A chat template that writes messages without tools as the real model's template does."""
     backbone = BACKBONES[f"stvg_{architecture}"]
     system = f"<|im_start|>system\n{backbone.system}<|im_end|>\n" if backbone.system else ""
     ends, assistant = "{{ content }}<|im_end|>\n", "<|im_start|>assistant\n"
@@ -216,7 +216,7 @@ def _processor(tokenizer: Any, kind: _Architecture, config: TinyConfig) -> Any:
 
     size = {"patch_size": kind.patch, "temporal_patch_size": 2, "merge_size": config.spatial_merge}
     video_processor = getattr(transformers, kind.video_processor)(**size)
-    # one mean and one deviation, as in the real models: vLLM takes those of pictures for videos too
+    # the same mean and deviation for pictures and videos, as in the real models: vLLM uses those of pictures for both
     colours = {"image_mean": video_processor.image_mean, "image_std": video_processor.image_std}
     return getattr(transformers, f"{kind.processor or kind.name}Processor")(
         image_processor=transformers.Qwen2VLImageProcessor(**size, **colours),
@@ -227,7 +227,7 @@ def _processor(tokenizer: Any, kind: _Architecture, config: TinyConfig) -> Any:
 
 
 def _tokenizer(config: TinyConfig) -> Any:
-    """Byte-level, so that any text can be written; the words of the prompts and the pieces of answers are one token."""
+    """A byte-level tokenizer for any text. Words of prompts and pieces of answers are single tokens."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

@@ -1,4 +1,4 @@
-"""What a page says of each sample, and which samples are drawn."""
+"""The samples on a page: their data, and the choice of samples to draw."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from swift_stvg.scoring.score import GroundTruth, Scored, box_area, event_s
 from swift_stvg.settings import Settings
 
 MOST_TEXT = 20_000
-"""Characters of an answer that a page shows."""
+"""At most this many characters of an answer are shown."""
 SCORED = "scored"
 
 
 @dataclass(slots=True)
 class Card:
-    """One sample.
+    """One sample on a page.
 
     Attributes:
-        data: for the page, as JSON.
-        job: how to draw it, where that is known.
-        problem: why it cannot be drawn.
+        data: the sample's data for the page, for JSON.
+        job: what to draw; None if nothing can be drawn.
+        problem: why it cannot be drawn; None if it can.
     """
 
     data: dict[str, Any]
@@ -75,7 +75,7 @@ def cards_of_answers(scored: Scored, truth: GroundTruth, protocol: str) -> list[
         sentence = system.batch.row_truths[row].sentence
         overlay = Overlay.of(row_truth, sentence, answer, shown)
         video = Path(system.videos[row])
-        if sample is not None and not os.path.exists(video):  # answered on another machine
+        if sample is not None and not os.path.exists(video):  # the answers come from another machine
             video = sample.video
         spans = {track.kind: track.span_s for track in overlay.tracks}
         data |= {
@@ -95,7 +95,7 @@ def cards_of_answers(scored: Scored, truth: GroundTruth, protocol: str) -> list[
 
 
 def cards_of_dataset(samples: Sequence[Sample]) -> list[Card]:
-    """A card for each annotation; how to draw them is found out by `prepare`."""
+    """A card for each annotation. `prepare` makes those drawable that are drawn."""
     return [
         Card({"id": s.id, "query": s.query, "category": s.category or "unknown", "status": "annotated"} | _annotated(s))
         for s in samples
@@ -103,7 +103,7 @@ def cards_of_dataset(samples: Sequence[Sample]) -> list[Card]:
 
 
 def prepare(card: Card, sample: Sample, video: VideoInfo | VideoError, settings: Settings) -> None:
-    """Make a card of an annotation drawable, as its row under these settings shows it."""
+    """Give an annotation's card its drawing job, with the frames of its row under these settings."""
     try:
         if isinstance(video, VideoError):
             raise video
@@ -114,7 +114,7 @@ def prepare(card: Card, sample: Sample, video: VideoInfo | VideoError, settings:
 
 
 def chosen_of_answers(cards: Sequence[Card], count: int) -> list[int]:
-    """Numbers of the `count` best, worst, most improved and most damaged samples and of as many that count 0."""
+    """Indices of at most `count` samples in each group: best, worst, most improved, most damaged, and counted as 0."""
     tiou, viou, think = (column(cards, name) for name in ("tIoU", "vIoU", "think"))
     gain = viou - think  # NaN where there is none
     is_scored = np.array([card.data["status"] == SCORED for card in cards])
@@ -133,7 +133,7 @@ def chosen_of_answers(cards: Sequence[Card], count: int) -> list[int]:
 
 
 def improvement_by_area(table: dict[str, Any]) -> list[tuple[str, float, float]]:
-    """(bin, mean vIoU of think boxes, of final boxes) of one of a report's tables, for samples that have both."""
+    """(bin of box area, mean vIoU of think boxes, of final boxes) from a report's table, for samples that have both."""
     rows = [row for row in table["rows"] if row.get("by") == "area"]
     think = {row["group"]: row["metrics"]["m_vIoU"][0] for row in rows if row["part"] == "think"}
     gain = {row["group"]: row["metrics"]["m_vIoU"][0] for row in rows if row["part"] == "pred - think"}
@@ -141,7 +141,7 @@ def improvement_by_area(table: dict[str, Any]) -> list[tuple[str, float, float]]
 
 
 def _in_turns(members: Any, labels: Sequence[str]) -> list[int]:
-    """Members reordered so that each label comes as early as any."""
+    """Members in turns by their label, so that each label comes early."""
     seen: dict[str, int] = {}
     turns = []
     for i in members.tolist():
@@ -165,7 +165,7 @@ def _annotated(sample: Sample) -> dict[str, Any]:
 
 
 def column(cards: Sequence[Card], name: str) -> FloatArray:
-    """(N,) of a figure, NaN where a card has none."""
+    """(N,) values of a figure, NaN for cards without it."""
     return np.array([np.nan if (value := c.data.get(name)) is None else value for c in cards], dtype=np.float64)
 
 

@@ -1,4 +1,4 @@
-"""Charts as SVG to stand in a page: text stays text, lines take the page's colour, and nothing of it can run."""
+"""Charts as SVG inside a page. Text remains text, lines have the colour of the page's text, and no script can run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from swift_stvg.report.drawing import PENS
 from swift_stvg.report.page.training import Curves
 
 INK = "#010203"
-"""Stands for the colour of the page's text."""
+"""A placeholder for the colour of the page's text."""
 TRUTH, THINK, PRED = ("#{:02x}{:02x}{:02x}".format(*PENS[kind].colour) for kind in ("truth", "think", "pred"))
 _NOT_SHOWN = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL)
 MOST_LINKS = 5000
@@ -28,9 +28,9 @@ class Chart:
     """One chart.
 
     Attributes:
-        title: may hold names found in files.
-        svg: made here alone.
-        section: under which it stands.
+        title: the title. It may hold names from files, so a page must show it as text.
+        svg: the drawing, without text from files that could be markup.
+        section: the page's section.
     """
 
     title: str
@@ -39,7 +39,7 @@ class Chart:
 
 
 def chart(title: str, draw: Callable[[Any], None], x: str = "", y: str = "", section: str = "charts") -> Chart:
-    """A chart that `draw` draws onto matplotlib's axes; the axes' names are ours."""
+    """A chart that `draw` draws onto matplotlib's axes, with labels `x` and `y`."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -79,9 +79,9 @@ def of_results(
     """Charts of (N,) scores in [0, 1]; points lead to `#s0`, `#s1`, ...
 
     Args:
-        tiou, viou: of the answers; vIoU is NaN for samples without boxes.
-        think: vIoU of the think boxes, NaN where there are none; None if no answer has any.
-        areas: of each bin of box area that holds a sample: label, mean vIoU of think boxes, and of final boxes.
+        tiou, viou: scores of the answers; vIoU is NaN for samples without boxes.
+        think: vIoU of the think boxes, NaN for answers without them; None if no answer has think boxes.
+        areas: for each bin of box area with samples: label, mean vIoU of think boxes, mean vIoU of final boxes.
     """
     bins = np.linspace(0, 1, 21)
     yield chart("Temporal IoU", lambda a: a.hist(tiou, bins, color=PRED), "tIoU", COUNT)
@@ -120,13 +120,13 @@ def of_results(
 def of_dataset(
     event_s: FloatArray, clip_s: FloatArray, begin: FloatArray, area: FloatArray, categories: Sequence[tuple[str, int]]
 ) -> Iterator[Chart]:
-    """Charts of what is annotated, (N,) each.
+    """Charts of N annotations.
 
     Args:
-        event_s, clip_s: lengths in seconds.
-        begin: where events begin, as a share of the clip.
-        area: mean box area over frame area.
-        categories: of objects, with how many there are of each.
+        event_s, clip_s: (N,) lengths of events and clips in seconds.
+        begin: (N,) begin of the event as a share of the clip.
+        area: (N,) mean box area divided by the frame's area.
+        categories: categories of objects with their counts.
     """
     yield chart("Length of the events", lambda a: a.hist(event_s, 24, color=TRUTH), "seconds", COUNT)
     yield chart("Length of the clips", lambda a: a.hist(clip_s, 24, color=TRUTH), "seconds", COUNT)
@@ -142,19 +142,19 @@ def of_dataset(
 
         def bars(axis: Any) -> None:
             axis.barh(range(len(shown)), [count for _, count in shown], color=TRUTH)
-            axis.set_yticks(range(len(shown)), [_plain(name) for name, _ in shown])  # names cut short may be equal
+            axis.set_yticks(range(len(shown)), [_plain(name) for name, _ in shown])  # shortened names may be equal
 
         yield chart("Objects", bars, COUNT)
 
 
 def of_training(curves: Curves) -> Iterator[Chart]:
-    """A chart for each figure that was logged, with evaluation's in the same one."""
+    """A chart for each logged figure. Training and evaluation share a chart."""
     for title, draw in _plots_of_training(curves):
         yield chart(title, draw, "step", section="training")
 
 
 def picture_of_training(curves: Curves) -> bytes:
-    """The same beside each other, the first nine, as a PNG for where no page is."""
+    """The first nine of these charts in one PNG, for a model card."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -174,7 +174,7 @@ def picture_of_training(curves: Curves) -> bytes:
 
 
 def _plots_of_training(curves: Curves) -> Iterator[tuple[str, Callable[[Any], None]]]:
-    """Title of each chart, and what draws it onto axes."""
+    """The title of each chart, and a function that draws it onto axes."""
 
     def name_of(name: str) -> str:
         return name.removeprefix("eval_")
@@ -198,7 +198,7 @@ def _plots_of_training(curves: Curves) -> Iterator[tuple[str, Callable[[Any], No
 
 
 def _plain(text: str) -> str:
-    """A foreign word for an axis, in which matplotlib sees no mathematics."""
+    """Text from a file for an axis, without characters that matplotlib reads as mathematics."""
     return "".join(c if c.isprintable() else "?" for c in text[:24].encode("utf-8", "replace").decode()).replace(
         "$", "S"
     )

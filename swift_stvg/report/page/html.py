@@ -1,7 +1,7 @@
-"""One file that shows everything, from disk and offline, whatever text is in the data.
+"""A page in one HTML file that works offline and is safe with any text in the data.
 
-Data stands in it as JSON in which `<` is escaped, and reaches the page through textContent; the policy in its head lets
-nothing run but the script that this package brings.
+The page holds the data as JSON with `<` escaped, and its script shows them with textContent. The
+Content-Security-Policy in its head allows only the script of this package.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def page(data: dict[str, Any], charts: Sequence[Chart]) -> str:
     """The page's text.
 
     Args:
-        data: what page.js reads.
-        charts: in order; their titles come from `data` too.
+        data: the data that page.js reads.
+        charts: the charts in order. Their titles are added to `data`.
     """
     here = files(__package__)
     template, style, script = (here.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
@@ -53,6 +53,6 @@ def page(data: dict[str, Any], charts: Sequence[Chart]) -> str:
 
 
 def safe_json(data: Any) -> str:
-    """JSON in ASCII that no HTML parser takes for markup."""
+    """JSON in ASCII without characters that an HTML parser could read as markup."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,4 +1,4 @@
-"""Drawings beside a page, named after what is in them, so that those of an earlier page are used again."""
+"""The drawings of a page. A name is a digest of the content, so that drawings of an earlier page are used again."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ from swift_stvg.video.reader import fingerprint
 
 FOLDER = "media"
 PAGE_FORMATS = (".jpg", ".mp4")
-"""What a page needs: a picture that stands there until the film is played."""
+"""Formats that a page needs: a picture, and the film that replaces it when it is played."""
 _OURS = re.compile(r"[0-9a-f]{32}\.(jpg|mp4|gif|png)|\.[0-9a-f]{32}\.part")
 _FEW = 8
-"""So few are not worth the start of other processes."""
+"""Fewer jobs are done in one process, since starting processes takes time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """One clip to draw."""
+    """A clip to draw."""
 
     overlay: Overlay
     video: Path
 
 
 def render_all(jobs: Sequence[Job], folder: Path, formats: Sequence[str], workers: int) -> list[str | VideoError]:
-    """Draw what is not there yet; the name of each drawing without its ending, or why there is none.
+    """Draw what is not drawn yet. Returns the name of each drawing without its suffix, or the error.
 
-    Work is spread over processes that are spawned, so a script that calls this needs the usual
-    `if __name__ == "__main__"`.
+    The work is done in spawned processes, so a script that calls this needs `if __name__ == "__main__"`.
     """
     from tqdm import tqdm
 
@@ -49,7 +48,7 @@ def render_all(jobs: Sequence[Job], folder: Path, formats: Sequence[str], worker
 
 
 def remove_others(folder: Path, names: set[str]) -> None:
-    """Delete drawings of earlier pages that this one does not show."""
+    """Delete drawings of earlier pages that this page does not show."""
     for path in folder.iterdir():
         if _OURS.fullmatch(path.name) and path.stem not in names:
             path.unlink(missing_ok=True)

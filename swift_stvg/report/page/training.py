@@ -1,4 +1,4 @@
-"""Training curves from the `logging.jsonl` of ms-swift, which an interrupted run goes on writing to."""
+"""Training curves from ms-swift's `logging.jsonl`. A resumed run continues the file of the interrupted run."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from swift_stvg.util.json_reading import PARSE_ERRORS, json_integer
 
 STEP = "global_step/max_steps"
 WANTED = re.compile(r"(eval_)?(loss|reward|token_acc|rewards/[^/]{1,60}/mean|m_tIoU|m_vIoU|v?t?IoU@[0-9.]+)")
-"""Names of the figures that are shown; evaluation's stand beside training's."""
+"""Names of the figures that are shown, of training and of evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """What was logged, by name: step to value.
+    """Logged figures.
 
     Attributes:
-        of: name to values by step, in the order of the steps.
-        notes: what is worth knowing of the file.
+        of: for each name, the values by step, in the order of the steps.
+        notes: notes about the file for the reader.
     """
 
     of: dict[str, dict[int, float]]
@@ -29,10 +29,10 @@ class Curves:
 
 
 def read_curves(path: Path) -> Curves:
-    """Read a log. Where a run was resumed, or begun anew, at an earlier step, what was logged beyond it is forgotten.
+    """Read a log. If a run was resumed or started again at an earlier step, later steps of the run before are dropped.
 
     Raises:
-        DataError: the file cannot be read or holds no step.
+        DataError: the file cannot be read, or holds no step of a training.
     """
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
@@ -60,8 +60,8 @@ def read_curves(path: Path) -> Curves:
                 curves.setdefault(name, {})[step] = float(value)
     curves = {name: values for name, values in curves.items() if values}
     if not curves:
-        raise DataError(f"{path} holds no step of a training as ms-swift's logging.jsonl does")
+        raise DataError(f"{path} holds no step of a training: give the logging.jsonl of ms-swift")
     notes = [f"{unreadable} lines could not be read"] if unreadable else []
     if resumed:
-        notes.append(f"resumed, or begun anew, before step {', '.join(map(str, resumed[:8]))}; the later run counts")
+        notes.append(f"resumed or started again before step {', '.join(map(str, resumed[:8]))}; the later run counts")
     return Curves(curves, notes)
