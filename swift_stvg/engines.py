@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -115,36 +117,23 @@ def swift_arguments(model: str, words: list[str]) -> Any:
     from swift.arguments import InferArguments
     from swift.template import TEMPLATE_MAPPING
     from swift.utils import parse_args
-    from transformers import HfArgumentParser
 
     from swift_stvg.adapters.templates import StvgTemplate
 
     ours = {name for name, meta in TEMPLATE_MAPPING.items() if issubclass(meta.template_cls, StvgTemplate)}
 
     words = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
-
-    def refuse(_: Any, message: str) -> None:
-        raise DataError(f"ms-swift: {message}")  # without its hundred lines of usage
-
-    own_error, HfArgumentParser.error = HfArgumentParser.error, refuse
+    _check_words(words)
     try:
         try:
-            args, unknown = parse_args(InferArguments, words)
-        except DataError:
-            raise
+            args, _ = parse_args(InferArguments, words)
         except ValueError:  # several stock templates fit the model
             fitting = f"stvg_{_model_type(model, words)}"
             if "--template" in words or fitting not in ours:
                 raise
-            args, unknown = parse_args(InferArguments, [*words, "--template", fitting])
-    except DataError:
-        raise
+            args, _ = parse_args(InferArguments, [*words, "--template", fitting])
     except (ValueError, AssertionError) as error:
         raise DataError(f"ms-swift cannot take {model}: {error!s:.500}") from None
-    finally:
-        HfArgumentParser.error = own_error
-    if unknown:
-        raise DataError(f"neither swift-stvg nor ms-swift knows these options: {' '.join(unknown)}")
     if args.stream:
         raise DataError("answers are read whole: leave --stream out")
     if args.template not in ours:
@@ -157,6 +146,28 @@ def swift_arguments(model: str, words: list[str]) -> Any:
             )
         args.template, args.template_meta = fitting, TEMPLATE_MAPPING[fitting]
     return args
+
+
+def _check_words(words: list[str]) -> None:
+    """Refuse words that are no options of `swift infer`, or values that they cannot have; nothing is looked up.
+
+    Raises:
+        DataError: there is one. ms-swift's parser would print a hundred lines of usage before it says so.
+    """
+    from swift.arguments import InferArguments
+    from swift.utils import parse_args
+
+    class Words(InferArguments):  # type: ignore[misc]
+        def __post_init__(self) -> None:
+            """Look for no model."""
+
+    try:
+        with redirect_stderr(io.StringIO()) as said:
+            _, unknown = parse_args(Words, words)
+    except SystemExit:
+        raise DataError(f"ms-swift: {said.getvalue().rpartition(': error: ')[2].strip()}") from None
+    if unknown:
+        raise DataError(f"neither swift-stvg nor ms-swift knows these options: {' '.join(unknown)}")
 
 
 def _model_type(model: str, words: list[str]) -> str:
