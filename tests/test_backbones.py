@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import runpy
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
 from swift_stvg import register
 from swift_stvg.cli import main
 from swift_stvg.errors import TemplateMismatch
-from swift_stvg.rows import Contract
+from swift_stvg.rows import VIDEO_KEY, Contract, VideoRequest
 from swift_stvg.tiny import TinyConfig, build
 from tests.running import RECORDER, TRAIN, as_words, json_lines, logged, run
 from tests.test_template import row
@@ -204,6 +206,43 @@ def test_rows_without_padding(workspace: Path, env: dict[str, str], tmp_path: Pa
     for output in ("sft", "grpo"):
         (step,) = logged(tmp_path / output)
         assert math.isfinite(step["loss"])
+
+
+@pytest.mark.parametrize("query_first", [False, True], ids=["query after", "query before"])
+@pytest.mark.parametrize("fps", [2.0, 1.25, 4.0, 1.7])
+def test_the_example_asks_as_the_models_own_processor(tmp_path: Path, fps: float, query_first: bool) -> None:
+    """Its tokens, and positions one after another, which is what the model's own forward pass takes for them."""
+    register()
+    runpy.run_path(str(ROOT / "examples/add_a_backbone/internvl.py"))
+    from swift.model import get_processor
+    from swift.template import get_template
+    from transformers import InternVLForConditionalGeneration
+
+    build_internvl(tmp_path / "tiny")
+    template = get_template(get_processor(str(tmp_path / "tiny"), model_type="internvl"), template_type="stvg_internvl")
+    template.set_mode("train")
+    video = write_video(tmp_path / "a.mp4", np.arange(75) / 25, size_wh=(112, 64))
+    settings = {"coords": "norm1000", "side_multiple": 56, "max_side": 56, "fps": fps, "query_first": query_first}
+    made = row(video, **settings)
+    encoded = template.encode({key: made[key] for key in ("messages", "videos", "chat_template_kwargs")})
+    text = template.tokenizer.decode(encoded["input_ids"])
+    count = text.count("<img>")
+    assert count == len(VideoRequest.from_json(made["chat_template_kwargs"][VIDEO_KEY]).frames)
+    asked = re.sub(r"Frame1: .*</img>", "<video>", text, flags=re.DOTALL)
+    frames = np.zeros((count, 56, 56, 3), dtype=np.uint8)
+    own = template.processor(text=[asked], videos=[frames])["input_ids"][0]
+    assert encoded["input_ids"] == list(own)
+    model = InternVLForConditionalGeneration.from_pretrained(tmp_path / "tiny")
+    seen: list[torch.Tensor] = []
+    rotary = model.model.language_model.rotary_emb
+    rotary.register_forward_pre_hook(
+        lambda _, args, given: seen.append(given.get("position_ids", args[-1])), with_kwargs=True
+    )
+    batch = template.data_collator([encoded])
+    batch = {name: value for name, value in batch.items() if name not in ("labels", "text_position_ids")}
+    with torch.no_grad():
+        model(**batch)
+    assert seen[0].tolist() == [list(range(len(encoded["input_ids"])))]
 
 
 def test_the_example_hands_over_squares(tmp_path: Path) -> None:

@@ -123,6 +123,10 @@ class StvgTemplate:
     def tell_time(self, request: VideoRequest, kwargs: dict[str, Any]) -> None:
         """Say when the frames were, in the form that the stock template takes; nothing by default."""
 
+    def as_trained(self, token_ids: list[int]) -> list[int]:
+        """vLLM's prompt, with the tokens that pixels have in training where vLLM gives them others; none by default."""
+        return token_ids
+
     def prepare_generate_kwargs(self, generate_kwargs: dict[str, Any], *, model: Any = None) -> dict[str, Any]:
         """Keep the model from writing the tokens that stand for pixels: an answer with one cannot be encoded again."""
         kwargs: dict[str, Any] = super().prepare_generate_kwargs(generate_kwargs, model=model)  # type: ignore[misc]

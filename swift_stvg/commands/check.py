@@ -55,8 +55,8 @@ def add_options(check: argparse.ArgumentParser) -> None:
     add("--model_type", help="as for ms-swift, where it cannot tell from the model")
     add(
         "--engine",
-        metavar="NAME",
-        help="compare answers of this engine of ms-swift, such as vllm, with those of the model itself; needs --model",
+        choices=("vllm",),
+        help="compare this engine's prompts, then its answers, with those of the model itself; needs --model",
     )
     add("--max_length", type=int, metavar="N", help="of the training; needs --model")
     add("--max_completion_length", type=int, metavar="N", help="of GRPO; ms-swift's default there is 512")
@@ -305,6 +305,8 @@ class _Check:
             if not one.same:
                 row_id = Contract.from_json(row["stvg"]).id
                 self.errors.append(f"{row_id}: {args.engine} is not the model that is trained: {one.difference}")
+        if differing := sum(one.prompt_differs_at is not None for one in found):
+            return f"{differing} of {len(found)} prompts differ from training's; none was answered"
         tokens, agreeing = sum(one.tokens for one in found), sum(one.agreeing for one in found)
         return (
             f"{sum(one.same_text for one in found)} of {len(found)} greedy answers are the model's own; of {tokens} "

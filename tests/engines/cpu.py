@@ -1,0 +1,50 @@
+"""A plugin by which GRPO with vLLM's rollouts runs without a GPU: two things that vLLM's CPU engine and ms-swift lack there.
+
+- vLLM packs the weights of linear layers for the CPU and throws the loaded ones away, so that no new weights can be
+  loaded ("'Parameter' object has no attribute 'weight_loader'"). Here they stay, and torch multiplies with them.
+- ms-swift sends weights to `swift rollout` with NCCL, which needs GPUs. Here they go through the store over which the
+  two have met.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from swift.pipelines.infer import rollout
+from swift.rlhf_trainers import vllm_client
+from vllm.model_executor.layers import utils
+
+
+def keep_weights(layer: torch.nn.Module, remove_weight: bool) -> None:
+    """In the place of `dispatch_cpu_unquantized_gemm` for linear layers."""
+    layer.cpu_linear = torch.nn.functional.linear
+
+
+class ThroughTheStore:
+    """In the place of `PyNcclCommunicator`."""
+
+    def __init__(self, group: Any, device: Any) -> None:
+        self.group, self.rank, self.device = group, group.rank, torch.device("cpu")
+
+    def broadcast(self, tensor: torch.Tensor, src: int, stream: Any = None) -> None:
+        tensor.copy_(self.group.broadcast_obj(tensor.detach().clone() if self.rank == src else None, src))
+
+
+class NoDevice:
+    """In the place of torch.cuda, where weights are sent."""
+
+    @staticmethod
+    def device(_: Any) -> Any:
+        return torch.device("cpu")  # which is a context, too
+
+
+def no_waiting(*_: Any) -> None:
+    """There is no device to wait for."""
+
+
+utils.dispatch_cpu_unquantized_gemm = keep_weights
+for module in (rollout, vllm_client):
+    module.PyNcclCommunicator = ThroughTheStore
+    module.synchronize = no_waiting
+vllm_client.get_torch_device = lambda: NoDevice
