@@ -120,7 +120,8 @@ def swift_arguments(model: str, words: list[str]) -> Any:
 
     from swift_stvg.adapters.templates import StvgTemplate
 
-    ours = {name for name, meta in TEMPLATE_MAPPING.items() if issubclass(meta.template_cls, StvgTemplate)}
+    def is_ours(name: str) -> bool:  # asked once plugins are imported, which may bring more
+        return name in TEMPLATE_MAPPING and issubclass(TEMPLATE_MAPPING[name].template_cls, StvgTemplate)
 
     words = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
     _check_words(words)
@@ -129,19 +130,20 @@ def swift_arguments(model: str, words: list[str]) -> Any:
             args, _ = parse_args(InferArguments, words)
         except ValueError:  # several stock templates fit the model
             fitting = f"stvg_{_model_type(model, words)}"
-            if "--template" in words or fitting not in ours:
+            if "--template" in words or not is_ours(fitting):
                 raise
             args, _ = parse_args(InferArguments, [*words, "--template", fitting])
     except (ValueError, AssertionError) as error:
         raise DataError(f"ms-swift cannot take {model}: {error!s:.500}") from None
     if args.stream:
         raise DataError("answers are read whole: leave --stream out")
-    if args.template not in ours:
+    if not is_ours(args.template):
         fitting = f"stvg_{args.model_type}"
-        if "--template" in words or fitting not in ours:
+        if "--template" in words or not is_ours(fitting):
+            known = ", ".join(sorted(filter(is_ours, TEMPLATE_MAPPING)))
             raise DataError(
                 f"{model} ({args.model_type}) would be asked with the template {args.template}, which is none of "
-                f"swift_stvg: {', '.join(sorted(ours))}. See 'Add a backbone' in the README, or serve the model and "
+                f"swift_stvg: {known}. See 'Add a backbone' in the README, or serve the model and "
                 "give --endpoint"
             )
         args.template, args.template_meta = fitting, TEMPLATE_MAPPING[fitting]

@@ -245,6 +245,21 @@ def test_the_example_asks_as_the_models_own_processor(tmp_path: Path, fps: float
     assert seen[0].tolist() == [list(range(len(encoded["input_ids"])))]
 
 
+def test_the_example_answers_in_the_command_line(tmp_path: Path) -> None:
+    """A plugin's template is one of ours once the plugin is imported, by its name or as the one that fits the model."""
+    build_internvl(tmp_path / "tiny")
+    script = (
+        "import sys\n"
+        "from swift_stvg.engines import swift_arguments\n"
+        "words = sys.argv[1:]\n"
+        "print('TEMPLATE', swift_arguments(words[1], words).template)\n"
+    )
+    words = ["--model", str(tmp_path / "tiny"), "--model_type", "internvl", "--stream", "false"]
+    words += ["--external_plugins", str(ROOT / "examples/add_a_backbone/internvl.py")]
+    for more in ([], ["--template", "stvg_internvl"]):
+        assert "TEMPLATE stvg_internvl" in run([sys.executable, "-c", script, *words, *more], tmp_path, {})
+
+
 def test_the_example_hands_over_squares(tmp_path: Path) -> None:
     """Frames squeezed once, to what the processor takes as they are, each with its tokens and its number."""
     register()

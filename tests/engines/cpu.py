@@ -1,16 +1,19 @@
-"""A plugin by which GRPO with vLLM's rollouts runs without a GPU: two things that vLLM's CPU engine and ms-swift lack there.
+"""A plugin by which GRPO with vLLM runs without a GPU: what vLLM's CPU engine and ms-swift 4.6.0 lack for it.
 
 - vLLM packs the weights of linear layers for the CPU and throws the loaded ones away, so that no new weights can be
   loaded ("'Parameter' object has no attribute 'weight_loader'"). Here they stay, and torch multiplies with them.
 - ms-swift sends weights to `swift rollout` with NCCL, which needs GPUs. Here they go through the store over which the
   two have met.
+- `swift rollout` counts GPUs, and starts its worker anew, where this plugin would come too late.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 from typing import Any
 
 import torch
+from swift.arguments import deploy_args
 from swift.pipelines.infer import rollout
 from swift.rlhf_trainers import vllm_client
 from vllm.model_executor.layers import utils
@@ -48,3 +51,6 @@ for module in (rollout, vllm_client):
     module.PyNcclCommunicator = ThroughTheStore
     module.synchronize = no_waiting
 vllm_client.get_torch_device = lambda: NoDevice
+deploy_args.get_device_count = lambda: 1
+if multiprocessing.get_start_method(allow_none=True) is None:
+    multiprocessing.set_start_method("fork")

@@ -1,4 +1,4 @@
-"""A plugin with a reward by which any two answers differ, so that random models learn; it notes the tokens of answers."""
+"""A plugin with a reward that differs for any two answers, so that random models learn; it notes their tokens."""
 
 import json
 import os
