@@ -16,6 +16,7 @@ import torch
 from swift.arguments import deploy_args
 from swift.pipelines.infer import rollout
 from swift.rlhf_trainers import vllm_client
+from vllm.distributed.device_communicators.pynccl import PyNcclCommunicator
 from vllm.model_executor.layers import utils
 
 
@@ -24,14 +25,9 @@ def keep_weights(layer: torch.nn.Module, remove_weight: bool) -> None:
     layer.cpu_linear = torch.nn.functional.linear
 
 
-class ThroughTheStore:
-    """In the place of `PyNcclCommunicator`."""
-
-    def __init__(self, group: Any, device: Any) -> None:
-        self.group, self.rank, self.device = group, group.rank, torch.device("cpu")
-
-    def broadcast(self, tensor: torch.Tensor, src: int, stream: Any = None) -> None:
-        tensor.copy_(self.group.broadcast_obj(tensor.detach().clone() if self.rank == src else None, src))
+def through_the_store(self: Any, tensor: torch.Tensor, src: int, stream: Any = None) -> None:
+    """In the place of `PyNcclCommunicator.broadcast`."""
+    tensor.copy_(self.group.broadcast_obj(tensor.detach().clone() if self.rank == src else None, src))
 
 
 class NoDevice:
@@ -47,8 +43,10 @@ def no_waiting(*_: Any) -> None:
 
 
 utils.dispatch_cpu_unquantized_gemm = keep_weights
+# ms-swift's trainer makes one before it imports plugins: it stands, without NCCL
+PyNcclCommunicator.device = torch.device("cpu")
+PyNcclCommunicator.broadcast = through_the_store
 for module in (rollout, vllm_client):
-    module.PyNcclCommunicator = ThroughTheStore
     module.synchronize = no_waiting
 vllm_client.get_torch_device = lambda: NoDevice
 deploy_args.get_device_count = lambda: 1

@@ -1,7 +1,8 @@
-"""A plugin that gives vLLM's CPU engine the gated delta rule of Qwen3.5 in plain torch, so that float32 models run too.
+"""Gives vLLM's CPU engine the gated delta rule of Qwen3.5 in plain torch, so that float32 models run too.
 
-vLLM's own kernel takes bfloat16 only. All else is vLLM's, and this one function is written from its definition: for
-each token, with k and q of length 1, decay exp(g), and state S (keys x values),
+A plugin for ms-swift, and for vLLM by its entry point. vLLM's own kernel takes bfloat16 only. All else is vLLM's, and
+this one function is written from its definition: for each token, with k and q of length 1, decay exp(g), and state S
+(keys x values),
 
     S <- exp(g) S;   S <- S + k (beta (v - S^T k))^T;   out = S^T q / sqrt(size of a key)
 """
@@ -68,3 +69,7 @@ def core(
 
 
 gdn_attention.cpu_gdn_attention_core = core
+
+
+def register() -> None:
+    """What vLLM calls; the import has done it."""

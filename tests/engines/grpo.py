@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -60,9 +61,10 @@ def run(words: list[str], env: dict[str, str], log: Path) -> None:
 def serve(model: Path, env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     """`swift rollout` of the model, once it is up."""
     names = ("model_type", "template", "torch_dtype")
-    options = {name: TRAIN[name] for name in names} | VLLM | {"model": str(model), "port": PORT}
+    options = {name: TRAIN[name] for name in names} | VLLM | {"model": str(model), "host": "127.0.0.1", "port": PORT}
     with log.open("w") as file:
-        server = subprocess.Popen(words_of("rollout", options), env=env, stdout=file, stderr=file)
+        words = words_of("rollout", options)
+        server = subprocess.Popen(words, env=env, stdout=file, stderr=file, start_new_session=True)
     for _ in range(600):
         time.sleep(1)
         if server.poll() is not None:
@@ -72,7 +74,7 @@ def serve(model: Path, env: dict[str, str], log: Path) -> subprocess.Popen[bytes
         except (urllib.error.URLError, OSError):
             continue
         return server
-    server.terminate()
+    os.killpg(server.pid, signal.SIGTERM)
     sys.exit(f"the server is not up after ten minutes; see {log}")
 
 
@@ -104,7 +106,7 @@ def main() -> int:
             run(words_of("rlhf", OPTIONS | how), env | {"ANSWERS": str(answers)}, folder / f"{mode}.log")
         finally:
             if server is not None:
-                server.terminate()
+                os.killpg(server.pid, signal.SIGTERM)  # `swift` starts other processes
                 server.wait(60)
         report = judged(
             [line for line in json_lines(out / "logging.jsonl") if "loss" in line], answers, pixels, largest
