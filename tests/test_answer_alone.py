@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 
 from swift_stvg.cli import main
+from swift_stvg.rows.making import make_prompt
 from swift_stvg.serving.asking import prompt_spec_of
 from swift_stvg.serving.engines import Reply
 from swift_stvg.serving.grounding import make_record
 from swift_stvg.settings import BACKBONES, Settings
 from swift_stvg.sharing import answer_alone
-from swift_stvg.sharing.answer_alone import Question
+from swift_stvg.sharing.answer_alone import TICKS, Question
 from swift_stvg.sharing.checkpoint import ANSWER, public_args
 from swift_stvg.synthetic.tiny import ARCHITECTURES, TinyConfig, build
+from swift_stvg.video.request import VideoRequest
 from tests.asked import CASES, SENTENCE, TOKENS, Case, add_adapter, sensitive, settings_of, write_clips
 from tests.running import run
 from tests.videos import write_sound
@@ -111,6 +113,42 @@ def test_when_and_where_are_those_of_ground(case: Case, architecture: str, span:
     assert span_s == expected["span_s"]
     final = [box for box in expected["boxes"] if box["pred_xyxy"] is not None]
     assert [(box["time_s"], box["xyxy"]) for box in found] == [(box["time_s"], box["pred_xyxy"]) for box in final]
+
+
+CLIPS = [(1.0, 3.0), (1.33, 2.71), (0.0, 99.0), (2.0, 2.05), (2.5, 99.0), (1.0, 1.1)]
+
+
+@pytest.mark.parametrize("clip_s", CLIPS, ids=str)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
+def test_a_part_of_a_video_is_that_of_ground(case: Case, clip_s: tuple[float, float], clips: dict[str, Path]) -> None:
+    """Frames, words, and what an answer says: seconds of the whole file."""
+    settings = Settings.from_env(settings_of("qwen3_vl", case) | {"STVG_CACHE_DIR": "off"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from swift_stvg.frames import decode
+    video = clips[case.title]
+    info, question = prompt_spec_of(video, settings, clip_s)
+    record = public_args({}, template="", ours="stvg_qwen3_vl", settings=settings, base_model=None, adapter=False)
+    found = Question(str(video), SENTENCE, record, clip_s)
+    content = make_prompt(question, SENTENCE, video)["messages"][-1]["content"]
+    assert f"{found.before}<video>{found.after}" == content
+    request = VideoRequest.of(question)
+    assert found.frames.equal(decode(str(video), request))
+    assert found.ticks == [round(t * TICKS) for t in request.times_s]
+    time, boxes = FORMS[settings.style]
+    text = time.replace("1 - 3", "0 - 2").replace("1,3", "0,2") + boxes.format(BOXES[settings.style])
+    wanted = make_record(question, info, {}, SENTENCE, Reply(text))
+    span_s, places = found.read(text)
+    assert span_s == wanted["span_s"]
+    assert [box["time_s"] for box in places] == [
+        box["time_s"] for box in wanted["boxes"] if box["pred_xyxy"] is not None
+    ]
+
+
+def test_a_clip_outside_the_video(clips: dict[str, Path]) -> None:
+    record = public_args({}, template="", ours="stvg_qwen3_vl", settings=Settings(), base_model=None, adapter=False)
+    with pytest.raises(SystemExit, match=r"no frame of .* is in the clip: it lasts from 1.00 to 4.94 s"):
+        Question(str(clips[CASES[0].title]), SENTENCE, record, (9.0, 11.0))
 
 
 @pytest.mark.parametrize("template", BACKBONES)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import runpy
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -18,6 +20,8 @@ from swift_stvg.cli import main
 from swift_stvg.errors import TemplateMismatch
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.synthetic.tiny import TinyConfig, build
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
+from tests.internvl import build_internvl
 from tests.running import RECORDER, TRAIN, as_words, json_lines, logged, run
 from tests.templated import row
 from tests.videos import picture, write_video
@@ -67,45 +71,6 @@ GRPO = {
 }
 OTHER = {"true": "false", "false": "true"}
 LORA = {"tuner_type": "lora", "target_modules": "all-linear", "freeze_vit": "true", "freeze_aligner": "true"}
-
-
-def build_internvl(out: Path) -> None:
-    """A random InternVL, for the example that adds it."""
-    from transformers import (
-        GotOcr2ImageProcessor,
-        InternVLConfig,
-        InternVLForConditionalGeneration,
-        InternVLProcessor,
-        InternVLVideoProcessor,
-        PreTrainedTokenizerFast,
-    )
-
-    build(out, TinyConfig(max_coordinate=1000))
-    tokens = {"start_image_token": "<img>", "end_image_token": "</img>"}
-    tokens |= {"context_image_token": "<IMG_CONTEXT>", "video_token": "<video>"}
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(out, extra_special_tokens=tokens)
-    size = {"height": 56, "width": 56}
-    images, videos = GotOcr2ImageProcessor(size=size), InternVLVideoProcessor(size=size, do_sample_frames=True)
-    InternVLProcessor(images, tokenizer, videos, image_seq_length=4).save_pretrained(out)
-    layers = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
-    model = InternVLForConditionalGeneration(
-        InternVLConfig(
-            text_config={
-                **layers,
-                **ends,
-                "model_type": "qwen2",
-                "vocab_size": len(tokenizer),
-                "num_key_value_heads": 1,
-            },
-            vision_config={**layers, "image_size": [56, 56], "patch_size": [14, 14]},
-            image_token_id=tokenizer.context_image_token_id,
-            image_seq_length=4,
-            tie_word_embeddings=False,
-        )
-    )
-    model.generation_config.update(**ends)
-    model.save_pretrained(out)
 
 
 def in_tower(key: str) -> bool:
@@ -204,6 +169,58 @@ def test_rows_without_padding(workspace: Path, env: dict[str, str], tmp_path: Pa
     for output in ("sft", "grpo"):
         (step,) = logged(tmp_path / output)
         assert math.isfinite(step["loss"])
+
+
+@pytest.mark.parametrize("query_first", [False, True], ids=["query after", "query before"])
+@pytest.mark.parametrize("fps", [2.0, 1.25, 4.0, 1.7])
+def test_the_example_asks_as_the_models_own_processor(tmp_path: Path, fps: float, query_first: bool) -> None:
+    """Its tokens, and positions one after another, which is what the model's own forward pass takes for them."""
+    register()
+    runpy.run_path(str(ROOT / "examples/add_a_backbone/internvl.py"))
+    from swift.model import get_processor
+    from swift.template import get_template
+    from transformers import InternVLForConditionalGeneration
+
+    build_internvl(tmp_path / "tiny")
+    template = get_template(get_processor(str(tmp_path / "tiny"), model_type="internvl"), template_type="stvg_internvl")
+    template.set_mode("train")
+    video = write_video(tmp_path / "a.mp4", np.arange(75) / 25, size_wh=(112, 64))
+    settings = {"coords": "norm1000", "side_multiple": 56, "max_side": 56, "fps": fps, "query_first": query_first}
+    made = row(video, **settings)
+    encoded = template.encode({key: made[key] for key in ("messages", "videos", "chat_template_kwargs")})
+    text = template.tokenizer.decode(encoded["input_ids"])
+    count = text.count("<img>")
+    assert count == len(VideoRequest.from_json(made["chat_template_kwargs"][VIDEO_KEY]).frames)
+    asked = re.sub(r"Frame1: .*</img>", "<video>", text, flags=re.DOTALL)
+    frames = np.zeros((count, 56, 56, 3), dtype=np.uint8)
+    own = template.processor(text=[asked], videos=[frames])["input_ids"][0]
+    assert encoded["input_ids"] == list(own)
+    model = InternVLForConditionalGeneration.from_pretrained(tmp_path / "tiny")
+    seen: list[torch.Tensor] = []
+    rotary = model.model.language_model.rotary_emb
+    rotary.register_forward_pre_hook(
+        lambda _, args, given: seen.append(given.get("position_ids", args[-1])), with_kwargs=True
+    )
+    batch = template.data_collator([encoded])
+    batch = {name: value for name, value in batch.items() if name not in ("labels", "text_position_ids")}
+    with torch.no_grad():
+        model(**batch)
+    assert seen[0].tolist() == [list(range(len(encoded["input_ids"])))]
+
+
+def test_the_example_answers_in_the_command_line(tmp_path: Path) -> None:
+    """A plugin's template is one of ours once the plugin is imported, by its name or as the one that fits the model."""
+    build_internvl(tmp_path / "tiny")
+    script = (
+        "import sys\n"
+        "from swift_stvg.adapters.engine import swift_arguments\n"
+        "words = sys.argv[1:]\n"
+        "print('TEMPLATE', swift_arguments(words[1], words).template)\n"
+    )
+    words = ["--model", str(tmp_path / "tiny"), "--model_type", "internvl", "--stream", "false"]
+    words += ["--external_plugins", str(ROOT / "examples/add_a_backbone/internvl.py")]
+    for more in ([], ["--template", "stvg_internvl"]):
+        assert "TEMPLATE stvg_internvl" in run([sys.executable, "-c", script, *words, *more], tmp_path, {})
 
 
 def test_the_example_hands_over_squares(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -359,6 +360,63 @@ def test_vidstg_with_boxes_beside_the_sentences(
         assert row_truth.timeline.frames.tolist() == expected.timeline.frames.tolist()
     for kind in ("declarative", "interrogative"):
         assert len(load_rows("vidstg", f"test_{kind}", settings(tmp_path))[0]) == 1
+
+
+TUBEDETR = json.loads(gzip.decompress((Path(__file__).parent / "data" / "tubedetr.json.gz").read_bytes()))
+"""Files of VidSTG and VidOR, and what TubeDETR's preprocessing wrote of them (tests/goldens/make_tubedetr.py)."""
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("form", ["sentences with boxes", "VidOR in one file", "both", "for shorter clips"])
+def test_what_tubedetrs_preprocessing_wrote(tmp_path: Path, clip: Path, form: str, split: str) -> None:
+    """The rows of the files that it was made from, without VidOR's own."""
+    written = TUBEDETR["written"]
+    for root in ("own", "theirs"):
+        for video in ("77", "78", "79"):
+            place(clip, tmp_path / root / f"vidstg/video/0001/{video}.mp4")
+    for name, content in TUBEDETR["given"].items():
+        write_json(tmp_path / "own/vidstg" / name, content)
+    theirs = tmp_path / "theirs/vidstg"
+    if form != "VidOR in one file":
+        shorter = split == "train" and form == "for shorter clips"
+        write_json(theirs / f"{split}{'_100' if shorter else ''}.json", written[f"{split}.json"])
+        if shorter:
+            write_json(theirs / "train_50.json", [])
+    if form in ("VidOR in one file", "both"):
+        name = f"{split}_annotations.json"
+        write_json(theirs / "annotations" / name, TUBEDETR["given"][f"annotations/{name}"])
+        for part in ("training", "validation"):
+            write_json(theirs / f"vidor_{part}.json", written[f"vidor_{part}.json"])
+
+    def facts(root: str) -> list[Any]:
+        rows, report = load_rows("vidstg", split, settings(tmp_path / root))
+        assert report.n_dropped == 0
+        made = [(row["messages"][-2]["content"], RowTruth.from_json(row["stvg"])) for row in rows]
+        return sorted(
+            (asked, c.span, c.query, c.timeline.frames.tolist(), c.index.tolist(), c.boxes_xyxy.tolist())
+            for asked, c in made
+        )
+
+    assert facts("theirs") == facts("own")
+
+
+VIDOR_TRAPS: list[tuple[str, Any, str]] = [
+    ("no object of videos", [1], "cannot be read as VidOR's boxes by video"),
+    ("no JSON", None, "cannot be read as VidOR's boxes by video"),
+    ("another video", {"78": {"trajectories": {}}}, "no trajectory file.*no box in .*vidor_validation.json"),
+    ("no trajectories", {"77": {}}, "malformed trajectory file"),
+    ("another object", {"77": {"trajectories": {"2": {"40": {"bbox": [1, 2, 3, 4]}}}}}, "no box for the object"),
+    ("three numbers", {"77": {"trajectories": {"1": {"40": {"bbox": [1, 2, 3]}}}}}, "malformed trajectory file"),
+]
+
+
+@pytest.mark.parametrize(("title", "content", "reason"), VIDOR_TRAPS, ids=[t[0] for t in VIDOR_TRAPS])
+def test_traps_of_vidor_in_one_file(tmp_path: Path, clip: Path, title: str, content: Any, reason: str) -> None:
+    place(clip, tmp_path / "vidstg/videos/77.mp4")
+    write_json(tmp_path / "vidstg/test_annotations.json", [vidstg()])
+    (tmp_path / "vidstg/vidor_validation.json").write_text("" if content is None else json.dumps(content))
+    with pytest.raises(DataError, match=reason):
+        load_rows("vidstg", "test", settings(tmp_path))
 
 
 def test_vidors_own_files_come_first_and_others_fill_in(tmp_path: Path, clip: Path) -> None:

@@ -9,6 +9,7 @@ Neither vLLM's engine nor a model runs here, so it need not have the torch that 
 
 from __future__ import annotations
 
+import runpy
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,10 @@ from typing import Any
 import pytest
 import torch
 
+from swift_stvg import register
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 from tests.fresh import fresh
+from tests.internvl import build_internvl
 from tests.templated import FITTING, row
 
 pytest.importorskip("vllm")
@@ -28,28 +32,9 @@ pytestmark = pytest.mark.filterwarnings("default")
 def test_vllm_sees_what_training_sees(templates: dict[str, Any], video: Path, name: str) -> None:
     """Tokens, positions, grid, times and pixels, of a clip sampled at an odd rate."""
     from vllm import ModelRegistry
-    from vllm.config import ModelConfig
-    from vllm.multimodal import MULTIMODAL_REGISTRY
-    from vllm.multimodal.processing import ProcessorInputs, TimingContext
 
     template = templates[name]
-    made = row(video, fps=1.7, **FITTING[name])
-    asked = {"messages": made["messages"][:-1]} | {key: made[key] for key in ("videos", "chat_template_kwargs")}
-    encoded = {}
-    try:
-        for mode in ("transformers", "vllm"):
-            template.set_mode(mode)
-            encoded[mode] = template.encode(asked)
-    finally:
-        template.set_mode("train")
-    expected, given = encoded["transformers"], encoded["vllm"]
-    config = ModelConfig(model=template.model_info.model_dir, dtype="float32", enforce_eager=True)
-    processor = MULTIMODAL_REGISTRY.create_processor(config)
-    media = processor.info.parse_mm_data({"video": given["videos"]})  # as ms-swift's engine hands over pairs
-    inputs = ProcessorInputs(
-        prompt=given["input_ids"], mm_data_items=media, hf_processor_mm_kwargs=given["mm_processor_kwargs"]
-    )
-    seen = processor.apply(inputs, TimingContext(enabled=False))
+    expected, seen, config = seen_by_vllm(template, row(video, fps=1.7, **FITTING[name]))
     data = seen["mm_kwargs"].get_data()
     assert list(seen["prompt_token_ids"]) == expected["input_ids"]
     media = zip(seen["mm_kwargs"]["video"], seen["mm_placeholders"]["video"], strict=True)
@@ -74,6 +59,62 @@ def test_vllm_sees_what_training_sees(templates: dict[str, Any], video: Path, na
         mean, std = (torch.tensor(values).reshape(1, 3, 1) for values in (images.image_mean, images.image_std))
         pixels = ((pixels.reshape(len(pixels), 3, -1) / 255 - mean) / std).reshape(pixels.shape)
     assert torch.allclose(pixels, expected["pixel_values_videos"], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def internvl(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The template of the example, over a tiny model."""
+    register()
+    runpy.run_path(str(Path(__file__).parents[1] / "examples/add_a_backbone/internvl.py"))
+    from swift.model import get_processor
+    from swift.template import get_template
+
+    folder = tmp_path_factory.mktemp("internvl") / "tiny"
+    build_internvl(folder)
+    return get_template(get_processor(str(folder), model_type="internvl"), template_type="stvg_internvl")
+
+
+@pytest.mark.parametrize("query_first", [False, True], ids=["query after", "query before"])
+@pytest.mark.parametrize("fps", [2.0, 1.25, 4.0, 1.7])
+def test_vllm_sees_of_internvl_what_training_sees(internvl: Any, video: Path, fps: float, query_first: bool) -> None:
+    """Tokens but for those under the pixels, the pixels, and positions one after another; odd and even counts."""
+    from vllm import ModelRegistry
+    from vllm.model_executor.models.interfaces import supports_mrope
+
+    made = row(video, coords="norm1000", side_multiple=56, max_side=56, fps=fps, query_first=query_first)
+    expected, seen, config = seen_by_vllm(internvl, made)
+    prompt = list(seen["prompt_token_ids"])
+    assert prompt != expected["input_ids"]
+    assert internvl.as_trained(prompt) == expected["input_ids"]
+    assert len(expected["pixel_values"]) == len(VideoRequest.from_json(made["chat_template_kwargs"][VIDEO_KEY]).frames)
+    assert torch.allclose(seen["mm_kwargs"].get_data()["pixel_values_videos"], expected["pixel_values"], atol=1e-5)
+    kind, _ = ModelRegistry.resolve_model_cls(config.architectures, config)
+    assert not config.uses_mrope
+    assert not supports_mrope(kind)
+
+
+def seen_by_vllm(template: Any, made: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]:
+    """A row without its answer, as encoded for transformers, and as vLLM's processor makes it, with vLLM's config."""
+    from vllm.config import ModelConfig
+    from vllm.multimodal import MULTIMODAL_REGISTRY
+    from vllm.multimodal.processing import ProcessorInputs, TimingContext
+
+    asked = {"messages": made["messages"][:-1]} | {key: made[key] for key in ("videos", "chat_template_kwargs")}
+    encoded = {}
+    try:
+        for mode in ("transformers", "vllm"):
+            template.set_mode(mode)
+            encoded[mode] = template.encode(asked)
+    finally:
+        template.set_mode("train")
+    given = encoded["vllm"]
+    config = ModelConfig(model=template.model_info.model_dir, dtype="float32", enforce_eager=True)
+    processor = MULTIMODAL_REGISTRY.create_processor(config)
+    media = processor.info.parse_mm_data({"video": given["videos"]})  # as ms-swift's engine hands over pairs
+    inputs = ProcessorInputs(
+        prompt=given["input_ids"], mm_data_items=media, hf_processor_mm_kwargs=given["mm_processor_kwargs"]
+    )
+    return encoded["transformers"], processor.apply(inputs, TimingContext(enabled=False)), config
 
 
 @pytest.mark.parametrize("name", FITTING)

@@ -27,6 +27,10 @@ class StvgInternVLTemplate(StvgTemplate, stock_class("internvl_hf")):  # type: i
         if processor is not None:
             processor.video_processor.do_sample_frames = False
 
+    def as_trained(self, token_ids: list[int]) -> list[int]:
+        """vLLM puts the pixels of a video under `<video>`; what the model sees there are the pixels."""
+        return [self.image_token_id if token == self.video_token_id else token for token in token_ids]
+
     @property
     def side_multiple(self) -> int:
         """The side of the square."""

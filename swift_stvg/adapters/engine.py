@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from typing import Any
 
 from swift_stvg.errors import DataError, StvgError, VideoError
@@ -60,48 +62,59 @@ def swift_arguments(model: str, words: list[str]) -> Any:
     from swift.arguments import InferArguments
     from swift.template import TEMPLATE_MAPPING
     from swift.utils import parse_args
-    from transformers import HfArgumentParser
 
     from swift_stvg.adapters.templates import StvgTemplate
 
-    ours = {name for name, meta in TEMPLATE_MAPPING.items() if issubclass(meta.template_cls, StvgTemplate)}
+    def is_ours(name: str) -> bool:  # asked once plugins are imported, which may bring more
+        return name in TEMPLATE_MAPPING and issubclass(TEMPLATE_MAPPING[name].template_cls, StvgTemplate)
 
     words = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
-
-    def refuse(_: Any, message: str) -> None:
-        raise DataError(f"ms-swift: {message}")  # without its hundred lines of usage
-
-    own_error, HfArgumentParser.error = HfArgumentParser.error, refuse
+    _check_words(words)
     try:
         try:
-            args, unknown = parse_args(InferArguments, words)
-        except DataError:
-            raise
+            args, _ = parse_args(InferArguments, words)
         except ValueError:  # several stock templates fit the model
             fitting = f"stvg_{_model_type(model, words)}"
-            if "--template" in words or fitting not in ours:
+            if "--template" in words or not is_ours(fitting):
                 raise
-            args, unknown = parse_args(InferArguments, [*words, "--template", fitting])
-    except DataError:
-        raise
+            args, _ = parse_args(InferArguments, [*words, "--template", fitting])
     except (ValueError, AssertionError) as error:
         raise DataError(f"ms-swift cannot take {model}: {error!s:.500}") from None
-    finally:
-        HfArgumentParser.error = own_error
-    if unknown:
-        raise DataError(f"neither swift-stvg nor ms-swift knows these options: {' '.join(unknown)}")
     if args.stream:
         raise DataError("answers are read whole: leave --stream out")
-    if args.template not in ours:
+    if not is_ours(args.template):
         fitting = f"stvg_{args.model_type}"
-        if "--template" in words or fitting not in ours:
+        if "--template" in words or not is_ours(fitting):
+            known = ", ".join(sorted(filter(is_ours, TEMPLATE_MAPPING)))
             raise DataError(
                 f"{model} ({args.model_type}) would be asked with the template {args.template}, which is none of "
-                f"swift_stvg: {', '.join(sorted(ours))}. See examples/add_a_backbone, or serve the model and "
+                f"swift_stvg: {known}. See examples/add_a_backbone, or serve the model and "
                 "give --endpoint"
             )
         args.template, args.template_meta = fitting, TEMPLATE_MAPPING[fitting]
     return args
+
+
+def _check_words(words: list[str]) -> None:
+    """Refuse words that are no options of `swift infer`, or values that they cannot have; nothing is looked up.
+
+    Raises:
+        DataError: there is one. ms-swift's parser would print a hundred lines of usage before it says so.
+    """
+    from swift.arguments import InferArguments
+    from swift.utils import parse_args
+
+    class Words(InferArguments):  # type: ignore[misc]
+        def __post_init__(self) -> None:
+            """Look for no model."""
+
+    try:
+        with redirect_stderr(io.StringIO()) as said:
+            _, unknown = parse_args(Words, words)
+    except SystemExit:
+        raise DataError(f"ms-swift: {said.getvalue().rpartition(': error: ')[2].strip()}") from None
+    if unknown:
+        raise DataError(f"neither swift-stvg nor ms-swift knows these options: {' '.join(unknown)}")
 
 
 def _model_type(model: str, words: list[str]) -> str:

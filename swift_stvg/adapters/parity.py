@@ -11,8 +11,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -200,28 +199,69 @@ def _config(pipeline: Any) -> Any:
     return config
 
 
+class _SeenError(Exception):
+    """A prompt, from where requests are made."""
+
+    def __init__(self, token_ids: list[int]) -> None:
+        super().__init__(token_ids)
+        self.token_ids = token_ids
+
+
+class _OnlyPrompts:
+    """In the place of vLLM's engine: takes a request as far as its prompt, and answers none."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def add_request(self, request_id: str, prompt: Any, params: Any, **_: Any) -> None:
+        made = self._engine.input_processor.process_inputs(request_id, prompt, params, ("generate",))
+        raise _SeenError(list(made.prompt_token_ids))
+
+    def generate(self, prompt: Any, params: Any, request_id: str, **_: Any) -> None:  # of the asynchronous engine
+        self.add_request(request_id, prompt, params)
+
+
+def _prompts(pipeline: Any, rows: Sequence[Row]) -> list[list[int]]:
+    """Token ids of the rows' prompts, as vLLM's own processors make them for the engine; nothing is generated."""
+    engine = pipeline.infer_engine.engine
+    pipeline.infer_engine.engine = _OnlyPrompts(engine)
+    found = []
+    try:
+        for row in rows:
+            try:
+                pipeline.infer([row], _config(pipeline), use_tqdm=False, **pipeline.infer_kwargs)
+            except _SeenError as seen:
+                found.append(pipeline.template.as_trained(seen.token_ids))
+    finally:
+        pipeline.infer_engine.engine = engine
+        engine.renderer.clear_mm_cache()  # which now believes that the engine was sent these videos
+    return found
+
+
 def _main(questions: str, answers: str) -> None:
     """Let the engine answer, in this process."""
     asked = json.loads(Path(questions).read_text())
     pipeline = start_pipeline(swift_arguments(asked["model"], asked["words"]))
-    answer = partial(pipeline.infer, use_tqdm=False, **pipeline.infer_kwargs)
-    config = _config(pipeline)
-    found = answer(asked["rows"], replace(config, max_tokens=1))  # enough to see the prompts
-    prompts = [list(response.prompt_token_ids) for response in found]
-    template = pipeline.template
+    rows, template = asked["rows"], pipeline.template
+    prompts = _prompts(pipeline, rows)
     mode = template.mode
     template.set_mode("transformers")
-    trained = [list(template.encode(row)["input_ids"]) for row in asked["rows"]]
+    trained = [list(template.encode(row)["input_ids"]) for row in rows]
     template.set_mode(mode)
     made = [
         {"prompt": p, "trained": t, "tokens": [], "logprobs": [], "text": ""}
         for p, t in zip(prompts, trained, strict=True)
     ]
     if prompts == trained:
-        for one, response in zip(made, answer(asked["rows"], config), strict=True):
+        found = pipeline.infer(rows, _config(pipeline), use_tqdm=False, **pipeline.infer_kwargs)
+        for one, response in zip(made, found, strict=True):
             choice = response.choices[0]
-            one["tokens"], one["text"] = list(choice.token_ids), choice.message.content
+            one["prompt"], one["tokens"] = template.as_trained(list(response.prompt_token_ids)), list(choice.token_ids)
             one["logprobs"] = [token["logprob"] for token in choice.logprobs["content"]]
+            one["text"] = choice.message.content
     Path(answers).write_text(json.dumps(made))
 
 

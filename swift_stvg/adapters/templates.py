@@ -123,6 +123,10 @@ class StvgTemplate:
     def tell_time(self, request: VideoRequest, kwargs: dict[str, Any]) -> None:
         """Add the times of the frames to the stock template's arguments; by default nothing."""
 
+    def as_trained(self, token_ids: list[int]) -> list[int]:
+        """vLLM's prompt, with the tokens that pixels have in training where vLLM gives them others; none by default."""
+        return token_ids
+
     def prepare_generate_kwargs(self, generate_kwargs: dict[str, Any], *, model: Any = None) -> dict[str, Any]:
         """Prevent answers with pixel tokens, because such an answer cannot be encoded again."""
         kwargs: dict[str, Any] = super().prepare_generate_kwargs(generate_kwargs, model=model)  # type: ignore[misc]

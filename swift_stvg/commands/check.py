@@ -26,8 +26,8 @@ def add_options(check: argparse.ArgumentParser) -> None:
     add("--model_type", help="as for ms-swift, if it cannot know the type from the model")
     add(
         "--engine",
-        metavar="NAME",
-        help="compare this engine's answers, such as vllm's, with the model's own answers; needs --model",
+        choices=("vllm",),
+        help="compare this engine's prompts, then its answers, with the model's own; needs --model",
     )
     add("--max_length", type=int, metavar="N", help="--max_length of the training; needs --model")
     add(

@@ -255,6 +255,8 @@ class Check:
             if not one.same:
                 row_id = RowTruth.from_json(row["stvg"]).id
                 self.errors.append(f"{row_id}: {args.engine} differs from the trained model: {one.difference}")
+        if differing := sum(one.prompt_differs_at is not None for one in found):
+            return f"{differing} of {len(found)} prompts differ from the prompts of training; no answer was generated"
         tokens, agreeing = sum(one.tokens for one in found), sum(one.agreeing for one in found)
         return (
             f"{sum(one.same_text for one in found)} of {len(found)} greedy answers are the model's own; of {tokens} "

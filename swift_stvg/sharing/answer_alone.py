@@ -1,6 +1,7 @@
 """Ask this model when something happens in a video and where, exactly as in its training.
 
     python answer.py clip.mp4 "the man in red sits down"            # here, with transformers
+    python answer.py clip.mp4 "..." --clip 20 40                    # seconds of the video to look at
     python answer.py clip.mp4 "..." --server http://127.0.0.1:8000  # by `vllm serve`, told which frames these are
     python answer.py clip.mp4 "..." --row frames.mkv                # a row of data for stock `swift infer`
 
@@ -54,9 +55,16 @@ class Question:
         system, before, after: the system prompt, and the user's words before and after the video.
     """
 
-    def __init__(self, video: str, sentence: str, record: dict[str, Any]) -> None:
+    def __init__(
+        self, video: str, sentence: str, record: dict[str, Any], clip_s: tuple[float, float] | None = None
+    ) -> None:
         asked = record["stvg_settings"]
         all_s, self.end_s, ticks = frame_times(video)
+        first, last = (0, len(all_s)) if clip_s is None else np.searchsorted(all_s, np.array(clip_s) - 5.01e-4).tolist()
+        if first >= last:
+            sys.exit(f"no frame of {video} is in the clip: it lasts from {all_s[0]:.2f} to {self.end_s:.2f} s")
+        self.end_s = float(all_s[last]) if last < len(all_s) else self.end_s
+        all_s = all_s[first:last]
         length_s = self.end_s - all_s[0]
         self.step_s = max(1 / float(asked["fps"]), length_s / int(asked["max_frames"]))
         count = max(1, math.ceil(length_s / self.step_s - 1e-6))
@@ -67,7 +75,7 @@ class Question:
         if not by_frame:
             self.index_s = all_s[nearest(all_s, all_s[0] + np.arange(math.floor(all_s[-1] - all_s[0] + 1e-4) + 1))]
         self.frames, self.size_wh = read_frames(
-            video, chosen, ticks, int(asked["max_side"]), int(asked["side_multiple"])
+            video, first + chosen, ticks, int(asked["max_side"]), int(asked["side_multiple"])
         )
         height, width = self.frames.shape[2:]
         pixels = asked["coords"] == "pixel"
@@ -329,6 +337,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video")
     parser.add_argument("sentence")
+    parser.add_argument(
+        "--clip", nargs=2, type=float, metavar=("START", "END"), help="seconds to look at (default: all)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--server", metavar="URL", help="of vllm serve, up to the port")
     parser.add_argument("--row", metavar="FILE.mkv", help="print a row, whose frames go there")
@@ -341,7 +352,7 @@ def main() -> None:
     if not args.sentence.strip() or re.search(r"<\||<(video|image|audio|bbox)>", args.sentence):
         sys.exit("the sentence is empty, or holds a word such as <video> or <|im_end|>, which means something else")
     try:
-        question = Question(args.video, args.sentence, record)
+        question = Question(args.video, args.sentence, record, args.clip)
     except (OSError, av.error.FFmpegError) as error:
         sys.exit(f"{args.video} cannot be read: {error}")
     if args.row:

@@ -1,13 +1,15 @@
 """VidSTG: declarative and interrogative sentences about parts of VidOR videos, with boxes from VidOR's trajectories.
 
 Sentences come from VidSTG's own files; if there are none, from the files that STCAT, CG-STVG and TA-STVG share, or that
-TubeDETR's preprocessing writes. Boxes come from VidOR's files; if there are none, from the same files as the sentences.
+TubeDETR's preprocessing writes. Boxes come from VidOR's files; if there are none, from the same files as the sentences;
+if there are none, from what TubeDETR's preprocessing makes of VidOR's files.
 
 Source: Zhang et al., "Where Does It Exist: Spatio-Temporal Video Grounding for Multi-Form Sentences", CVPR 2020.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from swift_stvg.errors import DataError, RowError
 from swift_stvg.records import Sample, tube_in_span
 from swift_stvg.sources.files import VIDEO_SUFFIXES, DataRoot, FileIndex, existing_folders, find_annotations
 from swift_stvg.sources.load_report import LoadReport
-from swift_stvg.sources.vidstg_merged import QUERY_OF_QTYPE, FrameBoxes, Merged
+from swift_stvg.sources.vidstg_merged import QUERY_OF_QTYPE, FrameBoxes, Merged, VidorFile
 from swift_stvg.util.json_reading import (
     PARSE_ERRORS,
     json_integer,
@@ -32,6 +34,7 @@ from swift_stvg.util.json_reading import (
 _FOLDERS = ("vidstg", "VidSTG", "vidor", "VidOR")
 _PLACES = ("sent_annos", "annotations", "vidstg_annotations", "")
 _MERGED_PLACES = ("vstg_annos", "annos", "annotations", "vidstg_annotations", "")
+_OWN = "_annotations.json"
 _QUERY_KEYS = (("captions", "declarative"), ("questions", "interrogative"))
 _LETTERS = {"declarative": "c", "interrogative": "q"}  # a caption, a question
 
@@ -46,18 +49,19 @@ def load(root: DataRoot, dataset: str, split: str, report: LoadReport) -> list[S
 
     base, _, kind = split.partition("_")
     folders = existing_folders(root.path, _FOLDERS, dataset)
-    own = [str(Path(place, f"{base}_annotations.json")) for place in _PLACES]
+    own = [str(Path(place, f"{base}{_OWN}")) for place in _PLACES]
     merged = [str(Path(place, f"{base}.json")) for place in _MERGED_PLACES]
-    paths = [path for _, path in find_annotations(folders, own + merged, f"{dataset}:{split}")]
-    shared = Merged(next((path for path in paths if path.name == f"{base}.json"), None))
-    path = next((path for path in paths if path.name != f"{base}.json"), None)
+    shorter = _for_shorter_clips(folders) if base == "train" else []
+    paths = [path for _, path in find_annotations(folders, own + merged + shorter, f"{dataset}:{split}")]
+    shared = Merged(next((path for path in paths if not path.name.endswith(_OWN)), None))
+    path = next((path for path in paths if path.name.endswith(_OWN)), None)
     annotations = shared.annotations() if path is None else read_json(path)
     if not isinstance(annotations, list):
         raise DataError(f"{path} must hold a list of annotations, got {type(annotations).__name__}")
     videos = FileIndex(root, folders, VIDEO_SUFFIXES)
     part = "validation" if base == "test" else "training"
     files = FileIndex(root, folders, [".json"], prefer=[part, "bbox_annos", "annotation"])
-    trajectories = Trajectories(files, shared)
+    trajectories = Trajectories(files, shared, VidorFile(files.get(f"vidor_{part}")))
 
     samples: list[Sample] = []
     # in the order of videos, so that each trajectory file is read once and then freed
@@ -87,6 +91,17 @@ def load(root: DataRoot, dataset: str, split: str, report: LoadReport) -> list[S
     return samples
 
 
+def _for_shorter_clips(folders: list[Path]) -> list[str]:
+    """Names of files that TubeDETR reads in the place of train.json for clips of at most N frames, largest N first."""
+    found = {
+        path.name for folder in folders for place in _MERGED_PLACES for path in (folder / place).glob("train_*.json")
+    }
+    lengths = sorted(
+        (int(name[6:-5]) for name in found if re.fullmatch("train_[1-9][0-9]{0,5}[.]json", name)), reverse=True
+    )
+    return [str(Path(place, f"train_{length}.json")) for length in lengths for place in _MERGED_PLACES]
+
+
 class _Box(msgspec.Struct, gc=False):
     xmin: float
     ymin: float
@@ -112,11 +127,13 @@ class Trajectories:
     Args:
         files: VidOR's JSON files by video id.
         shared: the boxes of videos without such a file.
+        vidor: the boxes of videos that are in neither.
     """
 
-    def __init__(self, files: FileIndex, shared: Merged) -> None:
+    def __init__(self, files: FileIndex, shared: Merged, vidor: VidorFile) -> None:
         self._files = files
         self._shared = shared
+        self._vidor = vidor
         self._video = ""
         self._tubes: dict[int, FrameBoxes] = {}
         self._events: dict[tuple[int, tuple[int, int]], FrameBoxes] = {}
@@ -142,9 +159,9 @@ class Trajectories:
     def _read(self, video: str) -> dict[int, FrameBoxes]:
         path = self._files.get(video)
         if path is None:
-            if tubes := self._shared.tubes(video):
+            if tubes := self._shared.tubes(video) or self._vidor.tubes(video):
                 return tubes
-            nor = f", and no box in {self._shared.path}" if self._shared.path else ""
+            nor = "".join(f", no box in {source.path}" for source in (self._shared, self._vidor) if source.path)
             raise RowError("no trajectory file", f"no {video}.json of VidOR below the dataset folders{nor}")
         try:
             with no_garbage_collection():

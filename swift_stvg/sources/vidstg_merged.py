@@ -5,6 +5,9 @@
   that of the segment, so the frame count of the video is not known.
 - TubeDETR (`train.json`): `videos` holds one entry for each sentence, and `trajectories` holds boxes x, y, w, h by
   video, object and frame.
+
+TubeDETR's preprocessing also writes VidOR's files as one (`vidor_training.json`, `vidor_validation.json`), which holds
+`trajectories` as above for each video.
 """
 
 from __future__ import annotations
@@ -108,10 +111,55 @@ class _Framed(msgspec.Struct, gc=False):
     bbox: tuple[float, float, float, float]
 
 
+class _VidorVideo(msgspec.Struct):
+    """An entry of TubeDETR's form of VidOR."""
+
+    trajectories: dict[int, dict[int, _Framed]]
+
+
 _PAIR = msgspec.json.Decoder(_Pair)
 _VIDEO = msgspec.json.Decoder(_Video)
 _BOXES = msgspec.json.Decoder(list[_Box])
+_VIDOR = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_VIDOR_VIDEO = msgspec.json.Decoder(_VidorVideo)
 _OBJECTS = msgspec.json.Decoder(dict[int, dict[int, _Framed]])
+
+
+class VidorFile:
+    """VidOR's boxes in one file. It is read when its content is first needed.
+
+    Args:
+        path: the file's path; None if there is no file.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+
+    def tubes(self, video: str) -> dict[int, FrameBoxes]:
+        """Annotated frames (K,) and boxes (K, 4) in pixels of each object of a video; empty where there is none.
+
+        Raises:
+            DataError: the file cannot be read.
+            RowError: the boxes of the video are malformed.
+        """
+        if video not in self._videos:
+            return {}
+        try:
+            found = _VIDOR_VIDEO.decode(self._videos[video]).trajectories
+        except PARSE_ERRORS as error:
+            raise RowError("malformed trajectory file", f"{self.path}, video {video}: {error!r:.200}") from None
+        return {tid: _tube_of(by_frame) for tid, by_frame in found.items() if by_frame}
+
+    @cached_property
+    def _videos(self) -> dict[str, msgspec.Raw]:
+        if self.path is None:
+            return {}
+        try:
+            return _VIDOR.decode(read_bytes(self.path))
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(
+                f"{self.path} cannot be read as VidOR's boxes by video, as TubeDETR writes them: {error}"
+            ) from None
 
 
 class Merged:

@@ -1,26 +1,49 @@
-"""parity.py FOLDER [ROWS]: do vLLM and transformers answer alike, for every architecture, at three rates?
+"""parity.py FOLDER [ROWS [CASE ...]]: do vLLM and transformers answer alike, for every architecture, at three rates?
 
 Makes tiny random models, whose attention chooses, and synthetic clips in FOLDER: their greedy text differs when
-anything differs. Qwen3.5 is compared in bfloat16, all that vLLM's CPU engine takes: there rounding hides small
-differences, and only the prompts are compared exactly. Run it in the environment that make.sh builds; it ends with 1 if
-any row differs.
+anything differs. vLLM's CPU engine takes Qwen3.5 in bfloat16 only: it is compared in float32 with one kernel in plain
+torch (gdn.py), and with its own kernel in bfloat16, where what differs must be what rounding explains. Run it in the
+environment that make.sh builds; it ends with 1 if any row differs.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ARCHITECTURES = {
-    "qwen2_5_vl": {},
-    "qwen2_vl": {"STVG_COORDS": "norm1000"},
-    "qwen3_vl": {"STVG_COORDS": "norm1000", "STVG_SIDE_MULTIPLE": "32"},
-    "qwen3_5": {"STVG_COORDS": "norm1000", "STVG_SIDE_MULTIPLE": "32"},
-}
+HERE = Path(__file__).parent
 RATES = (2.0, 1.25, 4.0)
+TOKENS = 40
 ENGINE = ["--infer_backend", "vllm", "--vllm_max_model_len", "2048", "--vllm_enforce_eager", "true"]
+LATER = {"STVG_COORDS": "norm1000", "STVG_SIDE_MULTIPLE": "32"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is compared: an architecture, the settings of its rows, the type of its weights, and plugins beside ours."""
+
+    architecture: str
+    settings: dict[str, str] = field(default_factory=dict)
+    dtype: str = "float32"
+    plugins: tuple[Path, ...] = ()
+
+
+CASES = {
+    "qwen2_5_vl": Case("qwen2_5_vl", {"STVG_SIDE_MULTIPLE": "28"}),
+    "qwen2_vl": Case("qwen2_vl", {"STVG_COORDS": "norm1000", "STVG_SIDE_MULTIPLE": "28"}),
+    "qwen3_vl": Case("qwen3_vl", LATER),
+    "qwen3_5": Case("qwen3_5", LATER, plugins=(HERE / "gdn.py",)),
+    "qwen3_5 in bfloat16": Case("qwen3_5", LATER, "bfloat16"),
+    "internvl": Case(
+        "internvl",
+        {"STVG_COORDS": "norm1000", "STVG_SIDE_MULTIPLE": "56", "STVG_MAX_SIDE": "56"},
+        plugins=(HERE.parents[1] / "examples/add_a_backbone/internvl.py",),
+    ),
+}
 
 
 def rows_of(folder: Path, count: int, fps: float, settings: dict[str, str]) -> list[dict[str, Any]]:
@@ -34,31 +57,111 @@ def rows_of(folder: Path, count: int, fps: float, settings: dict[str, str]) -> l
     return [row | {"messages": row["messages"][:-1]} for row in rows]
 
 
+def make_model(folder: Path, architecture: str) -> None:
+    """A sensitive random model, if it is not there."""
+    from swift_stvg.synthetic.tiny import TinyConfig, build
+    from tests.asked import sensitive
+    from tests.internvl import build_internvl
+
+    if folder.exists():
+        return
+    if architecture == "internvl":
+        build_internvl(folder)
+    else:
+        build(folder, TinyConfig(architecture=architecture, spatial_merge=2, max_coordinate=1000))
+    sensitive(folder)
+
+
+def options_of(case: Case) -> list[str]:
+    """Of `swift infer`, for either backend."""
+    options = ["--model_type", case.architecture, "--template", f"stvg_{case.architecture}"]
+    plugins = ["--external_plugins", *map(str, case.plugins)] if case.plugins else []
+    return [*options, "--torch_dtype", case.dtype, *plugins]
+
+
+def another_prompt_is_found(model: Path, case: Case, rows: list[dict[str, Any]]) -> bool:
+    """Whether a prompt that differs is named, although the engine would end with an error if it were asked anything."""
+    from swift_stvg.adapters.parity import compare
+
+    plugins = (*case.plugins, HERE / "otherwise.py")
+    found = compare(str(model), rows, [*options_of(Case(case.architecture, plugins=plugins)), *ENGINE], TOKENS)
+    print(json.dumps({"a prompt that differs": found[0].difference}), flush=True)
+    return all(one.prompt_differs_at is not None and one.prompt_differs_at[0] == 1 for one in found)
+
+
+def explained_by_rounding(model: Path, case: Case, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """How far vLLM and transformers, both in this type, are from the model in float32, given vLLM's answers.
+
+    If rounding alone makes vLLM differ, it is not farther from float32 than transformers is.
+    """
+    import torch
+
+    from swift_stvg.adapters import parity
+    from swift_stvg.adapters.engine import start_pipeline, swift_arguments
+
+    options = options_of(case)
+    answered = parity._ask_engine(str(model), rows, [*options, *ENGINE], TOKENS)
+    chosen = torch.tensor([token for one in answered for token in one.tokens])
+    logprobs = {}
+    for dtype in (case.dtype, "float32"):
+        words = parity._words(str(model), [*options, "--torch_dtype", dtype], TOKENS)
+        own = start_pipeline(swift_arguments(str(model), words))
+        asked = zip(rows, answered, strict=True)
+        found = torch.cat([parity._logprobs(own, row, one.tokens) for row, one in asked])  # (N, V)
+        logprobs[dtype] = found.index_fill(1, torch.tensor(own.template.unwanted), float("-inf"))
+    exact, rounded = logprobs["float32"], logprobs[case.dtype]
+
+    def of_chosen(values: torch.Tensor) -> torch.Tensor:
+        return values.gather(1, chosen[:, None])[:, 0]
+
+    def spread(errors: torch.Tensor) -> list[float]:
+        return [round(float(errors.abs().quantile(share)), 4) for share in (0.5, 0.9, 1.0)]
+
+    best = exact.argmax(1)
+    others = (best != chosen).nonzero()[:, 0]
+    short = exact.amax(1) - of_chosen(exact)  # how much less likely vLLM's choice is than the best one
+    own_choice = rounded.argmax(1)
+    own_short = exact.amax(1) - exact.gather(1, own_choice[:, None])[:, 0]
+    vllm = torch.tensor([value for one in answered for value in one.logprobs])
+    return {
+        "tokens": len(chosen),
+        "not the choice of float32: vLLM, transformers": [len(others), int((own_choice != best).sum())],
+        "how much less likely such a choice is, at most: vLLM, transformers": [
+            round(float(short.max()), 4),
+            round(float(own_short.max()), 4),
+        ],
+        "error of log-probabilities, median, 90%, largest: vLLM": spread(vllm - of_chosen(exact)),
+        "the same: transformers": spread(of_chosen(rounded) - of_chosen(exact)),
+    }
+
+
 def main() -> int:
     folder, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 100
-    wanted = sys.argv[3:] or list(ARCHITECTURES)
+    wanted = sys.argv[3:] or list(CASES)
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # plugins change the engine in its own process
     from swift_stvg.adapters.parity import compare
     from swift_stvg.cli import main as command
-    from tests.asked import sensitive
 
     if not (folder / "stvg_synthetic").exists():
         command(["synth", str(folder / "stvg_synthetic"), "--split", f"test={count}", "--duration-s", "7"])
     failed = 0
-    for architecture in wanted:
-        model = folder / architecture
-        if not model.exists():
-            command(["tiny", str(model), "--architecture", architecture, "--spatial-merge", "2"])
-            sensitive(model)
-        per_rate = -(-count // len(RATES))
-        settings = {"STVG_SIDE_MULTIPLE": "28"} | ARCHITECTURES[architecture]
-        rows = {fps: rows_of(folder, per_rate, fps, settings) for fps in RATES}
-        dtype = "bfloat16" if architecture == "qwen3_5" else "float32"  # all that vLLM takes on a CPU
-        options = ["--model_type", architecture, "--template", f"stvg_{architecture}", "--torch_dtype", dtype]
-        answered = compare(str(model), [row for part in rows.values() for row in part], [*options, *ENGINE], 40)
+    for name in wanted:
+        case = CASES[name]
+        model = folder / case.architecture
+        make_model(model, case.architecture)
+        rows = {fps: rows_of(folder, -(-count // len(RATES)), fps, case.settings) for fps in RATES}
+        together = [row for part in rows.values() for row in part]
+        if name == wanted[0]:
+            failed += not another_prompt_is_found(model, case, together[:2])
+        if case.dtype != "float32":
+            found = explained_by_rounding(model, case, together)
+            print(json.dumps({"case": name} | found), flush=True)
+            continue
+        answered = compare(str(model), together, [*options_of(case), *ENGINE], TOKENS)
         for fps, part in rows.items():
             found, answered = answered[: len(part)], answered[len(part) :]
             report = {
-                "architecture": architecture,
+                "case": name,
                 "fps": fps,
                 "rows": len(found),
                 "same text": sum(one.same_text for one in found),

