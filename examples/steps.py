@@ -19,6 +19,8 @@ from typing import IO, Any
 
 import yaml
 
+from swift_stvg import start
+
 OF_THE_MACHINE = ("CUDA_VISIBLE_DEVICES", "MASTER_PORT", "PYTORCH_CUDA_ALLOC_CONF")
 
 
@@ -33,7 +35,8 @@ class Task:
     Attributes:
         result: what it makes, in the runner's output folder: done when it is there. That of a training is the file
             `trained` in its folder.
-        words: the command, where OUTPUT and RECIPES stand for folders, CHECKPOINT for the last checkpoint in one.
+        words: the command, where OUTPUT and RECIPES stand for folders, CHECKPOINT for the last checkpoint in one, and
+            START for the model that comes with swift_stvg.
         recipes: the folder RECIPES.
         env: settings that it runs under.
         needs: tasks that it is made from.
@@ -58,6 +61,8 @@ class Task:
         recipes = [yaml.safe_load(path.read_text()) for path in paths]
         env = {name: value for name, value in self.env.items() if name not in OF_THE_MACHINE}
         made_from = [sha256(task.description.encode()).hexdigest() for task in self.needs]
+        if "START" in self.words:
+            made_from.append(sha256((start.folder() / "model.safetensors").read_bytes()).hexdigest())
         return json.dumps([self.words, env, recipes, made_from])
 
     def note(self, output: Path) -> Path:
@@ -79,6 +84,8 @@ class Task:
         """The words with their folders in place, and what a training that was interrupted goes on from."""
 
         def place(word: str) -> str:
+            if word == "START":
+                return str(start.folder())
             word = word.replace("OUTPUT", str(output)).replace("RECIPES", str(self.recipes))
             if word.endswith("/CHECKPOINT"):
                 folder = Path(word).parent

@@ -97,6 +97,11 @@ def _tiny_options(tiny: argparse.ArgumentParser) -> None:
     tiny.set_defaults(run=_tiny)
 
 
+def _start_options(start: argparse.ArgumentParser) -> None:
+    start.add_argument("--settings", action="store_true", help="print the settings that it was trained with instead")
+    start.set_defaults(run=_start)
+
+
 def _score_options(score: argparse.ArgumentParser) -> None:
     from swift_stvg.commands.score import add_options
 
@@ -223,11 +228,19 @@ def _tiny(args: argparse.Namespace) -> int:
     return 0
 
 
+def _start(args: argparse.Namespace) -> int:
+    from swift_stvg.start import environment, folder
+
+    print(" ".join(f"{name}={text}" for name, text in environment().items()) if args.settings else folder())
+    return 0
+
+
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "plugin": ("print a path for --external_plugins, where it does not take the name swift_stvg", _plugin_options),
     "settings": ("list the STVG_* settings with their values here, and check them", _settings_options),
     "synth": ("render a synthetic dataset of moving shapes", _synth_options),
     "tiny": ("write a random Qwen-VL of about a million parameters", _tiny_options),
+    "start": ("print the folder of the small trained model that comes with this package", _start_options),
     "check": ("look at a dataset as training will, and at what the rewards pay for right and wrong", _check_options),
     "recipe": ("a recipe under ms-swift's rules, and what it needs of GPUs", _recipe_options),
     "score": ("metrics of predictions under the protocols of published tables", _score_options),

@@ -36,6 +36,7 @@ from swift_stvg.rows import Contract
 from swift_stvg.settings import Settings
 from swift_stvg.sharing import secrets
 from swift_stvg.sources import load_rows, parse_dataset
+from swift_stvg.start import model_or_start
 from swift_stvg.video import is_picture
 
 EXPORTS = ("coco", "mot", "tubes")
@@ -48,10 +49,14 @@ _BEGINS = b'{"response": '
 def add_options(ground: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add = ground.add_argument
-    ground.usage = "swift-stvg ground VIDEO SENTENCE [SENTENCE ...] (--model M | --endpoint URL) [options]"
+    ground.usage = "swift-stvg ground VIDEO SENTENCE [SENTENCE ...] [--model M | --endpoint URL] [options]"
     ground.description = "VIDEO is a video or a picture; each SENTENCE says what to look for, by itself."
     add("--dataset", metavar="NAME:SUBSET", help="instead: answer these rows, as for `swift infer`, to be scored")
-    add("--model", help="a model or checkpoint, as for `swift infer`; with --endpoint, its name there")
+    add(
+        "--model",
+        help="a model or checkpoint, as for `swift infer`; with --endpoint, its name there (default: the start, a "
+        "small model that comes with this package and knows synthetic clips)",
+    )
     add("--endpoint", metavar="URL", help="a server with OpenAI's chat completions, such as http://127.0.0.1:8000/v1")
     add("--out", type=Path, metavar="PATH", help="a folder for all that is made; a .jsonl file for --dataset")
     add("--format", nargs="+", choices=EXPORTS, default=[], help="also written to the folder")
@@ -77,8 +82,6 @@ def run(args: argparse.Namespace) -> int:
     # argparse would take values of ms-swift's options for sentences
     args.what = list(takewhile(lambda word: not _is_option(word), args.further))
     args.further = args.further[len(args.what) :]
-    if not (args.model or args.endpoint):
-        raise DataError("give --model, or --endpoint")
     if args.endpoint and args.further:
         raise DataError(f"with --endpoint these mean nothing: {' '.join(args.further)}")
     if args.endpoint:
@@ -87,6 +90,8 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("--send, --timeout, --retries, --at-once and --body are for --endpoint")
     if bool(args.what) == bool(args.dataset):
         raise DataError("give a video and sentences, or --dataset; options of ms-swift come after them")
+    if not args.endpoint:
+        args.model = model_or_start(args.model)
     settings = Settings.from_env()
     return _answer_dataset(args, settings) if args.dataset else _ground(args, settings)
 

@@ -17,6 +17,7 @@ from swift_stvg.errors import DataError
 from swift_stvg.headroom import MARGIN, Sampled, measure
 from swift_stvg.jsonfile import write_whole
 from swift_stvg.rows import Contract
+from swift_stvg.start import model_or_start
 from swift_stvg.tables import render_headroom
 
 CHUNK = 16
@@ -26,7 +27,7 @@ CHUNK = 16
 def add_options(headroom: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add = headroom.add_argument
-    add("--model", help="a model or checkpoint, as for `swift infer`")
+    add("--model", help="a model or checkpoint, as for `swift infer` (default, without --answers: as for `ground`)")
     add("--dataset", metavar="NAME:SUBSET", help="rows to answer, as for `swift infer`; training rows tell most")
     add("--rows", type=int, default=200, help="most rows, drawn at random (default: 200)")
     add("--samples", type=int, default=8, help="sampled answers to each row (default: 8)")
@@ -46,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     """Sample or read answers, and print or write the report."""
     weights = read_weights(args)
     check_writable(args.answers, args.out)  # before hours of sampling
+    if args.model or (args.dataset and not args.answers):
+        args.model = model_or_start(args.model)
     if args.model:
         if not args.dataset:
             raise DataError("--model needs --dataset, the rows to answer")
@@ -59,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             raise DataError(f"without --model nothing is sampled, so these mean nothing: {' '.join(args.further)}")
         sampled = Sampled.read(args.answers)
     else:
-        raise DataError("give --model and --dataset, or --answers with a file that an earlier run kept")
+        raise DataError("give --dataset, the rows to answer, or --answers with a file that an earlier run kept")
     report = {"swift_stvg": __version__} | measure(sampled, weights, args.margin)
     report["from"] = (
         f"{args.model} on {args.dataset}, temperature {args.temperature:g}" if args.model else args.answers.name
