@@ -19,8 +19,6 @@ from typing import IO, Any
 
 import yaml
 
-from swift_stvg import start
-
 OF_THE_MACHINE = ("CUDA_VISIBLE_DEVICES", "MASTER_PORT", "PYTORCH_CUDA_ALLOC_CONF")
 
 
@@ -62,7 +60,7 @@ class Task:
         env = {name: value for name, value in self.env.items() if name not in OF_THE_MACHINE}
         made_from = [sha256(task.description.encode()).hexdigest() for task in self.needs]
         if "START" in self.words:
-            made_from.append(sha256((start.folder() / "model.safetensors").read_bytes()).hexdigest())
+            made_from.append(sha256((start() / "model.safetensors").read_bytes()).hexdigest())
         return json.dumps([self.words, env, recipes, made_from])
 
     def note(self, output: Path) -> Path:
@@ -85,7 +83,7 @@ class Task:
 
         def place(word: str) -> str:
             if word == "START":
-                return str(start.folder())
+                return str(start())
             word = word.replace("OUTPUT", str(output)).replace("RECIPES", str(self.recipes))
             if word.endswith("/CHECKPOINT"):
                 folder = Path(word).parent
@@ -206,6 +204,13 @@ def refuse_stale(tasks: Sequence[Task], output: Path) -> None:
             "these were made or begun by other commands, or from other things, than now asked for: delete them to make "
             f"them again, or give another --output: {shlex.join(found)}"
         )
+
+
+def start() -> Path:
+    """The model that comes with swift_stvg."""
+    from swift_stvg.start import folder
+
+    return folder()
 
 
 def as_texts(values: Mapping[str, Any]) -> dict[str, str]:

@@ -51,24 +51,32 @@ def test_recipe(path: Path) -> None:
         assert all(isinstance(word, str) for word in words), f"ms-swift wants text in the list {name}"
 
 
-PLANS = sorted(BENCHMARK.parent.glob("*/plan.yaml"))
+PLANS = sorted(BENCHMARK.parent.glob("*/plan*.yaml"))
 
 
-@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_plans_name_what_exists(benchmark: SimpleNamespace, path: Path) -> None:
     plan = benchmark.run.Plan.read(path)
     for name, spec in plan.trainings.items():
         Settings.from_env({k: v for k, v in plan.environment(name).items() if k.startswith("STVG_")})
         assert spec.get("recipe") in ("sft", "grpo", None)
         splits = {word.split("=")[0] for word in plan.worlds[plan.world(name)]["splits"].split()}
-        assert {spec.get("labels", "prompts"), "val", "test"} <= splits | (
-            {"prompts"} if "recipe" not in spec else set()
-        )
+        assert "recipe" not in spec or spec.get("labels", "train") in splits
         if spec.get("recipe") == "grpo":
             assert set(benchmark.report.weights_of(spec)) <= set(REWARDS)
     for question in plan.questions:
         assert {name for pair in question["pairs"] for name in pair} <= set(plan.trainings)
     assert set(plan.also_on) <= set(plan.worlds)
+    for world in plan.worlds.values():
+        assert {"val", "test"} <= {word.split("=")[0] for word in world["splits"].split()}
+
+
+def test_a_cell_differs_from_the_one_it_is_compared_with_in_one_thing(benchmark: SimpleNamespace) -> None:
+    """Two GRPO trainings on the same clips are the same command but for what the plan says."""
+    plan = benchmark.run.Plan.read()
+    commands = {task.result: task.words for task in benchmark.run.tasks(plan, plan.trainings, [1], "test")}
+    base, other = commands["1/grpo_100/trained"], commands["1/sft_grpo_100/trained"]
+    assert [w for w in other if w not in base] == ["OUTPUT/1/sft_100/CHECKPOINT", "OUTPUT/1/sft_grpo_100"]
 
 
 def cell(benchmark: SimpleNamespace, values: list[float]) -> Any:
@@ -137,7 +145,7 @@ SMALL = """
 seeds: [1]
 headroom: --rows 4 --samples 2 --temperature 0.8 --max_batch_size 8 --max_new_tokens 72 --torch_dtype float32
 worlds:
-  easy: {args: --difficulty easy --fps 2, splits: tight=64@0.7 prompts=8 test=6}
+  easy: {args: --difficulty easy --fps 2, splits: tight=64@0.7 train=8 test=6}
   light: {args: --difficulty easy --fps 2 --background 200 220, splits: test=2}
 also_on: [light]
 trainings:

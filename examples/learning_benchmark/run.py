@@ -37,7 +37,7 @@ class Plan:
         seeds: of trainings, samples and, where there are some, random models.
         worlds: options and splits of `swift-stvg synth`, by name.
         trainings: by name: what each goes on from (`from`; else the start), its recipe, the world and the split of its
-            clips (else those of what it goes on from, the first world, and `prompts`), and its deviations. One without
+            clips (else those of what it goes on from, the first world, and `train`), and its deviations. One without
             a recipe is the start itself.
         questions: pairs of trainings to compare, with what is asked.
         also_on: worlds whose clips are answered too.
@@ -106,7 +106,7 @@ def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str, wi
 
     def train(name: str, seed: int) -> Task:
         spec = plan.trainings[name]
-        recipe, rows = spec["recipe"], spec.get("labels", "prompts")
+        recipe, rows = spec["recipe"], spec.get("labels", "train")
         model, needs = made(spec.get("from"), seed)
         options = ["--model", model, "--dataset", f"stvg_synthetic:{rows}", "--seed", str(seed)]
         options += ["--output_dir", f"OUTPUT/{seed}/{name}", *shlex.split(spec.get("args", ""))]
@@ -123,7 +123,7 @@ def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str, wi
 
     def headroom(name: str, seed: int) -> None:
         """What GRPO could gain from the model that it goes on from, on its own clips."""
-        start, rows = plan.trainings[name].get("from"), plan.trainings[name].get("labels", "prompts")
+        start, rows = plan.trainings[name].get("from"), plan.trainings[name].get("labels", "train")
         result = f"{seed}/{name}/headroom.txt"
         model, needs = made(start, seed)
         command = ["swift-stvg", "headroom", "--model", model, "--seed", str(seed), *plan.headroom.split()]
