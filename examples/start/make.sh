@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 out=start_output
 model=${1:-$here/../../swift_stvg/start/model}
 
-python "$here/../learning_benchmark/run.py" --plan "$here/plan.yaml" --jobs 1 --output "$out"
+python "$here/../learning_benchmark/run.py" pretrained --plan "$here/plan.yaml" --jobs 1 --output "$out"
 
 rm -rf "$model"
 swift-stvg card "$out"/1/pretrained/checkpoint-* --out "$model" --scores "$out/1/pretrained/test.jsonl" \
