@@ -81,7 +81,7 @@ def test_a_cell_differs_from_the_one_it_is_compared_with_in_one_thing(benchmark:
 
 def cell(benchmark: SimpleNamespace, values: list[float]) -> Any:
     metrics = {name: np.array(values) for name in benchmark.report.METRICS}
-    return benchmark.report.Cell(list(range(len(values))), metrics, len(values), np.array([np.nan]), [])
+    return benchmark.report.Cell(list(range(len(values))), metrics, len(values))
 
 
 def test_differences_are_paired_by_clip_and_seed(benchmark: SimpleNamespace) -> None:
@@ -99,18 +99,6 @@ def test_differences_are_paired_by_clip_and_seed(benchmark: SimpleNamespace) -> 
     # Student's t for one degree of freedom is 12.706; the two seeds have a standard error of .1
     assert found["student"] == pytest.approx([0.2 - 1.2706, 0.2 + 1.2706], abs=1e-4)
     assert benchmark.report.difference(cells, ("a", "c"), "m_vIoU") is None
-
-
-def test_refinement_by_area_weighs_clips_by_the_answers_that_have_it(benchmark: SimpleNamespace) -> None:
-    """A clip's value is the mean over the seeds that answered it with think boxes."""
-    areas = [("0 - 1", np.array([True, True, False])), ("1 - 2", np.array([False, False, True]))]
-    cells = [
-        benchmark.report.Cell([0, 1, 2], {}, 3, np.array(refined), areas)
-        for refined in ([0.1, 0.4, np.nan], [0.3, np.nan, 0.9])
-    ]
-    found = benchmark.report._by_area(cells)
-    assert found["0 - 1"][0] == pytest.approx((2 * 0.2 + 0.4) / 3)
-    assert "1 - 2" not in found, "one clip has no interval"
 
 
 def test_headroom_is_ranked_against_gain(benchmark: SimpleNamespace) -> None:

@@ -49,15 +49,11 @@ class Cell:
         ids: of the clips.
         metrics: (N,) each.
         scored: how many answers gave a tube.
-        refined: (N,) vIoU of the final boxes less that of the think boxes, NaN where an answer has no such think boxes.
-        areas: (label, members (N,)) of bins of box area.
     """
 
     ids: list[Any]
     metrics: dict[str, np.ndarray]
     scored: int
-    refined: np.ndarray
-    areas: list[tuple[str, np.ndarray]]
 
 
 def read_cell(path: Path) -> Cell:
@@ -65,10 +61,8 @@ def read_cell(path: Path) -> Cell:
     answers = Answers.read(path)
     truth = GroundTruth.of_rows([answers])
     scored = Scored(answers, truth)
-    final, think = scored.scores(NATIVE), scored.scores(NATIVE, "think")
-    refined = np.where(scored.thinking(), final.viou - think.viou, np.nan)
-    metrics = per_sample(final.tiou, final.viou)
-    return Cell(truth.keys, metrics, scored.counts["scored"], refined, truth.facet("area"))
+    scores = scored.scores(NATIVE)
+    return Cell(truth.keys, per_sample(scores.tiou, scores.viou), scored.counts["scored"])
 
 
 def difference(cells: dict[tuple[str, int], Cell], pair: tuple[str, str], metric: str) -> dict[str, Any] | None:
@@ -200,24 +194,6 @@ def report(plan: Plan, seeds: list[int], output: Path, split: str) -> dict[str, 
             | {"too wide": figures["bias"]["boxes: share too wide"]["greedy"]}
             | {"too long": figures["bias"]["span: length, share too long"]["greedy"]}
         )
-    found["areas"] = {
-        name: _by_area([cell for (other, _), cell in cells.items() if other == name])
-        for name in dict.fromkeys(name for name, _ in cells)
-    }
-    return found
-
-
-def _by_area(cells: list[Cell]) -> dict[str, list[float | None]]:
-    """vIoU of final less think boxes by box area: mean and interval over clips, the mean over seeds being a clip's."""
-    stacked = np.stack([cell.refined for cell in cells])  # (S, N)
-    known = ~np.isnan(stacked)
-    counts = known.sum(axis=0)
-    values = np.where(known, stacked, 0).sum(axis=0) / np.maximum(counts, 1)
-    found: dict[str, list[float | None]] = {}
-    for label, members in cells[0].areas:
-        weights = (counts * members).astype(np.float64)[:, None]
-        if np.count_nonzero(weights) > 1:
-            found[label] = means_with_intervals(values[:, None], weights, np.arange(len(values)))[0]
     return found
 
 

@@ -55,6 +55,16 @@ def one_run(output: Path, seed: int, capability: str, threads: int) -> dict[str,
     return measured(folder, seed)
 
 
+def claims(runs: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
+    """(pair, metric) of the differences whose sign is the same, and not undecided, in every run, with that sign."""
+    found = {}
+    for pair, metric in product(PAIRS, SHOWN):
+        signs = {sign(run["pairs"][pair][metric]) for run in runs}
+        if len(signs) == 1 and EITHER not in signs:
+            found[pair, metric] = signs.pop()
+    return found
+
+
 def table(runs: list[dict[str, Any]]) -> str:
     """Ranges over all runs, and which signs hold in each of them."""
     machines = ", ".join(sorted({run["cpu"] for run in runs}))
@@ -74,14 +84,16 @@ def table(runs: list[dict[str, Any]]) -> str:
     for name, title in NAMES.items():
         figures = (reach([run["cells"][name][metric] for run in runs], ".1f") for metric in SHOWN)
         lines.append(f"| {title} | " + " | ".join(figures) + " |")
+    claimed = claims(runs)
     for pair in PAIRS:
         one, other = pair.split(" - ")
         cells = []
         for metric in SHOWN:
             found = [run["pairs"][pair][metric] for run in runs]
             counts = {word: sum(sign(difference) == word for difference in found) for word in (MORE, LESS, EITHER)}
-            holds = next((word for word, count in counts.items() if count == len(runs)), None)
-            said = f"{holds} in all" if holds else ", ".join(f"{word} in {n}" for word, n in counts.items() if n)
+            said = ", ".join(f"{word} in {n}" for word, n in counts.items() if n)
+            if (pair, metric) in claimed:
+                said = f"**{claimed[pair, metric]} in all**"
             cells.append(f"{reach([difference['mean'] for difference in found], '+.1f')}: {said}")
         lines.append(f"| {NAMES[one]}, against {NAMES[other]} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

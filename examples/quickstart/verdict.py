@@ -22,8 +22,8 @@ from steps import RunnerError
 HERE = Path(__file__).resolve().parent
 NAMES = {
     "start": "the start",
-    "sft": "SFT on the exact boxes of 100 clips",
-    "grpo": "GRPO, rewarded by the same boxes",
+    "sft": "SFT on the exact boxes",
+    "grpo": "GRPO rewarded by these boxes",
 }
 PAIRS = ("grpo - start", "grpo - sft", "sft - start")
 SHOWN = METRICS[:2]
