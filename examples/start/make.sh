@@ -12,6 +12,7 @@ python "$here/../learning_benchmark/run.py" pretrained --plan "$here/plan.yaml" 
 rm -rf "$model"
 swift-stvg card "$out"/1/pretrained/checkpoint-* --out "$model" --scores "$out/1/pretrained/test.jsonl" \
     --hub_model_id swift_stvg-start --license apache-2.0
+chmod 644 "$model/model.safetensors"   # others are to read it where it is installed
 cat >> "$model/README.md" <<'EOF'
 
 ## What it is for
