@@ -17,6 +17,7 @@ COMMANDS = {
         "cache": "keep the sampled and resized frames of a dataset on disk",
         "synth": "make a synthetic dataset of moving shapes",
         "tiny": "make a small random model, for trials without weights",
+        "start": "print the folder of the small trained model that comes with this package",
         "settings": "list the STVG_* settings and their values in this environment",
     },
     "train": {

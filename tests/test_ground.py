@@ -575,7 +575,6 @@ def test_a_folder_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
 
 
 USES = [
-    (["clip.mp4", "one"], "give --model for a model or --endpoint for a server"),
     (["--endpoint", "http://127.0.0.1:1/v1"], "give a video and sentences, or --dataset"),
     (["--model", "m", "--max_new_tokens", "8", "clip.mp4", "one"], "options for ms-swift come after"),
     (["clip.mp4", "one", "--model", "m", "--dataset", "stvg_synthetic:test"], "give a video and sentences, or --dat"),

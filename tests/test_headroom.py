@@ -148,7 +148,7 @@ def test_answers_are_kept_and_read_again(tmp_path: Path, capsys: pytest.CaptureF
 
 
 WRONG = [
-    ([], "give --model and --dataset"),
+    ([], "give --dataset, the rows to answer"),
     (["--model", "m"], "--model needs --dataset"),
     (["--model", "m", "--dataset", "d", "--samples", "1"], "at least 2"),
     (["--answers", "{kept}", "--max_new_tokens", "9"], "leave these options out: --max_new_tokens 9"),

@@ -25,6 +25,7 @@ from swift_stvg.serving.grounding import EVERY_FRAME, OK, Grounded, Search
 from swift_stvg.settings import Settings
 from swift_stvg.sharing.checkpoint import secrets
 from swift_stvg.sources import load_rows, parse_dataset
+from swift_stvg.start import model_or_start
 from swift_stvg.util.output_folder import first_line_object, make_folder, require_own_folder
 from swift_stvg.util.writing import write_text_atomic
 from swift_stvg.video.reader import is_picture
@@ -37,12 +38,16 @@ ANSWERS = "answers.jsonl"
 def add_options(ground: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add = ground.add_argument
-    ground.usage = "swift-stvg ground VIDEO SENTENCE [SENTENCE ...] (--model M | --endpoint URL) [options]"
+    ground.usage = "swift-stvg ground VIDEO SENTENCE [SENTENCE ...] [--model M | --endpoint URL] [options]"
     ground.description = (
         "Find when and where sentences happen. VIDEO is a video or a picture; each SENTENCE is searched for alone."
     )
     add("--dataset", metavar="NAME:SUBSET", help="answer these rows instead, for `swift-stvg score`")
-    add("--model", help="a model or checkpoint, as for `swift infer`; with --endpoint: the model's name on the server")
+    add(
+        "--model",
+        help="a model or checkpoint, as for `swift infer`; with --endpoint: the model's name on the server (default: "
+        "the start, a small model of this package, which knows synthetic clips only)",
+    )
     add(
         "--endpoint",
         metavar="URL",
@@ -82,8 +87,6 @@ def run(args: argparse.Namespace) -> int:
     # video and sentences are no arguments of argparse, which would count values of ms-swift's options among them
     args.what = list(takewhile(lambda word: not _is_option(word), args.further))
     args.further = args.further[len(args.what) :]
-    if not (args.model or args.endpoint):
-        raise DataError("give --model for a model or --endpoint for a server")
     if args.endpoint and args.further:
         raise DataError(f"with --endpoint leave out these options, which are for ms-swift: {' '.join(args.further)}")
     if args.endpoint:
@@ -92,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("--send, --timeout, --retries, --at-once and --body are for a server: give --endpoint too")
     if bool(args.what) == bool(args.dataset):
         raise DataError("give a video and sentences, or --dataset; options for ms-swift come after them")
+    if not args.endpoint:
+        args.model = model_or_start(args.model)
     settings = Settings.from_env()
     return _answer_dataset(args, settings) if args.dataset else _ground(args, settings)
 

@@ -16,6 +16,7 @@ from swift_stvg.errors import DataError
 from swift_stvg.report.text.headroom import render_headroom
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.headroom import MARGIN, Sampled, measure
+from swift_stvg.start import model_or_start
 from swift_stvg.util.writing import write_text_atomic
 
 CHUNK = 16
@@ -25,7 +26,7 @@ CHUNK = 16
 def add_options(headroom: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add = headroom.add_argument
-    add("--model", help="a model or checkpoint, as for `swift infer`")
+    add("--model", help="a model or checkpoint, as for `swift infer` (default, without --answers: the start)")
     add("--dataset", metavar="NAME:SUBSET", help="rows to answer, as for `swift infer`; best rows of the training")
     add("--rows", type=int, default=200, help="number of rows, chosen at random (default: 200)")
     add("--samples", type=int, default=8, help="number of sampled answers to each row (default: 8)")
@@ -61,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     """Sample or read answers, and print or write the report."""
     weights = read_weights(args)
     check_writable(args.answers, args.out)  # before hours of sampling
+    if args.model or (args.dataset and not args.answers):
+        args.model = model_or_start(args.model)
     if args.model:
         if not args.dataset:
             raise DataError("--model needs rows to answer: give --dataset too")
@@ -74,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
             raise DataError(f"without --model nothing is sampled: leave these options out: {' '.join(args.further)}")
         sampled = Sampled.read(args.answers)
     else:
-        raise DataError("give --model and --dataset, or --answers with a file that an earlier run wrote")
+        raise DataError("give --dataset, the rows to answer, or --answers with a file that an earlier run wrote")
     report = {"swift_stvg": __version__} | measure(sampled, weights, args.margin)
     report["from"] = (
         f"{args.model} on {args.dataset}, temperature {args.temperature:g}" if args.model else args.answers.name

@@ -26,6 +26,20 @@ def add_options(synth: argparse.ArgumentParser) -> None:
     synth.add_argument(
         "--objects", type=int, nargs=2, metavar=("FEWEST", "MOST"), help="things in a clip (default: the difficulty's)"
     )
+    synth.add_argument(
+        "--background",
+        type=int,
+        nargs=2,
+        metavar=("DARKEST", "LIGHTEST"),
+        help="gray of backgrounds, 0 to 255, plain or with faint waves (default: the difficulty's)",
+    )
+    synth.add_argument(
+        "--sides",
+        type=float,
+        nargs=2,
+        metavar=("SMALLEST", "LARGEST"),
+        help="sides of things, in units of the frame's shorter side, 0.1 to 0.6 (default: the difficulty's)",
+    )
     synth.set_defaults(run=run)
 
 

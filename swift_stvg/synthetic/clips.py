@@ -72,7 +72,7 @@ CALM_TRAVEL = (0.1, 0.45)
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What a difficulty stands for; the first four fields are explained in `SynthConfig`.
+    """What a difficulty stands for; the fields that are not explained here are explained in `SynthConfig`.
 
     Attributes:
         deeds: those of DEEDS that sentences tell of.
@@ -88,6 +88,8 @@ class Level:
     min_event_s: float
     deeds: tuple[int, ...]
     calm: bool = False
+    background: tuple[int, int] | None = None
+    sides: tuple[float, float] | None = None
 
 
 LEVELS = {
@@ -106,11 +108,14 @@ class SynthConfig:
         size_wh: frame size in pixels, even.
         duration_s: of a clip.
         fps: native frame rate.
-        difficulty: easy, normal or hard; sets what the next four leave at None.
+        difficulty: easy, normal or hard; sets what the next six leave at None.
         objects: fewest and most things in a clip.
         distractor: probability that a thing takes its colour, its shape or both from another one.
         occlusion: probability that a gray bar passes over the thing that the first sentence is about.
         min_event_s: duration of the shortest event.
+        background: darkest and lightest gray of backgrounds, which are plain or have a faint pattern of waves.
+        sides: side of the smallest and of the largest thing, in units of the frame's shorter side. Things are called
+            small in the lowest third of this range, large in the highest third; there are none between.
         question: probability that a sentence is a question.
         sentences_per_clip: sentences, and so lines, about each clip.
     """
@@ -124,6 +129,8 @@ class SynthConfig:
     distractor: float | None = None
     occlusion: float | None = None
     min_event_s: float | None = None
+    background: tuple[int, int] | None = None
+    sides: tuple[float, float] | None = None
     question: float = 0.2
     sentences_per_clip: int = 1
 
@@ -160,12 +167,19 @@ class SynthConfig:
             f"at least two frames and at most half of `duration_s` ({self.duration_s})",
             level.min_event_s,
         )
+        if level.background is not None:
+            rising = len(level.background) == 2 and 0 <= level.background[0] <= level.background[1] <= 255
+            require(rising, "background", "the darkest and the lightest gray, in [0, 255]", level.background)
+        if level.sides is not None:
+            rising = len(level.sides) == 2 and 0.1 <= level.sides[0] <= level.sides[1] <= 0.6
+            require(rising, "sides", "the smallest and the largest, in [0.1, 0.6]", level.sides)
         require(self.sentences_per_clip >= 1, "sentences_per_clip", "at least 1", self.sentences_per_clip)
 
     @property
     def level(self) -> Level:
         """The difficulty's level with what is set here in its place."""
-        given = {name: getattr(self, name) for name in ("objects", "distractor", "occlusion", "min_event_s")}
+        names = ("objects", "distractor", "occlusion", "min_event_s", "background", "sides")
+        given = {name: getattr(self, name) for name in names}
         return replace(LEVELS[self.difficulty], **{name: value for name, value in given.items() if value is not None})
 
     @property
@@ -333,6 +347,7 @@ def _claim(out: Path, config: SynthConfig, scales: Mapping[str, tuple[float, flo
     manifest = out / "synth.json"
     mine = {"generator": GENERATOR, "stvg_schema": JSONL_SCHEMA, "config": asdict(config) | asdict(config.level)}
     mine = json.loads(json.dumps(mine))
+    mine["config"] = {name: value for name, value in mine["config"].items() if value is not None}
     advice = f"choose another folder or delete {out}"
     splits: dict[str, Any] = {}
     require_own_folder(out, "a set of synthetic clips (no synth.json)", manifest.is_file)
@@ -411,7 +426,7 @@ def _thing(rng: random.Random, config: SynthConfig, shape: str, colour: str, siz
     n_frames, shortest = config.n_frames, config.min_frames
     side = min(config.size_wh)
     calm = config.level.calm
-    half = side * rng.uniform(*(CALM_HALF if calm else HALF)[size])
+    half = side * rng.uniform(*_halves(config.level)[size])
     xy = [rng.uniform(half, room - half) for room in config.size_wh]
     if calm:
         length = rng.randint(shortest, n_frames // 2)
@@ -446,6 +461,15 @@ def _thing(rng: random.Random, config: SynthConfig, shape: str, colour: str, siz
     red, green, blue = (part + rng.uniform(-18, 18) for part in RGB[colour])
     size = size if np.ptp(halves) == 0 else "changing"
     return Thing(shape, colour, size, (red, green, blue), centre_xy, halves, deeds, boxes, (deeds >= 0) & inside)
+
+
+def _halves(level: Level) -> dict[str, tuple[float, float]]:
+    """Least and greatest half side of small and large things, in units of the frame's shorter side."""
+    if level.sides is None:
+        return CALM_HALF if level.calm else HALF
+    least, greatest = (side / 2 for side in level.sides)
+    third = (greatest - least) / 3
+    return {"small": (least, least + third), "large": (greatest - third, greatest)}
 
 
 def _path(
@@ -555,16 +579,17 @@ def _bar(rng: random.Random, config: SynthConfig, thing: Thing, sentence: Senten
 
 
 def _background(rng: random.Random, config: SynthConfig) -> Pixels:
-    """Dark or light gray (H, W, 3), plain or with a faint pattern of waves; middle gray in calm clips."""
+    """Gray (H, W, 3), plain or with a faint pattern of waves: dark or light, or as configured; middle gray if calm."""
     width, height = config.size_wh
-    if config.level.calm:
+    given = config.level.background
+    if config.level.calm and given is None:
         return np.full((height, width, 3), CALM_GRAY, dtype=np.uint8)
     x, y = (np.arange(side) / min(width, height) for side in (width, height))
-    level = rng.choice((rng.uniform(15, 70), rng.uniform(190, 240)))
+    level = rng.uniform(*given) if given else rng.choice((rng.uniform(15, 70), rng.uniform(190, 240)))
     strength = rng.choice((0.0, rng.uniform(3, 9)))
     waves = [np.sin(rng.uniform(10, 40) * at + rng.uniform(0, 6)) for at in (x, y)]
     gray = level + strength * (waves[0][None, :] + waves[1][:, None]) / 2  # (1, W) + (H, 1)
-    background: Pixels = np.repeat(gray[:, :, None], 3, axis=2).round().astype(np.uint8)
+    background: Pixels = np.repeat(gray[:, :, None], 3, axis=2).round().clip(0, 255).astype(np.uint8)
     return background
 
 
