@@ -96,7 +96,7 @@ def frame_batches(path: Path, frames: IntArray, decoder: str = "pyav") -> Iterat
     if frames[-1] >= len(file.times_s):
         raise VideoError("video shorter than expected", f"frame {frames[-1]} of {len(file.times_s)} in {path}")
     at_once = max(1, min(_AT_ONCE, _MOST_BYTES // (3 * file.pixels)))
-    if decoder == "decord" and file.decord:
+    if decoder == "decord" and file.decord_is_exact:
         for batch in _by_decord(path, len(file.times_s), frames, at_once):
             yield batch
             frames = frames[len(batch) :]
