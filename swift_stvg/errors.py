@@ -13,6 +13,18 @@ StvgError
 
 from __future__ import annotations
 
+__all__ = [
+    "DataError",
+    "EndpointError",
+    "RecordError",
+    "RowError",
+    "SettingsError",
+    "StvgError",
+    "TemplateMismatch",
+    "VersionError",
+    "VideoError",
+]
+
 
 class StvgError(Exception):
     """Base class of this package's errors."""

@@ -11,6 +11,22 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+__all__ = [
+    "THRESHOLDS",
+    "TIE_S",
+    "FloatArray",
+    "IntArray",
+    "box_areas",
+    "clip_boxes",
+    "interpolate",
+    "paired_iou",
+    "paired_iou_and_giou",
+    "paired_l1",
+    "span_iou",
+    "to_picture",
+]
+
+
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 TIE_S = 1e-4

@@ -12,6 +12,22 @@ from swift_stvg.errors import RecordError, RowError, VideoError
 from swift_stvg.geometry import TIE_S, FloatArray, IntArray, box_areas, clip_boxes
 from swift_stvg.util import validation
 
+__all__ = [
+    "MAX_COORDINATE",
+    "MAX_FRAME_NUMBER",
+    "MAX_SIDE_PX",
+    "MAX_VIDEO_FRAMES",
+    "MAX_VIDEO_S",
+    "RESERVED_WORDS",
+    "Sample",
+    "Truth",
+    "Tube",
+    "VideoInfo",
+    "sentence_fault",
+    "tube_in_span",
+]
+
+
 RESERVED_WORDS = ("<|", "<video>", "<image>", "<audio>", "<bbox>", "<ref-object>", "<img>", "<start-image>")
 """Words that ms-swift or a tokenizer reads as something other than text."""
 MAX_VIDEO_FRAMES = 10_000_000

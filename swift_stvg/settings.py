@@ -17,6 +17,23 @@ from typing import Any
 
 from swift_stvg.errors import SettingsError
 
+__all__ = [
+    "BACKBONES",
+    "COORDS",
+    "DECODERS",
+    "OUTSIDE",
+    "PREFIX",
+    "SPATIAL_FRAMES",
+    "STYLES",
+    "TEST_VARIABLES",
+    "UNITS",
+    "Backbone",
+    "Settings",
+    "as_text",
+    "describe_settings",
+]
+
+
 PREFIX = "STVG_"
 UNITS = ("frame", "second")
 COORDS = ("pixel", "norm1000")

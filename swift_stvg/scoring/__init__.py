@@ -1,1 +1,1 @@
-"""Predictions against the truth."""
+"""Scores of predictions against the ground truth."""

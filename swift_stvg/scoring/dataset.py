@@ -1,4 +1,4 @@
-"""What is worth knowing of a dataset's rows before training on them."""
+"""Statistics of the rows of a dataset, to look at before training."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def row_distributions(row_truths: Sequence[RowTruth]) -> dict[str, list[float]]:
 
 
 def row_counts(row_truths: Sequence[RowTruth]) -> dict[str, Any]:
-    """Counts over N rows that no distribution shows."""
+    """Counts over N rows, beside the distributions."""
     rare = sum(c.timeline.interval_s > 1 / c.settings.fps + 1e-9 for c in row_truths)
     return {
         "questions": ", ".join(f"{count} {kind}" for kind, count in Counter(c.query for c in row_truths).most_common()),
@@ -55,13 +55,13 @@ def frame_sizes(row_truths: Sequence[RowTruth]) -> dict[str, int]:
 
 
 LARGE_GROUP = 300
-"""Frames of a group; encoders' usual bounds are below."""
+"""A group with more frames than this is slow to decode; encoders usually make smaller ones."""
 REENCODE_COMMAND = "ffmpeg -i OLD -map 0:v:0 -fps_mode passthrough -c:v libx264 -crf 17 -g 48 NEW.mp4"
-"""Makes any file one of which few frames need be decoded, with as many frames at the same times."""
+"""Re-encodes a file with small groups; the number of frames and their times stay the same."""
 
 
 def file_kinds(row_truths: Sequence[RowTruth], videos: Sequence[VideoInfo]) -> list[dict[str, Any]]:
-    """What kinds of files the videos of N rows are, the most frequent first, and what reading them takes.
+    """The kinds of the video files of N rows, the most frequent first, and the cost of reading them.
 
     `slow` counts files with groups of more than `LARGE_GROUP` frames. `clip` and `decoded` are means over the rows:
     the frames from the first to the last sampled one, and the most frames that must be decoded for these.
@@ -87,13 +87,13 @@ def too_long(
     max_length: int | None,
     max_completion: int | None,
 ) -> list[str]:
-    """What is wrong with token lengths.
+    """Messages about token lengths beyond the limits.
 
     Args:
         row_truths: the truths of N rows.
         prompt, answer: (N,) tokens of the prompts and of the exact answers.
-        max_length: as for ms-swift; GRPO, for which `max_completion` is given, holds it against the prompt, SFT against
-            prompt and answer.
+        max_length: ms-swift's --max_length. GRPO (`max_completion` is given) compares it with the prompt; SFT
+            compares it with prompt and answer.
         max_completion: ms-swift's --max_completion_length.
     """
     checks = []
@@ -112,7 +112,7 @@ def too_long(
 
 
 def bounds_of_tokens(row_truths: Sequence[RowTruth], max_completion: int | None) -> tuple[str, list[str]]:
-    """What is known of the exact answers' tokens without a tokenizer, and what is wrong with them for certain.
+    """Bounds of the exact answers' token counts without a tokenizer, and messages about certain excess.
 
     Qwen's tokenizers make a token of each digit, and no more tokens than there are characters in plain text.
     """

@@ -1,4 +1,4 @@
-"""One answer taken apart: what was read of it, and what each reward and metric is made of."""
+"""One answer in detail: what the reader found, and the terms of each reward and metric."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ BOX_LISTS = ("think", "pred")
 def explain(
     systems: Sequence[AnswerFile | TubeFile], truth: GroundTruth, name: str, **how: Any
 ) -> list[dict[str, Any]]:
-    """Everything about the answers to the sample called `name`.
+    """Explain the answers to the sample called `name`.
 
     Args:
-        systems: where the answers are; of files of tubes nothing can be explained.
-        truth: the denominator.
-        name: id of a sample.
+        systems: files of answers; files of tubes cannot be explained.
+        truth: the ground truth.
+        name: the sample's id.
         how: `protocols`, `thresholds`, `partial` and `interpolate` as `scoring.score` takes them.
 
     Returns:
-        One dictionary that can be written as JSON for each answer; several where subsets or systems share the id.
+        One dictionary of JSON data for each answer; several if subsets or systems share the id.
 
     Raises:
-        DataError: no system has an answer to such a sample.
+        DataError: no system answers such a sample.
     """
     if any(isinstance(system, TubeFile) for system in systems):
         raise DataError("--explain takes answers apart: give .jsonl files of `swift infer`, no tubes")
@@ -134,7 +134,7 @@ def _frames(batch: Batch, terms: dict[str, dict[int, dict[str, float]]]) -> list
 
 
 def _note(i: int, row_truth: RowTruth, given: tuple[int, int]) -> str:
-    """Why a frame is not counted."""
+    """The reason why a frame does not count."""
     if not row_truth.span[0] <= i <= row_truth.span[1]:
         return "outside the event"
     if not given[0] <= i <= given[1]:

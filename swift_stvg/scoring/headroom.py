@@ -1,8 +1,7 @@
-"""What GRPO could gain from a model: its sampled answers beside its greedy ones, before any training.
+"""An estimate of what GRPO can gain from a model, before training: its sampled answers against its greedy answers.
 
-GRPO makes the better answers of a group more likely and the worse ones less. It has something to teach where samples
-beat the greedy answer, which is what is shipped; where they only fall short of it, training removes errors that greedy
-decoding never makes.
+GRPO makes the better answers of a group more likely and the worse answers less likely. It can improve the model where
+samples beat the greedy answer. Where samples are only worse, training removes errors that greedy decoding never makes.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from swift_stvg.util import validation
 from swift_stvg.util.json_reading import PARSE_ERRORS, json_text
 
 MARGIN = 0.05
-"""By how much a sample's reward must exceed the greedy answer's to count as better."""
+"""A sample counts as better if its reward exceeds that of the greedy answer by more than this."""
 
 Column: TypeAlias = tuple[FloatArray, FloatArray]
 """Values (N,) and weights (N,) of the rows in their mean."""
@@ -37,8 +36,8 @@ class Sampled:
 
     Attributes:
         row_truths: (N,) the truths of the rows.
-        videos: (N,) what intervals resample.
-        greedy: (N,) the answer that is taken without sampling.
+        videos: (N,) video of each row, the unit of resampling.
+        greedy: (N,) the answers of greedy decoding.
         samples: (N,) with n >= 2 sampled answers each.
 
     Raises:
@@ -59,7 +58,7 @@ class Sampled:
         validation.same_length("row", "", **columns)
 
     def to_lines(self) -> str:
-        """One line of JSON for each row; `read` reads them back."""
+        """One line of JSON for each row, for `read`."""
         rows = zip(self.row_truths, self.videos, self.greedy, self.samples, strict=True)
         return "".join(
             json.dumps({"stvg": row_truth.to_json(), "video": video, "greedy": greedy, "samples": list(samples)}) + "\n"
@@ -68,10 +67,10 @@ class Sampled:
 
     @classmethod
     def read(cls, path: Path) -> Sampled:
-        """Read what `to_lines` gave.
+        """Read the lines of `to_lines`.
 
         Raises:
-            DataError: the file cannot be read, or a line of it is something else.
+            DataError: the file cannot be read, or has another line.
         """
         rows = []
         for number, line in enumerate(_lines(path), start=1):
@@ -85,7 +84,7 @@ class Sampled:
                 for sample in row["samples"]:
                     json_text(sample)
             except PARSE_ERRORS as error:
-                raise DataError(f"line {number} of {path} is none that headroom wrote: {error!r:.300}") from None
+                raise DataError(f"line {number} of {path} was not written by headroom: {error!r:.300}") from None
         return cls(*zip(*rows, strict=True)) if rows else cls((), (), (), ())
 
 

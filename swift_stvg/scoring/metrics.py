@@ -1,4 +1,4 @@
-"""Metrics over a set of answers: means of one number per sample, and bootstrap intervals for them."""
+"""Metrics over a set of answers: means of one number for each sample, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def per_sample(
     siou: FloatArray | None = None,
     thresholds: Sequence[float] = THRESHOLDS,
 ) -> dict[str, FloatArray]:
-    """The metrics of each sample, (N,) each, whose means are those of a table.
+    """The metrics of each sample, (N,) each, whose means stand in a table.
 
     Args:
         tiou: (N,) temporal IoU of each sample, 0 where nothing was predicted.
-        viou: (N,) spatio-temporal IoU likewise; left out if None, as of data without boxes.
-        siou: (N,) mean spatial IoU over the annotated event likewise.
+        viou: (N,) spatio-temporal IoU of each sample; None for data without boxes.
+        siou: (N,) mean spatial IoU over the annotated event; None for data without boxes.
         thresholds: R of tIoU@R and vIoU@R, 1 for a sample whose value is greater than R.
 
     Returns:
@@ -51,7 +51,7 @@ def per_sample(
 
 
 def about_boxes(name: str) -> bool:
-    """Whether a metric of `per_sample` means nothing for a sample without boxes."""
+    """Whether a metric of `per_sample` needs samples with boxes."""
     return "tIoU" not in name
 
 
@@ -66,8 +66,8 @@ def summarise(
 
     Args:
         tiou, viou, siou, thresholds: as `per_sample` takes them.
-        boxes: (N,) which samples have boxes, all if None: metrics of boxes are means over these, and left out where
-            there is none.
+        boxes: (N,) which samples have boxes; None for all. Metrics of boxes are means over these samples; they are left
+            out if there are none.
 
     Raises:
         RecordError: as `per_sample`.
@@ -92,20 +92,19 @@ def bootstrap_intervals(
 ) -> tuple[FloatArray, FloatArray]:
     """Percentile bootstrap intervals of column means, resampling groups of rows.
 
-    Sentences about one video rise and fall together, so the videos are what is drawn with replacement, not the
-    sentences. The draws are the same for all columns, so a column of differences gets a paired interval.
+    The scores of sentences about one video are correlated, so videos, not sentences, are drawn with replacement. All
+    columns use the same draws, so a column of differences gets a paired interval.
 
     Args:
         values: (N, M).
-        weights: (N, M) of each row in a column's mean, at least 0: which rows it is over, or how much each counts.
+        weights: (N, M) weight of each row in the mean of a column, at least 0.
         groups: (N,) number of each row's group, from 0 without gaps.
         resamples: number of draws.
-        seed: of the draws.
-        level: of the intervals.
+        seed: seed of the draws.
+        level: level of the intervals.
 
     Returns:
-        Lower and upper ends, (M,) each; NaN for a column with rows of fewer than two groups, which says nothing about
-        others.
+        Lower and upper ends, (M,) each; NaN for a column with rows of fewer than two groups.
 
     Raises:
         RecordError: a shape or a length is wrong, a value is not finite, or a weight or a group is invalid.
@@ -153,7 +152,7 @@ def means_with_intervals(
         values, weights, groups: as `bootstrap_intervals` takes them.
 
     Returns:
-        M lists; the ends are None where rows of one group are all there is, all three where no row has a weight.
+        M lists. The ends are None if all rows belong to one group; all three values are None if no row has a weight.
 
     Raises:
         RecordError: as `bootstrap_intervals`.

@@ -1,4 +1,4 @@
-"""Predictions as they are found: result files of `swift infer`, files of tubes, and the ground truth as an answer."""
+"""Predictions: result files of `swift infer`, files of tubes, and the exact answers to the ground truth."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from swift_stvg.sources.registry import SOURCES
 from swift_stvg.util import validation
 
 Key = tuple[str, str]
-"""Subset and id: what one ground-truth sample is known by."""
+"""Subset and id, the key of a ground-truth sample."""
 NO_LINE = 0
 MISSING, NO_ROW, OTHER_ANNOTATION = "missing", "no row", "other annotation"
 COUNT_ZERO = frozenset({MISSING, "unparsable", "inconsistent", NO_ROW, OTHER_ANNOTATION})
-"""Reasons for which a sample counts 0; for others, something of a file is set aside that belongs to no sample."""
+"""Reasons for which a sample counts 0. With other reasons, a part of a file that belongs to no sample is set aside."""
 
 
 def subset(dataset: str, split: str) -> str:
@@ -46,14 +46,14 @@ def subset(dataset: str, split: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something in a file that was not scored, or counts 0.
+    """A part of a file that is not scored, or counts 0.
 
     Attributes:
         reason: short fixed phrase, under which it is counted.
-        detail: what was seen.
-        subset, id: of the sample, where known.
-        line: of the file, from 1; 0 where there is none.
-        response: what the model wrote.
+        detail: the value or the cause.
+        subset, id: the sample's key, if known.
+        line: line of the file, from 1; 0 if there is none.
+        response: the text that the model wrote.
     """
 
     reason: str
@@ -75,15 +75,15 @@ class Problem:
 
 @dataclass(slots=True)
 class TubeFile:
-    """Predictions of a file of tubes.
+    """The predictions in a file of tubes.
 
     Attributes:
-        name: as it is called in tables.
-        path: of the file.
-        ids: (B,) all that the file holds.
-        tubes: by id.
-        faults: why an entry makes no tube, by id.
-        set_aside: what was found that belongs to no sample.
+        name: its name in tables.
+        path: the file's path.
+        ids: (B,) all ids of the file.
+        tubes: the tubes by id.
+        faults: reasons of entries that make no tube, by id.
+        set_aside: parts of the file that belong to no sample.
 
     Raises:
         RecordError: an id has neither a tube nor a fault, or is repeated.
@@ -112,7 +112,7 @@ class TubeFile:
 
     @property
     def warnings(self) -> list[str]:
-        """What the whole file may mean otherwise than it is read."""
+        """Signs that the file as a whole uses another convention than it is read with."""
         boxes_xyxy = [tube.boxes_xyxy for tube in self.tubes.values()]
         return _box_warnings(boxes_xyxy, "pixels of the annotation", shares=False)
 
@@ -146,13 +146,13 @@ class AnswerFile:
     """Completions with the truths of their rows, as `swift infer` writes them.
 
     Attributes:
-        name: as it is called in tables.
-        path: of the file, or what stands in its place.
+        name: its name in tables.
+        path: the file's path, or a description of the source.
         batch: the answers.
-        responses: (B,) what was written.
-        lines: (B,) line of each in the file.
+        responses: (B,) texts that the model wrote.
+        lines: (B,) line of each answer in the file.
         videos: (B,) path of each row's video.
-        set_aside: what was found that cannot be scored.
+        set_aside: parts of the file that cannot be scored.
 
     Raises:
         RecordError: lengths differ.
@@ -214,7 +214,7 @@ class AnswerFile:
         """The exact answer to each sample, on the nominal timeline of its annotation.
 
         Raises:
-            DataError: none of the samples can be asked.
+            DataError: no sample makes a row.
         """
         row_truths, problems = [], []
         for sample in samples:
@@ -239,12 +239,12 @@ class AnswerFile:
 
     @property
     def settings(self) -> Settings:
-        """Those that all rows were made with."""
+        """The settings of all rows."""
         return self.batch.row_truths[0].settings
 
     @property
     def warnings(self) -> list[str]:
-        """What the whole file may mean otherwise than it is read."""
+        """Signs that the file as a whole uses another convention than it is read with."""
         answers, fmt = self.batch.answers, AnswerFormat.of(self.settings)
         boxes_xyxy = [answer.pred.boxes_xyxy for answer in answers if answer.pred is not None]
         found = _box_warnings(boxes_xyxy, fmt.extent, shares=any(SHARES in answer.seen for answer in answers))
@@ -296,11 +296,11 @@ class AnswerFile:
         )
 
     def line(self, i: int) -> int:
-        """Line of the file."""
+        """The line of answer `i` in the file."""
         return self.lines[i]
 
     def response(self, i: int) -> str | None:
-        """What the model wrote."""
+        """The text that the model wrote."""
         return self.responses[i]
 
 
@@ -329,7 +329,7 @@ def read_predictions(path: Path) -> AnswerFile | TubeFile:
     """A file of predictions: `.jsonl` as `swift infer` writes it, `.json` with tubes.
 
     Raises:
-        DataError: the file is missing or neither.
+        DataError: the file is missing or has another suffix.
     """
     if not os.path.isfile(path):  # False, where Path.is_file raises, for names that cannot be
         raise DataError(f"no file {str(path)!r:.200}")

@@ -78,7 +78,7 @@ def evaluate(
             the nearest one beyond the first and last; otherwise such a frame scores 0.
 
     Raises:
-        RecordError: unknown protocol, other lengths, or something that is no truth or no tube.
+        RecordError: the protocol is unknown, the lengths differ, or a value is not a Truth or a Tube.
     """
     if protocol not in PROTOCOLS:
         raise RecordError(f"unknown protocol {protocol!r}; the protocols are: {', '.join(PROTOCOLS)}")

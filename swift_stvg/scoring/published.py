@@ -10,8 +10,8 @@ Where they were read, in November 2026:
 - STVG-R1 (arXiv 2602.11730, February 2026): README.md of github.com/XiaowZhang00/stvg-r1 at commit 0bea9e57. Its
   evaluate.py follows none of the protocols here: tIoU is of seconds, vIoU of frames with both ends included.
 
-Left out: Bridge-STG (arXiv 2604.08014, April 2026), of which only an average over both kinds of VidSTG's sentences was
-found, m_vIoU 34.3, and not the tables.
+Left out: Bridge-STG (arXiv 2604.08014, April 2026). Its tables were not found, only its average over both kinds of
+VidSTG's sentences, m_vIoU 34.3.
 
 No official code of STVG-o1 was found by then, and its paper does not name its evaluator: see `CANDIDATES`.
 """

@@ -45,17 +45,17 @@ _Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroundTruth:
-    """The samples that make the denominator.
+    """The samples to score against; they make the denominator.
 
     Attributes:
-        name: dataset and subset; None if it is the rows of the result files themselves.
-        keys: (N,) subset and id.
+        name: dataset and subset; None if the rows of the result files are the ground truth.
+        keys: (N,) subset and id of each sample.
         samples: (N,) the annotation; None if only the rows are known.
         row_truths: (N,) a row of each sample; None if only the annotation is known.
-        videos: (N,) what intervals resample.
-        query, category: (N,) kinds of sentence and of object.
+        videos: (N,) video of each sample, the unit of resampling.
+        query, category: (N,) kind of the sentence and of the object.
         excluded: annotations that cannot be scored, by reason: how many, and an example.
-        notes: what is worth knowing of the others, likewise.
+        notes: deviations of the other annotations, in the same form.
 
     Raises:
         RecordError: there is no sample, lengths differ, a key is repeated, or neither samples nor rows are known.
@@ -205,7 +205,7 @@ class Scored:
         interpolate: as in `protocols.evaluate`.
 
     Attributes:
-        problems: all that was set aside or counts 0, with the reason.
+        problems: everything that was set aside or counts 0, with the reason.
 
     Raises:
         DataError: none of its ids belongs to the ground truth.
@@ -248,7 +248,7 @@ class Scored:
 
     @property
     def name(self) -> str:
-        """Of the system."""
+        """The name of the system."""
         return self.system.name
 
     @property
@@ -341,17 +341,17 @@ def score(
 
     Args:
         systems: what to score; the later ones are compared with the first.
-        truth: the denominator.
+        truth: the ground truth.
         protocols: names of `ALL_PROTOCOLS`; those that apply by default.
         by: facets to break figures down by.
         thresholds: R of tIoU@R and vIoU@R.
         partial, interpolate: as in `Scored`.
 
     Returns:
-        The report as JSON data, and what each system's predictions came to.
+        The report as JSON data, and the scored predictions of each system.
 
     Raises:
-        DataError: no protocol applies, or the ids of a file are foreign.
+        DataError: no protocol applies, or no id of a file belongs to the ground truth.
     """
     scored = [Scored(system, truth, partial=partial, interpolate=interpolate) for system in systems]
     reasons = {name: _why_not(name, systems, truth) for name in protocols or _usual(truth)}
@@ -424,7 +424,7 @@ def _other_grid(first: AnswerFile, other: AnswerFile) -> str:
 
 
 def _system_report(scored: Scored, groups: IntArray) -> dict[str, Any]:
-    """What is known of a system beside its metrics."""
+    """The report on a system beside its metrics."""
     system = scored.system
     facts: dict[str, Any] = {"name": scored.name, "file": system.path, "counts": scored.counts}
     facts |= {"reasons": scored.reasons, "warnings": system.warnings}
@@ -500,7 +500,7 @@ def counted(found: Mapping[str, tuple[int, str]]) -> dict[str, dict[str, Any]]:
 
 
 def _without_boxes(samples: Sequence[Sample]) -> dict[str, tuple[int, str]]:
-    """Samples that are asked for their time alone, beside others."""
+    """A note on samples without boxes among samples with boxes."""
     without = [sample for sample in samples if sample.time_only]
     if len(without) in (0, len(samples)):
         return {}

@@ -288,7 +288,7 @@ def _survey(path: Path) -> Survey:
         if pixels > MAX_PIXELS:
             size = f"{stream.codec_context.width} x {stream.codec_context.height}"
             raise VideoError(
-                "video unreadable", f"{path} has pictures of {size} pixels; the upper bound is {MAX_PIXELS} pixels"
+                "video unreadable", f"{path} has pictures of {size} pixels; {MAX_PIXELS} is the upper bound"
             )
         groups = _Groups(stream.codec_context)
         for packet in container.demux(stream):
@@ -333,7 +333,7 @@ def _survey(path: Path) -> Survey:
     end_s = float(times_s[-1] + (duration * tick_s or (times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1)))
     if not end_s - times_s[0] <= MAX_VIDEO_S:
         raise VideoError(
-            "video unreadable", f"{path} lasts {end_s - times_s[0]:.0f} s; the upper bound is {MAX_VIDEO_S} s"
+            "video unreadable", f"{path} lasts {end_s - times_s[0]:.0f} s; {MAX_VIDEO_S} is the upper bound"
         )
     start_s = min(start / 1e6, float(times_s[0])) if by_pts and start is not None else float(times_s[0])
     place = shown.nonzero()[0][np.argsort(pts)]
