@@ -81,7 +81,7 @@ def test_what_is_claimed_holds_under_other_numerics(
     quickstart: SimpleNamespace, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     if not request.config.getoption("--all"):
-        pytest.skip("a quarter of an hour: with --all")
+        pytest.skip("ten minutes: with --all")
     claimed = quickstart.robust.claims(json.loads((QUICKSTART / "robust.json").read_text()))
     assert claimed, "nothing is claimed"
     env = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
