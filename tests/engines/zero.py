@@ -33,8 +33,8 @@ PLUGIN = HERE.parents[1] / "swift_stvg/plugin/swift_stvg_plugin.py"
 PLUGINS = (PLUGIN, HERE / "meet.py", HERE / "unequal.py")
 ENGINES = ("none", "zero1", "zero2", "zero3", "fsdp2")
 KINDS = ("sft-full", "sft-lora", "grpo-full", "grpo-lora")
-CLOSE = 0.02
-"""Share by which losses of SFT may differ: weights are rounded to bfloat16, and sums are made in another order."""
+CLOSE = 0.01
+"""Share by which losses of SFT may differ: DeepSpeed keeps weights in float32 beside those in bfloat16."""
 COMMON = TRAIN | {
     "torch_dtype": "bfloat16",
     "dataset": "stvg_synthetic:train#12",
@@ -159,7 +159,13 @@ def main() -> int:
     import_module("swift.pipelines")  # before processes are forked
     versions = {one.__name__: one.__version__ for one in (deepspeed, torch, transformers)}
     print(json.dumps(versions | {"ms-swift": version("ms-swift")}), flush=True)
-    env = {"DS_ACCELERATOR": "cpu", "STVG_DATA_ROOT": str(folder), "STVG_MAX_SIDE": "56", "OMP_NUM_THREADS": "1"}
+    env = {
+        "DS_ACCELERATOR": "cpu",
+        "TORCH_EXTENSIONS_DIR": str(folder / "extensions"),
+        "STVG_DATA_ROOT": str(folder),
+        "STVG_MAX_SIDE": "56",
+        "OMP_NUM_THREADS": "1",
+    }
     cases = sys.argv[2:] or [f"{kind}-{n}-{engine}" for n, kind, engine in product((1, 2), KINDS, ENGINES)]
     expected: dict[str, list[float]] = {}
     failed = 0
