@@ -94,8 +94,8 @@ def another_prompt_is_found(model: Path, case: Case, rows: list[dict[str, Any]])
 def explained_by_rounding(model: Path, case: Case, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """How far vLLM and transformers, both in this type, are from the model in float32, given vLLM's answers.
 
-    If rounding alone makes vLLM differ, it is about as far from float32 as transformers is, and so are its choices: they
-    are less likely than the best ones by no more than two errors of a log-probability.
+    If rounding alone makes vLLM differ, it is about as far from float32 as transformers is. Its choices are then less
+    likely than the best choices by at most two errors of a log-probability.
     """
     import torch
 
