@@ -19,6 +19,7 @@ from argparse import ArgumentParser
 from contextlib import redirect_stdout, suppress
 from dataclasses import fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -102,9 +103,9 @@ def known_options() -> dict[str, list[str]]:
     from swift_stvg.cli import COMMANDS
 
     found = {}
-    for name, (_, add_options) in COMMANDS.items():
+    for name in (name for commands in COMMANDS.values() for name in commands):
         parser = ArgumentParser()
-        add_options(parser)
+        import_module(f"swift_stvg.commands.{name}").add_options(parser)
         found[f"swift-stvg {name}"] = sorted(options(parser))
     for name, cls in ARGUMENTS.items():
         found[f"swift {name}"] = sorted(f"--{field.name}" for field in fields(getattr(swift.arguments, cls)))
@@ -113,11 +114,11 @@ def known_options() -> dict[str, list[str]]:
 
 def swift_stvg(command: str, *words: str) -> None:
     """Run a command of `swift-stvg`, or read its options."""
-    from swift_stvg.cli import COMMANDS, main
+    from swift_stvg.cli import main
 
     if command in LONG:
         parser = ArgumentParser()
-        COMMANDS[command][1](parser)
+        import_module(f"swift_stvg.commands.{command}").add_options(parser)
         parser.parse_args(words)
         return
     status = main([command, *words])

@@ -403,7 +403,7 @@ def test_settings_page_is_that_of_the_code() -> None:
             ("README.md", name)
             for name in (*REWARDS, *SOURCES, *BACKBONES, *(s for source in SOURCES.values() for s in source.splits))
         ),
-        *(("README.md", f"swift-stvg {name}") for name in COMMANDS),
+        *(("README.md", f"swift-stvg {name}") for commands in COMMANDS.values() for name in commands),
         *(("docs/scoring.md", name) for name in (*ALL_PROTOCOLS, *FACETS)),
         *(("docs/backbones.md", name) for name in BACKBONES),
     ],
