@@ -108,7 +108,8 @@ def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str, wi
         spec = plan.trainings[name]
         recipe, rows = spec["recipe"], spec.get("labels", "train")
         model, needs = made(spec.get("from"), seed)
-        options = ["--model", model, "--dataset", f"stvg_synthetic:{rows}", "--seed", str(seed)]
+        options = ["--model", model, "--dataset", f"stvg_synthetic:{rows}"]
+        options += ["--seed", str(seed), "--data_seed", str(seed)]  # the latter sets the order of the clips
         options += ["--output_dir", f"OUTPUT/{seed}/{name}", *shlex.split(spec.get("args", ""))]
         command = ["swift", "rlhf" if recipe == "grpo" else "sft", f"RECIPES/{recipe}.yaml", *options]
         needs = (clips(plan.world(name), rows), *needs)
