@@ -33,7 +33,8 @@ class Task:
     Attributes:
         result: what it makes, in the runner's output folder: done when it is there. That of a training is the file
             `trained` in its folder.
-        words: the command, where OUTPUT and RECIPES stand for folders, CHECKPOINT for the last checkpoint in one.
+        words: the command, where OUTPUT and RECIPES stand for folders, CHECKPOINT for the last checkpoint in one, and
+            START for the model that comes with swift_stvg.
         recipes: the folder RECIPES.
         env: settings that it runs under.
         needs: tasks that it is made from.
@@ -58,6 +59,8 @@ class Task:
         recipes = [yaml.safe_load(path.read_text()) for path in paths]
         env = {name: value for name, value in self.env.items() if name not in OF_THE_MACHINE}
         made_from = [sha256(task.description.encode()).hexdigest() for task in self.needs]
+        if "START" in self.words:
+            made_from.append(sha256((start() / "model.safetensors").read_bytes()).hexdigest())
         return json.dumps([self.words, env, recipes, made_from])
 
     def note(self, output: Path) -> Path:
@@ -79,6 +82,8 @@ class Task:
         """The words with their folders in place, and what a training that was interrupted goes on from."""
 
         def place(word: str) -> str:
+            if word == "START":
+                return str(start())
             word = word.replace("OUTPUT", str(output)).replace("RECIPES", str(self.recipes))
             if word.endswith("/CHECKPOINT"):
                 folder = Path(word).parent
@@ -199,6 +204,13 @@ def refuse_stale(tasks: Sequence[Task], output: Path) -> None:
             "these were made or begun by other commands, or from other things, than now asked for: delete them to make "
             f"them again, or give another --output: {shlex.join(found)}"
         )
+
+
+def start() -> Path:
+    """The model that comes with swift_stvg."""
+    from swift_stvg.start import folder
+
+    return folder()
 
 
 def as_texts(values: Mapping[str, Any]) -> dict[str, str]:

@@ -1,24 +1,23 @@
 """Spatio-temporal video grounding for ms-swift: datasets, templates, rewards and metrics.
 
-`import swift_stvg` loads neither torch nor ms-swift. Where ms-swift is already loaded, as with
-`--external_plugins swift_stvg`, importing registers everything; otherwise call `register()`.
+`import swift_stvg` loads neither torch nor ms-swift, and registers nothing. `--external_plugins swift_stvg` registers
+everything with ms-swift; in Python, `register()` does.
 
 `ask` makes the prompt for any video and sentence, `parse` reads the reply as seconds and pixels.
 """
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from swift_stvg.asking import ask
-    from swift_stvg.reading import parse
+    from swift_stvg.rows.reply import parse
+    from swift_stvg.serving.asking import ask
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "ask", "parse", "register"]
-_LATER = {"ask": "swift_stvg.asking", "parse": "swift_stvg.reading"}
+_LATER = {"ask": "swift_stvg.serving.asking", "parse": "swift_stvg.rows.reply"}
 
 
 def __getattr__(name: str) -> Any:
@@ -38,7 +37,3 @@ def register() -> None:
     from swift_stvg import adapters
 
     adapters.register()
-
-
-if sys.modules.get("swift") is not None:
-    register()

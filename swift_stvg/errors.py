@@ -1,21 +1,33 @@
-"""Everything this package raises on purpose.
+"""The errors that this package raises on purpose.
 
 StvgError
 ├── SettingsError     a STVG_* setting is unknown or impossible
-├── RecordError       a record or an argument breaks a rule of its kind: shape, order, range, agreement of lengths
+├── RecordError       a record or an argument breaks a rule: shape, order, range, or equal lengths
 ├── DataError         a dataset as a whole cannot be read, or `--strict true` met a bad row
 │   └── RowError      one annotation cannot become a row
-├── VideoError        a video is missing, unreadable or unlike its annotation
-├── TemplateMismatch  a row was made for another backbone than the template's
+├── VideoError        a video is missing, unreadable, or does not fit its annotation
+├── TemplateMismatch  a row was made for the template of another backbone
 ├── VersionError      the installed ms-swift or transformers is too old
-└── EndpointError     a server that is asked for answers cannot be reached, refuses, or gives none
+└── EndpointError     a server cannot be reached, refuses the request, or gives no answer
 """
 
 from __future__ import annotations
 
+__all__ = [
+    "DataError",
+    "EndpointError",
+    "RecordError",
+    "RowError",
+    "SettingsError",
+    "StvgError",
+    "TemplateMismatch",
+    "VersionError",
+    "VideoError",
+]
+
 
 class StvgError(Exception):
-    """Base of this package's errors."""
+    """Base class of this package's errors."""
 
 
 class SettingsError(StvgError, ValueError):
@@ -23,7 +35,7 @@ class SettingsError(StvgError, ValueError):
 
 
 class RecordError(StvgError, ValueError):
-    """A record or an argument breaks a rule of its kind: the caller's mistake, which no other data would mend."""
+    """A record or an argument breaks a rule. The caller's code is wrong, not the data."""
 
 
 class DataError(StvgError, ValueError):
@@ -31,11 +43,11 @@ class DataError(StvgError, ValueError):
 
 
 class _Counted(StvgError):
-    """An error that drops one row and is counted.
+    """An error that drops one row; the load report counts it.
 
     Args:
-        reason: short fixed phrase, the key under which the row is counted.
-        detail: what was seen, and where.
+        reason: short fixed phrase, under which the row is counted.
+        detail: the value and the place.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -44,7 +56,7 @@ class _Counted(StvgError):
         self.detail = detail
 
     def __reduce__(self) -> tuple[type[_Counted], tuple[str, str]]:
-        return type(self), (self.reason, self.detail)  # so that it travels out of a worker process
+        return type(self), (self.reason, self.detail)  # lets a worker process send it to its parent
 
 
 class RowError(_Counted, DataError):
@@ -52,16 +64,16 @@ class RowError(_Counted, DataError):
 
 
 class VideoError(_Counted, OSError):
-    """A video is missing or cannot be decoded."""
+    """A video is missing, cannot be decoded, or does not fit its annotation."""
 
 
 class EndpointError(StvgError, OSError):
-    """A server gives no answers."""
+    """A server gives no answer."""
 
 
 class TemplateMismatch(StvgError, ValueError):
-    """A row does not fit the template that is asked to encode it."""
+    """A row does not fit the template that encodes it."""
 
 
 class VersionError(StvgError, ImportError):
-    """A package that this one builds on is too old."""
+    """A package that this one needs is too old."""

@@ -1,4 +1,4 @@
-"""The records that flow through the package: what an annotation says, and what a video file is."""
+"""The records that flow through the package: an annotation, and the properties of a video file."""
 
 from __future__ import annotations
 
@@ -8,36 +8,51 @@ from pathlib import Path
 
 import numpy as np
 
-from swift_stvg import rules
 from swift_stvg.errors import RecordError, RowError, VideoError
-from swift_stvg.geometry import FloatArray, IntArray, box_areas, clip_boxes
-from swift_stvg.timeline import TIE
+from swift_stvg.geometry import TIE_S, FloatArray, IntArray, box_areas, clip_boxes
+from swift_stvg.util import validation
 
-RESERVED = ("<|", "<video>", "<image>", "<audio>", "<bbox>", "<ref-object>", "<img>", "<start-image>")
-"""What ms-swift or a tokenizer takes for something else than text."""
-MOST_FRAMES = 10_000_000
-"""Frame numbers beyond this, four days of video, are taken for damage."""
-FARTHEST = 10**9
-"""Events and clips may be said to begin before a video and end after it, but no frame number is beyond this."""
-LONGEST_S = 1_000_000
-"""Videos said to be longer than this many seconds, eleven days, likewise."""
-WIDEST = 1 << 20
-"""Pictures with a longer side in pixels likewise."""
-LARGEST = 1e7
-"""Coordinates in pixels beyond this are taken for damage."""
+__all__ = [
+    "MAX_COORDINATE",
+    "MAX_FRAME_NUMBER",
+    "MAX_SIDE_PX",
+    "MAX_VIDEO_FRAMES",
+    "MAX_VIDEO_S",
+    "RESERVED_WORDS",
+    "Sample",
+    "Truth",
+    "Tube",
+    "VideoInfo",
+    "sentence_fault",
+    "tube_in_span",
+]
+
+
+RESERVED_WORDS = ("<|", "<video>", "<image>", "<audio>", "<bbox>", "<ref-object>", "<img>", "<start-image>")
+"""Words that ms-swift or a tokenizer reads as something other than text."""
+MAX_VIDEO_FRAMES = 10_000_000
+"""Upper bound of frame counts, four days of video. A larger count means a damaged annotation."""
+MAX_FRAME_NUMBER = 10**9
+"""Upper bound of frame numbers. Events and clips may begin before a video and end after it, but not beyond this."""
+MAX_VIDEO_S = 1_000_000
+"""Upper bound of a video's length in seconds, eleven days. A longer one means a damaged annotation."""
+MAX_SIDE_PX = 1 << 20
+"""Upper bound of the longer side of a picture, in pixels."""
+MAX_COORDINATE = 1e7
+"""Upper bound of coordinates in pixels. A larger one means damage."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tube:
-    """A predicted span with boxes, given in every frame or in some.
+    """A predicted span, with a box in every frame or in some frames.
 
     Attributes:
         span_frames: first and last native frame, from 0, both included; a span that runs backwards scores 0.
         frames: (K,) native frames that have a box, increasing.
-        boxes_xyxy: (K, 4) in pixels of the annotation; a box that could not be read is NaN.
+        boxes_xyxy: (K, 4) in pixels of the annotation; NaN for a box that could not be read.
 
     Raises:
-        RecordError: shapes, order, range or lengths are others.
+        RecordError: a shape, an order, a range or a length is wrong.
     """
 
     span_frames: tuple[int, int]
@@ -45,10 +60,10 @@ class Tube:
     boxes_xyxy: FloatArray
 
     def __post_init__(self) -> None:
-        span_frames = rules.pair("span_frames", self.span_frames, low=0, high=FARTHEST)
-        frames = rules.whole_numbers("frames", self.frames, most=FARTHEST)
-        boxes_xyxy = rules.boxes("boxes_xyxy", self.boxes_xyxy, frames, largest=LARGEST, unread=True)
-        rules.keep(self, span_frames=span_frames, frames=frames, boxes_xyxy=boxes_xyxy)
+        span_frames = validation.integer_pair("span_frames", self.span_frames, low=0, high=MAX_FRAME_NUMBER)
+        frames = validation.integers("frames", self.frames, most=MAX_FRAME_NUMBER)
+        boxes_xyxy = validation.boxes("boxes_xyxy", self.boxes_xyxy, frames, largest=MAX_COORDINATE, unread=True)
+        validation.set_fields(self, span_frames=span_frames, frames=frames, boxes_xyxy=boxes_xyxy)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -62,16 +77,15 @@ class Truth:
         span_frames: annotated frames [first, end) of the event, counted from the file's first frame, 0.
         tube_frames: (K,) annotated frames that have a box, increasing; frames of the span may be missing.
         tube_xyxy: (K, 4) boxes in pixels, as annotated: they may leave the frame or run backwards.
-        clip_frames: annotated frames [first, end) that the question is about; the whole file if None.
-        one_based: whether the file counts frames from 1 and ends the event with its last frame, as HC-STVG does; here
-            all numbers are as above, but public evaluators differ over it.
-        time_only: whether nobody drew boxes, as for temporal grounding; then K is 0.
-        at_least: whether `annotated_frames` is no count but the least that the file must have, because the annotation
-            does not say how many it has.
+        clip_frames: annotated frames [first, end) that the model is shown; the whole file if None.
+        one_based: whether the annotation file counts frames from 1 and ends the event with its last frame, as HC-STVG
+            does. The numbers here are converted, but public evaluators treat such files differently.
+        time_only: whether the annotation has no boxes, as for temporal grounding; then K is 0.
+        at_least: whether `annotated_frames` is only a lower bound, because the annotation does not give the number.
 
     Raises:
-        RecordError: shapes, order or lengths are others.
-        RowError: what the annotation says cannot be scored.
+        RecordError: a shape, an order or a length is wrong.
+        RowError: the annotation cannot be scored.
     """
 
     annotated_frames: int
@@ -95,29 +109,33 @@ class Truth:
         return ""
 
     def _fault(self, where: str) -> tuple[str, object] | None:
-        """The rule of annotations that is broken, and what was seen; fields of another kind are an error."""
-        rules.keep(
+        """Find the first broken rule of annotations: its name and the value; a field of a wrong type raises."""
+        validation.set_fields(
             self,
-            annotated_frames=rules.whole("annotated_frames", self.annotated_frames, where),
-            size_wh=rules.pair("size_wh", self.size_wh, where),
-            span_frames=rules.pair("span_frames", self.span_frames, where, low=-FARTHEST, high=FARTHEST),
+            annotated_frames=validation.integer("annotated_frames", self.annotated_frames, where),
+            size_wh=validation.integer_pair("size_wh", self.size_wh, where),
+            span_frames=validation.integer_pair(
+                "span_frames", self.span_frames, where, low=-MAX_FRAME_NUMBER, high=MAX_FRAME_NUMBER
+            ),
             clip_frames=None
             if self.clip_frames is None
-            else rules.pair("clip_frames", self.clip_frames, where, low=-FARTHEST, high=FARTHEST),
-            one_based=rules.flag("one_based", self.one_based, where),
-            time_only=rules.flag("time_only", self.time_only, where),
-            at_least=rules.flag("at_least", self.at_least, where),
+            else validation.integer_pair(
+                "clip_frames", self.clip_frames, where, low=-MAX_FRAME_NUMBER, high=MAX_FRAME_NUMBER
+            ),
+            one_based=validation.boolean("one_based", self.one_based, where),
+            time_only=validation.boolean("time_only", self.time_only, where),
+            at_least=validation.boolean("at_least", self.at_least, where),
         )
         if not isinstance(self.annotated_fps, int | float | np.number):
-            rules.refuse("annotated_fps", "be a number", repr(self.annotated_fps), where)
+            validation.refuse("annotated_fps", "be a number", repr(self.annotated_fps), where)
         if not (
-            0 < self.annotated_frames <= MOST_FRAMES
+            0 < self.annotated_frames <= MAX_VIDEO_FRAMES
             and 0.01 <= self.annotated_fps <= 1000
-            and self.annotated_frames <= LONGEST_S * self.annotated_fps
+            and self.annotated_frames <= MAX_VIDEO_S * self.annotated_fps
         ):
-            return "no frame count or frame rate", (self.annotated_frames, self.annotated_fps)
-        if not 0 < min(self.size_wh) <= max(self.size_wh) <= WIDEST:
-            return "no frame size", self.size_wh
+            return "invalid frame count or frame rate", (self.annotated_frames, self.annotated_fps)
+        if not 0 < min(self.size_wh) <= max(self.size_wh) <= MAX_SIDE_PX:
+            return "invalid frame size", self.size_wh
         (first, end), (low, high) = self.span_frames, self.clip
         if first >= end:
             return "event ends before it begins", self.span_frames
@@ -128,28 +146,28 @@ class Truth:
         if len(self.tube_frames) == 0 and not self.time_only:
             return "no usable box", "none annotated in the event"
         if len(self.tube_frames) > 0 and self.time_only:
-            return "boxes of an event that has none", f"{len(self.tube_frames)} boxes with `time_only`"
-        frames = rules.whole_numbers("tube_frames", self.tube_frames, where, least=first, most=end - 1)
-        boxes_xyxy = rules.boxes("tube_xyxy", self.tube_xyxy, frames, where, largest=None)
-        if not (np.abs(boxes_xyxy) <= LARGEST).all():  # NaN is not
-            return "coordinates that are no pixels", f"a box of NaN or beyond {LARGEST:g}"
-        rules.keep(self, tube_frames=frames, tube_xyxy=boxes_xyxy)
+            return "boxes in an event without boxes", f"{len(self.tube_frames)} boxes with `time_only`"
+        frames = validation.integers("tube_frames", self.tube_frames, where, least=first, most=end - 1)
+        boxes_xyxy = validation.boxes("tube_xyxy", self.tube_xyxy, frames, where, largest=None)
+        if not (np.abs(boxes_xyxy) <= MAX_COORDINATE).all():  # false for NaN too
+            return "invalid box coordinates", f"NaN, or more than {MAX_COORDINATE:g} pixels"
+        validation.set_fields(self, tube_frames=frames, tube_xyxy=boxes_xyxy)
         return None
 
     @property
     def clip(self) -> tuple[int, int]:
-        """`clip_frames`, with the whole file for None."""
+        """`clip_frames`, or the whole file if that is None."""
         return (0, self.annotated_frames) if self.clip_frames is None else self.clip_frames
 
     def usable_tube(self) -> tuple[IntArray, FloatArray]:
-        """The part of the tube that can be learned from: frames (M,) and boxes (M, 4), those with an area in the frame.
+        """The boxes that a model can learn from: frames (M,) and boxes (M, 4), M <= K.
 
-        The boxes are clipped to it; M <= K.
+        The boxes are clipped to the frame; a box without area in the frame is left out.
         """
         return _usable_tube(self)
 
 
-@lru_cache(maxsize=1)  # asked for several times in a row
+@lru_cache(maxsize=1)  # callers ask several times in a row
 def _usable_tube(truth: Truth) -> tuple[IntArray, FloatArray]:
     clipped = clip_boxes(truth.tube_xyxy, truth.size_wh)
     usable = box_areas(clipped) > 0
@@ -162,14 +180,15 @@ class Sample(Truth):
 
     Attributes:
         id: unique within its dataset.
-        dataset, split: names as registered.
+        dataset, split: their registered names.
         sentence: the query.
-        video: path of the file.
+        video: the file's path.
         query: "declarative" or "interrogative".
-        category: of the object, where known.
+        category: the object's category, if known.
 
     Raises:
-        RowError: a rule is broken that every annotation must keep.
+        RecordError: a field has a wrong type or shape.
+        RowError: the annotation breaks a rule.
     """
 
     id: str
@@ -185,24 +204,24 @@ class Sample(Truth):
 
     def _fault(self, where: str) -> tuple[str, object] | None:
         for name in ("id", "dataset", "split", "sentence", "query"):
-            rules.text(name, getattr(self, name), where)
+            validation.text(name, getattr(self, name), where)
         if self.category is not None:
-            rules.text("category", self.category, where)
+            validation.text("category", self.category, where)
         if not isinstance(self.video, Path):
-            rules.refuse("video", "be a Path", repr(self.video), where)
+            validation.refuse("video", "be a Path", repr(self.video), where)
         if (fault := sentence_fault(self.sentence)) is not None:
             return fault
         if not _is_encodable(self.id):
-            return "text that is no Unicode", repr(self.id)
-        return Truth._fault(self, where)  # classes with slots have no `super()`
+            return "invalid Unicode text", repr(self.id)
+        return Truth._fault(self, where)  # `super()` does not work in classes with slots
 
 
 def tube_in_span(frames: IntArray, boxes_xyxy: FloatArray, span_frames: tuple[int, int]) -> tuple[IntArray, FloatArray]:
-    """The boxes of an event [first, end), sorted by frame; of several boxes for a frame the first counts.
+    """The boxes of an event [first, end), sorted by frame. The first of several boxes for one frame counts.
 
     Args:
         frames: (K,) frame numbers.
-        boxes_xyxy: (K, 4).
+        boxes_xyxy: (K, 4) their boxes.
         span_frames: the event.
 
     Returns:
@@ -214,13 +233,13 @@ def tube_in_span(frames: IntArray, boxes_xyxy: FloatArray, span_frames: tuple[in
 
 
 def sentence_fault(sentence: str) -> tuple[str, str] | None:
-    """Why a sentence cannot be asked about: the rule, and what was seen."""
+    """Why a sentence cannot be used in a prompt: the broken rule and the value; None if it can."""
     if not isinstance(sentence, str) or not sentence.strip():
         return "no sentence", repr(sentence)
-    if any(word in sentence for word in RESERVED):
+    if any(word in sentence for word in RESERVED_WORDS):
         return "reserved words in the sentence", f"{sentence!r:.80}"
     if not _is_encodable(sentence):
-        return "text that is no Unicode", repr(sentence)
+        return "invalid Unicode text", repr(sentence)
     return None
 
 
@@ -234,22 +253,21 @@ def _is_encodable(value: str) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VideoInfo:
-    """What a video file is, as decoded.
+    """The properties of a video file, as decoded.
 
     Attributes:
         path: the file.
         frame_times_s: (N,) presentation time of each frame, increasing.
-        end_s: when the last frame ends.
+        end_s: end of the last frame.
         size_wh: frame size in pixels, after the rotation that the file asks for.
-        start_s: when the file begins: its picture or its sound, whichever is first; of one without sound, and for
-            None, its first frame.
-        kind: of file, in a few words.
-        group: most frames that may have to be decoded to reach one.
-        timed: whether the file says when its frames are; else `frame_times_s` are those of some rate.
-        aside: files of a folder of pictures that are none.
+        start_s: begin of the file: of its picture or its sound, whichever is first. None means the first frame.
+        kind: kind of the file, in a few words.
+        group: upper bound of the frames that must be decoded to reach one frame.
+        timed: whether the file gives the times of its frames; otherwise `frame_times_s` follow an assumed rate.
+        aside: number of files in a folder of pictures that are not pictures.
 
     Raises:
-        VideoError: there is no frame, times do not increase or are not finite, or a side is none, as odd files say.
+        VideoError: the file has no frame, a side of zero or times that do not increase, as damaged files do.
     """
 
     path: Path
@@ -265,25 +283,27 @@ class VideoInfo:
     def __post_init__(self) -> None:
         where = f", {self.path}"
         try:
-            times_s = rules.numbers("frame_times_s", self.frame_times_s, where, rising="strictly")
+            times_s = validation.numbers("frame_times_s", self.frame_times_s, where, rising="strictly")
             if len(times_s) == 0:
-                rules.refuse("frame_times_s", "hold at least one frame", "none", where)
-            end_s = rules.number("end_s", self.end_s, where, low=float(times_s[-1]))
-            size_wh = rules.pair("size_wh", self.size_wh, where, low=1, high=WIDEST)
+                validation.refuse("frame_times_s", "hold at least one frame", "none", where)
+            end_s = validation.number("end_s", self.end_s, where, low=float(times_s[-1]))
+            size_wh = validation.integer_pair("size_wh", self.size_wh, where, low=1, high=MAX_SIDE_PX)
             if self.start_s is not None:
-                rules.keep(self, start_s=rules.number("start_s", self.start_s, where, high=float(times_s[0])))
+                validation.set_fields(
+                    self, start_s=validation.number("start_s", self.start_s, where, high=float(times_s[0]))
+                )
         except RecordError as error:
             raise VideoError("video unreadable", str(error)) from None
-        rules.keep(self, frame_times_s=times_s, end_s=end_s, size_wh=size_wh)
+        validation.set_fields(self, frame_times_s=times_s, end_s=end_s, size_wh=size_wh)
 
     @classmethod
     def nominal(cls, sample: Sample) -> VideoInfo:
-        """The video that the annotation speaks of: its count of frames at its frame rate."""
+        """The video as the annotation describes it: its frame count at its frame rate."""
         times_s = np.arange(sample.annotated_frames, dtype=np.float64) / sample.annotated_fps
         return cls(sample.video, times_s, sample.annotated_frames / sample.annotated_fps, sample.size_wh)
 
     def at_rate(self, fps: float) -> VideoInfo:
-        """The same video at so many frames per second, if it does not say itself when its frames are."""
+        """The same video at `fps` frames per second, unless the file gives the times of its frames."""
         if self.timed:
             return self
         count = len(self.frame_times_s)
@@ -296,14 +316,14 @@ class VideoInfo:
 
     @property
     def lead_s(self) -> float:
-        """Seconds of the file before its first frame."""
+        """Seconds from the begin of the file to its first frame."""
         return 0.0 if self.start_s is None else float(self.frame_times_s[0]) - self.start_s
 
     def end_frame(self, clip_end_s: float) -> int:
-        """The frame before which a clip ends that a row says to end at a presentation time, which is rounded.
+        """Convert the end of a clip in file time, rounded as rows store it, to a frame number [.., end).
 
-        That is the first frame at that time or later, and `n_frames` at the end of the file.
+        It is the first frame at that time or later, or `n_frames` at the end of the file.
         """
-        if clip_end_s > self.end_s - 2 * TIE:
+        if clip_end_s > self.end_s - 2 * TIE_S:
             return self.n_frames
-        return int(np.searchsorted(self.frame_times_s, clip_end_s - 2 * TIE))
+        return int(np.searchsorted(self.frame_times_s, clip_end_s - 2 * TIE_S))

@@ -1,7 +1,7 @@
-"""The STVG_* settings: one place that defines, documents and validates them.
+"""The STVG_* settings: this module alone defines, documents and validates them.
 
-They are read from the environment, as ms-swift does it (so a YAML file's `ENV:` block sets them too), once, when rows
-are made or the plugin is registered. Everything later reads the row.
+Settings are read from the environment, as ms-swift reads its own; a YAML file's `ENV:` block sets them too. They are
+read once, when rows are made or the plugin is registered. All later steps read the row.
 """
 
 from __future__ import annotations
@@ -15,17 +15,36 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from swift_stvg.answers import COORDS, STYLES, UNITS, AnswerFormat
 from swift_stvg.errors import SettingsError
 
+__all__ = [
+    "BACKBONES",
+    "COORDS",
+    "DECODERS",
+    "OUTSIDE",
+    "PREFIX",
+    "SPATIAL_FRAMES",
+    "STYLES",
+    "TEST_VARIABLES",
+    "UNITS",
+    "Backbone",
+    "Settings",
+    "as_text",
+    "describe_settings",
+]
+
+
 PREFIX = "STVG_"
+UNITS = ("frame", "second")
+COORDS = ("pixel", "norm1000")
+STYLES = ("tags", "csv")
 SPATIAL_FRAMES = ("shared", "either")
-RESERVED = frozenset({"STVG_TEST_DATA"})
-"""Names with the prefix that belong to the test suite."""
+TEST_VARIABLES = frozenset({"STVG_TEST_DATA"})
+"""Names with the prefix that only the test suite reads."""
 DECODERS = ("pyav", "decord")
-"""Who decodes videos."""
+"""Libraries that decode videos."""
 OUTSIDE = ("refuse", "links", "allow")
-"""Ways to take files outside the data root."""
+"""Rules for files outside the data root."""
 
 
 def _boolean(text: str) -> bool:
@@ -63,7 +82,7 @@ def _one_of(*names: str) -> Callable[[str], str]:
 
 
 def _folder(text: str) -> str | None:
-    """A path as written; None for "off"."""
+    """A path as written; None for "off", "none" or an empty text."""
     return None if text.lower() in ("", "off", "none") else text
 
 
@@ -77,13 +96,13 @@ def _setting(default: Any, read: Callable[[str], Any], doc: str, *, of_this_mach
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """What a template's models, as they are released, ask of the settings.
+    """The settings that the released models of a template need.
 
     Attributes:
         coords: their coordinate convention, for STVG_COORDS.
-        side_multiple: what the sides of frames must be multiples of, for STVG_SIDE_MULTIPLE.
-        system: the system prompt where a row has none; "" for none.
-        answer_begins: what a prompt ends with, so that the model does not think in prose.
+        side_multiple: the sides of frames are multiples of this, for STVG_SIDE_MULTIPLE.
+        system: the system prompt of rows without one; "" for none.
+        answer_begins: the last text of a prompt. It keeps the model from thinking in prose.
     """
 
     coords: str
@@ -100,7 +119,7 @@ BACKBONES = {
     "stvg_qwen3_5": Backbone("norm1000", 32, answer_begins=_NO_THOUGHT),
     "stvg_qwen3_8": Backbone("norm1000", 32, answer_begins=_NO_THOUGHT),
 }
-"""By template."""
+"""Backbones by template name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,89 +134,91 @@ class Settings:
     outside: str = _setting(
         "links",
         _one_of(*OUTSIDE),
-        "way to take files outside the data root: refuse; follow links that lie in it; allow annotations to name any",
+        "files outside the data root: refuse takes none; links follows links inside the data root; allow takes any",
         of_this_machine=True,
     )
     cache_dir: str | None = _setting(
         "~/.cache/swift_stvg",
         _folder,
-        "folder that keeps the times of videos' frames, which is to be found out once for each; or off",
+        "folder that keeps the frame times of videos, so that each video is examined once; or off",
         of_this_machine=True,
     )
     frame_cache: str | None = _setting(
         None,
         _folder,
-        "folder of frames that `swift-stvg cache` wrote, or off; clips that it does not hold are decoded",
+        "folder of frames that `swift-stvg cache` wrote, or off; other clips are decoded",
         of_this_machine=True,
     )
     frame_memory: int = _setting(
         4096,
         _integer(0, 1_000_000),
-        "megabytes of frames that a process may keep, so that a GRPO step decodes a video once; 0 for none",
+        "megabytes of frames that a process keeps at most, so that a GRPO step decodes a video once; 0 for none",
         of_this_machine=True,
     )
     decoder: str = _setting(
         "pyav",
         _one_of(*DECODERS),
-        "what decodes videos: pyav; or decord, for the files of which it is known to find the right frames",
+        "decoder of videos: pyav, or decord for files where it is known to find the right frames",
         of_this_machine=True,
     )
     preview_steps: int = _setting(
         50,
         _integer(1, 10**9),
-        "steps between two looks of `--callbacks stvg_preview` at rollouts",
+        "steps between two previews of rollouts by `--callbacks stvg_preview`",
         of_this_machine=True,
     )
     preview_rows: int = _setting(
-        4, _integer(0, 1000), "most answers that `--callbacks stvg_preview` draws at a time", of_this_machine=True
+        4, _integer(0, 1000), "answers that `--callbacks stvg_preview` draws at most at a time", of_this_machine=True
     )
     folder_fps: float = _setting(
         25.0,
         _number(0.01, 1000.0),
-        "frames per second of videos that are folders of pictures, where no annotation says it",
+        "frames per second of a folder of pictures, if no annotation gives them",
         of_this_machine=True,
     )
     fps: float = _setting(2.0, _number(0.01, 120.0), "frames sampled per second of video")
-    max_side: int = _setting(336, _integer(4, 8192), "longer side of a frame at most, in pixels; never enlarged")
+    max_side: int = _setting(
+        336, _integer(4, 8192), "maximum of the longer side of a frame, in pixels; frames are never enlarged"
+    )
     side_multiple: int = _setting(
         28,
         _integer(1, 512),
-        "sides of a frame are multiples of this: 28 for Qwen2-VL and Qwen2.5-VL, 32 for Qwen3-VL and Qwen3.5",
+        "the sides of a frame are multiples of this: 28 for Qwen2-VL and Qwen2.5-VL, 32 for Qwen3-VL and Qwen3.5",
     )
     max_frames: int = _setting(
-        128, _integer(1, 4096), "most frames sampled from a clip; a longer clip is sampled evenly and more sparsely"
+        128, _integer(1, 4096), "maximum of frames sampled from a clip; a longer clip is sampled evenly at a lower rate"
     )
-    index_unit: str = _setting("frame", _one_of(*UNITS), "what an index in an answer counts: sampled frames or seconds")
+    index_unit: str = _setting("frame", _one_of(*UNITS), "unit of an index in an answer: sampled frames or seconds")
     coords: str = _setting(
         "pixel",
         _one_of(*COORDS),
-        "coordinates in the text: pixel for Qwen2.5-VL, norm1000 for Qwen2-VL, Qwen3-VL and Qwen3.5",
+        "coordinates in answers: pixel for Qwen2.5-VL; norm1000 for Qwen2-VL, Qwen3-VL and Qwen3.5",
     )
-    think: bool = _setting(True, _boolean, "whether answers hold think boxes before the final ones")
+    think: bool = _setting(True, _boolean, "whether an answer holds think boxes before the final boxes")
     boxes: bool = _setting(
-        True, _boolean, "whether answers hold boxes at all, or the time alone, as for temporal grounding"
+        True, _boolean, "whether answers hold boxes; without them, only the time, as in temporal grounding"
     )
     style: str = _setting(
         "tags",
         _one_of(*STYLES),
-        "how answers are written: tags, the paper's form, or csv, plain lines of numbers for models not trained on it",
+        "form of answers: tags, as in the paper; or csv, lines of numbers for models that were not trained on tags",
     )
     think_jitter: float = _setting(
         0.0,
         _number(0.0, 1.0),
-        "share of its sides by which a think box of an SFT target lies off the truth; 0 for the truth itself",
+        "shift of the think boxes of an SFT target, as a share of their sides; 0 for the true boxes",
     )
-    think_seed: int = _setting(0, _integer(0, 2**31), "seed of the think boxes of SFT targets")
+    think_seed: int = _setting(0, _integer(0, 2**31), "seed of the error of think boxes in SFT targets")
     spatial_floor: float | None = _setting(
-        None, _floor, "lower clamp of the per-frame term of the spatial reward, in [-5, 1], or off (the paper's Eq. 7)"
+        None, _floor, "lower limit of the per-frame term of the spatial reward, in [-5, 1], or off (the paper's Eq. 7)"
     )
     spatial_frames: str = _setting(
         "shared",
         _one_of(*SPATIAL_FRAMES),
-        "frames that the spatial rewards are means over: shared by both spans (the paper's Eq. 6), or those of either, "
-        "of which one that is not shared counts as the worst box, as do all where the time or the list cannot be read",
+        "frames in the mean of the spatial rewards: shared by both spans (the paper's Eq. 6); or either, the union "
+        "of both spans: a frame of one span only counts as the worst box, as do all if time or list is unreadable",
     )
-    system_prompt: bool = _setting(True, _boolean, "whether the task instruction is given as system prompt")
+    system_prompt: bool = _setting(True, _boolean, "whether the task instruction is the system prompt")
     query_first: bool = _setting(False, _boolean, "whether the sentence comes before the video in the prompt")
 
     def __post_init__(self) -> None:
@@ -207,13 +228,13 @@ class Settings:
                 object.__setattr__(self, setting.name, setting.metadata["read"](text))
             except ValueError as error:
                 raise SettingsError(
-                    f"{PREFIX}{setting.name.upper()}={text!r}: {error}. It sets the {setting.metadata['doc']}; "
-                    f"the default is {as_text(setting.default)}"
+                    f"{PREFIX}{setting.name.upper()}={text!r}: {error}. Its meaning: {setting.metadata['doc']}; "
+                    f"its default: {as_text(setting.default)}"
                 ) from None
         if self.side_multiple > self.max_side:
             raise SettingsError(
                 f"{PREFIX}SIDE_MULTIPLE ({self.side_multiple}) must not exceed {PREFIX}MAX_SIDE ({self.max_side}): "
-                "no frame could have such a side"
+                "no frame can have such a side"
             )
 
     @classmethod
@@ -221,12 +242,12 @@ class Settings:
         """Read and check every STVG_* variable.
 
         Raises:
-            SettingsError: a name is unknown or a value impossible; the message names the valid ones.
+            SettingsError: a name is unknown or a value is impossible; the message lists the valid ones.
         """
         environ = os.environ if environ is None else environ
         by_name = {PREFIX + f.name.upper(): f for f in fields(cls)}
         texts: dict[str, Any] = {}
-        for name in sorted(n for n in environ if n.startswith(PREFIX) and n not in RESERVED):
+        for name in sorted(n for n in environ if n.startswith(PREFIX) and n not in TEST_VARIABLES):
             if name not in by_name:
                 close = get_close_matches(name, by_name, n=1)
                 hint = f" Did you mean {close[0]}?" if close else ""
@@ -235,28 +256,17 @@ class Settings:
         return cls(**texts)
 
     def to_texts(self) -> dict[str, str]:
-        """Those that a row depends on, by field name; `from_texts` reads them back."""
+        """The settings that a row depends on, as texts by field name; `from_texts` reads them back."""
         return {f.name: as_text(getattr(self, f.name)) for f in fields(self) if not f.metadata["of_this_machine"]}
 
     @classmethod
     def from_texts(cls, texts: Mapping[str, str]) -> Settings:
-        """Settings as `to_texts` gave them.
+        """Read settings that `to_texts` wrote.
 
         Raises:
-            SettingsError: as `from_env`.
+            SettingsError: a name is unknown or a value is impossible.
         """
         return cls.from_env({PREFIX + name.upper(): text for name, text in texts.items()})
-
-    @property
-    def answer_format(self) -> AnswerFormat:
-        """The answer format that these settings ask for; there are think boxes only before final ones, in tags."""
-        return AnswerFormat(
-            think=self.think and self.boxes and self.style == "tags",
-            unit=self.index_unit,
-            coords=self.coords,
-            boxes=self.boxes,
-            style=self.style,
-        )
 
     @property
     def root(self) -> Path:
@@ -265,11 +275,11 @@ class Settings:
 
 
 def as_text(value: Any) -> str:
-    """A setting's value as it is written in the environment."""
+    """The value of a setting as the environment holds it."""
     if value is None:
         return "off"
     if isinstance(value, float):
-        return format(Decimal(repr(float(value))), "f")  # without an exponent, which settings do not take
+        return format(Decimal(repr(float(value))), "f")  # no exponent: the parsers of settings do not accept one
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -1,11 +1,27 @@
 #!/usr/bin/env bash
-# Everything that is checked, in an environment of its own: style, types, tests.
+# Style, types, layers and tests, in an environment of its own.
+#   bash tests/check.sh          what every change must pass
+#   bash tests/check.sh --fast   without the tests that run `swift`
+#   bash tests/check.sh --all    with the tests that take long
+# Further words go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${VENV:-.venv}
-[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-"$venv/bin/python" -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+which=(--all)
+case "${1:-}" in
+    --fast) which=(-m "not swift"); shift ;;
+    --all) shift ;;
+    *) which=() ;;
+esac
+
+inputs=$(cat pyproject.toml constraints.txt <(python3 --version) | sha256sum)
+if [ "$(cat "$venv/inputs" 2> /dev/null)" != "$inputs" ]; then
+    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+    echo "$inputs" > "$venv/inputs"
+fi
 "$venv/bin/ruff" check .
 "$venv/bin/ruff" format --check .
+"$venv/bin/lint-imports" --no-cache > /dev/null || "$venv/bin/lint-imports" --no-cache
 "$venv/bin/mypy"
-"$venv/bin/python" -m pytest "$@"
+"$venv/bin/python" -m pytest --numprocesses "${WORKERS:-2}" --dist loadfile "${which[@]}" "$@"

@@ -6,12 +6,16 @@ import atexit
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
 import pytest
+from filelock import FileLock
 
 from tests.running import SIZES, TRAIN, logged, swift
+
+pytest_plugins = ["tests.shown", "tests.templated"]  # their fixtures
 
 # time limits on single examples fail on a busy machine; that time grows linearly has a test of its own
 hypothesis.settings.register_profile("stvg", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -19,8 +23,28 @@ hypothesis.settings.load_profile("stvg")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What takes long is left out, or tried in small, unless it is asked for."""
-    parser.addoption("--all", action="store_true", help="with what takes long")
+    """Tests that take long are left out, or try less, unless they are asked for."""
+    parser.addoption("--all", action="store_true", help="with the tests that take long")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests marked `long`, unless they are asked for."""
+    if not config.getoption("--all"):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A new folder that one of the processes of pytest-xdist makes for all; the others wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    made = folder.with_suffix(".made")
+    with FileLock(folder.with_suffix(".lock")):
+        if not made.exists():
+            make(folder)
+            made.touch()
+    return folder
 
 
 def pytest_sessionfinish() -> None:
@@ -59,20 +83,24 @@ def pip(*words: str) -> None:
 @pytest.fixture(scope="session")
 def ms_swift_4_5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds ms-swift 4.5.2 without its dependencies, to go before the installed version."""
-    folder = tmp_path_factory.mktemp("ms_swift_4_5")
-    pip("install", "--quiet", "--no-deps", "--target", str(folder), "ms-swift==4.5.2")
-    return folder
+
+    def make(folder: Path) -> None:
+        pip("install", "--quiet", "--no-deps", "--target", str(folder), "ms-swift==4.5.2")
+
+    return once(tmp_path_factory, "ms_swift_4_5", make)
 
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Synthetic clips and a tiny model."""
-    folder = tmp_path_factory.mktemp("swift")
-    synth = ["synth", str(folder / "data/stvg_synthetic"), "--split", "train=64", "test=8", "--duration-s", "4"]
-    tiny = ["tiny", str(folder / "tiny"), "--spatial-merge", "4", "--max-coordinate", "56", "--max-index", "7"]
-    for command in (synth, tiny):
-        subprocess.run([sys.executable, "-m", "swift_stvg.cli", *command], check=True, timeout=300)
-    return folder
+
+    def make(folder: Path) -> None:
+        synth = ["synth", str(folder / "data/stvg_synthetic"), "--split", "train=64", "test=8", "--duration-s", "4"]
+        tiny = ["tiny", str(folder / "tiny"), "--spatial-merge", "4", "--max-coordinate", "56", "--max-index", "7"]
+        for command in (synth, tiny):
+            subprocess.run([sys.executable, "-m", "swift_stvg.cli", *command], check=True, timeout=300)
+
+    return once(tmp_path_factory, "swift", make)
 
 
 @pytest.fixture(scope="session")
@@ -81,26 +109,23 @@ def env(workspace: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def cold_start(workspace: Path, env: dict[str, str]) -> Path:
-    """A checkpoint that has begun to write answers in the right form."""
-    output = workspace / "sft"
-    options = TRAIN | {
-        "model": str(workspace / "tiny"),
-        "dataset": "stvg_synthetic:train",
-        "output_dir": str(output),
-        "max_steps": "150",
-        "save_steps": "150",
-        "per_device_train_batch_size": "8",
-        "learning_rate": "4e-3",
-        "logging_steps": "10",
-    }
-    swift(
-        "sft",
-        options,
-        workspace / "elsewhere",
-        env,
-        record=workspace / "sft.jsonl",
-    )
-    losses = [line["loss"] for line in logged(output)]
-    assert losses[-1] < 0.5 * losses[0], "the loss must fall"
-    return output / "checkpoint-150"
+def cold_start(tmp_path_factory: pytest.TempPathFactory, workspace: Path, env: dict[str, str]) -> Path:
+    """A checkpoint that has begun to write answers in the right form; beside it, what its training recorded."""
+
+    def make(folder: Path) -> None:
+        options = TRAIN | {
+            "model": str(workspace / "tiny"),
+            "dataset": "stvg_synthetic:train",
+            "output_dir": str(workspace / "sft"),
+            "max_steps": "150",
+            "save_steps": "150",
+            "per_device_train_batch_size": "8",
+            "learning_rate": "4e-3",
+            "logging_steps": "10",
+        }
+        swift("sft", options, workspace / "elsewhere", env, record=workspace / "sft.jsonl", anew=True)
+        losses = [line["loss"] for line in logged(workspace / "sft")]
+        assert losses[-1] < 0.5 * losses[0], "the loss must fall"
+
+    once(tmp_path_factory, "cold_start", make)
+    return workspace / "sft/checkpoint-150"

@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of what the property tests of `test_fuzz.py` try at random; needs `pip install atheris`.
 
     python -m tests.fuzz completions -runs=10000000 [-seed=1] [corpus folder]
-    python -m tests.fuzz contracts | tubes | hcstvg | jsonl  ...
+    python -m tests.fuzz rows | tubes | hcstvg | jsonl  ...
 
 The other words are libFuzzer's. Without a folder, the corpus begins with `tests/data/fuzz` in a temporary one. It stops
 at the first input that breaks a guarantee, writes it to `crash-*`, and prints every minute how many it has read.
@@ -19,13 +19,11 @@ from pathlib import Path
 import atheris
 
 # of completions the reader alone: what it has made arrays of is judged in groups, not input by input
-with atheris.instrument_imports(
-    include=["swift_stvg.answers", "swift_stvg.written"] if "completions" in sys.argv[:2] else ["swift_stvg"]
-):
+with atheris.instrument_imports(include=["swift_stvg.answers"] if "completions" in sys.argv[:2] else ["swift_stvg"]):
     from tests import fuzzing
-    from tests.helpers import contract
+    from tests.helpers import row_truth
 
-from tests.test_sources import v1, v2
+from tests.annotations import v1, v2
 
 SEEDS = Path(__file__).parent / "data/fuzz/completions.json"
 TOGETHER, ONE_IN = 128, 16
@@ -95,7 +93,7 @@ def _jsonl_line() -> str:
 
 TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[str]]]] = {
     "completions": (Completions(), lambda: json.loads(SEEDS.read_text())),
-    "contracts": (Texts(fuzzing.check_contract), lambda: [contract(gaps=(3,)).to_json(), contract().to_json()]),
+    "rows": (Texts(fuzzing.check_row_truth), lambda: [row_truth(gaps=(3,)).to_json(), row_truth().to_json()]),
     "tubes": (Texts(_tubes), lambda: ['{"a": {"span_frames": [5, 30], "boxes": {"5": [0, 0, 50, 50]}}}', "{}"]),
     "hcstvg": (Texts(_hcstvg), lambda: [json.dumps(make(bbox=[[10, 8, 20, 30]] * 3)) for make in (v1, v2)]),
     "jsonl": (Texts(fuzzing.check_jsonl), lambda: [_jsonl_line()]),

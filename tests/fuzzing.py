@@ -15,20 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from swift_stvg.answers import Answer, AnswerFormat
+from swift_stvg.answers.format import Answer, AnswerFormat
 from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.geometry import FloatArray
-from swift_stvg.protocols import PROTOCOLS, evaluate
-from swift_stvg.records import LARGEST, MOST_FRAMES, Sample, Tube, VideoInfo
-from swift_stvg.rewards import REWARDS, Batch, total, usual_weights
-from swift_stvg.rows import Contract, make_contract
-from swift_stvg.selftest import full_mark
+from swift_stvg.records import MAX_COORDINATE, MAX_VIDEO_FRAMES, Sample, Tube, VideoInfo
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import REWARDS, total, usual_weights
+from swift_stvg.rewards.known_mistakes import full_mark
+from swift_stvg.rows.making import make_row_truth
+from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.scoring.protocols import PROTOCOLS, evaluate
+from swift_stvg.scoring.tubes import answer_tube, read_tubes
 from swift_stvg.settings import Settings
-from swift_stvg.sources import hcstvg, jsonl, load_samples
+from swift_stvg.sources import LoadReport, hcstvg, jsonl, load_samples
 from swift_stvg.sources.files import DataRoot
-from swift_stvg.sources.report import LoadReport
-from swift_stvg.tubes import answer_tube, read_tubes
-from tests.helpers import contract
+from tests.helpers import row_truth
 
 BOUNDS = {
     "stvg_format": (0, 1),
@@ -88,10 +89,10 @@ HIGHEST_INDEX = 10_000_000
 
 
 @cache
-def rows() -> tuple[Contract, ...]:
+def rows() -> tuple[RowTruth, ...]:
     """A row for each format, for each way of counting frames."""
     ways: list[dict[str, Any]] = [{}, {"floor": -1.0}, {"frames": "either"}, {"floor": -1.0, "frames": "either"}]
-    return tuple(contract(fmt=fmt, gaps=(3,) if way else (), **way) for fmt in FORMATS for way in ways)
+    return tuple(row_truth(fmt=fmt, gaps=(3,) if way else (), **way) for fmt in FORMATS for way in ways)
 
 
 def check_read(text: str, fmt: AnswerFormat) -> tuple[Answer, bool]:
@@ -143,16 +144,16 @@ def round_half_down(number: float) -> int:
     return int(number) + (number - int(number) > 0.5)
 
 
-def check_rewards(texts: Sequence[str], contracts: Sequence[Contract] | None = None) -> None:
+def check_rewards(texts: Sequence[str], row_truths: Sequence[RowTruth] | None = None) -> None:
     """Completions, each for every row, earn finite rewards within their bounds, and no more than the exact answer."""
-    contracts = rows() if contracts is None else contracts
-    batch = Batch([text for text in texts for _ in contracts], list(contracts) * len(texts))
+    row_truths = rows() if row_truths is None else row_truths
+    batch = Batch([text for text in texts for _ in row_truths], list(row_truths) * len(texts))
     for name, reward in REWARDS.items():
         values = reward(batch)
         low, high = BOUNDS[name]
         fine = np.isfinite(values) & (values >= low) & (values <= high)
-        assert fine.all(), (name, values[~fine][0], texts[int(np.flatnonzero(~fine)[0]) // len(contracts)])
-    for i, row in enumerate(contracts):
+        assert fine.all(), (name, values[~fine][0], texts[int(np.flatnonzero(~fine)[0]) // len(row_truths)])
+    for i, row in enumerate(row_truths):
         own = Batch(texts, [row] * len(texts))
         weights = usual_weights([row])
         most = float(total(own, weights).max(initial=-np.inf))
@@ -162,7 +163,7 @@ def check_rewards(texts: Sequence[str], contracts: Sequence[Contract] | None = N
 def check_scores(texts: Sequence[str]) -> None:
     """Completions score within [0, 1] under every protocol, with their think and with their final boxes."""
     truth = standing()
-    row = make_contract(truth, VideoInfo.nominal(truth), Settings(max_side=196))
+    row = make_row_truth(truth, VideoInfo.nominal(truth), Settings(max_side=196))
     tubes: list[Tube | None] = []
     for text in texts:
         answer = row.format.parse(text)
@@ -193,17 +194,17 @@ def check_tubes_file(data: bytes, path: Path) -> None:
     assert all(kind in ("unparsable", "inconsistent") and why for kind, why in faults.values())
     for tube in tubes.values():
         first, last = tube.span_frames
-        assert 0 <= first <= last <= MOST_FRAMES
-        assert (np.abs(tube.boxes_xyxy) <= LARGEST).all()
+        assert 0 <= first <= last <= MAX_VIDEO_FRAMES
+        assert (np.abs(tube.boxes_xyxy) <= MAX_COORDINATE).all()
         assert (np.diff(tube.frames) > 0).all()
-        assert ((tube.frames >= 0) & (tube.frames <= MOST_FRAMES)).all()
+        assert ((tube.frames >= 0) & (tube.frames <= MAX_VIDEO_FRAMES)).all()
     check_tubes([standing()] * len(tubes), list(tubes.values()))
 
 
-def check_contract(text: str) -> None:
+def check_row_truth(text: str) -> None:
     """A text is refused with a DataError, or is a row on which any answer earns what it may."""
     try:
-        row = Contract.from_json(text)
+        row = RowTruth.from_json(text)
     except DataError:
         return
     exact = row.format.render(row.answer) if row.timeline.size <= 1000 else ""
@@ -219,10 +220,10 @@ def check_sample(read: Callable[[], Sequence[Sample]]) -> None:
     for sample in samples:
         for settings in (Settings(), Settings(index_unit="second", coords="norm1000")):
             try:
-                row = make_contract(sample, VideoInfo.nominal(sample), settings)
+                row = make_row_truth(sample, VideoInfo.nominal(sample), settings)
             except (RowError, VideoError):
                 continue
-            row = Contract.from_json(row.to_json())
+            row = RowTruth.from_json(row.to_json())
             if row.timeline.size > 1000:
                 continue
             weights = usual_weights([row])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
-from swift_stvg.answers import AnswerFormat
-from swift_stvg.rows import Contract
+from swift_stvg.answers.format import AnswerFormat
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
-from swift_stvg.timeline import Timeline
+from swift_stvg.video.timeline import Timeline
 
 
 def grid(size: int = 10, interval_s: float = 0.5, unit: str = "frame") -> Timeline:
@@ -16,7 +19,7 @@ def grid(size: int = 10, interval_s: float = 0.5, unit: str = "frame") -> Timeli
     return Timeline(frames, frames / 10.0, 0.0, interval_s, unit, frames, size * interval_s)
 
 
-def contract(
+def row_truth(
     span: tuple[int, int] = (2, 5),
     box: tuple[int, int, int, int] = (20, 20, 60, 60),
     *,
@@ -25,12 +28,13 @@ def contract(
     floor: float | None = None,
     frames: str = "shared",
     row_id: str = "row",
-) -> Contract:
+) -> RowTruth:
     """A row of a 100 x 100 video whose object stands still."""
     fmt = fmt or AnswerFormat()
     index = np.array([i for i in range(span[0], span[1] + 1) if i not in gaps and fmt.boxes], dtype=np.int64)
-    return Contract(
+    return RowTruth(
         id=row_id,
+        sentence="the red square moves left.",
         dataset="made",
         split="up",
         query="declarative",
@@ -62,3 +66,38 @@ def boxes(first: int, last: int, box: str = "20, 20, 60, 60") -> str:
 def answer(span: str, think: str, pred: str) -> str:
     """The text of an answer."""
     return f"<time> {span} </time> <think_bbox> {think} </think_bbox> <pred_bbox> {pred} </pred_bbox>"
+
+
+def hcstvg_entry(line: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A line of stvg_jsonl as HC-STVG v1 has it: name of the video, and its entry."""
+    width, height = line["size_wh"]
+    entry = {
+        "bbox": [[x1, y1, x2 - x1, y2 - y1] for _, x1, y1, x2, y2 in line["tube"]],
+        "st_frame": line["tube"][0][0] + 1,
+        "img_num": line["n_frames"],
+        "caption": line["sentence"],
+        "width": width,
+        "height": height,
+    }
+    return Path(line["video"]).name, entry
+
+
+def stcat_entry(number: int, line: dict[str, Any]) -> dict[str, Any]:
+    """A line of stvg_jsonl as STCAT has sentences of VidSTG."""
+    first, end = line["span_frames"]
+    boxes = [dict(zip(("xmin", "ymin", "xmax", "ymax"), row[1:], strict=True)) for row in line["tube"]]
+    return {
+        "id": number,
+        "vid": Path(line["video"]).stem,
+        "fps": line["fps"],
+        "used_segment": {"begin_fid": 0, "end_fid": line["n_frames"] - 1},
+        "width": line["size_wh"][0],
+        "height": line["size_wh"][1],
+        "ori_temp_gt": {"begin_fid": first, "end_fid": end},
+        "frame_count": line["n_frames"],
+        "temp_gt": {"begin_fid": first, "end_fid": end - 1},
+        "target_category": "adult",
+        "target_bboxs": boxes,
+        "qtype": "declar",
+        "sentence": {"description": line["sentence"], "type": "person", "target_id": 1},
+    }

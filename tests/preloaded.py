@@ -11,12 +11,6 @@ from typing import Any
 import matplotlib.backends.backend_svg
 import matplotlib.figure  # noqa: F401
 
-import swift_stvg.commands.cache
-import swift_stvg.commands.check
-import swift_stvg.commands.score
-import swift_stvg.commands.show
-import swift_stvg.frames
-import swift_stvg.synth  # noqa: F401
 from swift_stvg.cli import main
 
 tempfile.gettempdir()  # writes a file to find out

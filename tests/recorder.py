@@ -11,10 +11,10 @@ import os
 import torch
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLRotaryEmbedding
 
-import swift_stvg.frames
+import swift_stvg.video.frame_loader
 from swift_stvg.adapters.templates import StvgTemplate
 
-_decode = swift_stvg.frames.decode
+_decode = swift_stvg.video.frame_loader.decode
 
 
 def _recording_decode(path, request, *how):
@@ -51,7 +51,7 @@ def _recording_encode(self, inputs):
 
 
 StvgTemplate._encode = _recording_encode
-swift_stvg.frames.decode = _recording_decode
+swift_stvg.video.frame_loader.decode = _recording_decode
 
 _rotate = Qwen2_5_VLRotaryEmbedding.forward
 _before = []  # the positions of the sequences that tokens are generated for

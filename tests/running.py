@@ -7,9 +7,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests import warm
+
+LIMIT_S = 600
+"""Seconds after which a command counts as hanging."""
 RECORDER = Path(__file__).with_name("recorder.py")
 SIZES = {"STVG_MAX_SIDE": "56", "STVG_SIDE_MULTIPLE": "56", "STVG_SYSTEM_PROMPT": "false"}
 COMMON = {
@@ -43,16 +48,39 @@ def swift(
     plugin: str = "swift_stvg",
     record: Path | None = None,
     words: list[str] | None = None,
+    anew: bool = False,
 ) -> str:
-    """Run `swift COMMAND` in `folder` and return what it printed; fails, showing that, if swift does.
+    """Run `swift COMMAND` in `folder` and return what it printed.
 
-    With `record`, what the template hands to the model is noted in that file. `words` stand in the place of the plugin.
+    Args:
+        command: of ms-swift.
+        options: by name.
+        folder: to run in.
+        env: more of the environment.
+        plugin: for --external_plugins.
+        record: a file in which to note what the template hands to the model.
+        words: in the place of the plugin.
+        anew: whether a new Python runs it, as from a shell; otherwise one that has imported ms-swift already.
+
+    Raises:
+        SwiftFailed: it ended with an error.
+        TimeoutError: it took longer than LIMIT_S.
     """
-    words = [sys.executable, "-m", "swift.cli.main", command, *(words or ["--external_plugins", plugin])]
+    words = [command, *(words or ["--external_plugins", plugin])]
     if record is not None:
         words.append(str(RECORDER))
         env = env | {"RECORD_TO": str(record)}
-    return run([*words, *as_words(options)], folder, env)
+    words += as_words(options)
+    if anew or "NPROC_PER_NODE" in env or "PYTHONPATH" in env:
+        return run([sys.executable, "-m", "swift.cli.main", *words], folder, env)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        printed = Path(scratch, "printed.txt")
+        status = warm.server().run(words, folder, _environment(env), printed, LIMIT_S)
+        text = printed.read_text()
+    if status:
+        raise SwiftFailed(text[-6000:])
+    return text
 
 
 def as_words(options: dict[str, str]) -> list[str]:
@@ -67,19 +95,23 @@ def run(words: list[str], folder: Path, env: dict[str, str]) -> str:
         SwiftFailed: it ended with an error.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
     done = subprocess.run(
         words,
         cwd=folder,
-        env=clean | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"} | env,
+        env=_environment(env),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=600,
+        timeout=LIMIT_S,
     )
     if done.returncode:
         raise SwiftFailed(done.stdout[-6000:])
     return done.stdout
+
+
+def _environment(more: dict[str, str]) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
+    return clean | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"} | more
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:

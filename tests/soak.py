@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from swift_stvg.frames import FrameLoader
-from swift_stvg.rows import VideoRequest
 from swift_stvg.settings import Settings
+from swift_stvg.video.frame_loader import FrameLoader
+from swift_stvg.video.request import VideoRequest
 from tests.videos import write_as, write_video
 
 COMPLETIONS = 8

@@ -12,16 +12,17 @@ from typing import Any
 
 import pytest
 
-from swift_stvg import answer_alone
-from swift_stvg.answer_alone import TICKS, Question
-from swift_stvg.asking import question_about
 from swift_stvg.cli import main
-from swift_stvg.engines import Reply
-from swift_stvg.grounding import make_record
-from swift_stvg.rows import VideoRequest, make_prompt
+from swift_stvg.rows.making import make_prompt
+from swift_stvg.serving.asking import prompt_spec_of
+from swift_stvg.serving.engines import Reply
+from swift_stvg.serving.grounding import make_record
 from swift_stvg.settings import BACKBONES, Settings
-from swift_stvg.sharing import ANSWER, public_args
-from swift_stvg.tiny import ARCHITECTURES, TinyConfig, build
+from swift_stvg.sharing import answer_alone
+from swift_stvg.sharing.answer_alone import TICKS, Question
+from swift_stvg.sharing.checkpoint import ANSWER, public_args
+from swift_stvg.synthetic.tiny import ARCHITECTURES, TinyConfig, build
+from swift_stvg.video.request import VideoRequest
 from tests.asked import CASES, SENTENCE, TOKENS, Case, add_adapter, sensitive, settings_of, write_clips
 from tests.running import run
 from tests.videos import write_sound
@@ -46,8 +47,8 @@ class Made:
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def made(request: pytest.FixtureRequest, clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Asked of a random model with all weights, and of an adapter to it."""
-    from swift_stvg.engines import SwiftEngine
-    from swift_stvg.grounding import ground
+    from swift_stvg.adapters.engine import SwiftEngine
+    from swift_stvg.serving.grounding import ground
 
     architecture, folder = request.param, tmp_path_factory.mktemp(request.param)
     kinds = {"full": folder / "full", "lora": folder / "lora"}
@@ -101,7 +102,7 @@ BOXES = {
 def test_when_and_where_are_those_of_ground(case: Case, architecture: str, span: str, clips: dict[str, Path]) -> None:
     """Of a written answer: seconds of the file and pixels of the video."""
     settings = Settings.from_env(settings_of(architecture, case) | {"STVG_CACHE_DIR": "off"})
-    info, question = question_about(clips[case.title], settings, None)
+    info, question = prompt_spec_of(clips[case.title], settings, None)
     record = public_args(
         {}, template="", ours=f"stvg_{architecture}", settings=settings, base_model=None, adapter=False
     )
@@ -126,7 +127,7 @@ def test_a_part_of_a_video_is_that_of_ground(case: Case, clip_s: tuple[float, fl
         warnings.simplefilter("ignore")
         from swift_stvg.frames import decode
     video = clips[case.title]
-    info, question = question_about(video, settings, clip_s)
+    info, question = prompt_spec_of(video, settings, clip_s)
     record = public_args({}, template="", ours="stvg_qwen3_vl", settings=settings, base_model=None, adapter=False)
     found = Question(str(video), SENTENCE, record, clip_s)
     content = make_prompt(question, SENTENCE, video)["messages"][-1]["content"]
@@ -179,7 +180,7 @@ def test_bad_input_is_one_clear_line(
     write_sound(tmp_path / "sound.mp4")
     how = {"template": "", "ours": "stvg_qwen2_5_vl" if recorded else "x", "base_model": None, "adapter": False}
     (tmp_path / "args.json").write_text(json.dumps(public_args({}, settings=Settings(), **how)))
-    monkeypatch.setattr("swift_stvg.answer_alone.HERE", tmp_path)
+    monkeypatch.setattr("swift_stvg.sharing.answer_alone.HERE", tmp_path)
     monkeypatch.setattr("sys.argv", ["answer.py", str(tmp_path / video), sentence])
     with pytest.raises(SystemExit, match=re.escape(said)):
         answer_alone.main()

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swift_stvg.answers import COORDS, UNITS, Answer, AnswerFormat, BoxList
-from swift_stvg.written import CLOCK_TIMES, SHARES
+from swift_stvg.answers.format import Answer, AnswerFormat, BoxList
+from swift_stvg.answers.reading import CLOCK_TIMES, SHARES
+from swift_stvg.settings import COORDS, UNITS
 from tests.helpers import answer, boxes
 
 FORMATS = [AnswerFormat(think, unit, coords) for think in (True, False) for unit in UNITS for coords in COORDS]
@@ -235,7 +236,7 @@ FAULTS = [
     ("2 - 4", "2. [1], 3. [1], 4. [1, 2, 3, 4]", ("inconsistent", "the box of index 2 cannot be read")),
     ("2 - 5", boxes(2, 4), ("inconsistent", "3 boxes for the span 2 - 5")),
     ("2 - 5", boxes(2, 6), ("inconsistent", "5 boxes for the span 2 - 5")),
-    ("2 - 5", boxes(3, 6), ("inconsistent", "the indices of the boxes are not those of the span 2 - 5, in order")),
+    ("2 - 5", boxes(3, 6), ("inconsistent", "the boxes do not have the indices of the span 2 - 5, in order")),
     (
         "2 - 3",
         "2. [1, 2, 3, 4], 2.5. [5, 6, 7, 8], 3. [1, 2, 3, 4]",

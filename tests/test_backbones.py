@@ -18,10 +18,12 @@ from safetensors.torch import load_file
 from swift_stvg import register
 from swift_stvg.cli import main
 from swift_stvg.errors import TemplateMismatch
-from swift_stvg.rows import VIDEO_KEY, Contract, VideoRequest
-from swift_stvg.tiny import TinyConfig, build
+from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.synthetic.tiny import TinyConfig, build
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
+from tests.internvl import build_internvl
 from tests.running import RECORDER, TRAIN, as_words, json_lines, logged, run
-from tests.test_template import row
+from tests.templated import row
 from tests.videos import picture, write_video
 
 pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch warns
@@ -69,45 +71,6 @@ GRPO = {
 }
 OTHER = {"true": "false", "false": "true"}
 LORA = {"tuner_type": "lora", "target_modules": "all-linear", "freeze_vit": "true", "freeze_aligner": "true"}
-
-
-def build_internvl(out: Path) -> None:
-    """A random InternVL, for the example that adds it."""
-    from transformers import (
-        GotOcr2ImageProcessor,
-        InternVLConfig,
-        InternVLForConditionalGeneration,
-        InternVLProcessor,
-        InternVLVideoProcessor,
-        PreTrainedTokenizerFast,
-    )
-
-    build(out, TinyConfig(max_coordinate=1000))
-    tokens = {"start_image_token": "<img>", "end_image_token": "</img>"}
-    tokens |= {"context_image_token": "<IMG_CONTEXT>", "video_token": "<video>"}
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(out, extra_special_tokens=tokens)
-    size = {"height": 56, "width": 56}
-    images, videos = GotOcr2ImageProcessor(size=size), InternVLVideoProcessor(size=size, do_sample_frames=True)
-    InternVLProcessor(images, tokenizer, videos, image_seq_length=4).save_pretrained(out)
-    layers = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
-    model = InternVLForConditionalGeneration(
-        InternVLConfig(
-            text_config={
-                **layers,
-                **ends,
-                "model_type": "qwen2",
-                "vocab_size": len(tokenizer),
-                "num_key_value_heads": 1,
-            },
-            vision_config={**layers, "image_size": [56, 56], "patch_size": [14, 14]},
-            image_token_id=tokenizer.context_image_token_id,
-            image_seq_length=4,
-            tie_word_embeddings=False,
-        )
-    )
-    model.generation_config.update(**ends)
-    model.save_pretrained(out)
 
 
 def in_tower(key: str) -> bool:
@@ -170,7 +133,7 @@ def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, caps
     assert not any(map(in_tower, lora))
     assert any(value.any() for key, value in lora.items() if "lora_B" in key), "which is zero before the first step"
     answers = json_lines(tmp_path / "answers.jsonl")
-    assert {Contract.from_json(answer["stvg"]).format.coords for answer in answers} == {coords}
+    assert {RowTruth.from_json(answer["stvg"]).format.coords for answer in answers} == {coords}
     assert main(["score", str(tmp_path / "answers.jsonl"), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["ground_truth"]["samples"] == 8
 
@@ -250,7 +213,7 @@ def test_the_example_answers_in_the_command_line(tmp_path: Path) -> None:
     build_internvl(tmp_path / "tiny")
     script = (
         "import sys\n"
-        "from swift_stvg.engines import swift_arguments\n"
+        "from swift_stvg.adapters.engine import swift_arguments\n"
         "words = sys.argv[1:]\n"
         "print('TEMPLATE', swift_arguments(words[1], words).template)\n"
     )

@@ -16,13 +16,13 @@ import torch
 from swift_stvg.bench.clips import FILM, encode
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError, SettingsError, VideoError
-from swift_stvg.framecache import FrameCache
-from swift_stvg.frames import FrameLoader, decode, key_of
-from swift_stvg.rows import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
-from swift_stvg.synth import SynthConfig, generate
-from swift_stvg.video import fingerprint, frame_batches
+from swift_stvg.synthetic.clips import SynthConfig, generate
+from swift_stvg.video.frame_cache import FrameCache
+from swift_stvg.video.frame_loader import FrameLoader, decode, key_of
+from swift_stvg.video.reader import fingerprint, frame_batches
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 from tests.videos import write_video
 
 
@@ -80,7 +80,7 @@ def check_pixels(folder: Path, row: dict) -> None:
 
 def test_a_cached_clip_is_not_decoded(tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cached(tmp_path / "cache", video)
-    monkeypatch.setattr("swift_stvg.frames.decode", lambda *_: pytest.fail("it is cached"))
+    monkeypatch.setattr("swift_stvg.video.frame_loader.decode", lambda *_: pytest.fail("it is cached"))
     assert loader(tmp_path / "cache").load(str(video), REQUEST).shape == (3, 3, 28, 56)
 
 
@@ -125,13 +125,13 @@ def test_a_damaged_file_is_reported_once_and_its_video_decoded(
 ) -> None:
     path = cached(tmp_path / "cache", video)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DataError, match="is no whole file of cached frames"):
+    with pytest.raises(DataError, match="is a damaged file of cached frames"):
         FrameCache(tmp_path / "cache").read(path, 3, (56, 28))
     frames = loader(tmp_path / "cache")
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             assert torch.equal(frames.load(str(video), REQUEST), decode(str(video), REQUEST)), reason
-    assert caplog.text.count("its video is decoded instead") == 1
+    assert caplog.text.count("the video is decoded instead") == 1
 
 
 def test_a_folder_in_a_files_place_is_reported_and_its_video_decoded(tmp_path: Path, video: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_folder_in_a_files_place_is_reported_and_its_video_decoded(tmp_path: P
 
 
 def test_a_misspelt_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="no such folder"):
+    with pytest.raises(SettingsError, match="the folder does not exist; `swift-stvg cache` makes it"):
         loader(tmp_path / "no_cache")
 
 
@@ -173,7 +173,7 @@ def test_two_writers_of_the_same_clip_do_no_harm(tmp_path: Path, video: Path) ->
 
 def test_frames_are_remembered(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frames, calls = loader(None, memory=1), []
-    monkeypatch.setattr("swift_stvg.frames.decode", lambda *a: calls.append(a) or torch.zeros(1, 3, 2, 2))
+    monkeypatch.setattr("swift_stvg.video.frame_loader.decode", lambda *a: calls.append(a) or torch.zeros(1, 3, 2, 2))
     for _ in range(16):
         frames.load(str(video), REQUEST).fill_(7)
     assert len(calls) == 1

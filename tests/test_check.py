@@ -15,15 +15,17 @@ import numpy as np
 import pytest
 from packaging.version import Version
 
-from swift_stvg.checking import bounds_of_tokens, distribution, too_long
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
-from swift_stvg.host import HOOK, by_name_here
-from swift_stvg.rows import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.recipes.host import HOOK, by_name_here
+from swift_stvg.rows.making import video_request
+from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.scoring.dataset import bounds_of_tokens, distribution, too_long
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows, parse_dataset
-from swift_stvg.synth import SynthConfig, generate
-from tests.helpers import contract
+from swift_stvg.synthetic.clips import SynthConfig, generate
+from swift_stvg.video.request import VIDEO_KEY
+from tests.helpers import row_truth
 from tests.running import SIZES
 from tests.videos import write_as
 
@@ -70,8 +72,8 @@ def test_a_sound_dataset_may_go_on(data: Path, capsys: pytest.CaptureFixture[str
         load_rows("stvg_synthetic", "train", Settings.from_env())[0]
         + load_rows("stvg_synthetic", "val", Settings.from_env())[0]
     )
-    contracts = [Contract.from_json(row["stvg"]) for row in rows]
-    lengths = [c.span[1] - c.span[0] + 1 for c in contracts]
+    row_truths = [RowTruth.from_json(row["stvg"]) for row in rows]
+    lengths = [c.span[1] - c.span[0] + 1 for c in row_truths]
     assert report["figures"]["event, indices"][3] == pytest.approx(np.mean(lengths))
     assert report["facts"]["events of one index"] == lengths.count(1)
     assert report["rewards"]["lines"]["exact answer"] == {
@@ -149,7 +151,7 @@ def test_missing_videos(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
         path.unlink()
     status, report = checked(capsys, "stvg_synthetic:train")
     assert (status, report["rows"]) == (1, 6), "the annotations are looked at all the same"
-    assert report["errors"] == ["stvg_synthetic:train: no video is there"]
+    assert report["errors"] == ["stvg_synthetic:train: all videos are missing"]
     assert any(what.startswith("videos of stvg_synthetic:train") for what in report["not_checked"])
     status, report = checked(capsys, "stvg_synthetic:train", "--annotations_only")
     assert (status, report["rows"], report["errors"]) == (0, 6, [])
@@ -179,8 +181,8 @@ def test_settings_that_do_not_fit_the_template(
     status, report = checked(capsys, "stvg_synthetic:val", "--template", "stvg_qwen2_5_vl")
     assert status == 1
     assert report["errors"] == [
-        "STVG_COORDS is norm1000, but stvg_qwen2_5_vl is for pixel",
-        "STVG_SIDE_MULTIPLE is 32, but stvg_qwen2_5_vl is for models that take multiples of 28",
+        "STVG_COORDS is norm1000, but stvg_qwen2_5_vl needs pixel",
+        "STVG_SIDE_MULTIPLE is 32, but stvg_qwen2_5_vl needs a multiple of 28",
     ]
 
 
@@ -200,16 +202,16 @@ def test_settings_that_can_be_hacked(
 def test_the_report_can_be_read(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "stvg_synthetic:val", "--annotations_only"]) == 0
     text = capsys.readouterr().out
-    for line in ("Check of 3 rows of 3 videos", "What the rows hold", "y before x", "not checked: token lengths"):
+    for line in ("Check of 3 rows of 3 videos", "Properties of the rows", "y before x", "not checked: token lengths"):
         assert line in text
-    assert text.endswith("Nothing stands in the way of training.\n")
+    assert text.endswith("The training can begin.\n")
     words = ["--max_completion_length", "20", "--format", "markdown", "--out", str(tmp_path / "report.md")]
     assert main(["check", "stvg_synthetic:val", *words]) == 1
     text = (tmp_path / "report.md").read_text()
     assert "- error: 3 of 3 exact answers are longer than --max\\_completion\\_length 20" in text.replace(
         "--max_completion_length", "--max\\_completion\\_length"
     )
-    assert text.endswith("- Do not train before the errors are gone.\n")
+    assert text.endswith("- Correct the errors before you train.\n")
 
 
 LENGTHS = """
@@ -264,17 +266,17 @@ def test_token_lengths_are_those_of_the_template(data: Path, workspace: Path, tm
     assert any("3 of 3 exact answers are longer" in error for error in report["errors"])
     assert any("prompts are longer than --max_length" in error for error in report["errors"])
     assert (
-        "3 of 3 rows as the model's release has them; corrected: in transformers"
+        "3 of 3 rows have the prompts and positions of the model's release; corrected: in transformers"
         in (other["facts"]["prompts and positions"])
     )
     assert uncorrected == 1
     assert len(wrong["errors"]) == 3
-    assert "the model is not asked as it was pretrained: val_" in wrong["errors"][0]
+    assert "the model's input differs from its pretraining: val_" in wrong["errors"][0]
     assert " is at position [" in wrong["errors"][0]
 
 
 def test_limits_on_tokens() -> None:
-    rows = [contract(row_id="a"), contract(row_id="b")]
+    rows = [row_truth(row_id="a"), row_truth(row_id="b")]
     prompt, answer = np.array([100, 200]), np.array([50, 40])
     assert too_long(rows, prompt, answer, None, None) == []
     assert too_long(rows, prompt, answer, 240, None) == []
@@ -321,7 +323,7 @@ WRONG = [
     (["stvg_synthetic:val", "--max_length", "9"], "which needs --model"),
     (["stvg_synthetic:val", "--videos", "--annotations_only"], "give one of them"),
     (["stvg_synthetic:val", "--workers", "0"], "--workers must be at least 1"),
-    (["stvg_synthetic:val", "--reward_funcs", "stvg_form"], "no reward stvg_form"),
+    (["stvg_synthetic:val", "--reward_funcs", "stvg_form"], "unknown reward stvg_form"),
     (["stvg_synthetic:val", "--out", "no/such/folder/r.txt"], "there is no folder"),
     (["stvg_synthetic:val", "--template", "qwen2_5_vl"], "unknown template 'qwen2_5_vl'; the templates are"),
 ]
@@ -338,8 +340,8 @@ def test_wrong_use_is_one_clear_error(
 
 
 def test_a_clip_asks_for_what_the_template_would() -> None:
-    made = contract()
-    request = VideoRequest.of(made)
+    made = row_truth()
+    request = video_request(made)
     from swift_stvg.commands.clips import clip_of
 
     row = {"videos": ["a.mp4"], "chat_template_kwargs": {VIDEO_KEY: request.to_json()}}
@@ -366,4 +368,6 @@ def test_files_that_take_long_to_read(tmp_path: Path, monkeypatch: pytest.Monkey
         assert old["decoded"] == 500 + old["clip"]
         advice = [text for text in report["warnings"] if "-c:v libx264" in text]
         assert len(advice) == 2
-        assert advice[0].startswith("1 of 2 videos, h264 in mov, take more than 300 frames to reach some")
+        assert advice[0].startswith(
+            "1 of 2 videos, h264 in mov: more than 300 frames must be decoded to reach some frames"
+        )

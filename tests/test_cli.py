@@ -21,11 +21,13 @@ def test_settings_lists_and_checks(capsys: pytest.CaptureFixture[str], monkeypat
 
 def test_synth_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["synth", str(tmp_path / "clips"), "--split", "a=2", "b=1@0.5", "c=1@0.5:0.9"]
-    words += ["--duration-s", "2", "--objects", "2", "3", "--seed", "7"]
+    words += ["--duration-s", "2", "--objects", "2", "3", "--background", "60", "90", "--sides", "0.2", "0.4"]
+    words += ["--seed", "7"]
     assert main(words) == 0
     assert len((tmp_path / "clips/a.jsonl").read_text().splitlines()) == 2
     assert main([*words[:-1], "8"]) == 1
-    assert json.loads((tmp_path / "clips/synth.json").read_text())["config"]["objects"] == [2, 3]
+    config = json.loads((tmp_path / "clips/synth.json").read_text())["config"]
+    assert [config[name] for name in ("objects", "background", "sides")] == [[2, 3], [60, 90], [0.2, 0.4]]
     assert "seed 7 there, 8 asked for" in capsys.readouterr().err
 
 

@@ -9,32 +9,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 import yaml
 
-from swift_stvg.recipes import options_of
-from swift_stvg.rewards import REWARDS
+from swift_stvg.recipes.rules import options_of
+from swift_stvg.rewards.functions import REWARDS
 from swift_stvg.settings import PREFIX, Settings
 from swift_stvg.sources import SOURCES
+from tests.helpers import hcstvg_entry
+from tests.recipes import ROOT, RUNS, runner
 from tests.running import SIZES, json_lines, swift
 
-ROOT = Path(__file__).parent.parent
-
-
-def load_runner() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("paper_run", ROOT / "examples/paper/run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-runner = load_runner()
-RUNS: dict[str, dict[str, Any]] = runner.runs()
 TRAININGS = sorted({run["trained_as"] for run in RUNS.values()})
 NOT_OURS = {"NPROC_PER_NODE", "NNODES", "MASTER_PORT", "CUDA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF"}
 NEEDS_GPU = ("deepspeed", "attn_impl", "padding_free", "packing", "use_vllm", "vllm_mode", "sleep_level")
@@ -301,17 +287,8 @@ def test_the_runner_from_annotations_to_report(workspace: Path, cold_start: Path
     root.mkdir(parents=True)
     (root / "v1_video").symlink_to(workspace / "data/stvg_synthetic/videos")
     for split in ("train", "test"):
-        annotations = {}
-        for line in json_lines(workspace / f"data/stvg_synthetic/{split}.jsonl"):
-            boxes = [[x1, y1, x2 - x1, y2 - y1] for _, x1, y1, x2, y2 in line["tube"]]
-            annotations[Path(line["video"]).name] = {
-                "bbox": boxes,
-                "st_frame": line["tube"][0][0] + 1,
-                "img_num": line["n_frames"],
-                "caption": line["sentence"],
-                "width": line["size_wh"][0],
-                "height": line["size_wh"][1],
-            }
+        lines = json_lines(workspace / f"data/stvg_synthetic/{split}.jsonl")
+        annotations = dict(hcstvg_entry(line) for line in lines)
         (root / f"{split}.json").write_text(json.dumps(annotations))
     configs = without_gpu(tmp_path / "configs", model_type="qwen2_5_vl", torch_dtype="float32")
     small = ON_CPU | SMALL_GRPO | {"model": str(cold_start), "save_strategy": "steps", "save_steps": "2"}

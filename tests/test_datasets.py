@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from swift_stvg.errors import DataError
-from swift_stvg.synth import SynthConfig, generate
+from swift_stvg.synthetic.clips import SynthConfig, generate
 
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
 

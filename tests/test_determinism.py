@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from swift_stvg.synth import SynthConfig, generate
+from swift_stvg.synthetic.clips import SynthConfig, generate
 
 WORK = """
 import hashlib, json, sys
@@ -26,20 +26,22 @@ def digest(value):
 
 
 def everything(root):
-    from swift_stvg.results import Answers
-    from swift_stvg.rewards import REWARDS, Batch
-    from swift_stvg.rows import Contract
-    from swift_stvg.scoring import GroundTruth, score
+    from swift_stvg.scoring.predictions import Answers
+    from swift_stvg.rewards.batch import Batch
+    from swift_stvg.rewards.functions import REWARDS
+    from swift_stvg.rows.row_truth import RowTruth
+    from swift_stvg.scoring.score import GroundTruth, score
     from swift_stvg.settings import Settings
-    from swift_stvg.sources import load_rows, load_samples
-    from swift_stvg.sources.report import LoadReport
+    from swift_stvg.sources import load_rows
+    from swift_stvg.sources import load_samples
+    from swift_stvg.sources import LoadReport
 
     settings = Settings(data_root=root, cache_dir=None, think_jitter=0.2)
     rows, report = load_rows("stvg_synthetic", "train", settings)
-    contracts = [Contract.from_json(row["stvg"]) for row in rows]
+    row_truths = [RowTruth.from_json(row["stvg"]) for row in rows]
     rng = np.random.default_rng(0)
     texts = [row["messages"][-1]["content"].replace("1", str(rng.integers(10))) for row in rows]
-    batch = Batch(texts, contracts)
+    batch = Batch(texts, row_truths)
     path = Path(sys.argv[2])
     if not path.exists():
         path.write_text("".join(json.dumps({"response": t, "stvg": r["stvg"]}) + "\\n" for t, r in zip(texts, rows)))

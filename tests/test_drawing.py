@@ -11,14 +11,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swift_stvg import drawing
-from swift_stvg.drawing import PENS, Overlay, Painter, Track, contact_sheet, play, render, shown_size, still
 from swift_stvg.errors import DataError, VideoError
-from swift_stvg.rows import Contract
+from swift_stvg.report.drawing import (
+    DRAWING_FORMATS,
+    PENS,
+    Overlay,
+    Painter,
+    contact_sheet,
+    play,
+    render,
+    shown_size,
+    still,
+)
+from swift_stvg.report.drawing.painting import NARROWEST
+from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.rows.tracks import Track
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
-from swift_stvg.video import read_frames, stream_frames
-from tests.helpers import answer, boxes, contract
+from swift_stvg.video.reader import read_frames, stream_frames
+from tests.helpers import answer, boxes, row_truth
 from tests.videos import write_video
 
 GRAY = np.full((100, 100, 3), 128, np.uint8)
@@ -27,12 +38,12 @@ THINK, PRED = "10, 10, 50, 50", "30, 30, 70, 70"
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """5 s at 10 frames per second, as `contract` says."""
+    """5 s at 10 frames per second, as `row_truth` says."""
     return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", np.arange(50) / 10.0)
 
 
-def overlay(text: str | None = None, row: Contract | None = None, sentence: str = "the man waves.") -> Overlay:
-    return Overlay.of(row or contract(), sentence, text, {"tIoU": 0.5, "vIoU": 0.25})
+def overlay(text: str | None = None, row: RowTruth | None = None, sentence: str = "the man waves.") -> Overlay:
+    return Overlay.of(row or row_truth(), sentence, text, {"tIoU": 0.5, "vIoU": 0.25})
 
 
 def full(span: str = "3 - 6", first: int = 3, last: int = 6) -> str:
@@ -80,7 +91,7 @@ def test_what_was_given_is_thick_and_what_lies_between_thin() -> None:
 
 def test_boxes_between_are_interpolated() -> None:
     moving = replace(
-        contract(), boxes_xyxy=np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 70, 10]], float)
+        row_truth(), boxes_xyxy=np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 70, 10]], float)
     )
     track = Overlay.of(moving, "s").tracks[0]
     found = track.at(1.25, 0.01)
@@ -97,22 +108,22 @@ def test_boxes_between_are_interpolated() -> None:
 @pytest.mark.parametrize(
     ("text", "row", "kinds", "reason"),
     [
-        (None, contract(gaps=(4,)), [], "nothing is invented where the annotation has a gap"),
-        (answer("2 - 5", boxes(2, 5, "50, 50, 10, 10"), boxes(2, 5, PRED)), contract(), ["truth", "pred"], "inverted"),
-        (answer("2 - 5", boxes(2, 3, THINK), boxes(2, 5, PRED)), contract(), ["truth", "pred"], "no think box at 4"),
-        (answer("5 - 2", boxes(2, 5), boxes(2, 5)), contract(), ["truth"], "a span that runs backwards"),
-        (answer("90 - 99", boxes(90, 99), boxes(90, 99)), contract(), ["truth"], "a span after the clip"),
+        (None, row_truth(gaps=(4,)), [], "nothing is invented where the annotation has a gap"),
+        (answer("2 - 5", boxes(2, 5, "50, 50, 10, 10"), boxes(2, 5, PRED)), row_truth(), ["truth", "pred"], "inverted"),
+        (answer("2 - 5", boxes(2, 3, THINK), boxes(2, 5, PRED)), row_truth(), ["truth", "pred"], "no think box at 4"),
+        (answer("5 - 2", boxes(2, 5), boxes(2, 5)), row_truth(), ["truth"], "a span that runs backwards"),
+        (answer("90 - 99", boxes(90, 99), boxes(90, 99)), row_truth(), ["truth"], "a span after the clip"),
         (
             answer("2 - 9999999", boxes(2, 5, THINK), boxes(2, 5, PRED)),
-            contract(),
+            row_truth(),
             ["truth", "think", "pred"],
             "too long",
         ),
-        ("<script>alert(1)</script>", contract(), ["truth"], "no answer"),
-        ("", contract(), ["truth"], "nothing"),
+        ("<script>alert(1)</script>", row_truth(), ["truth"], "no answer"),
+        ("", row_truth(), ["truth"], "nothing"),
     ],
 )
-def test_what_can_be_read_is_drawn(text: str | None, row: Contract, kinds: list[str], reason: str) -> None:
+def test_what_can_be_read_is_drawn(text: str | None, row: RowTruth, kinds: list[str], reason: str) -> None:
     picture = Painter(overlay(text, row), (100, 100)).paint(GRAY, 2.0)
     assert [kind for kind in PENS if has(picture, kind)] == kinds, reason
 
@@ -133,7 +144,7 @@ def test_sizes(size: tuple[int, int], shown: tuple[int, int], reason: str) -> No
     assert shown_size(size) == shown, reason
     picture = Painter(overlay(full()), size).paint(np.zeros((size[1], size[0], 3), np.uint8), 2.0)
     assert picture.width % 2 == picture.height % 2 == 0
-    assert picture.width >= drawing.NARROWEST
+    assert picture.width >= NARROWEST
 
 
 SENTENCES = [
@@ -221,7 +232,7 @@ def test_a_still_shows_the_event(clip: Path, tmp_path: Path) -> None:
     assert Image.open(io.BytesIO((tmp_path / "still.jpg").read_bytes())).format == "JPEG"
 
 
-@pytest.mark.parametrize("ending", drawing.FORMATS)
+@pytest.mark.parametrize("ending", DRAWING_FORMATS)
 def test_a_missing_or_broken_video_leaves_nothing_behind(tmp_path: Path, ending: str) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     for name in ("missing.mp4", "broken.mp4"):
@@ -238,7 +249,7 @@ def test_a_video_that_is_too_short(tmp_path: Path) -> None:
 
 
 def test_other_endings_are_refused(clip: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"\.mp4, \.gif, \.jpg, \.png, not as out\.avi"):
+    with pytest.raises(DataError, match=r"\.mp4, \.gif, \.jpg, \.png, got out\.avi"):
         render(overlay(), clip, tmp_path / "out.avi")
 
 
@@ -260,9 +271,9 @@ def test_the_data_tells_overlays_apart() -> None:
 
 
 def test_seconds_are_an_index_too() -> None:
-    from swift_stvg.answers import AnswerFormat
+    from swift_stvg.answers.format import AnswerFormat
 
-    row = contract(fmt=AnswerFormat(unit="second"))
+    row = row_truth(fmt=AnswerFormat(unit="second"))
     assert Overlay.of(row, "s", full()).tracks[0].times_s.tolist() == [2.0, 3.0, 4.0, 5.0]
 
 
@@ -275,7 +286,7 @@ def test_the_real_clip(stvg_test_data: Path, tmp_path: Path) -> None:
     (tmp_path / "vidor").symlink_to(stvg_test_data / "vidor")
     (tmp_path / "vidstg/test_annotations.json").symlink_to(stvg_test_data / "vidstg/annotations/test_5587257558.json")
     row = load_rows("vidstg", "test", Settings(data_root=str(tmp_path), cache_dir=None))[0][0]
-    found = Contract.from_json(row["stvg"])
+    found = RowTruth.from_json(row["stvg"])
     shown = Overlay.of(found, "s", found.format.render(found.answer))
     picture = still(shown, Path(row["videos"][0]))
     assert picture.size[0] == 560

@@ -12,10 +12,10 @@ import av
 import numpy as np
 import pytest
 
-from swift_stvg.decoding import _decode_all, _find_groups, _seek_groups, groups_of, survey
 from swift_stvg.errors import VideoError
 from swift_stvg.settings import DECODERS
-from swift_stvg.video import probe, read_frames
+from swift_stvg.video.decoding import _decode_all, _find_groups, _seek_groups, groups_of, survey
+from swift_stvg.video.reader import probe, read_frames
 from tests.videos import write_as, write_video
 
 FEW, MANY = 30, 400
@@ -102,7 +102,7 @@ def test_decord_where_it_is_said_to_be_right(films: dict[Path, dict]) -> None:
     rng, chosen = np.random.default_rng(0), []
     for path in films:
         with suppress(VideoError):
-            chosen += [path] if survey(path).decord else []
+            chosen += [path] if survey(path).decord_is_exact else []
     assert len(chosen) >= 3
     wrong = {str(films[path]): found for path in chosen if (found := compare(path, rng, "decord"))["wrong"]}
     assert not wrong
@@ -124,8 +124,8 @@ NOT_FOR_DECORD = {
 def test_files_that_decord_does_not_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     suffix, options = NOT_FOR_DECORD[form]
     path = write_as(tmp_path / f"a.{suffix}", 300, **options)
-    monkeypatch.setattr("swift_stvg.video._by_decord", lambda *_: pytest.fail("it is not asked"))
-    assert not survey(path).decord
+    monkeypatch.setattr("swift_stvg.video.reader._by_decord", lambda *_: pytest.fail("it is not asked"))
+    assert not survey(path).decord_is_exact
     numbers = np.array([0, 13, 150, 299])
     assert np.array_equal(read_frames(path, numbers, "decord"), read_frames(path, numbers))
 
@@ -133,7 +133,7 @@ def test_files_that_decord_does_not_get(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("turned", [90, 180, 270])
 def test_what_decord_does_not_give_comes_from_pyav(tmp_path: Path, turned: int) -> None:
     path = write_video(tmp_path / "turned.mp4", np.arange(30) / 25, turned=turned)
-    assert survey(path).decord
+    assert survey(path).decord_is_exact
     frames = [read_frames(path, np.array([2, 15, 29]), decoder).astype(int) for decoder in DECODERS]
     assert np.abs(frames[0] - frames[1]).mean() < 2
 
@@ -185,7 +185,7 @@ def test_a_file_is_surveyed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = write_as(tmp_path / "a.mp4", 30)
     read_frames(path, np.array([3]))
     with monkeypatch.context() as patch:
-        patch.setattr("swift_stvg.decoding._survey", lambda path: pytest.fail("it is known"))
+        patch.setattr("swift_stvg.video.decoding._survey", lambda path: pytest.fail("it is known"))
         assert probe(path).n_frames == 30
         read_frames(path, np.array([4, 29]))
 

@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from swift_stvg.answers import AnswerFormat
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.cli import main
-from swift_stvg.rows import Contract
-from swift_stvg.synth import SynthConfig, generate
-from tests.helpers import answer, boxes, contract
+from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.synthetic.clips import SynthConfig, generate
+from tests.helpers import answer, boxes, row_truth
 
 # The truth: indices 2 to 5 of 10, half a second apart, the box (20, 20, 60, 60) of 100 x 100.
 # Ten pixels to the right: IoU .6, hull 50 x 40 = union, so GIoU .6, L1 .2, term .4
 SHIFTED = answer("3 - 6", boxes(3, 6, "30, 20, 70, 60"), boxes(3, 6))
 
 
-def result(path: Path, *answers: tuple[Contract, str]) -> Path:
+def result(path: Path, *answers: tuple[RowTruth, str]) -> Path:
     lines = [{"response": text, "stvg": row.to_json(), "videos": [f"{row.id}.mp4"]} for row, text in answers]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
@@ -32,7 +32,7 @@ def explained(capsys: pytest.CaptureFixture[str], *words: str | Path) -> list[di
 
 
 def test_every_number_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = result(tmp_path / "r.jsonl", (contract(row_id="other"), "nothing"), (contract(gaps=(4,)), SHIFTED))
+    path = result(tmp_path / "r.jsonl", (row_truth(row_id="other"), "nothing"), (row_truth(gaps=(4,)), SHIFTED))
     (found,) = explained(capsys, path, "--explain", "row")
     assert (found["line"], found["id"], found["subset"], found["response"]) == (2, "row", "made:up", SHIFTED)
     assert (found["span"], found["true_span"], found["well_formed"], found["fault"]) == ([3, 6], [2, 5], True, None)
@@ -68,7 +68,7 @@ def test_every_number_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_the_floor_clamps_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = answer("2 - 5", boxes(2, 3), boxes(2, 5))
-    (found,) = explained(capsys, result(tmp_path / "r.jsonl", (contract(floor=-1.0), text)), "--explain", "row")
+    (found,) = explained(capsys, result(tmp_path / "r.jsonl", (row_truth(floor=-1.0), text)), "--explain", "row")
     assert [f["think_terms"]["term"] for f in found["frames"]] == [1.0, 1.0, -1.0, -1.0]
     assert found["frames"][2]["think_terms"]["l1"] == 4.0
     assert found["spatial"]["think"]["mean"] == pytest.approx(0.0)
@@ -90,7 +90,7 @@ HOSTILE = [
 def test_any_answer_can_be_explained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, fault: str | None
 ) -> None:
-    path = result(tmp_path / "r.jsonl", (contract(), text))
+    path = result(tmp_path / "r.jsonl", (row_truth(), text))
     (found,) = explained(capsys, path, "--explain", "row")
     assert (found["fault"] is None) == (fault is None)
     if fault is not None:
@@ -105,7 +105,7 @@ def test_any_answer_can_be_explained(
 
 
 def test_without_think_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    row = contract(fmt=AnswerFormat(think=False))
+    row = row_truth(fmt=AnswerFormat(think=False))
     text = row.format.render(row.answer)
     (found,) = explained(capsys, result(tmp_path / "r.jsonl", (row, text)), "--explain", "row")
     assert found["boxes"] == {"pred": "4 boxes"}
@@ -123,7 +123,7 @@ def test_protocols_are_those_of_the_score(
     from swift_stvg.sources import load_rows
 
     (row,), _ = load_rows("stvg_synthetic", "one", Settings.from_env())
-    made = Contract.from_json(row["stvg"])
+    made = RowTruth.from_json(row["stvg"])
     text = made.format.render(made.answer).replace(" - ", " - 9", 1)  # beyond the last index
     path = tmp_path / "r.jsonl"
     path.write_text(json.dumps({"response": text, "stvg": row["stvg"], "messages": row["messages"]}) + "\n")
@@ -144,8 +144,8 @@ def test_protocols_are_those_of_the_score(
 
 
 def test_two_files_and_repeated_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first = result(tmp_path / "a.jsonl", (contract(), SHIFTED), (contract(), "nothing"))
-    second = result(tmp_path / "b.jsonl", (contract(), "nothing"))
+    first = result(tmp_path / "a.jsonl", (row_truth(), SHIFTED), (row_truth(), "nothing"))
+    second = result(tmp_path / "b.jsonl", (row_truth(), "nothing"))
     one, two = explained(capsys, first, second, "--explain", "row")
     assert (one["system"], two["system"]) == ("a.jsonl", "b.jsonl")
     assert one["set_aside"] == ["line 2, id row: repeated: stands in line 1 already, which counts"]
@@ -161,7 +161,7 @@ WRONG = [
     (["{a}", "--explain", "zzz"], "the first of 2 is clip_12"),
     (["{b}", "{a}", "--dataset", "stvg_jsonl:{d}", "--explain", "clip_11"], "hold no answer to clip_11: it counts 0"),
     (["{t}", "--dataset", "stvg_jsonl:{d}", "--explain", "clip_11"], "give .jsonl files of `swift infer`"),
-    (["{a}", "--explain", "clip_12", "--failures", "f.jsonl"], "do not go with it"),
+    (["{a}", "--explain", "clip_12", "--failures", "f.jsonl"], "leave --failures and --compare-to out"),
 ]
 
 
@@ -169,8 +169,8 @@ WRONG = [
 def test_wrong_use_is_one_clear_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
-    result(tmp_path / "a.jsonl", (contract(row_id="clip_12"), SHIFTED), (contract(row_id="x"), SHIFTED))
-    result(tmp_path / "b.jsonl", (contract(row_id="clip_12"), SHIFTED))
+    result(tmp_path / "a.jsonl", (row_truth(row_id="clip_12"), SHIFTED), (row_truth(row_id="x"), SHIFTED))
+    result(tmp_path / "b.jsonl", (row_truth(row_id="clip_12"), SHIFTED))
     (tmp_path / "t.json").write_text('{"clip_11": {"span_frames": [1, 2], "boxes": {}}}')
     line = {"stvg_schema": 1, "id": "clip_11", "video": "v.mp4", "sentence": "it moves", "n_frames": 50, "fps": 10.0}
     line |= {"size_wh": [100, 100], "span_frames": [10, 30], "tube": [[i, 1, 1, 9, 9] for i in range(10, 30)]}

@@ -1,4 +1,4 @@
-"""Any input at all: completions, files of tubes, row contracts and raw annotations, made by hypothesis.
+"""Any input at all: completions, files of tubes, row truths and raw annotations, made by hypothesis.
 
 `tests/fuzz.py` looks for the same failures by coverage, for as long as it is let.
 """
@@ -17,26 +17,27 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from swift_stvg.answers import AnswerFormat
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.records import Tube
-from swift_stvg.rewards import REWARDS, Batch
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import REWARDS
+from tests.annotations import older, processed, shared, trajectories, v1, v2, vidor, vidstg
 from tests.fuzzing import (
     FORMATS,
     WORDS,
-    check_contract,
     check_hcstvg,
     check_jsonl,
     check_merged,
     check_read,
     check_rewards,
+    check_row_truth,
     check_scores,
     check_tubes,
     check_tubes_file,
     check_vidstg,
     standing,
 )
-from tests.helpers import answer, boxes, contract
-from tests.test_sources import older, processed, shared, trajectories, v1, v2, vidor, vidstg
+from tests.helpers import answer, boxes, row_truth
 
 EXACT = boxes(2, 5)
 SEEDS = json.loads((Path(__file__).parent / "data/fuzz/completions.json").read_text())
@@ -176,7 +177,7 @@ def test_time_grows_linearly(name: str, hostile: Callable[[int], str], fmt: Answ
         taken = []
         for _ in range(3):
             start = time.process_time()
-            batch = Batch([text], [contract(fmt=fmt, frames="either")])
+            batch = Batch([text], [row_truth(fmt=fmt, frames="either")])
             assert all(np.isfinite(reward(batch)).all() for reward in REWARDS.values())
             taken.append(time.process_time() - start)
         return min(taken)
@@ -309,6 +310,6 @@ def test_any_tube_scores_from_0_to_1(tubes: list[Tube | None]) -> None:
     check_tubes([standing()] * len(tubes), tubes)
 
 
-@given(st.one_of(changed(json.loads(contract(gaps=(3,)).to_json())).map(json.dumps), st.text()))
-def test_any_row_contract(text: str) -> None:
-    check_contract(text)
+@given(st.one_of(changed(json.loads(row_truth(gaps=(3,)).to_json())).map(json.dumps), st.text()))
+def test_any_row_truth(text: str) -> None:
+    check_row_truth(text)

@@ -13,9 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +21,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swift_stvg.asking import ask, clip_frames
 from swift_stvg.cli import main
-from swift_stvg.drawing import Overlay, render, shown_size
-from swift_stvg.engines import Endpoint, Reply
 from swift_stvg.errors import DataError, EndpointError, RowError, StvgError, VideoError
-from swift_stvg.grounding import EVERY_FRAME, Grounded, ground, make_record, to_coco, to_mot, to_tubes
-from swift_stvg.protocols import evaluate
-from swift_stvg.reading import parse
 from swift_stvg.records import Sample, VideoInfo
-from swift_stvg.rows import Contract, make_contract, make_prompt, make_question
+from swift_stvg.report.drawing import Overlay, render, shown_size
+from swift_stvg.rows.making import make_prompt, make_prompt_spec, make_row_truth
+from swift_stvg.rows.reply import parse
+from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.scoring.protocols import evaluate
+from swift_stvg.scoring.tubes import answer_tube, read_tubes
+from swift_stvg.serving.asking import ask, clip_frames
+from swift_stvg.serving.endpoint import Endpoint
+from swift_stvg.serving.engines import Reply
+from swift_stvg.serving.exporters import to_coco, to_mot, to_tubes
+from swift_stvg.serving.grounding import EVERY_FRAME, Grounded, ground, make_record
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
-from swift_stvg.tubes import answer_tube, read_tubes
-from swift_stvg.video import probe, read_frames
+from swift_stvg.video.reader import probe, read_frames
 from tests.running import SIZES, SwiftFailed, json_lines
+from tests.servers import server
 from tests.videos import picture, write_video
 
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch warns
@@ -46,58 +48,6 @@ HERE = Settings(cache_dir=None, max_side=112, side_multiple=28)
 """A clip of 224 x 112 pixels is seen at 112 x 56: a box in the answer is half as large as in the record."""
 ANSWER = "<time> 1 - 2 </time> <think_bbox> 1. [10, 10, 30, 30], 2. [10, 10, 30, 30] </think_bbox> "
 ANSWER += "<pred_bbox> 1. [20, 10, 40, 30], 2. [30, 10, 50, 30] </pred_bbox>"
-Said = Callable[[dict[str, Any]], Any]
-"""What a server says to a request, which holds its Authorization too: a status and bytes, text that a model wrote, or
-the bytes of a body as they come."""
-
-
-@contextmanager
-def server(say: Said, models: list[str] | None = None) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server of chat completions, its URL, and the requests that it got."""
-    asked: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            listed = [{"id": name, "object": "model"} for name in models or ["tiny"]]
-            self._send(200, json.dumps({"object": "list", "data": listed}).encode())
-
-        def do_POST(self) -> None:
-            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            asked[-1]["Authorization"] = self.headers["Authorization"]
-            said = say(asked[-1])
-            if isinstance(said, Iterator):
-                with suppress(OSError):  # the client has gone
-                    self.send_response(200)
-                    self.end_headers()
-                    for part in said:
-                        self.wfile.write(part)
-                return
-            if isinstance(said, str):
-                message = {"role": "assistant", "content": said}
-                said = 200, json.dumps({"choices": [{"index": 0, "message": message}]}).encode()
-            self._send(*said)
-
-        def _send(self, status: int, body: bytes, kind: str = "application/json") -> None:
-            try:
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-            except OSError:  # the client has gone
-                pass
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{made.server_address[1]}/v1", asked
-        finally:
-            made.shutdown()
-            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -150,8 +100,8 @@ def test_nothing_is_said_of_what_is_outside_the_clip(clip: Path) -> None:
     assert record["span_s"] == [0.4, 1.0]
     assert record["span_frames"] == [10, 24]
     assert [box["frame"] for box in record["boxes"]] == list(range(10, 25))
-    question, _ = ask(clip, "one", HERE, clip_s=(0.4, 1.0))
-    assert parse(answer, question).span_s == pytest.approx((0.4, 1.0))
+    spec, _ = ask(clip, "one", HERE, clip_s=(0.4, 1.0))
+    assert parse(answer, spec).file_span_s == pytest.approx((0.4, 1.0))
 
 
 def test_seconds_of_a_clip_are_those_of_the_file(tmp_path: Path) -> None:
@@ -184,11 +134,11 @@ def test_a_rate_takes_no_more_than_the_frames_it_is_for() -> None:
     """Ten hours: a table of moments and frames would not fit into any memory."""
     times_s = np.arange(1_000_000) / 28
     info = VideoInfo(Path("long.mp4"), times_s, 1_000_000 / 28, (224, 112))
-    question = make_question(info, HERE)
-    row = make_prompt(question, "one", info.path)
+    spec = make_prompt_spec(info, HERE)
+    row = make_prompt(spec, "one", info.path)
     boxes = "0. [20, 10, 40, 30], 9. [30, 10, 50, 30]"
     text = f"<time> 0 - 99999 </time> <think_bbox> {boxes} </think_bbox> <pred_bbox> {boxes} </pred_bbox>"
-    record = make_record(question, info, row, "one", Reply(text), rate=2)
+    record = make_record(spec, info, row, "one", Reply(text), rate=2)
     assert [box["frame"] for box in record["boxes"][:3]] == [0, 14, 28]
     assert len(record["boxes"]) == 71429
 
@@ -198,13 +148,13 @@ def test_a_span_at_the_end_reaches_the_end() -> None:
     info = VideoInfo(Path("slides.mp4"), np.arange(100) / 25, 10.0, (224, 112))
     text = ANSWER.replace("1 - 2", "0 - 8")
     for clip_s, end_s in ((None, 10.0), ((0.0, 3.96), 3.96)):
-        question = make_question(info, HERE, clip_s and clip_frames(info, clip_s))
-        record = make_record(question, info, make_prompt(question, "one", info.path), "one", Reply(text))
+        spec = make_prompt_spec(info, HERE, clip_s and clip_frames(info, clip_s))
+        record = make_record(spec, info, make_prompt(spec, "one", info.path), "one", Reply(text))
         assert record["span_s"] == [0.0, end_s]
-        assert parse(text, question).span_s == pytest.approx((0.0, end_s))
-        overlay = Overlay.of(question, "one", text)
+        assert parse(text, spec).file_span_s == pytest.approx((0.0, end_s))
+        overlay = Overlay.of(spec, "one", text)
         assert (overlay.duration_s, overlay.tracks[0].span_s[1]) == pytest.approx((end_s, end_s)), "as it is drawn"
-    assert question.timeline.span_s((0, 6)) == pytest.approx((0.0, 3.24)), "half-way to the next"
+    assert spec.timeline.clip_span_s((0, 6)) == pytest.approx((0.0, 3.24)), "half-way to the next"
 
 
 def test_times_of_a_record_can_be_asked_about() -> None:
@@ -509,16 +459,16 @@ def test_exported_tubes_score_as_the_answer(
         tube_frames=np.arange(50),
         tube_xyxy=np.tile([40.0, 20, 80, 60], (50, 1)) + np.arange(50)[:, None] / 2,
     )
-    contract = make_contract(sample, info, HERE)
+    row_truth = make_row_truth(sample, info, HERE)
     boxes = [f"{i}. " + ("[40, 30, 20, 10]" if i in inverted else f"[{20 + 5 * i}, 10, 40, 30]") for i in range(4)]
     text = f"<time> 0 - 3 </time> <think_bbox> {', '.join(boxes)} </think_bbox> <pred_bbox> {', '.join(boxes)} "
     text += "</pred_bbox>"
-    record = make_record(contract, info, make_prompt(contract, "it moves", clip), "it moves", Reply(text), rate)
+    record = make_record(row_truth, info, make_prompt(row_truth, "it moves", clip), "it moves", Reply(text), rate)
     (tmp_path / "tubes.json").write_text(to_tubes([{"id": "a"} | record]))
     tubes, faults, _ = read_tubes(tmp_path / "tubes.json")
     assert faults == {}
-    pred = contract.format.parse(text).pred
-    direct = answer_tube((0, 3), pred, contract, sample)
+    pred = row_truth.format.parse(text).pred
+    direct = answer_tube((0, 3), pred, row_truth, sample)
     expected, found = (evaluate([sample], [tube], "hcstvg_official") for tube in (direct, tubes["a"]))
     assert found.viou[0] == pytest.approx(expected.viou[0], abs=1e-3)
     assert found.tiou[0] == expected.tiou[0] == 1
@@ -557,7 +507,7 @@ def test_a_folder_holds_one_run_and_nothing_of_others(
     with server(lambda _: ANSWER) as (url, asked):
         words = ["ground", str(clip), "-5 is written there", "--endpoint", url, "--out"]
         assert main([*words, str(own), "--format", "coco"]) == 1
-        assert "holds something else than answers" in capsys.readouterr().err
+        assert "holds something that is not answers of swift-stvg ground" in capsys.readouterr().err
         assert asked == []
         assert (own / "coco.json").read_text() == "of somebody"
         assert main([*words, str(out), "--format", "coco", "mot", "--draw", "gif"]) == 0
@@ -625,21 +575,26 @@ def test_a_folder_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
 
 
 USES = [
-    (["clip.mp4", "one"], "give --model, or --endpoint"),
     (["--endpoint", "http://127.0.0.1:1/v1"], "give a video and sentences, or --dataset"),
-    (["--model", "m", "--max_new_tokens", "8", "clip.mp4", "one"], "options of ms-swift come after"),
+    (["--model", "m", "--max_new_tokens", "8", "clip.mp4", "one"], "options for ms-swift come after"),
     (["clip.mp4", "one", "--model", "m", "--dataset", "stvg_synthetic:test"], "give a video and sentences, or --dat"),
-    (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--max_new_tokens", "9"], "these mean nothing"),
-    (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--format", "mot"], "--format and --draw need --out"),
-    (["clip.mp4", "one", "--model", "m", "--draw", "gif"], "--format and --draw need --out"),
-    (["clip.mp4", "one", "--model", "m", "--send", "video"], "are for --endpoint"),
+    (
+        ["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--max_new_tokens", "9"],
+        "leave out these options, which are for ms-swift: --max_new_tokens",
+    ),
+    (
+        ["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--format", "mot"],
+        "--format and --draw write files: give --out",
+    ),
+    (["clip.mp4", "one", "--model", "m", "--draw", "gif"], "--format and --draw write files: give --out"),
+    (["clip.mp4", "one", "--model", "m", "--send", "video"], "are for a server: give --endpoint"),
     (["none.mp4", "one", "--model", "m"], "video missing"),
     (["--dataset", "stvg_synthetic:test", "--model", "m"], "--dataset needs --out, a .jsonl file"),
-    (["--dataset", "stvg_synthetic:test", "--model", "m", "--out", "a.jsonl", "--draw", "gif"], "are about one video"),
+    (["--dataset", "stvg_synthetic:test", "--model", "m", "--out", "a.jsonl", "--draw", "gif"], "are for one video"),
     (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--retries", "0", "--out", "new"], "lists no models"),
     (["clip.mp4", "one", "--model", "./nothing"], "no model at ./nothing"),
     (["--dataset", "stvg_synthetic:test#0", "--model", "m", "--out", "a.jsonl"], "a number of rows, above 0, got '0'"),
-    (["clip.mp4", "one", "--model", "m", "--out", "clip.mp4"], "cannot make the folder clip.mp4"),
+    (["clip.mp4", "one", "--model", "m", "--out", "clip.mp4"], "clip.mp4 cannot be used as a folder: Not a directory"),
 ]
 
 
@@ -679,12 +634,12 @@ def test_a_dataset_is_answered_kept_and_scored(
 ) -> None:
     """By a server that knows the truth, and at first fails for one row: only this one is asked again."""
     rows = list(synthetic.values())
-    exact = {Contract.from_json(row["stvg"]).id: row["messages"][-1]["content"] for row in rows}
+    exact = {RowTruth.from_json(row["stvg"]).id: row["messages"][-1]["content"] for row in rows}
     broken = {rows[3]["videos"][0]}
 
     def say(request: dict[str, Any]) -> Any:
         row = next(r for r in rows if r["messages"][:1] == request["messages"] and same_video(r, request))
-        return (400, b"{}") if row["videos"][0] in broken else exact[Contract.from_json(row["stvg"]).id]
+        return (400, b"{}") if row["videos"][0] in broken else exact[RowTruth.from_json(row["stvg"]).id]
 
     def same_video(row: dict[str, Any], request: dict[str, Any]) -> bool:
         return base64.b64decode(request["videos"][0]) == Path(row["videos"][0]).read_bytes()
@@ -913,7 +868,7 @@ def test_options_of_ms_swift_and_a_dataset(
 @pytest.mark.swift
 def test_a_model_answers_about_any_video(synthetic: dict[str, dict[str, Any]], workspace: Path, tmp_path: Path) -> None:
     """To a video and a sentence as to the row that was made of them; what cannot be asked is said."""
-    from swift_stvg.engines import SwiftEngine
+    from swift_stvg.adapters.engine import SwiftEngine
 
     rows, model = list(synthetic.values())[:2], str(workspace / "tiny")
     how = ("--model_type", "qwen2_5_vl", "--torch_dtype", "float32", "--max_new_tokens", "24")
@@ -943,7 +898,7 @@ def test_swift_deploy_answers(
     workspace: Path, env: dict[str, str], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real server of a tiny model, which takes frames as pictures, and the video with the engine's own answer."""
-    from swift_stvg.engines import SwiftEngine
+    from swift_stvg.adapters.engine import SwiftEngine
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -19,11 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swift_stvg.records import VideoInfo
-from swift_stvg.rewards import REWARDS, WEIGHTS, Batch, BoxTerms, spatial_term, total
-from swift_stvg.rows import Contract, make_contract
+from swift_stvg.rewards.batch import Batch, BoxTerms
+from swift_stvg.rewards.functions import REWARDS, WEIGHTS, spatial_term, total
+from swift_stvg.rows.making import make_row_truth
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
-from tests.helpers import answer, boxes, contract
-from tests.test_protocols import samples
+from tests.goldens_of_protocols import samples
+from tests.helpers import answer, boxes, row_truth
 
 TRUE = (20, 20, 60, 60)
 SPAN = (2, 5)
@@ -54,7 +56,7 @@ def weighted(think: float) -> dict[str, float]:
     return WEIGHTS | {"stvg_think": think}
 
 
-def earns(text: str, row: Contract, think: float = 0.5) -> float:
+def earns(text: str, row: RowTruth, think: float = 0.5) -> float:
     return float(total(Batch([text], [row]), weighted(think))[0])
 
 
@@ -177,7 +179,7 @@ KNOWING: list[Move] = [*SPOILING, _hedged, _truer, _any_boxes, _true_span]
 """These and moves of one who knows the truth."""
 
 
-def searched(row: Contract, start: Draft, moves: list[Move], think: float, seed: int) -> tuple[float, Draft]:
+def searched(row: RowTruth, start: Draft, moves: list[Move], think: float, seed: int) -> tuple[float, Draft]:
     """What the best answer earns that a greedy search finds, by up to three moves at a time; and the answer."""
     rng = np.random.default_rng(seed)
     best, most = start, earns(start.text(), row, think)
@@ -210,7 +212,7 @@ RULES = [("shared", None), ("shared", -1.0), ("either", None), ("either", -1.0)]
 @pytest.mark.parametrize(("frames", "floor"), RULES)
 @pytest.mark.parametrize("think", [0.5, 1.0])
 def test_no_answer_earns_more_than_the_exact_one(frames: str, floor: float | None, think: float) -> None:
-    row = contract(frames=frames, floor=floor)
+    row = row_truth(frames=frames, floor=floor)
     nothing = Draft((0, 0), ((0, "1, 1, 2, 2"),), ((0, "1, 1, 2, 2"),))
     for seed, start in enumerate((nothing, honest(EVEN))):
         most, found = searched(row, start, KNOWING, think, seed)
@@ -221,10 +223,10 @@ def test_no_answer_earns_more_than_the_exact_one(frames: str, floor: float | Non
 def test_beyond_a_weight_of_1_think_boxes_are_made_bad_on_purpose() -> None:
     """The worst case is inverted think boxes, s_t = -5, and exact final ones: they earn 6 L - 1."""
     worst = answer("2 - 5", boxes(2, 5, USELESS[0]), EXACT)
-    assert [earns(worst, contract(), weight) for weight in (0.5, 1.0, 2.0)] == pytest.approx([2, 5, 11])
-    most, found = searched(contract(), honest(EVEN), KNOWING, 2.0, 0)
+    assert [earns(worst, row_truth(), weight) for weight in (0.5, 1.0, 2.0)] == pytest.approx([2, 5, 11])
+    most, found = searched(row_truth(), honest(EVEN), KNOWING, 2.0, 0)
     assert 10 < most <= 11 + SAME, "which the search finds"
-    assert REWARDS["stvg_think"](Batch([found.text()], [contract()]))[0] == 6
+    assert REWARDS["stvg_think"](Batch([found.text()], [row_truth()]))[0] == 6
 
 
 @pytest.mark.parametrize(
@@ -237,7 +239,7 @@ def test_beyond_a_weight_of_1_think_boxes_are_made_bad_on_purpose() -> None:
 def test_over_the_frames_of_either_span_no_spoiling_pays(
     think: float, floor: float | None, off: list[float], gaps: tuple[int, ...]
 ) -> None:
-    row = contract(frames="either", floor=floor, gaps=gaps)
+    row = row_truth(frames="either", floor=floor, gaps=gaps)
     start = honest(off)
     most, found = searched(row, start, [*SPOILING, _hedged] if off == EVEN else SPOILING, think, 0)
     assert most <= earns(start.text(), row, think) + SAME, found.text()
@@ -246,21 +248,21 @@ def test_over_the_frames_of_either_span_no_spoiling_pays(
 @pytest.mark.parametrize("think", [0.2, 0.5, 1.0])
 def test_in_the_papers_equations_none_pays_for_boxes_that_are_evenly_right(think: float) -> None:
     start = honest(EVEN)
-    most, found = searched(contract(), start, [*SPOILING, _hedged], think, 0)
-    assert most <= earns(start.text(), contract(), think) + SAME, found.text()
+    most, found = searched(row_truth(), start, [*SPOILING, _hedged], think, 0)
+    assert most <= earns(start.text(), row_truth(), think) + SAME, found.text()
 
 
 def test_in_the_papers_equations_the_search_finds_what_pays() -> None:
     """Boxes right in one frame only: the span shrinks to it. Boxes that are poor in all: the event is missed."""
     start = honest([0.0, 1.5, 1.5, 1.5])
-    most, found = searched(contract(), start, SPOILING, 0.5, 0)
+    most, found = searched(row_truth(), start, SPOILING, 0.5, 0)
     assert found.span[0] == found.span[1]
     assert most == pytest.approx(4.25)
     start = honest([1.5] * 4)
-    assert earns(start.text(), contract()) < 2
-    most, found = searched(contract(), start, SPOILING, 0.5, 0)
+    assert earns(start.text(), row_truth()) < 2
+    most, found = searched(row_truth(), start, SPOILING, 0.5, 0)
     assert most >= 2
-    assert REWARDS["stvg_temporal"](Batch([found.text()], [contract()]))[0] < 1
+    assert REWARDS["stvg_temporal"](Batch([found.text()], [row_truth()]))[0] < 1
 
 
 TOUCHING = "60, 20, 100, 60"  # IoU 0, union = hull: GIoU 0; L1 .8
@@ -311,7 +313,7 @@ HACKS = [
 def test_what_is_paid_by_hand(
     text: str, tried: str, frames: str, floor: float | None, worth: float, pays: float, reason: str
 ) -> None:
-    row = contract(frames=frames, floor=floor)
+    row = row_truth(frames=frames, floor=floor)
     assert earns(text, row) == pytest.approx(worth), reason
     assert earns(tried, row) == pytest.approx(pays), reason
 
@@ -330,7 +332,7 @@ def written(span: tuple[int, int], think: list[str], pred: list[str]) -> str:
 def test_over_either_span_the_true_one_is_best_whatever_the_boxes(
     think: list[str], pred: list[str], span: tuple[int, int], floor: float | None, weight: float
 ) -> None:
-    row = contract(frames="either", floor=floor)
+    row = row_truth(frames="either", floor=floor)
     assert earns(written(SPAN, think, pred), row, weight) >= earns(written(span, think, pred), row, weight) - SAME
 
 
@@ -344,7 +346,7 @@ def test_worse_think_boxes_never_earn_more(
     weight: float,
 ) -> None:
     """At a weight of L they cost (1 - L) of their own R_spa, or all of it once they are better than the final ones."""
-    row = contract(frames=rule[0], floor=rule[1])
+    row = row_truth(frames=rule[0], floor=rule[1])
     texts = [written(span, tube, pred) for tube in (think, other)]
     worse, better = sorted(texts, key=lambda text: earns(text, row, 0.0))
     lost = earns(better, row, 0.0) - earns(worse, row, 0.0)
@@ -356,7 +358,7 @@ def test_leaving_boxes_out_never_pays(
     think: list[str], pred: list[str], out: set[int], rule: tuple[str, float | None], weight: float
 ) -> None:
     """As long as the list can be read; an index without a box counts as the worst one."""
-    row = contract(frames=rule[0], floor=rule[1])
+    row = row_truth(frames=rule[0], floor=rule[1])
     text = written(SPAN, think, pred)
     for number, tag in enumerate(("think_bbox", "pred_bbox")):
         tube = (think, pred)[number]
@@ -369,7 +371,7 @@ def test_leaving_boxes_out_never_pays(
 def test_boxes_of_the_whole_frame_by_size() -> None:
     """They earn (1 + w)(1 + h) - 3 a frame, less than a box that only touches the object unless that is large."""
     for side in (10, 25, 50, 70, 80):
-        row = contract(box=(0, 0, side, side))
+        row = row_truth(box=(0, 0, side, side))
         text = answer("2 - 5", boxes(2, 5, "0, 0, 100, 100"), boxes(2, 5, "0, 0, 100, 100"))
         share = side / 100
         assert REWARDS["stvg_spatial"](Batch([text], [row]))[0] == pytest.approx(2 * ((1 + share) ** 2 - 3))
@@ -414,7 +416,7 @@ def test_how_often_it_pays_on_tubes_of_hcstvgs_shape(
     off: float, iou: float, share: float, gain: float, missed: float, missed_late: float
 ) -> None:
     """The right span, boxes whose sides are each off at random, frame by frame; the paper's weights and equations."""
-    rows = [make_contract(s, VideoInfo.nominal(s), Settings()) for s in samples()]
+    rows = [make_row_truth(s, VideoInfo.nominal(s), Settings()) for s in samples()]
     rng = np.random.default_rng(0)
     texts = []
     for row in rows:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swift_stvg.answers import AnswerFormat
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
-from swift_stvg.headroom import Sampled, measure
-from swift_stvg.tables import render_headroom
-from tests.helpers import answer, boxes, contract
+from swift_stvg.report.text.headroom import render_headroom
+from swift_stvg.scoring.headroom import Sampled, measure
+from tests.helpers import answer, boxes, row_truth
 
 # The truth: frames 2 to 5 of 10, half a second apart, box (.2, .2, .6, .6). Per-frame GIoU - L1: see test_rewards.py
 EXACT = answer("2 - 5", boxes(2, 5), boxes(2, 5))  # earns 5
@@ -25,8 +25,8 @@ WHOLE = answer("2 - 5", boxes(2, 5, "0, 0, 100, 100"), boxes(2, 5, "0, 0, 100, 1
 
 
 def of(*rows: tuple[str, list[str]]) -> Sampled:
-    contracts = [contract(row_id=str(i)) for i in range(len(rows))]
-    return Sampled(contracts, [f"{i}.mp4" for i in range(len(rows))], *zip(*rows, strict=True))
+    row_truths = [row_truth(row_id=str(i)) for i in range(len(rows))]
+    return Sampled(row_truths, [f"{i}.mp4" for i in range(len(rows))], *zip(*rows, strict=True))
 
 
 BY_HAND = [
@@ -73,8 +73,8 @@ def test_bias_is_in_seconds_in_either_unit_and_bounded() -> None:
     second = AnswerFormat(unit="second")
     late = answer("3 - 6", boxes(3, 6), boxes(3, 6))  # one second late each
     wild = answer("2 - 9999999", boxes(2, 5), boxes(2, 5))
-    contracts = [contract(fmt=second), contract()]
-    bias = measure(Sampled(contracts, ["a", "b"], [late, wild], [[late, late], [wild, wild]]))["figures"]["bias"]
+    row_truths = [row_truth(fmt=second), row_truth()]
+    bias = measure(Sampled(row_truths, ["a", "b"], [late, wild], [[late, late], [wild, wild]]))["figures"]["bias"]
     # the other's end is taken as the last index, 9, two seconds after the true one
     assert bias["span: end, s late"]["greedy"][0] == pytest.approx((1.0 + 2.0) / 2)
     assert bias["span: start, s late"]["greedy"][0] == pytest.approx(0.5)
@@ -123,16 +123,16 @@ def test_the_weights_are_those_asked_for() -> None:
     rows = of((SHIFTED, [EXACT, WHOLE]), (EXACT, [EXACT, EXACT]))
     assert measure(rows, {"stvg_viou": 2.0})["figures"]["gain"]["reward"]["greedy"][0] == pytest.approx(1.6)
     assert measure(rows)["weights"]["stvg_think"] == 0.5
-    plain = [contract(fmt=AnswerFormat(think=False)) for _ in range(2)]
-    assert "stvg_think" not in measure(replace(rows, contracts=plain))["weights"]
-    with pytest.raises(DataError, match="no reward stvg_spatail"):
+    plain = [row_truth(fmt=AnswerFormat(think=False)) for _ in range(2)]
+    assert "stvg_think" not in measure(replace(rows, row_truths=plain))["weights"]
+    with pytest.raises(DataError, match="unknown reward stvg_spatail"):
         measure(rows, {"stvg_spatail": 1.0})
 
 
 @pytest.mark.parametrize("samples", [[["a"], ["b"]], [["a", "b"], ["c"]], []])
 def test_groups_of_one_or_of_different_sizes_are_refused(samples: list[list[str]]) -> None:
     with pytest.raises(DataError, match="same number of samples, at least 2"):
-        Sampled([contract()] * len(samples), ["v"] * len(samples), ["g"] * len(samples), samples)
+        Sampled([row_truth()] * len(samples), ["v"] * len(samples), ["g"] * len(samples), samples)
 
 
 def test_answers_are_kept_and_read_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,19 +148,19 @@ def test_answers_are_kept_and_read_again(tmp_path: Path, capsys: pytest.CaptureF
 
 
 WRONG = [
-    ([], "give --model and --dataset"),
+    ([], "give --dataset, the rows to answer"),
     (["--model", "m"], "--model needs --dataset"),
     (["--model", "m", "--dataset", "d", "--samples", "1"], "at least 2"),
-    (["--answers", "{kept}", "--max_new_tokens", "9"], "these mean nothing: --max_new_tokens 9"),
+    (["--answers", "{kept}", "--max_new_tokens", "9"], "leave these options out: --max_new_tokens 9"),
     (["--answers", "missing.jsonl"], "missing.jsonl cannot be read"),
     (["--answers", "{bad}"], "line 1 of"),
     (["--answers", "{empty}"], "got no row"),
     (["--answers", "{kept}", "--reward_weights", "1"], "one number for each"),
-    (["--answers", "{kept}", "--reward_funcs", "stvg_form"], "no reward stvg_form; the rewards are"),
+    (["--answers", "{kept}", "--reward_funcs", "stvg_form"], "unknown reward stvg_form; the rewards are"),
     (["--answers", "{kept}", "--out", "no/such/folder/r.txt"], "there is no folder"),
     (["--answers", "{kept}", "--out", "{folder}"], "it is a folder"),
     (["--answers", "{kept}", "--reward_funcs", "stvg_viou", "--reward_weights", "nan"], "must be finite"),
-    (["--answers", "{kept}", "--reward_funcs", "stvg_viou", "stvg_viou"], "may be given once"),
+    (["--answers", "{kept}", "--reward_funcs", "stvg_viou", "stvg_viou"], "give each name of --reward_funcs once"),
     (["--answers", "{string}"], "must be a list"),
 ]
 

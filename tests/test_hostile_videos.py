@@ -19,12 +19,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from swift_stvg.errors import VideoError
-from swift_stvg.frames import FrameLoader
-from swift_stvg.rows import VideoRequest
 from swift_stvg.settings import DECODERS, Settings
 from swift_stvg.sources import load_rows
-from swift_stvg.unread import Unread
-from swift_stvg.video import frame_batches, probe, read_frames
+from swift_stvg.video.frame_loader import FrameLoader
+from swift_stvg.video.reader import frame_batches, probe, read_frames
+from swift_stvg.video.request import VideoRequest
+from swift_stvg.video.unreadable import Unread
 from tests.videos import patched, picture, write_as, write_sound, write_video
 
 BOUND_S = 60
@@ -103,7 +103,7 @@ def test_one_frame_of_8k(tmp_path: Path) -> None:
 
 
 def test_large_frames_come_in_smaller_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swift_stvg.video._MOST_BYTES", 3 * 64 * 48 * 5)
+    monkeypatch.setattr("swift_stvg.video.reader._MOST_BYTES", 3 * 64 * 48 * 5)
     path = write_as(tmp_path / "a.mp4", 12)
     assert [len(batch) for batch in frame_batches(path, np.arange(12))] == [5, 5, 2]
 
@@ -278,7 +278,9 @@ def test_what_a_header_says_does_not_end_the_process(tmp_path: Path) -> None:
     """decord ends the process (std::bad_alloc) where the table of times announces 1e9 frames."""
     whole = write_as(tmp_path / "whole.mp4", COUNT)
     path = patched(tmp_path / "times.mp4", whole, b"stts", 8, 10**9)
-    script = "import sys; from pathlib import Path; import numpy as np; from swift_stvg.video import read_frames\n"
+    script = (
+        "import sys; from pathlib import Path; import numpy as np; from swift_stvg.video.reader import read_frames\n"
+    )
     script += "print((read_frames(Path(sys.argv[1]), np.array([0, 20, 31]))[:, 30, :, 1] > 128).sum(axis=1).tolist())"
     words = [sys.executable, "-c", script, str(path)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=BOUND_S, cwd=Path(__file__).parent.parent)
@@ -317,7 +319,7 @@ import gc, os, sys
 from pathlib import Path
 import numpy as np
 from swift_stvg.errors import VideoError
-from swift_stvg.video import read_frames
+from swift_stvg.video.reader import read_frames
 kept = []
 for _ in range(4):
     try:

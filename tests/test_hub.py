@@ -19,9 +19,10 @@ import pytest
 from PIL import Image
 
 import swift_stvg
-from swift_stvg.rows import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 from tests.hubs import TOKEN, Hub
 from tests.running import TRAIN, SwiftFailed, as_words, json_lines, run
 
@@ -125,7 +126,7 @@ def test_it_answers_the_same_without_the_plugin(shared: Path, hub: Hub, env: dic
     with (tmp_path / "rows.jsonl").open("w") as file:
         for number, row in enumerate(rows):
             frames = as_pictures(row, tmp_path / str(number))
-            width, height = Contract.from_json(row["stvg"]).size_wh
+            width, height = RowTruth.from_json(row["stvg"]).size_wh
             size = {"resized_width": width, "resized_height": height}
             line = {"messages": row["messages"], "videos": [frames], "chat_template_kwargs": size}
             file.write(json.dumps(line) + "\n")
@@ -144,10 +145,10 @@ def test_it_answers_the_same_without_the_plugin(shared: Path, hub: Hub, env: dic
         tmp_path,
         hub.env,
     )
-    ids = {Contract.from_json(row["stvg"]).id: number for number, row in enumerate(rows)}
+    ids = {RowTruth.from_json(row["stvg"]).id: number for number, row in enumerate(rows)}
     for name, before in (("full", "full"), ("merged", "lora"), ("lora", "lora"), ("lora-hf", "lora")):
         answers = {
-            ids[Contract.from_json(line["stvg"]).id]: line["response"]
+            ids[RowTruth.from_json(line["stvg"]).id]: line["response"]
             for line in json_lines(shared / f"{before}.jsonl")
         }
         after = [line["response"] for line in json_lines(tmp_path / f"{name}.jsonl")]
@@ -157,7 +158,7 @@ def test_it_answers_the_same_without_the_plugin(shared: Path, hub: Hub, env: dic
 
 def as_pictures(row: dict[str, Any], folder: Path) -> list[str]:
     """The frames of a row as files."""
-    from swift_stvg.frames import decode
+    from swift_stvg.video.frame_loader import decode
 
     frames = decode(row["videos"][0], VideoRequest.from_json(row["chat_template_kwargs"][VIDEO_KEY]))
     folder.mkdir()
@@ -210,12 +211,12 @@ def test_a_server_is_asked_with_the_openai_client(server: str, shared: Path, env
 
     lines = json_lines(shared / "full.jsonl")
     line = max(
-        lines, key=lambda line: swift_stvg.parse(line["response"], Contract.from_json(line["stvg"])).status == "ok"
+        lines, key=lambda line: swift_stvg.parse(line["response"], RowTruth.from_json(line["stvg"])).status == "ok"
     )
-    contract, video = Contract.from_json(line["stvg"]), Path(line["videos"][0])
+    row_truth, video = RowTruth.from_json(line["stvg"]), Path(line["videos"][0])
     sentence = line["messages"][0]["content"].replace("<video>", "")
     sentence = next(text for text in sentence.splitlines() if not text.startswith("("))
-    question, row = swift_stvg.ask(video, sentence, Settings.from_env(env))
+    spec, row = swift_stvg.ask(video, sentence, Settings.from_env(env))
     data = base64.b64encode(video.read_bytes()).decode()
     more = {"chat_template_kwargs": row["chat_template_kwargs"]}
     if how == "message":
@@ -229,8 +230,8 @@ def test_a_server_is_asked_with_the_openai_client(server: str, shared: Path, env
     reply = client.chat.completions.create(model="stvg", messages=messages, extra_body=more)
     text = reply.choices[0].message.content
     assert text == line["response"]
-    found, expected = swift_stvg.parse(text, question), swift_stvg.parse(text, contract)
-    assert (found.status, found.span_s) == (expected.status, expected.span_s)
-    assert np.array_equal(found.times_s, expected.times_s)
+    found, expected = swift_stvg.parse(text, spec), swift_stvg.parse(text, row_truth)
+    assert (found.status, found.file_span_s) == (expected.status, expected.file_span_s)
+    assert np.array_equal(found.file_times_s, expected.file_times_s)
     if expected.pred_xyxy is not None:
         assert np.array_equal(found.pred_xyxy, expected.pred_xyxy, equal_nan=True)

@@ -18,11 +18,10 @@ from steps import last_checkpoint, resume_options
 
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
-from swift_stvg.jsonfile import put_whole, unseal
+from swift_stvg.util.writing import strip_checksum, write_bytes_atomic
 from tests import preloaded
 from tests.running import TRAIN, as_words, swift
-from tests.test_show import rows_of, write_result
-from tests.test_show import shapes as shapes
+from tests.shown import rows_of, write_result
 
 KILLS = 3
 SERVER = multiprocessing.get_context("forkserver")
@@ -71,18 +70,20 @@ def test_killed_at_any_moment(world: Path, command: str) -> None:
     assert process.exitcode == 0
     assert whole
     moments, killed = random.Random(command), 0
-    for _ in range(KILLS):
+    while killed < KILLS:
         process = started(words(world, world / "cut"))
         process.join(took_s * moments.uniform(0.02, 0.95))
-        killed += process.is_alive()
+        if process.is_alive():
+            killed += 1
+        else:  # it was faster, with what it found there, or on a machine that does less else now
+            took_s /= 2
         process.kill()
         process.join()
         for name, data in content(world / "cut").items():
             if command != "show" or not name.endswith((".html", ".json")):  # which hold no more than their whole text
                 assert data == whole[name], f"{name} is there whole or not at all"
             if name.endswith(".frames"):
-                unseal(data)
-    assert killed >= 1
+                strip_checksum(data)
     process = started(words(world, world / "cut"))
     process.join()
     assert process.exitcode == 0
@@ -172,7 +173,7 @@ def test_a_write_that_fails_says_where(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match=r"No space left on device: '.*/a\.json'"):
-        put_whole(tmp_path / "a.json", b"{}")
+        write_bytes_atomic(tmp_path / "a.json", b"{}")
     assert not issubclass(DataError, OSError)
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from swift_stvg.memory import Memory
+from swift_stvg.video.memory import Memory
 
 
 def arrays(limit: int) -> Memory[np.ndarray]:

@@ -9,7 +9,7 @@ import pytest
 
 from swift_stvg.errors import RecordError
 from swift_stvg.geometry import FloatArray, IntArray
-from swift_stvg.metrics import bootstrap_intervals, means_with_intervals, per_sample, summarise
+from swift_stvg.scoring.metrics import bootstrap_intervals, means_with_intervals, per_sample, summarise
 
 
 def test_thresholds_are_exceeded_not_met() -> None:

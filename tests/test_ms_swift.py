@@ -13,12 +13,11 @@ import pytest
 
 import swift_stvg
 from swift_stvg.settings import Settings
-from tests.helpers import answer, boxes, contract
+from tests.fresh import HAS_QWEN3_8, fresh
+from tests.helpers import answer, boxes, row_truth
 from tests.hubs import TOKEN, Hub
-from tests.test_package import HAS_QWEN3_8, fresh
-from tests.test_template import encode, row, template, templates, video
+from tests.templated import encode, row
 
-__all__ = ["template", "templates", "video"]  # fixtures
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
 
 NEEDED = {
@@ -29,7 +28,13 @@ NEEDED = {
     "swift.utils": "get_logger",
 }
 """Names without which there is no training with this package."""
-OF_COMMANDS = {"swift": "get_processor get_template"}
+OF_COMMANDS = {
+    "swift": "get_processor get_template",
+    "swift.arguments": "InferArguments",
+    "swift.model": "get_model_info_meta",
+    "swift.pipelines.infer.infer": "SwiftInfer",
+    "swift.utils": "parse_args",
+}
 """Names that only a command of this package uses."""
 MISSING = [
     ("swift.metrics", "eval_metrics_map", "--eval_metric stvg"),
@@ -44,8 +49,8 @@ MISSING = [
     ("swift.hub.hub", None, "pushing"),
     ("swift.hub.hub.MSHub", "create_model_repo", "pushing"),
     ("swift.hub.hub.HFHub", "create_model_repo", "pushing"),
-    ("swift.rl_core.advantage", "compute_advantages", "a look at what rewards of None do"),
-    ("swift.rl_core.advantage", None, "a look at what rewards of None do"),
+    ("swift.rl_core.advantage", "compute_advantages", "the check of advantages with rewards of None"),
+    ("swift.rl_core.advantage", None, "the check of advantages with rewards of None"),
     ("swift.template.vision_utils", "load_file", None),
     ("swift.template.vision_utils", None, None),
     ("swift.template.TEMPLATE_MAPPING", "qwen2_vl", "--template stvg_qwen2_vl"),
@@ -114,7 +119,7 @@ for holder, name, _ in {missing!r}:
         "missing": [holder, name],
         "said": [text for text in said if "is not available" in text],
         "datasets": all(source in DATASET_MAPPING for source in SOURCES),
-        "rewards": reward([{text!r}], [{contract!r}]),
+        "rewards": reward([{text!r}], [{row_truth!r}]),
         "templates": sorted(known for known in TEMPLATE_MAPPING if known.startswith("stvg_")),
     }))
     sys.stdout.flush()
@@ -125,7 +130,7 @@ for holder, name, _ in {missing!r}:
 @pytest.fixture(scope="module")
 def without(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What happened with each of `MISSING` taken away, each in a process of its own."""
-    code = WITHOUT.replace("{missing!r}", repr(MISSING)).replace("{contract!r}", repr(contract().to_json()))
+    code = WITHOUT.replace("{missing!r}", repr(MISSING)).replace("{row_truth!r}", repr(row_truth().to_json()))
     code = code.replace("{text!r}", repr(answer("2 - 5", boxes(2, 5), boxes(2, 5))))
     printed = fresh(code, tmp_path_factory.mktemp("without"))
     return [json.loads(line.partition(" ")[2]) for line in printed.splitlines() if line.startswith("WITHOUT ")]
@@ -263,7 +268,7 @@ def test_engine_options_are_added_to_those_of_the_user(tmp_path: Path, version: 
     said = [json.loads(line.partition(" ")[2]) for line in printed.splitlines() if line.startswith("ENGINE ")]
     (stock, alone, *added), refused = said
     assert stock == [["their:Own"], {"a": 1}, 3], "b is lost"
-    no_pixels = "swift_stvg.nopixels:NoPixels"
+    no_pixels = "swift_stvg.serving.vllm_no_pixels:NoPixels"
     assert alone == [[no_pixels], {"swift_stvg_unwanted": [7, 8]}, None]
     assert added == [[["their:Own", no_pixels], {"b": 2, "swift_stvg_unwanted": [7, 8]}, 3]] * 2
     assert "logits_processors must be a list" in refused

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
-import subprocess
 import sys
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-from packaging.version import Version
 
 from swift_stvg.cli import main
 from swift_stvg.errors import VersionError
 from swift_stvg.settings import BACKBONES
-from tests.helpers import answer, boxes, contract
-
-
-def fresh(code: str, tmp_path: Path, *words: str, **env: str) -> str:
-    """What a fresh interpreter prints in a foreign folder."""
-    script = tmp_path / "script.py"
-    script.write_text(code)
-    done = subprocess.run(
-        [sys.executable, *words, str(script)], cwd=tmp_path, env=os.environ | env, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout + done.stderr
+from tests.fresh import HAS_QWEN3_8, fresh
+from tests.helpers import answer, boxes, row_truth
 
 
 def test_import_loads_neither_torch_nor_ms_swift(tmp_path: Path) -> None:
@@ -61,16 +48,17 @@ def test_import_within_300_ms(tmp_path: Path) -> None:
 
 
 def test_the_core_needs_no_torch(tmp_path: Path) -> None:
-    modules = "answers geometry metrics records results rewards rows settings sources timeline"
+    modules = "answers records rewards rows scoring.predictions scoring.score settings sources.loading serving.asking"
     code = f"""
 import sys
-sys.modules["torch"] = sys.modules["swift"] = None
-from swift_stvg import {", ".join(modules.split())}
+from importlib import import_module
+sys.modules["torch"] = sys.modules["swift"] = sys.modules["PIL"] = None
+for module in {modules.split()}:
+    import_module("swift_stvg." + module)
 """
     fresh(code, tmp_path)
 
 
-HAS_QWEN3_8 = Version(version("ms-swift")) >= Version("4.6.0")
 REGISTERED = """
 import swift
 import swift_stvg
@@ -111,14 +99,15 @@ def work(payload):
     from swift.rewards import orms
     from swift.template import TEMPLATE_MAPPING
     known = "vidstg" in DATASET_MAPPING and "stvg_think" in orms and "stvg_qwen2_5_vl" in TEMPLATE_MAPPING
-    return known, reward(completions=[TEXT], stvg=[CONTRACT]), loader.__name__, template.__name__
+    return known, reward(completions=[TEXT], stvg=[ROW_TRUTH]), loader.__name__, template.__name__
 
 
-CONTRACT, TEXT = {contract!r}, {text!r}
+ROW_TRUTH, TEXT = {row_truth!r}, {text!r}
 
 if __name__ == "__main__":
     import swift
     import swift_stvg
+    swift_stvg.register()
     from swift.rewards import orms
     from swift_stvg.adapters.datasets import StvgLoader
     from swift_stvg.adapters.templates import StvgQwen2_5VLTemplate
@@ -130,8 +119,8 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_workers_know_everything(tmp_path: Path, method: str) -> None:
-    row = contract()
-    code = WORKERS.replace("{contract!r}", repr(row.to_json())).replace("{method}", method)
+    row = row_truth()
+    code = WORKERS.replace("{row_truth!r}", repr(row.to_json())).replace("{method}", method)
     code = code.replace("{text!r}", repr(answer("2 - 5", boxes(2, 5), boxes(2, 5))))
     printed = fresh(code, tmp_path)
     result = next(line for line in printed.splitlines() if line.startswith("RESULT"))
@@ -141,29 +130,31 @@ def test_workers_know_everything(tmp_path: Path, method: str) -> None:
 MIXED = """
 import swift
 import swift_stvg
+swift_stvg.register()
 from swift.rewards import orms
 reward = orms["stvg_format"]()
-print("MIXED", reward(completions=["x", "y"], stvg=[None, {contract!r}]), reward(completions=["x"]))
+print("MIXED", reward(completions=["x", "y"], stvg=[None, {row_truth!r}]), reward(completions=["x"]))
 """
 
 
 def test_rows_of_other_datasets_are_left_out(tmp_path: Path) -> None:
-    printed = fresh(MIXED.replace("{contract!r}", repr(contract().to_json())), tmp_path)
+    printed = fresh(MIXED.replace("{row_truth!r}", repr(row_truth().to_json())), tmp_path)
     assert "MIXED [None, 0.0] [None]" in printed
 
 
 WATCHED = """
 import swift
 import swift_stvg
+swift_stvg.register()
 from types import SimpleNamespace
 from swift.rewards import orms
-from swift_stvg.adapters.judged import watch
+from swift_stvg.adapters.observers import add_observer
 from swift_stvg.adapters.preview import StvgPreview
 told, state = [], SimpleNamespace(is_world_process_zero=True)
 preview = StvgPreview(None, SimpleNamespace(model=None))  # asked whether it trains, this model raises
-watch(state, lambda name, values, batch, rows: told.append((name, values.tolist(), rows)))
-watch(state, preview._note)
-asked = {"completions": ["x"], "stvg": [{contract!r}], "videos": [["v"]]}
+add_observer(state, lambda name, values, batch, rows: told.append((name, values.tolist(), rows)))
+add_observer(state, preview._note)
+asked = {"completions": ["x"], "stvg": [{row_truth!r}], "videos": [["v"]]}
 print("WATCHED", orms["stvg_format"]()(**asked, trainer_state=state), told, preview.failed)
 orms["stvg_format"]()(**asked, trainer_state=SimpleNamespace())
 orms["stvg_format"]()(**asked)
@@ -172,7 +163,7 @@ print("OTHERS", len(told), preview.failed)
 
 
 def test_a_preview_that_raises_takes_nothing_from_the_rewards(tmp_path: Path) -> None:
-    printed = fresh(WATCHED.replace("{contract!r}", repr(contract().to_json())), tmp_path)
+    printed = fresh(WATCHED.replace("{row_truth!r}", repr(row_truth().to_json())), tmp_path)
     assert "WATCHED [0.0] [('StvgFormat', [0.0], [{'completion': 'x', 'videos': ['v']}])] 1" in printed
     assert "OTHERS 1 1" in printed, "what another run's rewards, or nobody's, judge is not told"
 
@@ -180,6 +171,7 @@ def test_a_preview_that_raises_takes_nothing_from_the_rewards(tmp_path: Path) ->
 FAILED_RUN = """
 import swift
 import swift_stvg
+swift_stvg.register()
 from types import SimpleNamespace
 from swift.rewards import orms
 from swift_stvg.adapters.preview import StvgPreview
@@ -189,24 +181,25 @@ runs = []
 for preview in (StvgPreview(args, trainer), StvgPreview(args, trainer)):
     state = SimpleNamespace(is_world_process_zero=True, global_step=50)
     preview.on_train_begin(args, state, None)
-    orms["stvg_format"]()(completions=["x"], stvg=[{contract!r}], trainer_state=state)  # and then this run fails
+    orms["stvg_format"]()(completions=["x"], stvg=[{row_truth!r}], trainer_state=state)  # and then this run fails
     runs.append((preview, state))
 print("WATCHED", [preview._values["stvg_train"]["StvgFormat"] for preview, _ in runs])
-orms["stvg_format"]()(completions=["x"], stvg=[{contract!r}], trainer_state=SimpleNamespace())  # one without preview
+orms["stvg_format"]()(completions=["x"], stvg=[{row_truth!r}], trainer_state=SimpleNamespace())  # one without preview
 print("WATCHED", [preview._values["stvg_train"]["StvgFormat"] for preview, _ in runs])
 """
 
 
 def test_the_preview_of_a_run_that_failed_does_not_watch_the_next(tmp_path: Path) -> None:
-    printed = fresh(FAILED_RUN.replace("{contract!r}", repr(contract().to_json())), tmp_path)
+    printed = fresh(FAILED_RUN.replace("{row_truth!r}", repr(row_truth().to_json())), tmp_path)
     assert printed.count("WATCHED [[0.0], [0.0]]") == 2
 
 
 def test_a_wrong_setting_stops_the_plugin(tmp_path: Path) -> None:
     code = """
 import swift
+import swift_stvg
 try:
-    import swift_stvg
+    swift_stvg.register()
 except ValueError as error:
     print("STOPPED", error)
 """
@@ -244,7 +237,7 @@ def test_too_old_a_version_stops_the_plugin(tmp_path: Path) -> None:
 
 def test_too_new_a_version_is_warned_of_once(tmp_path: Path) -> None:
     printed = fresh(VERSIONS.format(module="swift", version="99.0"), tmp_path)
-    assert printed.count("ms-swift 99.0 is newer than what swift_stvg was run with") == 1
+    assert printed.count("ms-swift 99.0 is newer than the versions that swift_stvg was tested with") == 1
     assert "REGISTERED True" in printed
 
 

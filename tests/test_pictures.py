@@ -15,18 +15,19 @@ import pytest
 import torch
 from PIL import Image
 
-from swift_stvg.asking import ask
 from swift_stvg.cli import main
-from swift_stvg.drawing import Overlay, play
 from swift_stvg.errors import VideoError
-from swift_stvg.framecache import FrameCache
-from swift_stvg.frames import FrameLoader
-from swift_stvg.pictures import as_path, pictures
-from swift_stvg.rewards import usual_weights
-from swift_stvg.rows import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.report.drawing import Overlay, play
+from swift_stvg.rewards.functions import usual_weights
+from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.serving.asking import ask
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
-from swift_stvg.video import fingerprint, probe, read_frames
+from swift_stvg.video.frame_cache import FrameCache
+from swift_stvg.video.frame_loader import FrameLoader
+from swift_stvg.video.image_folders import as_path, pictures
+from swift_stvg.video.reader import fingerprint, probe, read_frames
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 from tests.videos import picture
 
 COUNT, FPS = 60, 12.5
@@ -79,7 +80,7 @@ def test_the_same_rows_and_frames_as_of_the_film(root: Path, video: Any) -> None
     requests = [VideoRequest.from_json(row["chat_template_kwargs"][VIDEO_KEY]) for row in (film, made)]
     frames = [FrameLoader(Settings()).load(row["videos"][0], requests[0]) for row in (film, made)]
     assert torch.equal(*frames)
-    assert usual_weights([Contract.from_json(made["stvg"])])
+    assert usual_weights([RowTruth.from_json(made["stvg"])])
 
 
 def test_frames_are_read_as_they_are_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +97,7 @@ def test_frames_are_read_as_they_are_asked_for(root: Path, monkeypatch: pytest.M
 def test_a_picture_that_became_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_pictures(tmp_path / "clip", 6)
     Image.new("RGB", (32, 48)).save(folder / "000004.png")
-    monkeypatch.setattr("swift_stvg.video._AT_ONCE", 2)
+    monkeypatch.setattr("swift_stvg.video.reader._AT_ONCE", 2)
     with pytest.raises(VideoError, match=r"has pictures of \(48, 64, 3\) and of \(48, 32, 3\)"):
         read_frames(folder, np.arange(6))
 
@@ -121,7 +122,7 @@ def broken(folder: Path) -> dict[str, tuple[Path, str]]:
     found["not there"] = folder / "not there", "no file"
     found["a pattern of none"] = folder / "no number/frame_%03d.png", "holds no picture"
     found["a pattern nowhere"] = folder / "nowhere/%03d.png", "no folder"
-    found["a list of others"] = as_path([folder / "a.mp4"]), "is no list of pictures"
+    found["a list of others"] = as_path([folder / "a.mp4"]), "is not a list of pictures"
     found["a list of missing ones"] = as_path([folder / "a.png"]), "no file"
     return found
 
@@ -165,19 +166,19 @@ def test_numberings(tmp_path: Path) -> None:
 def test_files_left_aside_are_noted(tmp_path: Path) -> None:
     (write_pictures(tmp_path / "clip") / "groundtruth.txt").touch()
     _, report = rows_of(tmp_path, "clip")
-    assert report.notes == {"rows of folders with files that are no pictures": (1, f"1 in {tmp_path / 'clip'}")}
+    assert report.notes == {"rows of folders with files that are not pictures": (1, f"1 in {tmp_path / 'clip'}")}
 
 
 def test_the_rate_of_a_setting(root: Path) -> None:
     """Where nothing is annotated."""
-    question, _ = ask(root / "clip", "it grows", Settings(folder_fps=30.0, cache_dir=None))
-    assert question.timeline.times_s.tolist() == [0.0, 0.5, 1.0, 1.5]
-    assert question.timeline.frames.tolist() == [0, 15, 30, 45]
+    spec, _ = ask(root / "clip", "it grows", Settings(folder_fps=30.0, cache_dir=None))
+    assert spec.timeline.times_s.tolist() == [0.0, 0.5, 1.0, 1.5]
+    assert spec.timeline.frames.tolist() == [0, 15, 30, 45]
 
 
 def test_drawn_as_the_film_is(root: Path) -> None:
     (film,), _ = rows_of(root, "film.mkv")
-    overlay = Overlay.of(Contract.from_json(film["stvg"]), "it grows")
+    overlay = Overlay.of(RowTruth.from_json(film["stvg"]), "it grows")
     (of_film, of_pictures) = (list(play(overlay, root / name)) for name in ("film.mkv", "clip"))
     assert [time_s for time_s, _ in of_pictures] == pytest.approx([time_s for time_s, _ in of_film], abs=1e-3)
     assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(of_film, of_pictures, strict=True))
@@ -206,9 +207,9 @@ def test_in_the_trees_of_hcstvg(tmp_path: Path) -> None:
     rows, report = load_rows("hcstvg_v2", "train", Settings(data_root=str(tmp_path), cache_dir=str(tmp_path / "kept")))
     assert not report.dropped
     assert [Path(row["videos"][0]).name for row in rows] == ["1_abc", "2_x.y.mp4"]
-    contract = Contract.from_json(rows[0]["stvg"])
-    assert contract.timeline.clip_start_s == 0
-    assert contract.timeline.times_s[-1] == pytest.approx(20 - 0.5, abs=0.5), "20 s, as annotated"
+    row_truth = RowTruth.from_json(rows[0]["stvg"])
+    assert row_truth.timeline.clip_start_s == 0
+    assert row_truth.timeline.times_s[-1] == pytest.approx(20 - 0.5, abs=0.5), "20 s, as annotated"
 
 
 @pytest.mark.parametrize("video", ["clip", "clip/%06d.png", names(count=4)], ids=["folder", "pattern", "list"])

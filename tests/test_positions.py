@@ -52,7 +52,7 @@ def given_of(name: str, layout: dict[str, Any]) -> tuple[Any, torch.Tensor, dict
 @pytest.mark.parametrize(("name", "title", "layout"), CASES, ids=[f"{name}: {title}" for name, title, _ in CASES])
 def test_positions_are_those_of_the_release(name: str, title: str, layout: dict[str, Any]) -> None:
     """Of the installed version as it is used here, deltas included, which place the tokens that are generated."""
-    positions.mend(name)
+    positions.correct_positions(name)
     model, input_ids, given = given_of(name, layout)
     found, deltas = model.get_rope_index(input_ids, **given)
     used = torch.tensor(layout["attention_mask"]).bool()
@@ -74,7 +74,7 @@ def test_a_right_version_is_left_alone(name: str, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(kind, "get_rope_index", right)
     assert positions.faults_of(name) == []
-    assert positions.mend.__wrapped__(name) == ()
+    assert positions.correct_positions.__wrapped__(name) == ()
     assert kind.get_rope_index is right
 
     def wrong(self: Any, input_ids: torch.Tensor, **given: Any) -> Any:
@@ -82,8 +82,8 @@ def test_a_right_version_is_left_alone(name: str, monkeypatch: pytest.MonkeyPatc
         return made.clamp_max(8), deltas
 
     monkeypatch.setattr(kind, "get_rope_index", wrong)
-    assert positions.faults_of(name)[0] == "text lies among the frames of the video before it"
-    assert positions.mend.__wrapped__(name) == tuple(positions.faults_of(name))
+    assert positions.faults_of(name)[0] == "text gets positions among the frames of the video before it"
+    assert positions.correct_positions.__wrapped__(name) == tuple(positions.faults_of(name))
     assert getattr(kind.get_rope_index, positions.THEIRS) is wrong
 
 
@@ -127,10 +127,10 @@ def test_generation_goes_on_after_the_largest_position(name: str, tmp_path: Path
     """With a cache and without one: the same text, from positions that ms-swift hands over or the model finds."""
     from transformers import AutoModelForImageTextToText
 
-    from swift_stvg.tiny import TinyConfig, build
+    from swift_stvg.synthetic.tiny import TinyConfig, build
 
     build(tmp_path / name, TinyConfig(architecture=name))
-    positions.mend(name)
+    positions.correct_positions(name)
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / name).eval()
     config, merge = model.config, model.config.vision_config.spatial_merge_size
     patch = 3 * 2 * config.vision_config.patch_size**2

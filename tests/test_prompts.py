@@ -19,10 +19,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.test_template import FITTING, row, templates, video
+from tests.templated import FITTING, row
 
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
-__all__ = ["templates", "video"]  # fixtures
 GOLDEN = json.loads((Path(__file__).parent / "data" / "prompts.json").read_text())
 CASES = [(name, layout["title"], layout) for name, made in GOLDEN.items() for layout in made["layouts"]]
 VIDEO, PICTURE = (f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in ("video", "image"))
@@ -77,7 +76,7 @@ def test_vllm_of_both_kinds_makes_the_same_prompt(
 
     template = templates[name]
     monkeypatch.setattr(module, "vllm_keeps_outer_pair", lambda *_: keeps)
-    vars(template).pop("asked_of_vllm", None)
+    vars(template).pop("released_tag", None)
     made = row(video, **FITTING[name])
     asked = {"messages": made["messages"][:-1]} | {key: made[key] for key in ("videos", "chat_template_kwargs")}
     try:
@@ -87,7 +86,7 @@ def test_vllm_of_both_kinds_makes_the_same_prompt(
         given = template.encode(asked)["input_ids"]
     finally:
         template.set_mode("train")
-        vars(template).pop("asked_of_vllm", None)
+        vars(template).pop("released_tag", None)
     text, whole = (template.tokenizer.decode(ids) for ids in (given, expected))
     start = whole.index("<0.")
     replaced = whole[start : whole.rindex("<|vision_end|>") + len("<|vision_end|>")]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +10,10 @@ import numpy as np
 import pytest
 
 from swift_stvg.geometry import FloatArray
-from swift_stvg.metrics import summarise
-from swift_stvg.protocols import PROTOCOLS, evaluate
 from swift_stvg.records import Sample, Tube
-from swift_stvg.sources.hcstvg import read_sample
-
-GOLDEN = Path(__file__).parent / "data/golden_hcstvg"
-
-
-@cache
-def golden(name: str) -> Any:
-    return json.loads(gzip.decompress((GOLDEN / f"{name}.json.gz").read_bytes()))
-
-
-@cache
-def samples() -> list[Sample]:
-    annotations = golden("annotations_hcstvg_v1")
-    return [read_sample(name, a, "hcstvg_v1", "test", Path(name)) for name, a in annotations.items()]
+from swift_stvg.scoring.metrics import summarise
+from swift_stvg.scoring.protocols import PROTOCOLS, evaluate
+from tests.goldens_of_protocols import golden, samples
 
 
 def tube(entry: dict[str, Any]) -> Tube:

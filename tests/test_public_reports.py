@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from swift_stvg.cli import main
-from swift_stvg.rows import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
-from swift_stvg.video import read_frames
-from tests.test_ground import server
+from swift_stvg.video.reader import read_frames
+from tests.servers import server
 from tests.videos import numbers_seen, write_late, write_video
 
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch warns
@@ -161,8 +161,8 @@ def test_a_row_or_an_explained_drop(tmp_path: Path, title: str, capsys: pytest.C
     kept = case.dropped is None
 
     rows, report = load_rows("hcstvg_v1", "test", Settings.from_env())
-    contracts = {(c := Contract.from_json(row["stvg"])).id: c for row in rows}
-    assert set(contracts) == {"good.mp4"} | ({case.name} if kept else set())
+    row_truths = {(c := RowTruth.from_json(row["stvg"])).id: c for row in rows}
+    assert set(row_truths) == {"good.mp4"} | ({case.name} if kept else set())
     assert {reason: count for reason, (count, _) in report.dropped.items()} == ({} if kept else {case.dropped: 1})
     assert [note.startswith(start) for note, start in zip(report.notes, case.notes, strict=True)] == [True] * len(
         case.notes
@@ -171,14 +171,17 @@ def test_a_row_or_an_explained_drop(tmp_path: Path, title: str, capsys: pytest.C
     assert all(case.seen in example and case.name in example for example in said), said
 
     if kept and case.pictures is not None:
-        shown, contract = numbers_seen(read_frames(video, contracts[case.name].timeline.frames)), contracts[case.name]
-        off = np.array(shown) - contract.annotated
+        shown, row_truth = (
+            numbers_seen(read_frames(video, row_truths[case.name].timeline.frames)),
+            row_truths[case.name],
+        )
+        off = np.array(shown) - row_truth.annotated
         assert off.tolist() == [case.pictures] * len(off)
         first = case.changes.get("st_frame", 101) - 1
         end = min(first + len(case.changes.get("bbox", [0] * 200)), COUNT)
-        inside = np.flatnonzero((contract.annotated >= first) & (contract.annotated < end))
-        assert contract.span == (inside[0], inside[-1])
-        assert case.ends is None or contract.span[1] == case.ends
+        inside = np.flatnonzero((row_truth.annotated >= first) & (row_truth.annotated < end))
+        assert row_truth.span == (inside[0], inside[-1])
+        assert case.ends is None or row_truth.span[1] == case.ends
 
     status, found = told(capsys, "check", "hcstvg_v1:test", "--videos", "--max_dropped", "1")
     assert status == 0
@@ -186,12 +189,12 @@ def test_a_row_or_an_explained_drop(tmp_path: Path, title: str, capsys: pytest.C
     assert {r: d["count"] for r, d in found["parts"][0]["dropped"].items()} == ({} if kept else {case.dropped: 1})
     assert set(found["parts"][0]["notes"]) == set(report.notes)
 
-    exact = [{"response": c.format.render(c.answer), "stvg": c.to_json()} for c in contracts.values()]
+    exact = [{"response": c.format.render(c.answer), "stvg": c.to_json()} for c in row_truths.values()]
     (tmp_path / "r.jsonl").write_text("".join(json.dumps(line) + "\n" for line in exact))
     status, found = told(capsys, "score", str(tmp_path / "r.jsonl"), "--dataset", "hcstvg_v1:test")
     (system,) = found["systems"]
     bad_annotation = case.dropped == "event outside the clip"
-    assert system["counts"]["scored"] == len(contracts)
+    assert system["counts"]["scored"] == len(row_truths)
     assert found["ground_truth"]["samples"] == 2 - bad_annotation, "an annotation without a usable video counts"
     assert set(system["reasons"]) == (set() if kept or bad_annotation else {"missing"})
     if not kept and not bad_annotation:
@@ -204,7 +207,7 @@ def test_a_row_or_an_explained_drop(tmp_path: Path, title: str, capsys: pytest.C
         words = ["--endpoint", url, "--retries", "0"]
         assert main(["ground", "--dataset", "hcstvg_v1:test", "--out", str(tmp_path / "g.jsonl"), *words]) == 0
         answered = [json.loads(line) for line in (tmp_path / "g.jsonl").read_text().splitlines()]
-        assert {Contract.from_json(line["stvg"]).id for line in answered} == set(contracts)
+        assert {RowTruth.from_json(line["stvg"]).id for line in answered} == set(row_truths)
         capsys.readouterr()
         readable = case.dropped not in ("video missing", UNREADABLE)
         assert main(["ground", str(video), "the man in red", *words]) == (0 if readable else 1)

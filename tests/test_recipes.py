@@ -12,10 +12,10 @@ import pytest
 
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
-from swift_stvg.footprint import SHAPES, memory, peaks, shape_of, times
-from swift_stvg.host import by_name_here
-from swift_stvg.recipes import PRESETS, Recipe, batches, faults, zero_stage
-from tests.test_configs import RUNS, runner
+from swift_stvg.recipes.footprint import MODEL_SHAPES, memory, peaks, shape_of, times
+from swift_stvg.recipes.host import by_name_here
+from swift_stvg.recipes.rules import PRESETS, Recipe, batches, faults, zero_stage
+from tests.recipes import RUNS, runner
 
 ROOT = Path(__file__).parent.parent
 GRPO, SFT = ROOT / "configs/grpo.yaml", ROOT / "configs/sft.yaml"
@@ -69,14 +69,14 @@ def test_what_is_set_outside_counts(tmp_path: Path) -> None:
 
 
 WRONG = [
-    (GRPO, "--num_generations 7", 8, "is no multiple of num_generations (7)"),
+    (GRPO, "--num_generations 7", 8, "is not a multiple of num_generations (7)"),
     (
         GRPO,
         "--num_generations 6 --gradient_accumulation_steps 1",
         1,
-        "1 processes x 4 x 1 = 4 completions is no multiple",
+        "1 processes x 4 x 1 = 4 completions is not a multiple",
     ),
-    (GRPO, "--num_generations 1", 8, "must be 2 at least"),
+    (GRPO, "--num_generations 1", 8, "must be at least 2"),
     (GRPO, "--generation_batch_size 96 --steps_per_generation 2", 8, "is 96, but 2 passes of 8 x 4 are 64"),
     (GRPO, "--generation_batch_size 40", 8, "is 40, but 1 passes of 8 x 4 are 32"),
     (GRPO, "--reward_weights 1 1", 8, "reward_weights has 2 entries, reward_funcs 7"),
@@ -92,9 +92,9 @@ WRONG = [
     (GRPO, "--fsdp fsdp2", 8, "deepspeed and fsdp exclude each other"),
     (GRPO, "--device_map auto", 8, "deepspeed and device_map exclude each other"),
     (GRPO, "--padding_free true --attn_impl sdpa", 8, "padding_free needs attn_impl"),
-    (GRPO, "--tuner_type lora --ref_model x", 8, "ref_model is refused for LoRA"),
-    (GRPO, "--template stvg_qwen3_vl", 8, "stvg_qwen3_vl is for STVG_COORDS=norm1000, got pixel"),
-    (SFT, "--use_vllm true", 8, "SFT has none of"),
+    (GRPO, "--tuner_type lora --ref_model x", 8, "leave ref_model out for LoRA"),
+    (GRPO, "--template stvg_qwen3_vl", 8, "stvg_qwen3_vl needs STVG_COORDS=norm1000, got pixel"),
+    (SFT, "--use_vllm true", 8, "SFT has no rollouts"),
     (SFT, "--packing true --attn_impl flash_attention_2 --lazy_tokenize true", 8, "lazy_tokenize exclude"),
 ]
 """Recipe, options that override it, processes, what is said."""
@@ -157,7 +157,7 @@ def test_ms_swift_agrees(workspace: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("VERDICTS")]
     verdicts: list[str | None] = json.loads(line.removeprefix("VERDICTS"))
-    from swift_stvg.recipes import options_of
+    from swift_stvg.recipes.rules import options_of
 
     for case, verdict in zip([case for case in CASES if case[1] is not None], verdicts, strict=True):
         assert (verdict is not None) == bool(case[1]), (case, verdict)
@@ -199,7 +199,7 @@ def test_memory_is_what_the_recipes_say(name: str, gpu_gb: float, training: floa
 
 
 def test_memory_under_zero_and_what_changes_it() -> None:
-    shape = SHAPES["Qwen/Qwen2.5-VL-7B-Instruct"]
+    shape = MODEL_SHAPES["Qwen/Qwen2.5-VL-7B-Instruct"]
 
     def parts(*words: str, processes: int = 8) -> dict[str, float]:
         recipe = Recipe.read(GRPO, words)
@@ -236,13 +236,13 @@ def test_the_shape_of_a_local_model(workspace: Path, tmp_path: Path) -> None:
     assert 0.5e6 < shape.parameters < 5e6
     assert shape_of("someone/else") is None
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(DataError, match="not that of a Qwen-VL"):
+    with pytest.raises(DataError, match="not the configuration of a Qwen-VL model"):
         shape_of(str(tmp_path))
 
 
 def test_times_say_how_they_are_known() -> None:
     recipe = Recipe.read(GRPO)
-    known = times(recipe, SHAPES["Qwen/Qwen2.5-VL-7B-Instruct"], 8)
+    known = times(recipe, MODEL_SHAPES["Qwen/Qwen2.5-VL-7B-Instruct"], 8)
     assert [how for how, _ in known] == ["measured", "measured", "estimated"]
     assert "163 s (1,024 rows x 6,144 tokens x 10 x 8.29 B operations at 400 TFLOP/s a GPU)" in known[-1][1]
     assert [how for how, _ in times(Recipe.read(SFT), None, 8)] == ["measured"]
@@ -266,14 +266,14 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert (status, len(report["errors"])) == (1, 1)
     status, report = checked(capsys, str(GRPO), "--gpus", "8x80", "--model", "someone/else")
     assert (status, report["memory"]) == (0, [])
-    assert "the shape of someone/else is not known" in report["not_known"][0]
+    assert "the size of someone/else is unknown" in report["not_known"][0]
     assert main(["recipe", str(SFT), "--gpus", "8x80"]) == 0
     text = capsys.readouterr().out
     for line in (
         "8 processes x 4 x 4 = 128 rows",
         "time, measured: SFT, 3B",
         "time, estimated: ",
-        "ms-swift takes it.",
+        "ms-swift accepts the recipe.",
     ):
         assert line in text
     assert "generating" not in text
@@ -282,12 +282,12 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["none.yaml"], "none.yaml is no recipe"),
+        (["none.yaml"], "none.yaml is not a recipe"),
         (["list.yaml"], "must hold `option: value` lines"),
         ([str(GRPO), "--per_device_train_batch_size", "four"], "must be a number, got 'four'"),
-        ([str(GRPO), "--num_generations", "0"], "must be a whole number from 1, got '0'"),
+        ([str(GRPO), "--num_generations", "0"], "must be a whole number of at least 1, got '0'"),
         ([str(GRPO), "--vllm_max_model_len", "long"], "vllm_max_model_len must be a number, got 'long'"),
-        (["ranks.yaml"], "NPROC_PER_NODE and NNODES must be whole numbers from 1, got eight and 1"),
+        (["ranks.yaml"], "NPROC_PER_NODE and NNODES must be whole numbers of at least 1, got eight and 1"),
     ],
 )
 def test_wrong_use_is_one_clear_error(

@@ -14,19 +14,21 @@ import pytest
 
 import swift_stvg
 from swift_stvg import ask, parse
-from swift_stvg.answers import Answer, AnswerFormat, BoxList
-from swift_stvg.asking import clip_frames
-from swift_stvg.drawing import Overlay, Track
+from swift_stvg.answers.format import Answer, AnswerFormat, BoxList
 from swift_stvg.errors import RecordError, RowError, SettingsError, StvgError, VideoError
-from swift_stvg.protocols import Scores, evaluate
 from swift_stvg.records import Truth, Tube, VideoInfo
-from swift_stvg.results import Tubes
-from swift_stvg.rewards import Batch
-from swift_stvg.rows import Question, VideoRequest
-from swift_stvg.scoring import GroundTruth
+from swift_stvg.report.drawing import Overlay
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rows.row_truth import PromptSpec
+from swift_stvg.rows.tracks import Track
+from swift_stvg.scoring.predictions import TubeFile
+from swift_stvg.scoring.protocols import Scores, evaluate
+from swift_stvg.scoring.score import GroundTruth
+from swift_stvg.serving.asking import clip_frames
 from swift_stvg.settings import Settings
+from swift_stvg.video.request import VideoRequest
 from tests.fuzzing import standing
-from tests.helpers import contract, grid
+from tests.helpers import grid, row_truth
 
 FRAMES, BOXES = np.arange(10, 15), np.tile([10.0, 10, 60, 60], (5, 1))
 NAN, INF = float("nan"), float("inf")
@@ -57,7 +59,7 @@ def track(**changes: Any) -> Track:
 
 
 def ground_truth(**changes: Any) -> GroundTruth:
-    rows: dict[str, Any] = {"samples": None, "contracts": [contract()], "keys": [("made:up", "row")], "videos": ["a"]}
+    rows: dict[str, Any] = {"samples": None, "row_truths": [row_truth()], "keys": [("made:up", "row")], "videos": ["a"]}
     rest: dict[str, Any] = {"name": None, "query": ["declarative"], "category": ["x"], "excluded": {}, "notes": {}}
     return GroundTruth(**rows | rest | changes)
 
@@ -137,7 +139,7 @@ WRONG: list[tuple[str, Callable[[], Any], type[StvgError], str]] = [
         "truth: NaN",
         lambda: truth(tube_xyxy=BOXES * NAN),
         RowError,
-        "coordinates that are no pixels: a box of NaN or beyond 1e+07",
+        "invalid box coordinates: NaN, or more than 1e+07 pixels",
     ),
     ("truth: empty event", lambda: truth(span_frames=(15, 15)), RowError, "event ends before it begins: (15, 15)"),
     (
@@ -150,9 +152,9 @@ WRONG: list[tuple[str, Callable[[], Any], type[StvgError], str]] = [
         "truth: time and boxes",
         lambda: truth(time_only=True),
         RowError,
-        "boxes of an event that has none: 5 boxes with `time_only`",
+        "boxes in an event without boxes: 5 boxes with `time_only`",
     ),
-    ("truth: no rate", lambda: truth(annotated_fps=NAN), RowError, "no frame count or frame rate: (50, nan)"),
+    ("truth: no rate", lambda: truth(annotated_fps=NAN), RowError, "invalid frame count or frame rate: (50, nan)"),
     (
         "truth: a rate in words",
         lambda: truth(annotated_fps="25"),
@@ -228,26 +230,26 @@ WRONG: list[tuple[str, Callable[[], Any], type[StvgError], str]] = [
         "`end_s` must be a finite number from 4.5, got nan",
     ),
     (
-        "question: unit",
-        lambda: Question(Settings(), (56, 28), (64, 32), grid(unit="second")),
+        "spec: unit",
+        lambda: PromptSpec(Settings(), (56, 28), (64, 32), grid(unit="second")),
         RecordError,
         "`timeline.unit` must be frame, as the settings say, got second",
     ),
     (
-        "question: no settings",
-        lambda: Question({}, (56, 28), (64, 32), grid()),
+        "spec: no settings",
+        lambda: PromptSpec({}, (56, 28), (64, 32), grid()),
         RecordError,
         "`settings` must be Settings, got dict",
     ),  # type: ignore[arg-type]
     (
-        "contract: annotated",
-        lambda: replace(contract(), annotated=[1]),
+        "row truth: annotated",
+        lambda: replace(row_truth(), annotated=[1]),
         RecordError,
         "`annotated` must hold one value for each index, got 1 for 10 in `index_frames`, row row",
     ),
     (
-        "contract: boxes where none are asked for",
-        lambda: replace(contract(), settings=Settings(boxes=False)),
+        "row truth: boxes where none are asked for",
+        lambda: replace(row_truth(), settings=Settings(boxes=False)),
         RecordError,
         "`index` must hold no box, since the format has none, got 4, row row",
     ),
@@ -316,7 +318,7 @@ WRONG: list[tuple[str, Callable[[], Any], type[StvgError], str]] = [
     ),
     (
         "overlay",
-        lambda: replace(Overlay.of(contract(), "it"), frames=[3]),
+        lambda: replace(Overlay.of(row_truth(), "it"), frames=[3]),
         RecordError,
         "`times_s` must hold one value for each frame, got 10 for 1 in `frames`",
     ),
@@ -328,13 +330,13 @@ WRONG: list[tuple[str, Callable[[], Any], type[StvgError], str]] = [
     ),
     (
         "ground truth: nothing",
-        lambda: ground_truth(contracts=None),
+        lambda: ground_truth(row_truths=None),
         RecordError,
-        "`samples` must be known, or `contracts`, got neither",
+        "`samples` must be known, or `row_truths`, got neither",
     ),
     (
         "tubes",
-        lambda: Tubes("mine", "mine.json", ["a"], {}, {}),
+        lambda: TubeFile("mine", "mine.json", ["a"], {}, {}),
         RecordError,
         "`ids` must be those of tubes and faults, each once, got 1, mine",
     ),
@@ -352,28 +354,33 @@ WRONG: list[tuple[str, Callable[[], Any], type[StvgError], str]] = [
     ),  # type: ignore[list-item]
     (
         "batch: one text",
-        lambda: Batch("abc", [contract()] * 3),
+        lambda: Batch("abc", [row_truth()] * 3),
         RecordError,
         "`completions` must be a sequence, got one str",
     ),
     (
         "batch: no text",
-        lambda: Batch(["", None], [contract()] * 2),
+        lambda: Batch(["", None], [row_truth()] * 2),
         RecordError,
         "`completions` must hold str, got NoneType None at position 1",
     ),  # type: ignore[list-item]
     (
         "batch: rows unread",
-        lambda: Batch([""], [contract().to_json()]),
+        lambda: Batch([""], [row_truth().to_json()]),
         RecordError,
-        "`contracts` must hold Contract, as Contract.from_json reads them from rows, got str",
+        "`row_truths` must hold RowTruth, as RowTruth.from_json reads them from rows, got str",
     ),  # type: ignore[list-item]
-    ("parse: bytes", lambda: parse(b"<time>", contract()), RecordError, "`reply` must hold str or NoneType, got bytes"),  # type: ignore[arg-type]
+    (
+        "parse: bytes",
+        lambda: parse(b"<time>", row_truth()),
+        RecordError,
+        "`reply` must hold str or NoneType, got bytes",
+    ),  # type: ignore[arg-type]
     (
         "parse: a row",
         lambda: parse("", {"stvg": ""}),
         RecordError,
-        "`question` must hold Question, as `ask` and Contract.from_json give it, got dict",
+        "`spec` must hold PromptSpec, as `ask` and RowTruth.from_json give it, got dict",
     ),  # type: ignore[arg-type]
     ("ask: no sentence", lambda: ask(Path("a.mp4"), None, Settings()), RowError, "no sentence: None"),  # type: ignore[arg-type]
     (
@@ -435,4 +442,4 @@ def test_small_shares_are_written_without_an_exponent() -> None:
     """Rows hold settings as text, and texts with an exponent are none."""
     settings = Settings.from_env({"STVG_THINK_JITTER": "0.00001"})
     assert Settings.from_texts(settings.to_texts()) == settings
-    assert AnswerFormat() == settings.answer_format
+    assert AnswerFormat() == AnswerFormat.of(settings)

@@ -18,16 +18,16 @@ import yaml
 from PIL import Image
 
 from swift_stvg.cli import main
-from swift_stvg.headroom import Sampled, measure
 from swift_stvg.records import Tube
-from swift_stvg.results import Tubes
-from swift_stvg.rewards import REWARDS, WEIGHTS, Batch, usual_weights
-from swift_stvg.rows import Contract
-from swift_stvg.scoring import GroundTruth, score
-from swift_stvg.selftest import full_mark
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import REWARDS, WEIGHTS, usual_weights
+from swift_stvg.rewards.known_mistakes import full_mark
+from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.scoring.headroom import Sampled, measure
+from swift_stvg.scoring.predictions import TubeFile
+from swift_stvg.scoring.score import GroundTruth, score
 from swift_stvg.settings import Settings
-from swift_stvg.sources import load_rows
-from swift_stvg.sources.report import LoadReport
+from swift_stvg.sources import LoadReport, load_rows
 from tests.fuzzing import standing
 from tests.running import SIZES, TRAIN, json_lines, logged, run
 from tests.videos import picture, write_video
@@ -94,16 +94,16 @@ def rows_of(path: Path, **settings: Any) -> list[dict[str, Any]]:
 def test_rows_about_the_time_alone(charades: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """At 0, .5, 1, 1.5, 2 and 2.5 s; the answer holds the time, the rewards of boxes mean nothing."""
     rows = rows_of(charades, boxes=False)
-    contracts = [Contract.from_json(row["stvg"]) for row in rows]
+    row_truths = [RowTruth.from_json(row["stvg"]) for row in rows]
     exact = [row["messages"][-1]["content"] for row in rows]
     assert exact == ["<time> 2 - 3 </time>", "<time> 5 - 5 </time>"]
     assert "Answer in exactly this form: <time> 5 - 6 </time>\n" in rows[0]["messages"][0]["content"]
     assert "box" not in rows[0]["messages"][0]["content"]
-    weights = usual_weights(contracts)
+    weights = usual_weights(row_truths)
     assert set(weights) == {"stvg_format", "stvg_consistency", "stvg_temporal"}
-    assert full_mark(contracts[0], WEIGHTS) == 3
+    assert full_mark(row_truths[0], WEIGHTS) == 3
     batch = Batch(
-        [*exact, "<time> 2 - 9 </time>", "<time> 3 - 3 </time> and"], [*contracts, contracts[0], contracts[0]]
+        [*exact, "<time> 2 - 9 </time>", "<time> 3 - 3 </time> and"], [*row_truths, row_truths[0], row_truths[0]]
     )
     assert REWARDS["stvg_temporal"](batch).tolist() == [1, 1, 0.25, 0.5]
     assert REWARDS["stvg_tiou"](batch).tolist() == [1, 1, 0, 0.5], "a span that leaves the grid gives no answer"
@@ -139,13 +139,13 @@ def test_the_check_takes_rows_about_the_time_alone(
 
 def test_pictures_are_clips_of_one_frame(referring: Path) -> None:
     (first, second) = rows_of(referring, max_side=56, side_multiple=28)
-    contract = Contract.from_json(first["stvg"])
-    assert contract.timeline.frames.tolist() == [0]
-    assert (contract.span, contract.size_wh) == ((0, 0), (56, 56))
+    row_truth = RowTruth.from_json(first["stvg"])
+    assert row_truth.timeline.frames.tolist() == [0]
+    assert (row_truth.span, row_truth.size_wh) == ((0, 0), (56, 56))
     text = first["messages"][-1]["content"]
     boxes = "0. [0, 14, 18, 56]"  # from 64 x 48 pixels
     assert text == f"<time> 0 - 0 </time> <think_bbox> {boxes} </think_bbox> <pred_bbox> {boxes} </pred_bbox>"
-    batch = Batch([text, second["messages"][-1]["content"]], [contract] * 2)
+    batch = Batch([text, second["messages"][-1]["content"]], [row_truth] * 2)
     assert REWARDS["stvg_spatial"](batch)[0] == 2 > REWARDS["stvg_spatial"](batch)[1]
 
 
@@ -185,14 +185,14 @@ def test_the_metric_of_evaluations_says_what_score_says(
     metrics = json.loads(capsys.readouterr().out)["tables"][0]["rows"][0]["metrics"]
     assert ("m_vIoU" in metrics) == boxes
     assert logged == {name: value for name, (value, *_) in metrics.items() if name != "m_sIoU"}
-    contracts = [Contract.from_json(row["stvg"]) for row in rows]
-    sampled = Sampled(contracts, ["a", "b"], given, [given] * 2)
+    row_truths = [RowTruth.from_json(row["stvg"]) for row in rows]
+    sampled = Sampled(row_truths, ["a", "b"], given, [given] * 2)
     assert ("m_vIoU" in measure(sampled)["figures"]["gain"]) == boxes
     drawn: list[Any] = []
     board = SimpleNamespace(picture=lambda *shown: drawn.append(shown))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("swift_stvg.adapters.preview.contact_sheet", lambda overlay, _: drawn.append(overlay.scores))
-        _draw(board, "one", (given[0], contracts[0], rows[0]), 1)
+        _draw(board, "one", (given[0], row_truths[0], rows[0]), 1)
     assert set(drawn[0]) == ({"tIoU", "vIoU"} if boxes else {"tIoU"})
 
 
@@ -200,7 +200,7 @@ def test_events_without_boxes_beside_others_are_left_out_of_metrics_of_boxes() -
     with_box, (none, no_xyxy) = standing(), (np.empty(0, dtype=np.int64), np.empty((0, 4)))
     without = replace(with_box, id="time", tube_frames=none, tube_xyxy=no_xyxy, time_only=True)
     exact = Tube((10, 29), with_box.tube_frames, with_box.tube_xyxy)
-    tubes = Tubes("mine", "mine.json", ["row", "time"], {"row": exact, "time": Tube((10, 29), none, no_xyxy)}, {})
+    tubes = TubeFile("mine", "mine.json", ["row", "time"], {"row": exact, "time": Tube((10, 29), none, no_xyxy)}, {})
     for samples, viou in (([with_box], 19 / 20), ([with_box, without], 19 / 20), ([without], None)):
         truth = GroundTruth.of_samples("made:up", samples, LoadReport("made:up"))
         report, _ = score([tubes], truth, protocols=["hcstvg_official"])

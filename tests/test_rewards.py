@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from swift_stvg.answers import AnswerFormat
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import DataError
-from swift_stvg.rewards import ABOUT_BOXES, REWARDS, Batch, boxes_viou, check_rewards
-from tests.helpers import answer, boxes, contract
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import BOX_REWARDS, REWARDS, boxes_viou, check_rewards
+from tests.helpers import answer, boxes, row_truth
 
 FIVE = ("stvg_format", "stvg_consistency", "stvg_temporal", "stvg_spatial", "stvg_think")
 
@@ -116,20 +117,20 @@ CASES = [
 
 @pytest.mark.parametrize(("completion", "expected", "reason"), CASES, ids=[case[2] for case in CASES])
 def test_by_hand(completion: str, expected: tuple[float, ...], reason: str) -> None:
-    batch = Batch([completion], [contract()])
+    batch = Batch([completion], [row_truth()])
     got = {name: REWARDS[name](batch)[0] for name in FIVE}
     assert got == pytest.approx(dict(zip(FIVE, expected, strict=True)), abs=1e-12), reason
 
 
 def test_exact_answer_earns_exactly_five() -> None:
     weights = dict.fromkeys(FIVE, 1.0) | {"stvg_think": 0.5}
-    row = contract(box=(13, 27, 61, 83))
+    row = row_truth(box=(13, 27, 61, 83))
     batch = Batch([row.format.render(row.answer)], [row])
     assert sum(weights[name] * REWARDS[name](batch)[0] for name in FIVE) == 5.0
 
 
 def test_variants_by_hand() -> None:
-    batch = Batch([answer("2 - 5", boxes(2, 5, APART), boxes(2, 5, SHIFTED))], [contract()])
+    batch = Batch([answer("2 - 5", boxes(2, 5, APART), boxes(2, 5, SHIFTED))], [row_truth()])
     assert REWARDS["stvg_spatial_giou"](batch)[0] == pytest.approx(0.6 - 0.29 / 0.49)
     assert REWARDS["stvg_spatial_l1"](batch)[0] == pytest.approx(-0.2 - 1.6)
     assert REWARDS["stvg_viou"](batch)[0] == pytest.approx(0.6)
@@ -149,7 +150,7 @@ VIOU = [
 @pytest.mark.parametrize(("span", "listed", "expected", "reason"), VIOU, ids=[v[3] for v in VIOU])
 def test_viou(span: tuple[int, int], listed: tuple[int, int], expected: float, reason: str) -> None:
     text = answer(f"{span[0]} - {span[1]}", boxes(*listed), boxes(*listed))
-    batch = Batch([text], [contract()])
+    batch = Batch([text], [row_truth()])
     assert boxes_viou(batch, batch.pred_terms)[0] == pytest.approx(expected), reason
     counted = expected if span == listed else 0.0
     assert REWARDS["stvg_viou"](batch)[0] == pytest.approx(counted), "an inconsistent answer counts 0"
@@ -158,7 +159,7 @@ def test_viou(span: tuple[int, int], listed: tuple[int, int], expected: float, r
 
 
 def test_frames_without_truth_are_left_out() -> None:
-    row = contract(gaps=(3,))
+    row = row_truth(gaps=(3,))
     text = answer("2 - 5", boxes(2, 5), f"2. [20, 20, 60, 60], 3. [{APART}], " + boxes(4, 5))
     batch = Batch([text], [row])
     assert [REWARDS[name](batch)[0] for name in FIVE] == [1, 1, 1, 2, 0]
@@ -171,7 +172,7 @@ def test_frames_without_truth_are_left_out() -> None:
 )
 def test_floor_clamps_each_frame(floor: float | None, expected: float) -> None:
     text = answer("2 - 5", EXACT, boxes(2, 5, "60, 60, 20, 20"))
-    assert REWARDS["stvg_spatial"](Batch([text], [contract(floor=floor)]))[0] == pytest.approx(1 + expected)
+    assert REWARDS["stvg_spatial"](Batch([text], [row_truth(floor=floor)]))[0] == pytest.approx(1 + expected)
 
 
 FORMATS = [
@@ -217,7 +218,7 @@ def written(fmt: AnswerFormat, span: tuple[int, int] | None, think: bool, pred: 
 @pytest.mark.parametrize("floor", [None, -1.0, 0.0, 1.0])
 def test_what_a_box_list_is_worth(fmt: AnswerFormat, frames: str, floor: float | None) -> None:
     """Under every setting that a reward depends on; README, GUARANTEES.md and the docstrings say the same."""
-    row = contract(
+    row = row_truth(
         box=(200, 200, 600, 600) if fmt.coords == "norm1000" else (20, 20, 60, 60), fmt=fmt, frames=frames, floor=floor
     )
     for title, span, think, pred, shared, either in WORTH:
@@ -236,11 +237,11 @@ def test_what_a_box_list_is_worth(fmt: AnswerFormat, frames: str, floor: float |
         gain = max(0.0, mean(pred, "stvg_spatial") - mean(think, "stvg_spatial"))
         assert REWARDS["stvg_think"](batch)[0] == pytest.approx(gain if fmt.think and think and pred else 0.0), title
         if not fmt.boxes:
-            assert all(REWARDS[name](batch)[0] == 0 for name in ABOUT_BOXES), title
+            assert all(REWARDS[name](batch)[0] == 0 for name in BOX_REWARDS), title
 
 
 def test_without_think_boxes() -> None:
-    row = contract(fmt=AnswerFormat(think=False))
+    row = row_truth(fmt=AnswerFormat(think=False))
     text = f"<time> 2 - 5 </time> <pred_bbox> {EXACT} </pred_bbox>"
     assert [REWARDS[name](Batch([text], [row]))[0] for name in FIVE] == [1, 1, 1, 1, 0]
     with_think = Batch([answer("2 - 5", EXACT, EXACT)], [row])
@@ -249,7 +250,7 @@ def test_without_think_boxes() -> None:
 
 def test_rows_of_a_batch_do_not_touch_each_other() -> None:
     texts = [case[0] for case in CASES]
-    rows = [contract(row_id=str(i)) for i in range(len(texts))]
+    rows = [row_truth(row_id=str(i)) for i in range(len(texts))]
     together = Batch(texts, rows)
     for name, reward in REWARDS.items():
         alone = [reward(Batch([text], [row]))[0] for text, row in zip(texts, rows, strict=True)]
@@ -258,29 +259,31 @@ def test_rows_of_a_batch_do_not_touch_each_other() -> None:
 
 def test_an_event_at_the_beginning() -> None:
     """What has no time has no frames there either; an event of one index is one."""
-    row = contract(span=(0, 3))
+    row = row_truth(span=(0, 3))
     assert REWARDS["stvg_spatial"](Batch([answer("", boxes(0, 3), boxes(0, 3))], [row]))[0] == 0
-    short = contract(span=(0, 0))
+    short = row_truth(span=(0, 0))
     assert REWARDS["stvg_temporal"](Batch([answer("0 - 0", boxes(0, 0), boxes(0, 0))], [short]))[0] == 1
 
 
 def test_boxes_of_other_answers_are_never_taken() -> None:
     elsewhere = boxes(0, 300) + ", " + boxes(9_999_996, 9_999_999)
     texts = [answer("2 - 5", EXACT, elsewhere), answer("2 - 5", EXACT, boxes(9, 9))] * 2
-    assert REWARDS["stvg_spatial"](Batch(texts, [contract()] * 4)).tolist() == [2, 1 + R_WORST] * 2
+    assert REWARDS["stvg_spatial"](Batch(texts, [row_truth()] * 4)).tolist() == [2, 1 + R_WORST] * 2
 
 
 def test_mixed_conventions_in_a_batch() -> None:
-    thousandths = contract(box=(200, 200, 600, 600), fmt=AnswerFormat(coords="norm1000"))
+    thousandths = row_truth(box=(200, 200, 600, 600), fmt=AnswerFormat(coords="norm1000"))
     texts = [answer("2 - 5", EXACT, EXACT), answer("2 - 5", boxes(2, 5, "200, 200, 600, 600"), EXACT)]
-    spatial = REWARDS["stvg_spatial"](Batch(texts, [contract(), thousandths]))
+    spatial = REWARDS["stvg_spatial"](Batch(texts, [row_truth(), thousandths]))
     assert spatial[0] == 2.0
     assert spatial[1] < 0, "pixels where thousandths were asked for"
 
 
 def test_names_that_no_reward_has_are_refused() -> None:
     check_rewards(["stvg_format", "stvg_viou@0.5"])
-    with pytest.raises(DataError, match=r"no reward stvg_a, stvg_b; the rewards are stvg_format, stvg_consistency, "):
+    with pytest.raises(
+        DataError, match=r"unknown reward stvg_a, stvg_b; the rewards are stvg_format, stvg_consistency, "
+    ):
         check_rewards(["stvg_b", "stvg_format", "stvg_a"])
 
 
@@ -289,7 +292,7 @@ def test_empty_batch() -> None:
 
 
 def test_length_mismatch_is_an_error() -> None:
-    with pytest.raises(ValueError, match="`contracts` must hold one value for each completion, got 1 for 2"):
-        Batch(["", ""], [contract()])
-    with pytest.raises(ValueError, match="`contracts` must hold one value for each completion, got 1 for 0"):
-        Batch([], [contract()])
+    with pytest.raises(ValueError, match="`row_truths` must hold one value for each completion, got 1 for 2"):
+        Batch(["", ""], [row_truth()])
+    with pytest.raises(ValueError, match="`row_truths` must hold one value for each completion, got 1 for 0"):
+        Batch([], [row_truth()])

@@ -1,4 +1,4 @@
-"""Rows and their contract."""
+"""Rows and the truth that they carry."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swift_stvg.answers import Answer, AnswerFormat
-from swift_stvg.drawing import Overlay
+from swift_stvg.answers.format import Answer, AnswerFormat
 from swift_stvg.errors import DataError, RowError, VideoError
-from swift_stvg.reading import parse
 from swift_stvg.records import Sample, VideoInfo
-from swift_stvg.rewards import REWARDS, Batch, spatial_reward, temporal_reward
-from swift_stvg.rows import Contract, VideoRequest, frame_size, make_contract, make_question, make_row
-from swift_stvg.scoring import event_s
+from swift_stvg.report.drawing import Overlay
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import REWARDS, spatial_reward, temporal_reward
+from swift_stvg.rows.making import frame_size, make_prompt_spec, make_row, make_row_truth
+from swift_stvg.rows.reply import parse
+from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.scoring.score import event_s
+from swift_stvg.scoring.tubes import answer_tube
 from swift_stvg.settings import Settings
-from swift_stvg.tubes import answer_tube
-from tests.helpers import contract
+from swift_stvg.video.request import VideoRequest
+from tests.helpers import row_truth
 
 SIZES = [
     # source, most, multiple, result
@@ -75,7 +78,7 @@ VIDEO = VideoInfo(Path("a.mp4"), np.arange(100) / 10, 10.0, (200, 100))
 @pytest.mark.parametrize("think", [True, False])
 def test_the_written_answer_is_exact(unit: str, coords: str, think: bool) -> None:
     row = make_row(sample(), VIDEO, Settings(index_unit=unit, coords=coords, think=think, side_multiple=4))
-    made = Contract.from_json(row["stvg"])
+    made = RowTruth.from_json(row["stvg"])
     assert made.format == AnswerFormat(think, unit, coords)
     assert made.span == ((4, 11) if unit == "frame" else (2, 5))
     assert made.boxes_xyxy[0].tolist() == ([20, 10, 80, 90] if coords == "pixel" else [100, 100, 400, 900])
@@ -108,7 +111,7 @@ def test_the_template_is_told_what_to_decode_and_nothing_of_the_truth() -> None:
 def test_a_missing_tail_is_not_stretched() -> None:
     """A file that ends a little early at the same rate keeps its frame numbers; one that ends early is refused."""
     short = VideoInfo(Path("a.mp4"), np.arange(99) / 10, 9.9, (200, 100))
-    made = Contract.from_json(make_row(sample(), short, Settings(fps=10.0))["stvg"])
+    made = RowTruth.from_json(make_row(sample(), short, Settings(fps=10.0))["stvg"])
     assert made.span == (20, 59)
     with pytest.raises(VideoError, match="differ in length"):
         make_row(sample(), VideoInfo(Path("a.mp4"), np.arange(95) / 10, 9.5, (200, 100)), Settings())
@@ -123,13 +126,13 @@ def test_an_event_in_a_missing_tail_is_refused() -> None:
 
 def test_tiny_objects_keep_an_area() -> None:
     tube = np.tile([199.2, 99.9, 200.0, 100.0], (40, 1))
-    made = Contract.from_json(make_row(sample(tube_xyxy=tube), VIDEO, Settings())["stvg"])
+    made = RowTruth.from_json(make_row(sample(tube_xyxy=tube), VIDEO, Settings())["stvg"])
     assert made.boxes_xyxy[0].tolist() == [195, 111, 196, 112]
 
 
 def test_seconds_are_judged_by_their_own_time() -> None:
     """One sample every 5 s: an event from 2.0 to 6.0 s is seconds 2 to 5, whatever the samples show."""
-    made = Contract.from_json(make_row(sample(), VIDEO, Settings(index_unit="second", max_frames=2))["stvg"])
+    made = RowTruth.from_json(make_row(sample(), VIDEO, Settings(index_unit="second", max_frames=2))["stvg"])
     assert made.timeline.frames.tolist() == [0, 50]
     assert made.span == (2, 5)
 
@@ -137,7 +140,7 @@ def test_seconds_are_judged_by_their_own_time() -> None:
 def test_an_event_between_two_samples_keeps_its_box() -> None:
     tube = np.array([[1.0, 2, 50, 60]])
     short = sample(span_frames=(21, 24), tube_frames=np.array([23]), tube_xyxy=tube)
-    made = Contract.from_json(make_row(short, VIDEO, Settings())["stvg"])
+    made = RowTruth.from_json(make_row(short, VIDEO, Settings())["stvg"])
     assert made.span == (4, 4)
     assert made.index.tolist() == [4]
 
@@ -148,7 +151,7 @@ def test_rows_of_long_videos_take_memory_for_what_they_hold() -> None:
     tube = np.tile([1.0, 2, 50, 60], (n, 1))
     long = sample(annotated_frames=n, annotated_fps=25.0, span_frames=(0, n), tube_frames=np.arange(n), tube_xyxy=tube)
     tracemalloc.start()
-    made = make_contract(long, VideoInfo.nominal(long), Settings(index_unit="second"))
+    made = make_row_truth(long, VideoInfo.nominal(long), Settings(index_unit="second"))
     assert made.answer.pred is not None
     assert made.span == (0, 3 * 3600 - 1)
     peak = tracemalloc.get_traced_memory()[1]
@@ -156,9 +159,9 @@ def test_rows_of_long_videos_take_memory_for_what_they_hold() -> None:
     assert peak < 100 * tube.nbytes / 8, "a table of every index by every box would take 23 GB"
 
 
-def test_contract_round_trip() -> None:
-    original = contract(gaps=(3,), floor=-1.0)
-    again = Contract.from_json(original.to_json())
+def test_row_truth_round_trip() -> None:
+    original = row_truth(gaps=(3,), floor=-1.0)
+    again = RowTruth.from_json(original.to_json())
     assert again.to_json() == original.to_json()
     assert again.index.tolist() == [2, 4, 5]
     assert again.settings == original.settings
@@ -186,14 +189,14 @@ def test_a_row_a_question_and_the_scorer_mean_the_same_by_a_span(
     low, high = clip or (0, 101)
     event = {"span_frames": (low, high), "tube_frames": np.arange(low, high), "clip_frames": clip}
     asked = sample(annotated_frames=101, tube_xyxy=np.tile([20.0, 10.0, 80.0, 90.0], (high - low, 1)), **event)
-    question = make_question(video, Settings(**settings), clip)
-    row = Contract.from_json(make_row(asked, video, Settings(**settings))["stvg"])
+    spec = make_prompt_spec(video, Settings(**settings), clip)
+    row = RowTruth.from_json(make_row(asked, video, Settings(**settings))["stvg"])
     assert (row.timeline.size, row.timeline.end_s) == (size, end_s)
     for first, last in itertools.combinations_with_replacement(range(size), 2):
         text = row.format.render(replace(row.answer, span=(first, last)))
-        by_question, by_row = parse(text, question), parse(text, row)
-        assert by_row.span_s == by_question.span_s
-        begin_s, stop_s = row.timeline.span_s((first, last))
+        by_spec, by_row = parse(text, spec), parse(text, row)
+        assert by_row.file_span_s == by_spec.file_span_s
+        begin_s, stop_s = row.timeline.clip_span_s((first, last))
         overlay = Overlay.of(row, "it moves", text)
         assert overlay.duration_s == row.timeline.end_s
         assert [track.span_s for track in overlay.tracks[1:]] == [(begin_s, stop_s)] * 2
@@ -202,39 +205,23 @@ def test_a_row_a_question_and_the_scorer_mean_the_same_by_a_span(
         inside = inside[from_start[inside - low] <= stop_s + 1e-4]
         tube = answer_tube((first, last), row.answer.pred, row, asked)
         assert tube.span_frames == (inside[0], inside[-1]), (first, last)
-    assert (begin_s, stop_s) == (row.timeline.span_s((size - 1, size - 1))[0], end_s)
+    assert (begin_s, stop_s) == (row.timeline.clip_span_s((size - 1, size - 1))[0], end_s)
     assert event_s(row) == end_s, "the length of an event that lasts as long as the clip"
 
 
-def test_a_row_that_does_not_say_where_the_clip_ends() -> None:
-    """Of contract version 2: read with the end it always had, and worth the same."""
-    video = VideoInfo(Path("a.mp4"), np.arange(101) / 10, 10.1, (200, 100))
-    now = json.loads(make_row(sample(annotated_frames=101), video, Settings())["stvg"])
-    old = {name: value for name, value in now.items() if name != "end_s"} | {"v": 2}
-    new_row, old_row = (Contract.from_json(json.dumps(data)) for data in (now, old))
-    assert (new_row.timeline.end_s, old_row.timeline.end_s) == (10.1, 10.5)
-    text = new_row.format.render(replace(new_row.answer, span=(12, 20)))
-    batch = Batch([text] * 2, [new_row, old_row])
-    for name, reward in REWARDS.items():
-        assert reward(batch)[0] == reward(batch)[1], name
-    tubes = [answer_tube((12, 20), new_row.answer.pred, row, sample(annotated_frames=101)) for row in batch.contracts]
-    assert tubes[0].span_frames == tubes[1].span_frames == (58, 100)
-    assert json.loads(old_row.to_json())["v"] == 3
-
-
 BROKEN = [
-    (None, "must hold the text of a row contract, got None"),
-    ("", "does not hold a row contract"),
-    ("[]", "does not hold a row contract"),
-    ('{"v": 3}', "does not hold a row contract"),
-    ('{"v": 1}', "contract version 1, this package reads versions 2 and 3"),
+    (None, "must hold the text of a row truth, got None"),
+    ("", "does not hold a row truth"),
+    ("[]", "does not hold a row truth"),
+    ('{"v": 3}', "does not hold a row truth"),
+    ('{"v": 2}', "has version 2, but this package reads version 3: make the rows again"),
 ]
 
 
 @pytest.mark.parametrize(("text", "message"), BROKEN)
-def test_broken_contracts_are_errors(text: Any, message: str) -> None:
+def test_broken_row_truths_are_errors(text: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        Contract.from_json(text)
+        RowTruth.from_json(text)
 
 
 def test_what_does_not_fit_is_refused_with_its_reason() -> None:
@@ -256,7 +243,7 @@ def test_errors_travel_between_processes(kind: type[RowError] | type[VideoError]
 
 def test_twice_the_frame_rate_is_the_same_video() -> None:
     faster = VideoInfo(Path("a.mp4"), np.arange(200) / 20, 10.0, (400, 200))
-    made = Contract.from_json(make_row(sample(), faster, Settings())["stvg"])
+    made = RowTruth.from_json(make_row(sample(), faster, Settings())["stvg"])
     assert made.span == (4, 11)
     assert made.timeline.frames[4] == 40
 
@@ -276,7 +263,7 @@ def test_think_boxes_of_the_target_can_be_off_the_truth() -> None:
     assert off.think != target(think_jitter=0.2, think_seed=1).think
     assert target(think_jitter=0.2, think=False).think is None
     row = make_row(sample(), VIDEO, Settings(think_jitter=0.2))
-    batch = Batch([row["messages"][-1]["content"]], [Contract.from_json(row["stvg"])])
+    batch = Batch([row["messages"][-1]["content"]], [RowTruth.from_json(row["stvg"])])
     assert REWARDS["stvg_format"](batch)[0] == REWARDS["stvg_consistency"](batch)[0] == 1
     assert 0 < REWARDS["stvg_think"](batch)[0] < 1, "the ground truth stays exact"
 

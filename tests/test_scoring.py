@@ -16,15 +16,17 @@ import pytest
 
 from swift_stvg import __version__
 from swift_stvg.cli import main
-from swift_stvg.published import CANDIDATES, GAINS_BY_AREA
 from swift_stvg.records import VideoInfo
-from swift_stvg.rewards import REWARDS, Batch
-from swift_stvg.rows import Contract, make_contract
-from swift_stvg.scoring import AREA_EDGES, bin_labels
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import REWARDS
+from swift_stvg.rows.making import make_row_truth
+from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.scoring.published import CANDIDATES, GAINS_BY_AREA
+from swift_stvg.scoring.score import AREA_EDGES, bin_labels
 from swift_stvg.settings import Settings
 from swift_stvg.sources import LoadReport, load_samples
-from tests.helpers import answer, contract
-from tests.test_protocols import golden
+from tests.goldens_of_protocols import golden
+from tests.helpers import answer, row_truth
 
 DENSE = "predictions_dense"
 PREDICTIONS = {"dense": DENSE, "sparse": "predictions_sparse"}
@@ -42,14 +44,14 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def contracts(**settings: Any) -> list[Contract]:
+def row_truths(**settings: Any) -> list[RowTruth]:
     """Rows of the golden annotations."""
     chosen = Settings.from_env() if not settings else Settings(data_root=Settings.from_env().data_root, **settings)
     samples = load_samples("hcstvg_v1", "test", chosen, LoadReport("test"))
-    return [make_contract(sample, VideoInfo.nominal(sample), chosen) for sample in samples]
+    return [make_row_truth(sample, VideoInfo.nominal(sample), chosen) for sample in samples]
 
 
-def write_results(path: Path, rows: list[Contract], responses: list[str | None] | None = None) -> list[dict[str, Any]]:
+def write_results(path: Path, rows: list[RowTruth], responses: list[str | None] | None = None) -> list[dict[str, Any]]:
     """A result file of `swift infer`, with exact answers unless others are given."""
     texts = responses or [row.format.render(row.answer) for row in rows]
     lines = [{"response": text, "stvg": row.to_json()} for text, row in zip(texts, rows, strict=True)]
@@ -107,17 +109,17 @@ def test_without_interpolation_sparse_boxes_are_worth_little(capsys: pytest.Capt
     assert dense["how"]["frames of a span without a box"] == "count 0"
 
 
-def clocks(row: Contract) -> str:
+def clocks(row: RowTruth) -> str:
     first, last = row.span
     exact = row.format.render(row.answer)
     return exact.replace(f"{first} - {last}", f"00:{first:02} - 00:{last:02}", 1)
 
 
-def shares(row: Contract) -> str:
+def shares(row: RowTruth) -> str:
     return re.sub(r"\[[^]]*\]", "[0.1, 0.25, 0.5, 0.75]", row.format.render(row.answer))
 
 
-def swapped(row: Contract) -> str:
+def swapped(row: RowTruth) -> str:
     return re.sub(r"\[(\d+, \d+), (\d+, \d+)\]", r"[\2, \1]", row.format.render(row.answer))
 
 
@@ -136,13 +138,13 @@ IN_FORMS = [
 def test_a_form_that_all_answers_have_is_told_once(
     root: Path,
     capsys: pytest.CaptureFixture[str],
-    write: Callable[[Contract], str],
+    write: Callable[[RowTruth], str],
     unit: str,
     warnings: list[str],
     reasons: dict[str, int],
     why: str,
 ) -> None:
-    rows = contracts(index_unit=unit)[:12]
+    rows = row_truths(index_unit=unit)[:12]
     responses: list[str | None] = [write(row) for row in rows]
     write_results(root / "r.jsonl", rows, responses)
     (system,) = run(capsys, "r.jsonl")["systems"]
@@ -171,7 +173,7 @@ def test_a_form_that_all_tubes_have_is_told_once(
 
 
 def test_every_answer_is_accounted_for(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = contracts()[:12]
+    rows = row_truths()[:12]
     exact = [row.format.render(row.answer) for row in rows]
     first, last = rows[1].span
     responses: list[str | None] = list(exact)
@@ -231,7 +233,7 @@ def test_every_answer_is_accounted_for(root: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.usefixtures("root")
 def test_partial_answers_count_only_when_asked(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = contracts()[:40]
+    rows = row_truths()[:40]
     cut = [re.sub(r", \d+\. \[[^\]]*\] </pred_bbox>", " </pred_bbox>", row.format.render(row.answer)) for row in rows]
     write_results(root / "r.jsonl", rows, list(cut))
     long = [row.span[1] > row.span[0] for row in rows]
@@ -247,7 +249,7 @@ def test_partial_answers_count_only_when_asked(root: Path, capsys: pytest.Captur
 
 def test_native_figures_are_the_rewards_own(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The scorer, the logged metrics and the rewards agree on the same answers."""
-    rows = contracts()
+    rows = row_truths()
     rng = np.random.default_rng(6)
     responses = []
     for row in rows:
@@ -265,7 +267,7 @@ def test_native_figures_are_the_rewards_own(root: Path, capsys: pytest.CaptureFi
 
 
 def test_think_boxes_against_final_ones(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = contracts()[:30]
+    rows = row_truths()[:30]
     responses: list[str | None] = []
     for i, row in enumerate(rows):
         text = row.format.render(row.answer)
@@ -336,16 +338,18 @@ def test_published_figures_stand_below_ours(root: Path, capsys: pytest.CaptureFi
     assert re.match(r"  ScanFocus, 2026-07, arXiv 2607\.13421, Tab\. 1 +55\.5", below["since then"][1])
     assert main([*words, "--format", "markdown"]) == 0
     assert "| &nbsp;&nbsp;STVG-o1 | 60.3 | 44.1 | 73.3 | 43.5 |" in capsys.readouterr().out
-    write_results(root / "r.jsonl", [Contract.from_json(c.to_json().replace("hcstvg_v1", "made")) for c in contracts()])
+    write_results(
+        root / "r.jsonl", [RowTruth.from_json(c.to_json().replace("hcstvg_v1", "made")) for c in row_truths()]
+    )
     assert main(["score", "r.jsonl", "--compare-to", "published", "--by", "area"]) == 0
     text = capsys.readouterr().out
-    assert "No published table about made:test" in text
+    assert "This package knows no published table about made:test" in text
     assert "Fig. 4" not in text
 
 
 def test_gains_by_area_stand_beside_the_papers(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In a bin, of the answers in it; a dash where there is none, and no table at all without think boxes."""
-    rows = contracts()
+    rows = row_truths()
     texts = [row.format.render(row.answer) for row in rows]
     worse = [re.sub(r"\[\d+, \d+,", "[0, 0,", text, count=text.split("<pred_bbox>")[0].count("[")) for text in texts]
     write_results(root / "r.jsonl", rows, list(worse))
@@ -368,13 +372,13 @@ def test_gains_by_area_stand_beside_the_papers(root: Path, capsys: pytest.Captur
     (root / "r.jsonl").rename(root / "a|b.jsonl")
     assert main(["score", "a|b.jsonl", *words[1:], "--format", "markdown"]) == 0
     assert " | a\\|b.jsonl (cg_stvg) |" in capsys.readouterr().out
-    write_results(root / "r.jsonl", contracts(think=False))
+    write_results(root / "r.jsonl", row_truths(think=False))
     assert main(["score", *words]) == 0
     assert "Fig. 4 of" not in capsys.readouterr().out
 
 
 def test_provenance(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_results(root / "r.jsonl", contracts(fps=4.0, think=False))
+    write_results(root / "r.jsonl", row_truths(fps=4.0, think=False))
     report = run(capsys, "r.jsonl", "--dataset", "hcstvg_v1:test")
     assert report["swift_stvg"] == __version__
     assert report["ground_truth"] == {
@@ -443,9 +447,9 @@ def test_the_oracle_on_vidstg(
 
 
 def test_what_cannot_be_scored_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = contracts()
+    rows = row_truths()
     write_results(root / "r.jsonl", rows)
-    write_results(root / "four.jsonl", contracts(fps=4.0))
+    write_results(root / "four.jsonl", row_truths(fps=4.0))
     (root / "mixed.jsonl").write_text(
         (root / "r.jsonl").read_text() + (root / "four.jsonl").read_text().replace(rows[0].id, "z")
     )
@@ -454,16 +458,16 @@ def test_what_cannot_be_scored_is_refused(root: Path, capsys: pytest.CaptureFixt
     shifted["boxes"][0][1] += 1
     later[3]["stvg"] = json.dumps(shifted)
     (root / "shifted.jsonl").write_text("".join(json.dumps(line) + "\n" for line in later))
-    foreign = [Contract.from_json(row.to_json().replace("hcstvg_v1", "hcstvg_v2")) for row in rows[:2]]
+    foreign = [RowTruth.from_json(row.to_json().replace("hcstvg_v1", "hcstvg_v2")) for row in rows[:2]]
     write_results(root / "foreign.jsonl", foreign)
     (root / "r.txt").write_text("x")
     (root / "empty.jsonl").write_text("")
     (root / "broken.json").write_text('{"a": {')
     truth = ("--dataset", "hcstvg_v1:test")
-    fails(capsys, "give either result files, with --dataset or without, or --oracle")
+    fails(capsys, "give result files, with or without --dataset; or give --oracle")
     fails(
         capsys,
-        "give either result files, with --dataset or without, or --oracle",
+        "give result files, with or without --dataset; or give --oracle",
         "r.jsonl",
         "--oracle",
         "hcstvg_v1:test",
@@ -505,7 +509,7 @@ def test_what_cannot_be_scored_is_refused(root: Path, capsys: pytest.CaptureFixt
     fails(capsys, "unknown dataset 'nonsense'", "r.jsonl", "--dataset", "nonsense:test")
     fails(capsys, "a file is given twice", "r.jsonl", "--out", "./r.jsonl")
     fails(capsys, "a file is given twice", "r.jsonl", "--out", "x", "--failures", "x")
-    fails(capsys, "give either result files", "--oracle", "hcstvg_v1:test", *truth)
+    fails(capsys, "give result files, with or without", "--oracle", "hcstvg_v1:test", *truth)
     for name in (".", "/", "r.jsonl/x.json", "x" * 300):
         fails(capsys, "cannot write", "dense.json", *truth, "--out", name)
     fails(capsys, "no file 'x+", "x" * 300 + ".jsonl")
@@ -518,9 +522,9 @@ def test_what_cannot_be_scored_is_refused(root: Path, capsys: pytest.CaptureFixt
 NO_ANSWERS = [
     ("", "holds no answer with its row's `stvg` column, as `swift infer` writes them$"),
     ('{"response": "x"}\n', "line 1: no result of `swift infer` with its row's `stvg` column$"),
-    ('{"response": "x", "stvg": "{}"}\n', "line 1: the `stvg` column does not hold a row contract"),
-    ('{"response": "x", "stvg": 7}\n', "line 1: the `stvg` column must hold the text of a row contract, got 7"),
-    ('{"response": "x", "stvg": "{\\"v\\": 9}"}\n', "contract version 9, this package reads versions 2 and 3"),
+    ('{"response": "x", "stvg": "{}"}\n', "line 1: the `stvg` column does not hold a row truth"),
+    ('{"response": "x", "stvg": 7}\n', "line 1: the `stvg` column must hold the text of a row truth, got 7"),
+    ('{"response": "x", "stvg": "{\\"v\\": 9}"}\n', "has version 9, this package reads version 3"),
     ('{"response": "x", "st', "line 1: no JSON, cut off.*Unterminated string"),
     ("[" * 100_000, "line 1: no JSON, cut off"),
     ("\xff", "line 1: no JSON, cut off"),
@@ -552,12 +556,12 @@ def test_markdown_keeps_names_as_they_are(root: Path, capsys: pytest.CaptureFixt
 
 
 def changed(**facts: Any) -> str:
-    """A contract with some facts replaced."""
-    row: dict[str, Any] = json.loads(contract().to_json())
+    """A row truth with some facts replaced."""
+    row: dict[str, Any] = json.loads(row_truth().to_json())
     return json.dumps({name: value for name, value in (row | facts).items() if value is not ...})
 
 
-BAD_CONTRACTS: list[tuple[str, dict[str, Any], str]] = [
+BAD_ROW_TRUTHS: list[tuple[str, dict[str, Any], str]] = [
     ("id no text", {"id": []}, "`id` must be text, got []"),
     ("category no text", {"category": {}}, "`category` must be text"),
     ("no frames", {"frames": 0}, "`frames` must be whole numbers (K,)"),
@@ -575,7 +579,7 @@ BAD_CONTRACTS: list[tuple[str, dict[str, Any], str]] = [
     ("an interval of 0", {"interval_s": 0}, "`interval_s` must be above 0"),
     ("NaN as time", {"clip_start_s": float("nan")}, "`clip_start_s` must be a finite number, got nan"),
     ("times backwards", {"times_s": [5.0] + [0.0] * 9}, "`times_s` must not decrease, got 0.0 after 5.0 at position 1"),
-    ("no end", {"end_s": ...}, "does not hold a row contract"),
+    ("no end", {"end_s": ...}, "does not hold a row truth"),
     ("an end before the last sample", {"end_s": 4.4}, "`end_s` must be a finite number from 4.5, got 4.4"),
     ("negative size", {"size_wh": [-5, 100]}, "`size_wh` must be a whole number in [1, 1048576], got -5"),
     ("span off the grid", {"span": [2, 12]}, "`span` must be a whole number in [0, 9], got 12"),
@@ -593,17 +597,17 @@ BAD_CONTRACTS: list[tuple[str, dict[str, Any], str]] = [
         {"boxes": [[2, 60, 20, 20, 60]]},
         "with an area, inside (100, 100), got [60.0, 20.0, 20.0, 60.0]",
     ),
-    ("settings unknown", {"settings": {"fsp": "2"}}, "does not hold a row contract"),
-    ("settings no object", {"settings": 7}, "does not hold a row contract"),
-    ("no span", {"span": ...}, "does not hold a row contract"),
+    ("settings unknown", {"settings": {"fsp": "2"}}, "does not hold a row truth"),
+    ("settings no object", {"settings": 7}, "does not hold a row truth"),
+    ("no span", {"span": ...}, "does not hold a row truth"),
 ]
 
 
-@pytest.mark.parametrize(("title", "facts", "message"), BAD_CONTRACTS, ids=[c[0] for c in BAD_CONTRACTS])
+@pytest.mark.parametrize(("title", "facts", "message"), BAD_ROW_TRUTHS, ids=[c[0] for c in BAD_ROW_TRUTHS])
 def test_rows_that_cannot_be_are_set_aside(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], title: str, facts: dict[str, Any], message: str
 ) -> None:
-    good = {"response": contract().format.render(contract().answer), "stvg": contract().to_json()}
+    good = {"response": row_truth().format.render(row_truth().answer), "stvg": row_truth().to_json()}
     path = tmp_path / "r.jsonl"
     path.write_text(json.dumps(good) + "\n" + json.dumps(good | {"stvg": changed(**facts)}) + "\n")
     report = run(capsys, str(path), "--by", "query,category,area,length")
@@ -614,7 +618,7 @@ def test_rows_that_cannot_be_are_set_aside(
 
 
 def test_a_row_without_a_response_stays_in_the_denominator(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = write_results(root / "r.jsonl", contracts()[:4])
+    lines = write_results(root / "r.jsonl", row_truths()[:4])
     lines[1]["response"] = None
     del lines[2]["response"]
     (root / "r.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -634,7 +638,7 @@ HOSTILE_ANSWERS = [
 
 @pytest.mark.parametrize(("box", "detail"), HOSTILE_ANSWERS)
 def test_huge_coordinates_are_reported(root: Path, capsys: pytest.CaptureFixture[str], box: str, detail: str) -> None:
-    rows = contracts()[:2]
+    rows = row_truths()[:2]
     exact = [row.format.render(row.answer) for row in rows]
     head, pred = exact[1].split("<pred_bbox>")
     write_results(root / "r.jsonl", rows, [exact[0], f"{head}<pred_bbox>" + re.sub(r"\[[^\]]*\]", box, pred, count=1)])
@@ -645,7 +649,7 @@ def test_huge_coordinates_are_reported(root: Path, capsys: pytest.CaptureFixture
 
 
 def test_indices_beyond_the_grid_are_no_answer(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (row,) = contracts()[:1]
+    (row,) = row_truths()[:1]
     span = (row.span[0], row.timeline.size)
     listed = ", ".join(f"{i}. [1, 2, 30, 40]" for i in range(span[0], span[1] + 1))
     write_results(root / "r.jsonl", [row], [answer(f"{span[0]} - {span[1]}", listed, listed)])
@@ -655,7 +659,7 @@ def test_indices_beyond_the_grid_are_no_answer(root: Path, capsys: pytest.Captur
 
 def test_other_boxes_than_the_annotations_are_seen(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Rows made before the annotation was mended: the event is the same, the boxes are not."""
-    rows = contracts()[:3]
+    rows = row_truths()[:3]
     write_results(root / "r.jsonl", rows)
     moved = {name: dict(entry) for name, entry in golden("annotations_hcstvg_v1").items()}
     moved[rows[1].id]["bbox"] = [[x + 40, y, w, h] for x, y, w, h in moved[rows[1].id]["bbox"]]
@@ -673,7 +677,7 @@ def test_frames_of_the_annotation_are_what_counts(root: Path, capsys: pytest.Cap
     for sample in samples:
         nominal = VideoInfo.nominal(sample)
         halved = VideoInfo(nominal.path, nominal.frame_times_s[::2], nominal.end_s, nominal.size_wh)
-        rows.append(make_contract(sample, halved, settings))
+        rows.append(make_row_truth(sample, halved, settings))
     write_results(root / "r.jsonl", rows)
     report = run(capsys, "r.jsonl", "--dataset", "hcstvg_v1:test", "--protocol", "hcstvg_official")
     assert report["systems"][0]["counts"]["scored"] == 120
@@ -681,8 +685,8 @@ def test_frames_of_the_annotation_are_what_counts(root: Path, capsys: pytest.Cap
 
 
 def test_subsets_with_the_same_ids_are_kept_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [contract(row_id=str(i)) for i in range(3)]
-    here, there = ([Contract.from_json(row.to_json().replace('"up"', f'"{name}"')) for row in rows] for name in "ab")
+    rows = [row_truth(row_id=str(i)) for i in range(3)]
+    here, there = ([RowTruth.from_json(row.to_json().replace('"up"', f'"{name}"')) for row in rows] for name in "ab")
     texts = [row.format.render(row.answer) for row in here] + ["nothing"] * 3
     write_results(tmp_path / "r.jsonl", [*here, *there], list(texts))
     report = run(capsys, str(tmp_path / "r.jsonl"))
@@ -692,7 +696,7 @@ def test_subsets_with_the_same_ids_are_kept_apart(tmp_path: Path, capsys: pytest
 
 def test_a_part_of_vidstg_is_scored_against_the_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
-        Contract.from_json(contract().to_json().replace("made", "vidstg").replace('"up"', f'"{split}"'))
+        RowTruth.from_json(row_truth().to_json().replace("made", "vidstg").replace('"up"', f'"{split}"'))
         for split in ("test", "test_declarative")
     ]
     for name, row in zip("ab", rows, strict=True):
@@ -703,7 +707,7 @@ def test_a_part_of_vidstg_is_scored_against_the_whole(tmp_path: Path, capsys: py
 
 def test_intervals_resample_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Ten sentences about each of 20 clips, right for all or for none: as uncertain as 20 answers."""
-    rows = [contract(row_id=f"{i}") for i in range(200)]
+    rows = [row_truth(row_id=f"{i}") for i in range(200)]
     texts = [row.format.render(row.answer) if i // 10 % 2 else "nothing" for i, row in enumerate(rows)]
     lines = [
         {"response": t, "stvg": r.to_json(), "videos": [f"{i // 10}.mp4"]}
@@ -723,8 +727,8 @@ def test_intervals_resample_videos(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_published_figures_by_kind_of_query(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = []
     for i, query in enumerate(["declarative", "interrogative"] * 4):
-        made = json.loads(contract(row_id=str(i)).to_json())
-        rows.append(Contract.from_json(json.dumps(made | {"dataset": "vidstg", "split": "test", "query": query})))
+        made = json.loads(row_truth(row_id=str(i)).to_json())
+        rows.append(RowTruth.from_json(json.dumps(made | {"dataset": "vidstg", "split": "test", "query": query})))
     texts = [row.format.render(row.answer) if row.query == "declarative" else "nothing" for row in rows]
     write_results(tmp_path / "r.jsonl", rows, list(texts))
     write_results(tmp_path / "some.jsonl", [row for row in rows if row.query == "interrogative"])
@@ -754,7 +758,7 @@ def test_the_bins_are_those_of_the_paper() -> None:
 
 def test_text_that_no_terminal_shows(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Lone surrogates and other scripts, on a stream that knows neither."""
-    rows = contracts()[:2]
+    rows = row_truths()[:2]
     write_results(root / "r.jsonl", rows, ["<time> 他 </time>", "\ud83d nothing"])
     words = [sys.executable, "-m", "swift_stvg.cli", "score", "r.jsonl", "--failures", "f.jsonl"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}

@@ -7,19 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from swift_stvg.answers import AnswerFormat
-from swift_stvg.rewards import REWARDS, WEIGHTS, usual_weights
-from swift_stvg.rows import Contract
-from swift_stvg.selftest import EXACT, MISTAKES, landscape
-from tests.helpers import contract
+from swift_stvg.answers.format import AnswerFormat
+from swift_stvg.rewards.functions import REWARDS, WEIGHTS, usual_weights
+from swift_stvg.rewards.known_mistakes import EXACT, MISTAKES, landscape
+from swift_stvg.rows.row_truth import RowTruth
+from tests.helpers import row_truth
 
 Boxes = dict[int, tuple[float, float, float, float]]
 TRUE: Boxes = {2: (10, 20, 30, 60), 3: (14, 20, 34, 60), 4: (18, 22, 38, 62), 5: (22, 24, 42, 64)}
 INDICES, WIDTH, HEIGHT = 10, 100, 80
 
 
-def row(fmt: AnswerFormat | None = None, floor: float | None = None) -> Contract:
-    made = contract(fmt=fmt, floor=floor)
+def row(fmt: AnswerFormat | None = None, floor: float | None = None) -> RowTruth:
+    made = row_truth(fmt=fmt, floor=floor)
     boxes_xyxy = np.array(list(TRUE.values()), dtype=np.float64)
     if made.format.coords == "norm1000":
         boxes_xyxy = np.rint(boxes_xyxy * np.array([10, 12.5, 10, 12.5]))
@@ -121,15 +121,15 @@ def test_the_usual_settings_pay_for_no_mistake() -> None:
         AnswerFormat(False, style="csv"),
         AnswerFormat(False, boxes=False),
     ):
-        contracts = [row(fmt), row(fmt, floor=-1.0)]
-        found = landscape(contracts, usual_weights(contracts))
+        row_truths = [row(fmt), row(fmt, floor=-1.0)]
+        found = landscape(row_truths, usual_weights(row_truths))
         assert found["faults"] == {}
         full = 5.0 - (not fmt.think) - (not fmt.boxes)
         assert found["lines"][EXACT]["earns"]["total"] == [full] * 3, "exactly, on each row"
 
 
 def test_mistakes_that_a_row_leaves_no_room_for_are_left_out() -> None:
-    whole_frame = contract(span=(0, 9), box=(0, 0, 100, 100))
+    whole_frame = row_truth(span=(0, 9), box=(0, 0, 100, 100))
     lines = landscape([whole_frame], WEIGHTS)["lines"]
     for name in ("span one index off", "span beside the event", "span of the whole clip", "first box repeated"):
         assert name not in lines

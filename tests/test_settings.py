@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import SettingsError
 from swift_stvg.settings import Settings, describe_settings
 
@@ -11,7 +12,7 @@ from swift_stvg.settings import Settings, describe_settings
 def test_defaults_follow_the_paper() -> None:
     settings = Settings.from_env({})
     assert (settings.fps, settings.max_side, settings.think) == (2.0, 336, True)
-    assert settings.answer_format.unit == "frame"
+    assert AnswerFormat.of(settings).unit == "frame"
     assert settings.spatial_floor is None
 
 
@@ -25,7 +26,7 @@ def test_values_are_typed() -> None:
 WRONG = [
     ({"STVG_FSP": "2"}, "unknown setting STVG_FSP. Did you mean STVG_FPS?"),
     ({"STVG_NONSENSE": "2"}, "The settings are: STVG_BOXES, STVG_CACHE_DIR, STVG_COORDS"),
-    ({"STVG_FPS": "0"}, r"STVG_FPS='0': must be a number in \[0.01, 120\].*the default is 2.0"),
+    ({"STVG_FPS": "0"}, r"STVG_FPS='0': must be a number in \[0.01, 120\].*its default: 2.0"),
     ({"STVG_FPS": "nan"}, "must be a number in"),
     ({"STVG_FPS": "fast"}, "must be a number in"),
     ({"STVG_THINK": "maybe"}, "must be true or false"),

@@ -14,12 +14,13 @@ import yaml
 from PIL import Image
 
 import swift_stvg
-from swift_stvg import sharing
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.cli import main
 from swift_stvg.commands import card
 from swift_stvg.errors import VideoError
 from swift_stvg.settings import BACKBONES, Settings
-from tests.helpers import answer, boxes, contract
+from swift_stvg.sharing import checkpoint as sharing
+from tests.helpers import answer, boxes, row_truth
 from tests.hubs import Hub
 from tests.running import SwiftFailed, run
 
@@ -66,7 +67,7 @@ def result(tmp_path: Path) -> Path:
     path = tmp_path / "result.jsonl"
     texts = [answer("2 - 5", boxes(2, 5), boxes(2, 5, box)) for box in ("20, 20, 60, 60", "70, 70, 90, 90")]
     rows = [
-        {"response": t, "stvg": contract(row_id=f"r{i}").to_json(), "videos": [f"v{i}.mp4"]}
+        {"response": t, "stvg": row_truth(row_id=f"r{i}").to_json(), "videos": [f"v{i}.mp4"]}
         for i, t in enumerate(texts)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -304,16 +305,16 @@ def test_the_card_says_how_each_way_differs(checkpoint: Path, template: str, sai
     assert [words for words in said if words not in text] == []
     record = json.loads((checkpoint / "args.json").read_text())
     assert (checkpoint / "answer.py").is_file() == (template in BACKBONES) == ("stvg_system" in record)
-    assert (sharing.lacking(checkpoint) is None) == (template in BACKBONES)
+    assert (sharing.missing_for_users(checkpoint) is None) == (template in BACKBONES)
 
 
 @pytest.mark.parametrize(
     ("settings", "system", "recorded"),
     [
-        ({}, None, Settings().answer_format.instruction()),
+        ({}, None, AnswerFormat.of(Settings()).instruction()),
         ({"system_prompt": "false"}, None, "You are a helpful assistant."),  # what the template has by default
         ({"system_prompt": "false"}, "Look twice.", "Look twice."),  # --system
-        ({"style": "csv"}, "Look twice.", Settings(style="csv").answer_format.instruction()),
+        ({"style": "csv"}, "Look twice.", AnswerFormat.of(Settings(style="csv")).instruction()),
     ],
 )
 def test_the_system_prompt_of_the_training_is_recorded(
@@ -362,7 +363,7 @@ def test_the_copy_goes_into_a_folder_of_its_own(
     checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["card", str(checkpoint), "--out", str(checkpoint.parent)]) == 1
-    assert "holds something" in capsys.readouterr().err
+    assert "is not empty: choose another folder, or delete this one" in capsys.readouterr().err
     out = checkpoint.parents[1] / "new" / "shared"
     monkeypatch.setattr(card, "picture_of_training", _full_disk)
     assert main(["card", str(checkpoint), "--out", str(out)]) == 1
@@ -389,7 +390,7 @@ def test_pushed(tmp_path: Path, client: list[str]) -> None:
                 return f"failed: {error}"
 
         if not client:
-            assert "does not show the files of me/model" in check()
+            assert "does not list the files of me/model" in check()
         hub.create("me/model")
         hub.repos["me/model"] |= content
         said = check()
@@ -399,12 +400,12 @@ def test_pushed(tmp_path: Path, client: list[str]) -> None:
         del hub.repos["me/model"]["sub/more.txt"]
         said = check()
         assert said.startswith("failed")
-        assert "not there: sub/more.txt" in said
-        assert "another file there: args.json" in said
-        assert "another file there: model.safetensors" in said
+        assert "missing on the hub: sub/more.txt" in said
+        assert "another file on the hub: args.json" in said
+        assert "another file on the hub: model.safetensors" in said
         hub.refuse = lambda call: call.endswith(("/repo", "/resolve/main/args.json"))
         said = check()
-        assert "swift-stvg: error: args.json of me/model cannot be fetched" in said
+        assert "swift-stvg: error: args.json of me/model cannot be downloaded" in said
         assert "Traceback" not in said
 
 
@@ -413,13 +414,13 @@ def test_parse_reads_what_ask_asked(tmp_path: Path) -> None:
 
     video = write_video(tmp_path / "v.mp4", [1 + k / 10 for k in range(40)], (128, 64))
     settings = Settings(max_side=56, cache_dir=None)
-    question, row = swift_stvg.ask(video, "the red corner", settings)
+    spec, row = swift_stvg.ask(video, "the red corner", settings)
     assert set(row) == {"messages", "videos", "chat_template_kwargs"}
-    found = swift_stvg.parse(answer("2 - 3", boxes(2, 3, "0, 0, 28, 14"), boxes(2, 3, "14, 7, 28, 14")), question)
+    found = swift_stvg.parse(answer("2 - 3", boxes(2, 3, "0, 0, 28, 14"), boxes(2, 3, "14, 7, 28, 14")), spec)
     assert (found.status, found.detail) == ("ok", "")
-    start_s = question.timeline.clip_start_s
-    assert found.span_s == pytest.approx((start_s + 0.75, start_s + 1.75))
-    assert found.times_s.tolist() == pytest.approx([start_s + 1.0, start_s + 1.5])
+    start_s = spec.timeline.clip_start_s
+    assert found.file_span_s == pytest.approx((start_s + 0.75, start_s + 1.75))
+    assert found.file_times_s.tolist() == pytest.approx([start_s + 1.0, start_s + 1.5])
     assert found.think_xyxy is not None
     assert found.pred_xyxy is not None
     assert found.think_xyxy.tolist() == [[0, 0, 64, 32]] * 2, "pixels of the video, not of the frames"
@@ -429,9 +430,9 @@ def test_parse_reads_what_ask_asked(tmp_path: Path) -> None:
         ("no", "unparsable"),
         (answer("5 - 2", "x", boxes(2, 5)), "inconsistent"),
     ):
-        found = swift_stvg.parse(text, question)
-        assert (found.status, found.span_s, found.pred_xyxy) == (status, None, None)
-    assert swift_stvg.parse(answer("2 - 3", "", boxes(2, 2)), question).status == "inconsistent"
+        found = swift_stvg.parse(text, spec)
+        assert (found.status, found.file_span_s, found.pred_xyxy) == (status, None, None)
+    assert swift_stvg.parse(answer("2 - 3", "", boxes(2, 2)), spec).status == "inconsistent"
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         _ = swift_stvg.nonsense  # type: ignore[attr-defined]
 

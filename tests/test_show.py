@@ -3,74 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from swift_stvg.answers import Answer, BoxList
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
-from swift_stvg.rows import Contract
+from swift_stvg.report.page.html import safe_json
+from swift_stvg.report.page.training import read_curves
 from swift_stvg.settings import Settings
-from swift_stvg.show.page import safe_json
-from swift_stvg.show.training import read_curves
-from swift_stvg.sources import load_rows
-from swift_stvg.synth import SynthConfig, generate
-
-CLIPS = 8
-
-
-def moved(row: Contract, think: float, pred: float) -> str:
-    """The exact answer with boxes shifted by so many of their widths."""
-
-    def shifted(by: float) -> BoxList:
-        xyxy = row.answer.pred.boxes_xyxy if row.answer.pred else np.empty((0, 4))
-        by_x = np.rint(by * (xyxy[:, 2] - xyxy[:, 0]))
-        return BoxList(np.arange(row.span[0], row.span[1] + 1), xyxy + np.outer(by_x, [1.0, 0.0, 1.0, 0.0]))
-
-    return row.format.render(Answer(row.span, shifted(think) if row.format.think else None, shifted(pred)))
-
-
-ANSWERS: list[Callable[[Contract], str]] = [
-    lambda row: moved(row, 0.3, 0.0),  # best, and most improved
-    lambda row: moved(row, 0.0, 0.3),  # most damaged
-    lambda row: moved(row, 0.2, 0.1),
-    lambda row: moved(row, 0.8, 0.8),  # worst that counts
-    lambda row: moved(row, 0.1, 0.1),
-    lambda row: "I do not know.",
-    lambda row: moved(row, 0.1, 0.0)[:-20],
-    lambda row: moved(row, 0.4, 0.3),
-]
-
-
-@pytest.fixture(scope="session")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with synthetic clips."""
-    root = tmp_path_factory.mktemp("shapes")
-    generate(root / "stvg_synthetic", {"test": CLIPS}, SynthConfig(duration_s=2.0), workers=1)
-    return root
-
-
-def rows_of(root: Path, **settings: Any) -> list[dict[str, Any]]:
-    return load_rows("stvg_synthetic", "test", Settings(data_root=str(root), cache_dir=None, **settings))[0]
-
-
-def write_result(
-    path: Path, rows: list[dict[str, Any]], answers: list[Callable[[Contract], str]] | None = None
-) -> Path:
-    """A result file of `swift infer`."""
-    lines = []
-    for row, write in zip(rows, answers or ANSWERS, strict=True):
-        text = write(Contract.from_json(row["stvg"]))
-        messages = [*row["messages"][:-1], {"role": "assistant", "content": text}]
-        lines.append(json.dumps(row | {"response": text, "messages": messages}) + "\n")
-    path.write_text("".join(lines))
-    return path
+from tests.shown import ANSWERS, CLIPS, data_of, logged, moved, rows_of, write_result
 
 
 @pytest.fixture
@@ -83,14 +27,6 @@ def result(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def show(*words: object) -> int:
     return main(["show", *map(str, words), "--workers", "1"])
-
-
-def data_of(folder: Path) -> dict[str, Any]:
-    text = (folder / "index.html").read_text()
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    assert found
-    data: dict[str, Any] = json.loads(found[1])
-    return data
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -247,7 +183,10 @@ WRONG = [
     (["result.jsonl", "--out", "page", "--logging", "no.jsonl"], "no.jsonl cannot be read"),
     (["result.jsonl", "--out", "page", "--logging", "result.jsonl"], "result.jsonl holds no step of a training"),
     (["result.jsonl", "--out", "page", "--protocol", "cg_stvg"], "give --dataset"),
-    (["--dataset", "stvg_synthetic:test", "--out", "page", "--protocol", "native"], "--protocol needs a result file"),
+    (
+        ["--dataset", "stvg_synthetic:test", "--out", "page", "--protocol", "native"],
+        "--protocol scores answers: give a result file",
+    ),
     (["--dataset", "stvg_synthetic:nothing", "--out", "page"], "nothing"),
     (["result.jsonl", "--out", "page", "--workers", "0"], "--workers must be at least 1"),
 ]
@@ -263,10 +202,6 @@ def test_wrong_use_is_one_clear_error(
     assert message in error
     assert error.startswith("swift-stvg: error:")
     assert not (tmp_path / "page").exists()
-
-
-def logged(step: int, of: int = 20, **figures: Any) -> str:
-    return json.dumps({"loss": 1.0 - step / 100, "global_step/max_steps": f"{step}/{of}"} | figures) + "\n"
 
 
 LOGS = [

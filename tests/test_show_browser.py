@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from swift_stvg.cli import main
-from swift_stvg.rows import Contract
-from tests.test_show import ANSWERS, CLIPS, data_of, logged, moved, rows_of, shapes, write_result
+from swift_stvg.rows.row_truth import RowTruth
+from tests.shown import ANSWERS, CLIPS, data_of, logged, moved, rows_of, write_result
 
-__all__ = ["shapes"]
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -190,9 +189,9 @@ def test_hostile_text_is_shown_and_does_not_run(browser: Any, shapes: Path, tmp_
     result = write_result(tmp_path / "<img src=x onerror=window.__pwned=1>.jsonl", rows, [lambda row: ""] * CLIPS)
     lines = [json.loads(line) for line in result.read_text().splitlines()]
     for i, (line, evil) in enumerate(zip(lines, EVIL, strict=True)):
-        contract = json.loads(line["stvg"]) | {"id": f"{i}{evil}", "category": evil, "query": evil}
-        exact = moved(Contract.from_json(line["stvg"]), 0.1, 0.0) if i % 2 else ""
-        line |= {"stvg": json.dumps(contract), "response": exact + evil}
+        row_truth = json.loads(line["stvg"]) | {"id": f"{i}{evil}", "category": evil, "query": evil}
+        exact = moved(RowTruth.from_json(line["stvg"]), 0.1, 0.0) if i % 2 else ""
+        line |= {"stvg": json.dumps(row_truth), "response": exact + evil}
         line["messages"] = [{"role": "user", "content": f"<video>(facts)\n{evil}"}]
         if i == 0:
             line["videos"] = [evil]
@@ -240,7 +239,7 @@ def test_two_thousand_samples(browser: Any, shapes: Path, tmp_path: Path) -> Non
     for i in range(2000):
         row = rows[i % CLIPS]
         made = json.loads(row["stvg"]) | {"id": f"row{i:04}"}
-        text = ANSWERS[i % CLIPS](Contract.from_json(row["stvg"]))
+        text = ANSWERS[i % CLIPS](RowTruth.from_json(row["stvg"]))
         lines.append(json.dumps(row | {"stvg": json.dumps(made), "response": text}) + "\n")
     (tmp_path / "many.jsonl").write_text("".join(lines))
     words = ["--out", str(tmp_path / "out"), "--overlays", "0", "--workers", "1"]

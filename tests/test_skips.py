@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.grpo import GRPO
 from tests.running import TRAIN, logged, swift
-from tests.test_swift import GRPO
 
 pytestmark = pytest.mark.swift
 DAMAGED = 4
-SAID = re.compile(rf"swift_stvg: [1-{DAMAGED}] videos could not be read, in \d+ attempts; no row about them was used")
+SAID = re.compile(rf"swift_stvg: [1-{DAMAGED}] videos could not be read, in \d+ attempts; their rows were not used")
 
 
 @pytest.fixture

@@ -12,44 +12,17 @@ import numpy as np
 import pytest
 
 from swift_stvg.errors import DataError
-from swift_stvg.rows import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
-from swift_stvg.sources import load_rows, load_samples
-from swift_stvg.sources.report import LoadReport
+from swift_stvg.sources import LoadReport, load_rows, load_samples
+from tests.annotations import TIMES, line, older, processed, shared, trajectories, v1, v2, vidor, vidstg, write_json
 from tests.videos import write_video
 
-TIMES = np.arange(100) / 5.0  # 20 s at 5 frames per second
 VIDEO_SHORT = "video and annotation differ in length"
 
 
 def settings(root: Path, **values: Any) -> Settings:
     return Settings(data_root=str(root), **values)
-
-
-def write_json(path: Path, data: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data))
-
-
-def v1(**changes: Any) -> dict[str, Any]:
-    """An entry of HC-STVG v1: 30 boxes from frame 11, counted from 1."""
-    return {
-        "bbox": [[10, 8, 20, 30]] * 30,
-        "st_time": 2.0,
-        "ed_time": 7.9,
-        "img_num": 100,
-        "caption": "The man in red stands up.",
-        "width": 64,
-        "height": 48,
-        "st_frame": 11,
-    } | changes
-
-
-def v2(**changes: Any) -> dict[str, Any]:
-    entry = v1() | {"English": "The man in red stands up.", "img_size": [48, 64, 3], "ed_frame": 55}
-    for key in ("caption", "width", "height"):
-        del entry[key]
-    return entry | changes
 
 
 @pytest.fixture(scope="session")
@@ -62,33 +35,9 @@ def place(video: Path, target: Path) -> None:
     target.symlink_to(video)
 
 
-def older(**changes: Any) -> dict[str, Any]:
-    """An entry with the keys of older releases."""
-    names = {"st_frame": "frame_start", "img_num": "number_frames", "st_time": "time_start", "ed_time": "time_end"}
-    return {names.get(key, key): value for key, value in v1().items()} | changes
-
-
 def both(**changes: Any) -> dict[str, Any]:
     """An entry of v2 with the keys of v1 beside its own."""
     return v2() | v1() | changes
-
-
-def processed(**changes: Any) -> dict[str, Any]:
-    """An entry as TubeDETR's preprocessing writes it, in a list."""
-    return {
-        "original_video_id": "a",
-        "frame_count": 100,
-        "width": 64,
-        "height": 48,
-        "tube_start_frame": 11,
-        "tube_end_frame": 41,
-        "tube_start_time": 2.0,
-        "tube_end_time": 7.9,
-        "video_path": "3/a.mp4",
-        "caption": "The man in red stands up.",
-        "video_id": 0,
-        "trajectory": [[10, 8, 20, 30]] * 30,
-    } | changes
 
 
 LAYOUTS = [
@@ -120,15 +69,15 @@ def test_hcstvg_layouts(
     write_json(tmp_path / annotation, [entry()] if entry is processed else {"a.mp4": entry()})
     rows, report = load_rows(name, split, settings(tmp_path))
     assert report.summary() == f"{name}:{split}: 1 rows kept, 0 dropped"
-    contract = Contract.from_json(rows[0]["stvg"])
-    assert contract.id == "a.mp4"
+    row_truth = RowTruth.from_json(rows[0]["stvg"])
+    assert row_truth.id == "a.mp4"
     other = f"hcstvg_{'v1' if name == 'hcstvg_v2' else 'v2'}"
     with pytest.raises(DataError, match=r"no folder of|no annotation file of"):
         load_rows(other, "train" if split == "train" else {"v1": "test", "v2": "val"}[other[-2:]], settings(tmp_path))
     # frames 10 to 39 at 5 per second: seconds 2.0 to 7.8; samples every 0.5 s lie at frames 0, 2, 5, 7, 10, ...
-    shown = contract.timeline.frames[contract.span[0] : contract.span[1] + 1]
+    shown = row_truth.timeline.frames[row_truth.span[0] : row_truth.span[1] + 1]
     assert (shown[0], shown[-1]) == (10, 37)
-    assert (contract.dataset, contract.split, contract.category) == (name, split, "person")
+    assert (row_truth.dataset, row_truth.split, row_truth.category) == (name, split, "person")
 
 
 def test_a_folder_shared_by_both_versions(tmp_path: Path, clip: Path) -> None:
@@ -199,7 +148,7 @@ def test_namesakes_in_two_folders_are_told_apart(tmp_path: Path, clip: Path) -> 
     place(clip, tmp_path / "hc-stvg/v1_video/b/p.mp4")
     write_json(tmp_path / "hc-stvg/train.json", {"a/p.mp4": v1(), "b/p.mp4": v1()})
     rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
-    assert [Contract.from_json(row["stvg"]).id for row in rows] == ["b/p.mp4"]
+    assert [RowTruth.from_json(row["stvg"]).id for row in rows] == ["b/p.mp4"]
     assert "a/p.mp4" in report.dropped["video missing"][1]
 
 
@@ -269,14 +218,14 @@ def test_hcstvg_traps(tmp_path: Path, clip: Path, title: str, changes: dict[str,
     place(clip, tmp_path / "hc-stvg/odd.mp4")
     write_json(tmp_path / "hc-stvg/train.json", {"good.mp4": v1(), "odd.mp4": v1(**changes)})
     rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
-    assert [Contract.from_json(row["stvg"]).id for row in rows] == ["good.mp4"] + ["odd.mp4"] * (reason is None)
+    assert [RowTruth.from_json(row["stvg"]).id for row in rows] == ["good.mp4"] + ["odd.mp4"] * (reason is None)
     assert {key: count for key, (count, _) in report.dropped.items()} == ({} if reason is None else {reason: 1})
     assert all("odd.mp4" in example for _, example in report.dropped.values())
     for row in rows:
-        contract = Contract.from_json(row["stvg"])
-        assert (contract.boxes_xyxy >= 0).all()
-        assert (contract.boxes_xyxy[:, 2:] <= contract.size_wh).all()
-        assert (contract.boxes_xyxy[:, 2:] > contract.boxes_xyxy[:, :2]).all()
+        row_truth = RowTruth.from_json(row["stvg"])
+        assert (row_truth.boxes_xyxy >= 0).all()
+        assert (row_truth.boxes_xyxy[:, 2:] <= row_truth.size_wh).all()
+        assert (row_truth.boxes_xyxy[:, 2:] > row_truth.boxes_xyxy[:, :2]).all()
 
 
 def test_strict_makes_the_first_problem_an_error(tmp_path: Path, clip: Path) -> None:
@@ -290,11 +239,11 @@ def test_nominal_frame_rate_is_rescaled(tmp_path: Path) -> None:
     write_video(tmp_path / "hc-stvg/a.mp4", np.arange(599) / 29.97)
     write_json(tmp_path / "hc-stvg/train.json", {"a.mp4": v1(img_num=600, st_frame=571, bbox=[[10, 8, 20, 30]] * 30)})
     row = load_rows("hcstvg_v1", "train", settings(tmp_path))[0][0]
-    contract = Contract.from_json(row["stvg"])
+    row_truth = RowTruth.from_json(row["stvg"])
     # frames 570 to 599 of a nominal 600; the sample at 19.0 s is decoded frame 569, annotated as 570
-    assert contract.timeline.frames[38] == 569
-    assert contract.span == (38, 39)
-    assert contract.timeline.times_s[-1] == pytest.approx(19.5, abs=0.02)
+    assert row_truth.timeline.frames[38] == 569
+    assert row_truth.span == (38, 39)
+    assert row_truth.timeline.times_s[-1] == pytest.approx(19.5, abs=0.02)
 
 
 DAMAGE = {
@@ -321,27 +270,6 @@ def test_damaged_videos_are_counted(tmp_path: Path, clip: Path, kind: str) -> No
     assert f"1 x {reason}, e.g. " in report.summary()
 
 
-def vidstg(**changes: Any) -> dict[str, Any]:
-    return {
-        "vid": "77",
-        "fps": 5.0,
-        "frame_count": 100,
-        "width": 64,
-        "height": 48,
-        "used_segment": {"begin_fid": 20, "end_fid": 99},
-        "temporal_gt": {"begin_fid": 40, "end_fid": 100},
-        "subject/objects": [{"tid": 1, "category": "adult"}],
-        "captions": [{"description": "an adult waves.", "type": "person", "target_id": 1}],
-        "questions": [{"description": "who waves?", "type": "person", "target_id": 1}],
-    } | changes
-
-
-def vidor(missing: tuple[int, ...] = ()) -> dict[str, Any]:
-    box = {"xmin": 10, "ymin": 8, "xmax": 30, "ymax": 38}
-    entry = [{"tid": 1, "bbox": box, "generated": 0, "tracker": "none"}]
-    return {"video_id": "77", "trajectories": [[] if f in missing else entry for f in range(100)]}
-
-
 VIDSTG_LAYOUTS = [
     ("vidstg/video/1164/77.mp4", "vidstg/test_annotations.json", "vidstg/validation/1164/77.json"),
     ("vidstg/videos/77.mp4", "vidstg/sent_annos/test_annotations.json", "vidstg/bbox_annos/77.json"),
@@ -356,14 +284,14 @@ def test_vidstg_layouts(tmp_path: Path, clip: Path, layout: tuple[str, str, str]
     write_json(tmp_path / layout[2], vidor())
     rows, report = load_rows("vidstg", "test", settings(tmp_path))
     assert (report.kept, report.n_dropped) == (2, 0)
-    contract = Contract.from_json(rows[0]["stvg"])
-    assert contract.id == "00000_c0_77"
-    assert contract.category == "adult"
+    row_truth = RowTruth.from_json(rows[0]["stvg"])
+    assert row_truth.id == "00000_c0_77"
+    assert row_truth.category == "adult"
     # the clip is frames 20 to 99: 16 s, 32 samples; the event is frames 40 to 99, from second 4 of the clip
-    assert contract.timeline.frames[0] == 20
-    assert contract.timeline.size == 32
-    assert contract.span == (8, 31)
-    assert contract.timeline.times_s[8] == pytest.approx(4.0)
+    assert row_truth.timeline.frames[0] == 20
+    assert row_truth.timeline.size == 32
+    assert row_truth.span == (8, 31)
+    assert row_truth.timeline.times_s[8] == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize("name", ["77", "77.mp4"])
@@ -382,11 +310,11 @@ def test_vidstg_as_folders_of_pictures(tmp_path: Path, clip: Path, name: str) ->
     assert len(films) == len(folders) == 2
     for film, made in zip(films, folders, strict=True):
         assert Path(made["videos"][0]) == folder
-        expected, contract = (Contract.from_json(row["stvg"]) for row in (film, made))
-        assert (contract.id, contract.span) == (expected.id, expected.span)
-        assert contract.timeline.frames.tolist() == expected.timeline.frames.tolist()
-        assert contract.boxes_xyxy.tolist() == expected.boxes_xyxy.tolist()
-        assert contract.timeline.times_s.tolist() == pytest.approx(expected.timeline.times_s.tolist(), abs=0.001)
+        expected, row_truth = (RowTruth.from_json(row["stvg"]) for row in (film, made))
+        assert (row_truth.id, row_truth.span) == (expected.id, expected.span)
+        assert row_truth.timeline.frames.tolist() == expected.timeline.frames.tolist()
+        assert row_truth.boxes_xyxy.tolist() == expected.boxes_xyxy.tolist()
+        assert row_truth.timeline.times_s.tolist() == pytest.approx(expected.timeline.times_s.tolist(), abs=0.001)
 
 
 def vidstg_root(root: Path, clip: Path, annotation: Any, trajectories: Any) -> Path:
@@ -394,42 +322,6 @@ def vidstg_root(root: Path, clip: Path, annotation: Any, trajectories: Any) -> P
     write_json(root / "vidstg/test_annotations.json", [vidstg(), annotation])
     write_json(root / "vidstg/bbox_annos/77.json", trajectories)
     return root
-
-
-def shared(**changes: Any) -> dict[str, dict[str, Any]]:
-    """The sentences of `vidstg()` as STCAT, CG-STVG and TA-STVG write them: each with boxes of frames 40 to 99."""
-    box = {"xmin": 10, "ymin": 8, "xmax": 30, "ymax": 38}
-    common = {
-        "vid": "77",
-        "fps": 5.0,
-        "used_segment": {"begin_fid": 20, "end_fid": 99},
-        "width": 64,
-        "height": 48,
-        "ori_temp_gt": {"begin_fid": 40, "end_fid": 100},
-        "frame_count": 80,  # of the segment
-        "temp_gt": {"begin_fid": 20, "end_fid": 79},
-        "target_category": "adult",
-        "target_bboxs": [box] * 60,
-    }
-    said = {"description": "an adult waves.", "type": "person", "target_id": 1}
-    asked = {"description": "who waves?", "type": "person", "target_id": 1}
-    entries = [{"id": 0, "qtype": "declar", "sentence": said}, {"id": 1, "qtype": "inter", "sentence": asked}]
-    return {str(entry["id"]): common | entry | changes for entry in entries}
-
-
-def trajectories() -> dict[str, Any]:
-    """The same as TubeDETR's preprocessing writes it."""
-    common = {"original_video_id": "77", "frame_count": 100, "fps": 5.0, "width": 64, "height": 48}
-    common |= {"start_frame": 20, "end_frame": 99, "tube_start_frame": 40, "tube_end_frame": 100}
-    common |= {"video_path": "0001/77.mp4", "type": "person", "target_id": 1}
-    boxes = {str(f): {"bbox": [10, 8, 20, 30], "generated": 0, "tracker": "none", "category_id": 3} for f in range(100)}
-    return {
-        "videos": [
-            common | {"caption": "who waves?", "video_id": 0, "qtype": "interrogative"},
-            common | {"caption": "an adult waves.", "video_id": 1, "qtype": "declarative"},
-        ],
-        "trajectories": {"77": {"1": boxes}},
-    }
 
 
 MERGED = [
@@ -451,21 +343,21 @@ def test_vidstg_with_boxes_beside_the_sentences(
         write_json(tmp_path / "vidstg/sent_annos/test_annotations.json", [vidstg()])
     rows, report = load_rows("vidstg", "test", settings(tmp_path))
     assert report.summary() == "vidstg:test: 2 rows kept, 0 dropped"
-    found = {(c := Contract.from_json(row["stvg"])).query: c for row in rows}
+    found = {(c := RowTruth.from_json(row["stvg"])).query: c for row in rows}
     ids = {"00000_c0_77", "00000_q0_77"} if own_file else {f"0000{i}_{q}_77" for i, q in enumerate("cq")}
     if content is trajectories and not own_file:
         ids = {"00000_q_77", "00001_c_77"}
-    assert {contract.id for contract in found.values()} == ids
+    assert {row_truth.id for row_truth in found.values()} == ids
     theirs = tmp_path / "theirs"
     place(clip, theirs / "vidstg/videos/77.mp4")
     write_json(theirs / "vidstg/test_annotations.json", [vidstg()])
     write_json(theirs / "vidstg/bbox_annos/77.json", vidor())
     for row in load_rows("vidstg", "test", settings(theirs))[0]:
-        expected = Contract.from_json(row["stvg"])
-        contract = found[expected.query]
-        assert contract.span == expected.span
-        assert contract.boxes_xyxy.tolist() == expected.boxes_xyxy.tolist()
-        assert contract.timeline.frames.tolist() == expected.timeline.frames.tolist()
+        expected = RowTruth.from_json(row["stvg"])
+        row_truth = found[expected.query]
+        assert row_truth.span == expected.span
+        assert row_truth.boxes_xyxy.tolist() == expected.boxes_xyxy.tolist()
+        assert row_truth.timeline.frames.tolist() == expected.timeline.frames.tolist()
     for kind in ("declarative", "interrogative"):
         assert len(load_rows("vidstg", f"test_{kind}", settings(tmp_path))[0]) == 1
 
@@ -499,7 +391,7 @@ def test_what_tubedetrs_preprocessing_wrote(tmp_path: Path, clip: Path, form: st
     def facts(root: str) -> list[Any]:
         rows, report = load_rows("vidstg", split, settings(tmp_path / root))
         assert report.n_dropped == 0
-        made = [(row["messages"][-2]["content"], Contract.from_json(row["stvg"])) for row in rows]
+        made = [(row["messages"][-2]["content"], RowTruth.from_json(row["stvg"])) for row in rows]
         return sorted(
             (asked, c.span, c.query, c.timeline.frames.tolist(), c.index.tolist(), c.boxes_xyxy.tolist())
             for asked, c in made
@@ -534,10 +426,10 @@ def test_vidors_own_files_come_first_and_others_fill_in(tmp_path: Path, clip: Pa
     write_json(tmp_path / "vidstg/bbox_annos/77.json", vidor())
     write_json(tmp_path / "vidstg/vstg_annos/test.json", shared(vid="78", target_bboxs=[{}] * 10 + [BOX] * 50))
     rows, report = load_rows("vidstg", "test", settings(tmp_path))
-    contracts = {c.id: c for c in (Contract.from_json(row["stvg"]) for row in rows)}
-    assert sorted(contracts) == ["00000_c0_77", "00000_q0_77", "00001_c0_78", "00001_q0_78"]
-    assert contracts["00000_c0_77"].index[0] == contracts["00000_c0_77"].span[0]
-    assert contracts["00001_c0_78"].index[0] == contracts["00001_c0_78"].span[0] + 4, "2 s without a box"
+    row_truths = {c.id: c for c in (RowTruth.from_json(row["stvg"]) for row in rows)}
+    assert sorted(row_truths) == ["00000_c0_77", "00000_q0_77", "00001_c0_78", "00001_q0_78"]
+    assert row_truths["00000_c0_77"].index[0] == row_truths["00000_c0_77"].span[0]
+    assert row_truths["00001_c0_78"].index[0] == row_truths["00001_c0_78"].span[0] + 4, "2 s without a box"
     assert report.dropped["no trajectory file"][0] == 2
     assert "no box in " in report.dropped["no trajectory file"][1]
 
@@ -581,7 +473,7 @@ def test_one_malformed_sentence_leaves_the_others(tmp_path: Path, clip: Path) ->
     content["1"] |= {"target_bboxs": "none", "sentence": {"description": "who?", "target_id": 2}}
     write_json(tmp_path / "vidstg/vstg_annos/test.json", content)
     rows, report = load_rows("vidstg", "test", settings(tmp_path))
-    assert [Contract.from_json(row["stvg"]).id for row in rows] == ["00000_c_77"]
+    assert [RowTruth.from_json(row["stvg"]).id for row in rows] == ["00000_c_77"]
     assert {reason: count for reason, (count, _) in report.dropped.items()} == {"no box for the object": 1}
 
 
@@ -598,7 +490,7 @@ def test_vidstg_declarative_and_interrogative_apart(tmp_path: Path, clip: Path) 
     root = vidstg_root(tmp_path, clip, vidstg(questions=[]), vidor())
     for kind, count in (("declarative", 2), ("interrogative", 1)):
         rows, report = load_rows("vidstg", f"test_{kind}", settings(root))
-        assert {Contract.from_json(row["stvg"]).query for row in rows} == {kind}
+        assert {RowTruth.from_json(row["stvg"]).query for row in rows} == {kind}
         assert (len(rows), report.n_dropped) == (count, 0)
         assert report.notes["annotations without questions"][0] == 1
 
@@ -606,11 +498,11 @@ def test_vidstg_declarative_and_interrogative_apart(tmp_path: Path, clip: Path) 
 def test_gaps_in_a_trajectory_stay_gaps(tmp_path: Path, clip: Path) -> None:
     root = vidstg_root(tmp_path, clip, vidstg(), vidor(missing=(45, 70)))
     row = load_rows("vidstg", "test", settings(root))[0][0]
-    contract = Contract.from_json(row["stvg"])
-    everything = set(range(contract.span[0], contract.span[1] + 1))
-    missing = {int(np.flatnonzero(contract.timeline.frames == frame)[0]) for frame in (45, 70)}
-    assert everything - set(contract.index.tolist()) == missing
-    assert contract.format.is_valid(row["messages"][-1]["content"]), "the written answer has a box everywhere"
+    row_truth = RowTruth.from_json(row["stvg"])
+    everything = set(range(row_truth.span[0], row_truth.span[1] + 1))
+    missing = {int(np.flatnonzero(row_truth.timeline.frames == frame)[0]) for frame in (45, 70)}
+    assert everything - set(row_truth.index.tolist()) == missing
+    assert row_truth.format.is_valid(row["messages"][-1]["content"]), "the written answer has a box everywhere"
 
 
 VIDSTG_TRAPS: list[tuple[str, Any, str | None]] = [
@@ -642,9 +534,9 @@ def test_vidstg_traps(tmp_path: Path, clip: Path, title: str, changes: dict[str,
     assert {key: count for key, (count, _) in report.dropped.items()} == ({} if reason is None else {reason: 1})
     assert len(rows) == 2 + (reason is None)
     if title == "an event between two samples":
-        contract = Contract.from_json(rows[-1]["stvg"])
-        assert contract.span[0] == contract.span[1]
-        assert contract.timeline.times_s[contract.span[0]] == pytest.approx((41 - 20) / 5, abs=0.3)
+        row_truth = RowTruth.from_json(rows[-1]["stvg"])
+        assert row_truth.span[0] == row_truth.span[1]
+        assert row_truth.timeline.times_s[row_truth.span[0]] == pytest.approx((41 - 20) / 5, abs=0.3)
 
 
 def test_other_files_of_the_same_name_are_no_trajectories(tmp_path: Path, clip: Path) -> None:
@@ -661,20 +553,6 @@ def test_missing_or_malformed_trajectory_files(tmp_path: Path, clip: Path) -> No
     (root / "vidstg/bbox_annos/77.json").unlink()
     with pytest.raises(DataError, match=r"(?s)no usable row.*4 x no trajectory file"):
         load_rows("vidstg", "test", settings(root))
-
-
-def line(**changes: Any) -> dict[str, Any]:
-    return {
-        "stvg_schema": 1,
-        "id": "a/0",
-        "video": "videos/a.mp4",
-        "sentence": "it moves",
-        "n_frames": 100,
-        "fps": 5.0,
-        "size_wh": [64, 48],
-        "span_frames": [10, 40],
-        "tube": [[f, 10, 8, 30, 38] for f in range(10, 40)],
-    } | changes
 
 
 JSONL_TRAPS: list[tuple[str, str, str | None]] = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from swift_stvg.host import HOOK, by_name
+from swift_stvg.recipes.host import HOOK, by_name
 from tests.conftest import pip
 
 ROOT = Path(__file__).parent.parent
@@ -176,11 +176,11 @@ def test_uninstalling_takes_it_away(environment: Environment, tmp_path: Path) ->
     ("ms_swift", "hooked", "works", "why"),
     [
         (None, True, False, "not installed"),
-        ("4.5.2", False, True, "takes names"),
+        ("4.5.2", False, True, "accepts names"),
         ("4.5.2", True, True, "by the start-up hook"),
         ("4.5.3", False, False, '--external_plugins "$(swift-stvg plugin)"'),
         ("4.6.0", True, True, "by the start-up hook"),
-        ("4.10.0", False, False, "takes files only"),
+        ("4.10.0", False, False, "accepts only files"),
     ],
 )
 def test_what_check_says_of_it(ms_swift: str | None, hooked: bool, works: bool, why: str) -> None:

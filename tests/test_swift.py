@@ -16,28 +16,18 @@ from typing import Any
 import pytest
 
 from swift_stvg.cli import main
-from swift_stvg.headroom import Sampled, measure
-from swift_stvg.rewards import REWARDS, Batch
-from swift_stvg.rows import Contract
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import REWARDS
+from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.scoring.headroom import Sampled, measure
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
+from tests.grpo import FUNCS, GRPO
 from tests.running import COMMON, PREVIEW, SIZES, TRAIN, SwiftFailed, json_lines, logged, previewed, swift
 
 pytestmark = pytest.mark.swift
 
-FUNCS = ("stvg_format", "stvg_consistency", "stvg_temporal", "stvg_spatial", "stvg_think", "stvg_tiou", "stvg_viou")
 NAMES = ("StvgFormat", "StvgConsistency", "StvgTemporal", "StvgSpatial", "StvgThink", "m_tIoU", "m_vIoU")
-GRPO = TRAIN | {
-    "rlhf_type": "grpo",
-    "reward_funcs": " ".join(FUNCS),
-    "reward_weights": "1 1 1 1 0.5 0 0",
-    "num_generations": "4",
-    "per_device_train_batch_size": "4",
-    "max_steps": "2",
-    "max_completion_length": "120",
-    "log_completions": "true",
-    "save_strategy": "no",
-}
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +48,7 @@ def inferred(workspace: Path, env: dict[str, str], cold_start: Path) -> Path:
         workspace / "elsewhere",
         env,
         record=workspace / "infer.jsonl",
+        anew=True,
     )
     return result
 
@@ -73,6 +64,7 @@ def grpo(workspace: Path, env: dict[str, str], cold_start: Path) -> tuple[Path, 
         workspace / "elsewhere",
         env,
         record=workspace / "grpo.jsonl",
+        anew=True,
     )
     return output, printed
 
@@ -100,7 +92,7 @@ def compare_with_rows(folder: Path, rows: list[dict[str, Any]]) -> int:
             text = completion.removesuffix("<|im_end|>")
             expected = []
             for row in candidates:
-                batch = Batch([text], [Contract.from_json(row["stvg"])])
+                batch = Batch([text], [RowTruth.from_json(row["stvg"])])
                 expected.append(tuple(round(float(REWARDS[name](batch)[0]), 4) for name in FUNCS))
             assert any(got == pytest.approx(e, abs=2e-4) for e in expected), (prompt, completion, got, expected)
             earned += any(got)
@@ -156,13 +148,13 @@ def test_a_prompt_is_decoded_once_for_all_its_completions(workspace: Path) -> No
 def test_infer_and_score(inferred: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = json_lines(inferred)
     assert len(results) == 72
-    assert all(Contract.from_json(result["stvg"]).id for result in results), "the contract travels with the result"
+    assert all(RowTruth.from_json(result["stvg"]).id for result in results), "the truth travels with the result"
     assert main(["score", str(inferred), "--format", "json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["ground_truth"]["samples"] == 72
     assert report["ground_truth"]["splits"] == ["stvg_synthetic:test", "stvg_synthetic:train"]
     metrics = report["tables"][0]["rows"][0]["metrics"]
-    batch = Batch([r["response"] for r in results], [Contract.from_json(r["stvg"]) for r in results])
+    batch = Batch([r["response"] for r in results], [RowTruth.from_json(r["stvg"]) for r in results])
     assert metrics["m_tIoU"][0] == pytest.approx(REWARDS["stvg_tiou"](batch).mean())
     assert metrics["m_vIoU"][0] == pytest.approx(REWARDS["stvg_viou"](batch).mean())
 
@@ -179,8 +171,8 @@ def test_headroom(inferred: Path, cold_start: Path, workspace: Path, env: dict[s
     assert done.returncode == 0, done.stderr[-4000:]
     sampled = Sampled.read(kept)
     assert len(sampled.greedy) == 6
-    answers = {Contract.from_json(r["stvg"]).id: r["response"] for r in json_lines(inferred)}
-    assert [answers[contract.id] for contract in sampled.contracts] == list(sampled.greedy)
+    answers = {RowTruth.from_json(r["stvg"]).id: r["response"] for r in json_lines(inferred)}
+    assert [answers[row_truth.id] for row_truth in sampled.row_truths] == list(sampled.greedy)
     assert all(len(texts) == 3 for texts in sampled.samples)
     assert any(len(set(texts)) > 1 for texts in sampled.samples)
     report = json.loads(done.stdout)

@@ -12,13 +12,13 @@ import decord
 import numpy as np
 import pytest
 
-from swift_stvg import synth
 from swift_stvg.errors import DataError
+from swift_stvg.sources import LoadReport
 from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.jsonl import load_file
-from swift_stvg.sources.report import LoadReport
-from swift_stvg.synth import SHAPES, WORDS, Scene, SynthConfig, Thing, generate, make_scene
-from swift_stvg.video import probe, read_frames
+from swift_stvg.synthetic import clips as synth
+from swift_stvg.synthetic.clips import SHAPES, WORDS, Scene, SynthConfig, Thing, generate, make_scene
+from swift_stvg.video.reader import probe, read_frames
 
 SHORT = SynthConfig(duration_s=3.0)
 
@@ -96,6 +96,24 @@ def test_sentences_are_true_of_one_thing_at_one_time(difficulty: str) -> None:
     assert 30 < longest <= 40 if config.level.calm else longest > 60
 
 
+@pytest.mark.parametrize("difficulty", ["easy", "normal"])
+def test_backgrounds_and_sides_are_those_asked_for(difficulty: str) -> None:
+    config = SynthConfig(difficulty=difficulty, background=(60, 90), sides=(0.2, 0.5))
+    halves: dict[str, set[float]] = {"small": set(), "large": set()}
+    for number in range(100):
+        scene = make_scene(config, "train", number)
+        gray = scene.background.reshape(-1, 3)
+        assert (gray == gray[:, :1]).all()
+        assert 60 - 9 <= gray.min() <= gray.max() <= 90 + 9, "waves are at most 9 strong"
+        for thing in scene.things:
+            if thing.size != "changing":
+                halves[thing.size].add(float(thing.half[0]) / 56)
+    assert 0.1 <= min(halves["small"]) < 0.11
+    assert 0.14 < max(halves["small"]) <= 0.15
+    assert 0.2 <= min(halves["large"]) < 0.21
+    assert 0.24 < max(halves["large"]) <= 0.25
+
+
 def test_the_sentence_is_needed() -> None:
     scenes = [make_scene(SynthConfig(), "train", number) for number in range(200)]
     asked = [(scene, scene.things[scene.sentences[0].thing]) for scene in scenes]
@@ -137,6 +155,11 @@ def test_too_many_sentences_is_an_error() -> None:
         ({"occlusion": -0.1}, "`occlusion`"),
         ({"question": 2.0}, "`question`"),
         ({"sentences_per_clip": 0}, "`sentences_per_clip`"),
+        ({"background": (190, 50)}, "`background`.*darkest"),
+        ({"background": (0, 256)}, "`background`"),
+        ({"sides": (0.5, 0.2)}, "`sides`.*smallest"),
+        ({"sides": (0.05, 0.2)}, "`sides`"),  # too few pixels to tell shapes apart
+        ({"sides": (0.2, 0.7)}, "`sides`"),  # no room left to move
     ],
 )
 def test_impossible_settings(change: dict[str, Any], message: str) -> None:
@@ -240,7 +263,7 @@ def test_no_two_clips_are_the_same(tmp_path: Path) -> None:
 
 def test_an_interrupted_call_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generate(tmp_path / "whole", {"train": 6}, SHORT, workers=1)
-    put, calls = synth.put_whole, []
+    put, calls = synth.write_bytes_atomic, []
 
     def killed_in_the_fourth(path: Path, data: bytes) -> None:
         calls.append(path)
@@ -251,7 +274,7 @@ def test_an_interrupted_call_is_completed(tmp_path: Path, monkeypatch: pytest.Mo
             raise KeyboardInterrupt
         put(path, data)
 
-    monkeypatch.setattr(synth, "put_whole", killed_in_the_fourth)
+    monkeypatch.setattr(synth, "write_bytes_atomic", killed_in_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         generate(tmp_path / "cut", {"train": 6}, SHORT, workers=1)
     assert not (tmp_path / "cut" / "train.jsonl").exists()
@@ -280,7 +303,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text("precious")
     with pytest.raises(DataError, match=r"no synth\.json"):
         generate(tmp_path, {"train": 1}, SHORT, workers=1)
-    with pytest.raises(DataError, match=r"no synth\.json"):
+    with pytest.raises(DataError, match=r"train\.jsonl cannot be used as a folder: Not a directory"):
         generate(tmp_path / "train.jsonl", {"train": 1}, SHORT, workers=1)
     (tmp_path / "synth.json").write_text("{")
     with pytest.raises(DataError, match="cannot be used"):
@@ -314,3 +337,11 @@ def test_label_scales_differ_between_clips_within_their_range(tmp_path: Path) ->
         factors.append(np.median(scaled / widths))
     assert 0.49 < min(factors) < 0.6
     assert 0.8 < max(factors) < 0.91
+
+
+def test_settings_that_are_not_given_are_not_in_the_manifest(tmp_path: Path) -> None:
+    """So that a folder made before a setting was added is still the same one."""
+    generate(tmp_path / "clips", {"a": 1}, SHORT, workers=1)
+    config = json.loads((tmp_path / "clips/synth.json").read_text())["config"]
+    assert {"background", "sides"}.isdisjoint(config)
+    generate(tmp_path / "clips", {"b": 1}, SHORT, workers=1)

@@ -17,44 +17,12 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, Qwen2VLVideoProcessor
 
 from swift_stvg.errors import TemplateMismatch, VideoError
-from swift_stvg.pictures import as_path
-from swift_stvg.records import Sample
-from swift_stvg.rows import make_row
 from swift_stvg.settings import Settings
-from swift_stvg.tiny import TinyConfig, build
-from swift_stvg.video import probe
+from swift_stvg.video.image_folders import as_path
+from tests.templated import FITTING, encode, row
 from tests.videos import write_video
 
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
-
-
-FITTING: dict[str, dict[str, Any]] = {
-    "qwen2_vl": {"coords": "norm1000", "side_multiple": 28},
-    "qwen2_5_vl": {},
-    "qwen3_vl": {"coords": "norm1000", "side_multiple": 32},
-    "qwen3_5": {"coords": "norm1000", "side_multiple": 32},
-}
-"""The settings that each backbone needs."""
-
-
-@pytest.fixture(scope="session")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Of each backbone, over a tiny model."""
-    import swift_stvg
-
-    swift_stvg.register()
-    from swift.model import get_model_processor
-    from swift.template import get_template
-
-    made = {}
-    for name in FITTING:
-        folder = tmp_path_factory.mktemp("template") / name
-        build(folder, TinyConfig(architecture=name))
-        model, processor = get_model_processor(str(folder), model_type=name, return_dummy_model=True)  # no weights
-        made[name] = get_template(processor, template_type=f"stvg_{name}")
-        made[name].model = model
-        made[name].set_mode("train")
-    return made
 
 
 def test_qwen3_8_is_asked_as_qwen3_5(templates: dict[str, Any], video: Path) -> None:
@@ -70,39 +38,6 @@ def test_qwen3_8_is_asked_as_qwen3_5(templates: dict[str, Any], video: Path) -> 
     wanted, found = (one.encode(dict(made)) for one in (templates["qwen3_5"], other))
     assert (found["input_ids"], found["labels"]) == (wanted["input_ids"], wanted["labels"])
     assert found["pixel_values_videos"].equal(wanted["pixel_values_videos"])
-
-
-@pytest.fixture(scope="session")
-def template(templates: dict[str, Any]) -> Any:
-    return templates["qwen2_5_vl"]
-
-
-def row(path: Path, **settings: Any) -> dict[str, Any]:
-    info = probe(path)
-    sample = Sample(
-        id="a",
-        dataset="made",
-        split="up",
-        sentence="it moves",
-        video=path,
-        annotated_frames=info.n_frames,
-        annotated_fps=25.0,
-        size_wh=info.size_wh,
-        span_frames=(25, 75),
-        tube_frames=np.arange(25, 75),
-        tube_xyxy=np.tile([100.0, 50.0, 300.0, 200.0], (50, 1)),
-    )
-    return make_row(sample, info, Settings(**settings))
-
-
-@pytest.fixture(scope="session")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_video(tmp_path_factory.mktemp("video") / "a.mp4", np.arange(113) / 25, size_wh=(640, 360))
-
-
-def encode(template: Any, row: dict[str, Any]) -> dict[str, Any]:
-    encoded: dict[str, Any] = template.encode({k: row[k] for k in ("messages", "videos", "chat_template_kwargs")})
-    return encoded
 
 
 def test_a_folder_of_pictures_is_a_video(template: Any, video: Path, tmp_path: Path) -> None:
@@ -234,8 +169,10 @@ def test_vllm_is_handed_what_gives_the_same(templates: dict[str, Any], video: Pa
     expected, given = encoded["transformers"], encoded["vllm"]
     pixels = template.tokenizer.convert_tokens_to_ids(["<|image_pad|>", "<|video_pad|>"])
     assert engine["transformers"] == {}
-    assert engine["vllm"]["additional_config"] == {"swift_stvg_unwanted": pixels}, "read by swift_stvg.nopixels"
-    assert engine["vllm"]["logits_processors"] == ["swift_stvg.nopixels:NoPixels"]
+    assert engine["vllm"]["additional_config"] == {"swift_stvg_unwanted": pixels}, (
+        "read by swift_stvg.serving.vllm_no_pixels"
+    )
+    assert engine["vllm"]["logits_processors"] == ["swift_stvg.serving.vllm_no_pixels:NoPixels"]
     ((frames, metadata),) = given["videos"]
     seen = template.processor(
         text=[template.tokenizer.decode(given["input_ids"])],
@@ -330,10 +267,10 @@ def test_a_run_with_another_template_is_warned(
 def test_rows_for_another_backbone_are_refused(template: Any, video: Path) -> None:
     with pytest.raises(
         TemplateMismatch,
-        match=r"norm1000 coordinates, but the backbone of stvg_qwen2_5_vl speaks pixel: set STVG_COORDS=pixel, or",
+        match=r"norm1000 coordinates, but the backbone of stvg_qwen2_5_vl needs pixel: set STVG_COORDS=pixel, or",
     ):
         encode(template, row(video, coords="norm1000"))
-    with pytest.raises(TemplateMismatch, match=r"sides are 320 and 192 pixels.* STVG_SIDE_MULTIPLE=28"):
+    with pytest.raises(TemplateMismatch, match=r"sides of 320 and 192 pixels.* STVG_SIDE_MULTIPLE=28"):
         encode(template, row(video, side_multiple=32))
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swift_stvg.timeline import Timeline, annotated_clip, annotated_frames, frames_before
+from swift_stvg.video.timeline import Timeline, annotated_clip, annotated_frames, frames_before
 
 
 def sample(n_frames: int, fps: float, **options: object) -> Timeline:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from swift_stvg.answers import AnswerFormat
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import StvgError
-from swift_stvg.tiny import TinyConfig, build
+from swift_stvg.synthetic.tiny import TinyConfig, build
 from tests.helpers import answer, boxes
 
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch warns
@@ -55,12 +55,14 @@ def test_answers_are_short(tokenizer: Any) -> None:
 
 
 def test_folders_in_use_are_refused(folder: Path) -> None:
-    with pytest.raises(StvgError, match="exists and is not empty: choose another folder or delete it"):
+    with pytest.raises(StvgError, match="is not empty: choose another folder, or delete this one"):
         build(folder)
 
 
 def test_other_architectures_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(StvgError, match="no architecture 'gpt'; there are qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_5"):
+    with pytest.raises(
+        StvgError, match="unknown architecture 'gpt': give one of qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_5"
+    ):
         build(tmp_path / "gpt", TinyConfig(architecture="gpt"))
     assert not (tmp_path / "gpt").exists()
 

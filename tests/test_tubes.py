@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from swift_stvg.answers import AnswerFormat
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import DataError
-from swift_stvg.protocols import evaluate
 from swift_stvg.records import Sample, Tube, VideoInfo
-from swift_stvg.rows import make_contract
+from swift_stvg.rows.making import make_row_truth
+from swift_stvg.scoring.protocols import evaluate
+from swift_stvg.scoring.tubes import answer_tube, read_tubes
 from swift_stvg.settings import Settings
-from swift_stvg.tubes import answer_tube, read_tubes
-from tests.helpers import boxes, contract
+from tests.helpers import boxes, row_truth
 
 
 def sample(**changes: Any) -> Sample:
-    """An object that stands still in frames [10, 30) of 50, at 10 per second, like `helpers.contract`'s row."""
+    """An object that stands still in frames [10, 30) of 50, at 10 per second, like `helpers.row_truth`'s row."""
     frames = np.arange(10, 30)
     facts: dict[str, Any] = {
         "id": "row",
@@ -42,7 +42,7 @@ def sample(**changes: Any) -> Sample:
 
 def tube(span: tuple[int, int], listed: str, **changes: Any) -> Tube:
     answer = AnswerFormat().parse(f"<time> 0 - 0 </time> <pred_bbox> {listed} </pred_bbox>")
-    return answer_tube(span, answer.pred, contract(), sample(**changes))
+    return answer_tube(span, answer.pred, row_truth(), sample(**changes))
 
 
 SPANS = [
@@ -63,7 +63,7 @@ def test_a_native_frame_belongs_to_the_nearest_index(
 
 
 def test_a_clip_within_the_video_ends_the_span() -> None:
-    moved = replace(contract(), annotated=contract().annotated + 100)
+    moved = replace(row_truth(), annotated=row_truth().annotated + 100)
     clip = sample(clip_frames=(98, 148), annotated_frames=300, span_frames=(110, 130), tube_frames=np.arange(110, 130))
     assert answer_tube((0, 9), None, moved, clip).span_frames == (98, 147)
 
@@ -82,7 +82,7 @@ def test_boxes_stand_where_their_index_points_in_pixels_of_the_annotation() -> N
 def test_the_exact_answer_reaches_what_the_format_allows(unit: str) -> None:
     """A steady object loses little to interpolation and rounding, its span at most half an interval at an end."""
     truth = sample(tube_xyxy=np.array([[20 + t / 4, 20 + t / 4, 80 + t / 4, 80 + t / 4] for t in range(20)]))
-    made = make_contract(truth, VideoInfo.nominal(truth), Settings(index_unit=unit, max_side=196, side_multiple=28))
+    made = make_row_truth(truth, VideoInfo.nominal(truth), Settings(index_unit=unit, max_side=196, side_multiple=28))
     found = answer_tube(made.answer.span or (0, 0), made.answer.pred, made, truth)
     scores = evaluate([truth], [found], "hcstvg_official")
     interval = 5 if unit == "frame" else 10
@@ -91,7 +91,7 @@ def test_the_exact_answer_reaches_what_the_format_allows(unit: str) -> None:
 
 
 def test_frames_that_two_indices_share_have_one_box() -> None:
-    doubled = replace(contract(), annotated=np.array([0, 5, 10, 10, 20, 25, 30, 35, 40, 45]))
+    doubled = replace(row_truth(), annotated=np.array([0, 5, 10, 10, 20, 25, 30, 35, 40, 45]))
     answer = AnswerFormat().parse(f"<time> 2 - 4 </time> <pred_bbox> {boxes(2, 4)} </pred_bbox>")
     found = answer_tube((3, 3), answer.pred, doubled, sample())
     assert found.span_frames == (10, 15)
@@ -106,10 +106,10 @@ BAD_ENTRIES: list[tuple[str, Any, str]] = [
     ("half a frame", ENTRY | {"span_frames": [1, 2.5]}, "unparsable: expected a whole number"),
     ("backwards", ENTRY | {"span_frames": [3, 1]}, "inconsistent: `span_frames` [3, 1] runs backwards"),
     ("three numbers", ENTRY | {"boxes": {"1": [0, 0, 5]}}, "unparsable: "),
-    ("no frame", ENTRY | {"boxes": {"one": [0, 0, 5, 5]}}, "unparsable: 'one' is no frame number"),
-    ("a fraction", ENTRY | {"boxes": {"1.5": [0, 0, 5, 5]}}, "unparsable: '1.5' is no frame number"),
-    ("a number in two halves", ENTRY | {"boxes": {"1_0": [0, 0, 5, 5]}}, "unparsable: '1_0' is no frame number"),
-    ("a clock time", ENTRY | {"boxes": {"00:02": [0, 0, 5, 5]}}, "unparsable: '00:02' is no frame number"),
+    ("no frame", ENTRY | {"boxes": {"one": [0, 0, 5, 5]}}, "unparsable: 'one' is not a frame number"),
+    ("a fraction", ENTRY | {"boxes": {"1.5": [0, 0, 5, 5]}}, "unparsable: '1.5' is not a frame number"),
+    ("a number in two halves", ENTRY | {"boxes": {"1_0": [0, 0, 5, 5]}}, "unparsable: '1_0' is not a frame number"),
+    ("a clock time", ENTRY | {"boxes": {"00:02": [0, 0, 5, 5]}}, "unparsable: '00:02' is not a frame number"),
     ("a span on the clock", ENTRY | {"span_frames": ["00:02", "00:04"]}, "unparsable: TypeError"),
     (
         "NaN",
@@ -117,9 +117,13 @@ BAD_ENTRIES: list[tuple[str, Any, str]] = [
         "unparsable: the box of frame 1 is [0.0, 0.0, nan, 5.0]",
     ),
     ("huge", ENTRY | {"boxes": {"1": [0, 0, 1e300, 5]}}, "unparsable: the box of frame 1 is [0.0, 0.0, 1e+300, 5.0]"),
-    ("negative frame", ENTRY | {"boxes": {"-1": [0, 0, 5, 5]}}, "unparsable: frames count from 0"),
-    ("a huge frame", ENTRY | {"boxes": {"8589934592": [0, 0, 5, 5]}}, "unparsable: frames count from 0, to 10000000"),
-    ("a huge span", ENTRY | {"span_frames": [1, 99999999]}, "unparsable: frames count from 0, to 10000000"),
+    ("negative frame", ENTRY | {"boxes": {"-1": [0, 0, 5, 5]}}, "unparsable: frames must be numbers from 0 to"),
+    (
+        "a huge frame",
+        ENTRY | {"boxes": {"8589934592": [0, 0, 5, 5]}},
+        "unparsable: frames must be numbers from 0 to 10000000",
+    ),
+    ("a huge span", ENTRY | {"span_frames": [1, 99999999]}, "unparsable: frames must be numbers from 0 to 10000000"),
     ("a frame twice", ENTRY | {"boxes": {"1": [0, 0, 5, 5], "01": [0, 0, 5, 5]}}, "unparsable: a frame has two boxes"),
     ("text", ENTRY | {"boxes": {"1": "0 0 5 5"}}, "unparsable: "),
     ("an endless frame", ENTRY | {"boxes": {"9" * 40: [0, 0, 5, 5]}}, "unparsable: "),
@@ -153,7 +157,7 @@ def test_a_frame_that_stands_there_twice_is_said(tmp_path: Path) -> None:
     path = tmp_path / "tubes.json"
     box = '"1": [0, 0, 5, 5]'
     path.write_text(f'{{"a": {{"span_frames": [1, 3], "boxes": {{{box}, {box}}}}}}}')
-    assert read_tubes(path) == ({}, {"a": ("unparsable", "'1' stands there twice")}, [])
+    assert read_tubes(path) == ({}, {"a": ("unparsable", "the key '1' is repeated")}, [])
 
 
 def test_frames_in_any_order_and_none_at_all(tmp_path: Path) -> None:

@@ -17,13 +17,13 @@ from PIL import Image
 import swift_stvg
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError, SettingsError
-from swift_stvg.framecache import FrameCache
-from swift_stvg.jsonfile import seal
-from swift_stvg.rows import Contract
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
-from tests.helpers import contract
-from tests.test_sources import TIMES, line, v1, vidor, vidstg, write_json
+from swift_stvg.util.writing import add_checksum
+from swift_stvg.video.frame_cache import FrameCache
+from tests.annotations import TIMES, line, v1, vidor, vidstg, write_json
+from tests.helpers import row_truth
 from tests.videos import write_video
 
 
@@ -193,7 +193,7 @@ def claimed(size_wh: tuple[int, int]) -> bytes:
 
 def packed(head: object, *pictures: bytes) -> bytes:
     text = head if isinstance(head, str) else json.dumps(head)
-    return seal(text.encode() + b"\n" + b"".join(pictures))
+    return add_checksum(text.encode() + b"\n" + b"".join(pictures))
 
 
 GOOD = jpeg((56, 28))
@@ -266,8 +266,8 @@ def test_json_that_is_no_annotation(tmp_path: Path, text: str) -> None:
         load_rows("hcstvg_v1", "train", Settings(data_root=str(tmp_path)))
 
 
-def test_contracts_of_strangers() -> None:
-    whole = json.loads(contract().to_json())
+def test_row_truths_of_strangers() -> None:
+    whole = json.loads(row_truth().to_json())
     for key, value in {
         "span": [0, 10**9],
         "size_wh": [10**6 * 5, 10**6],
@@ -275,7 +275,7 @@ def test_contracts_of_strangers() -> None:
         "interval_s": 1e-400,
     }.items():
         with pytest.raises(DataError, match="`stvg` column"):
-            Contract.from_json(json.dumps(whole | {key: value}))
+            RowTruth.from_json(json.dumps(whole | {key: value}))
 
 
 class Seen(HTMLParser):
@@ -317,13 +317,13 @@ def test_markdown_of_hostile_names(tmp_path: Path, capsys: pytest.CaptureFixture
 
     rows = []
     for i, name in enumerate(NAMES):
-        made = json.loads(contract().to_json()) | {
+        made = json.loads(row_truth().to_json()) | {
             "id": f"{i} {name}",
             "category": name,
             "query": name,
             "dataset": name,
         }
-        text = contract().format.render(contract().answer) if i % 2 else name
+        text = row_truth().format.render(row_truth().answer) if i % 2 else name
         rows.append(json.dumps({"stvg": json.dumps(made), "response": text, "videos": [name], "messages": []}))
     result = tmp_path / "<img src=x> | [a](b).jsonl"
     result.write_text("\n".join([*rows, "{"]) + "\n")
@@ -343,11 +343,9 @@ def test_markdown_of_hostile_names(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_versions_are_said(tmp_path: Path) -> None:
     """Rows, annotations and caches of another version are refused with what to do."""
-    newer = json.dumps(json.loads(contract().to_json()) | {"v": 99})
-    with pytest.raises(
-        DataError, match="contract version 99, this package reads versions 2 and 3: make the rows again"
-    ):
-        Contract.from_json(newer)
+    newer = json.dumps(json.loads(row_truth().to_json()) | {"v": 99})
+    with pytest.raises(DataError, match="has version 99, this package reads version 3: make the rows again"):
+        RowTruth.from_json(newer)
     (tmp_path / "result.jsonl").write_text(json.dumps({"stvg": newer, "response": ""}) + "\n")
     for command in (["score"], ["show", "--out", str(tmp_path / "page")]):
         assert main([*command, str(tmp_path / "result.jsonl")]) == 1

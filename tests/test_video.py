@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from swift_stvg.errors import VideoError
-from swift_stvg.video import Probes, probe, read_frames
+from swift_stvg.video.probing import ProbeCache
+from swift_stvg.video.reader import probe, read_frames
 from tests.videos import picture, write_late, write_video
 
 
@@ -74,35 +75,35 @@ def test_truncated_files_are_errors_not_pictures(tmp_path: Path, tenths: int) ->
 
 def test_what_a_video_is_found_to_be_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     video = write_video(tmp_path / "clip.mp4", [0, 0.1, 0.25, 0.4])
-    first = Probes(tmp_path / "kept").get(video)
+    first = ProbeCache(tmp_path / "kept").get(video)
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(video.read_bytes())
     with monkeypatch.context() as patch:
-        patch.setattr("swift_stvg.video.survey", lambda path: pytest.fail("it is known"))
-        again = Probes(tmp_path / "kept").get(copy)
+        patch.setattr("swift_stvg.video.reader.survey", lambda path: pytest.fail("it is known"))
+        again = ProbeCache(tmp_path / "kept").get(copy)
     assert again.path == copy
     assert (again.size_wh, again.end_s) == (first.size_wh, first.end_s)
     assert np.array_equal(again.frame_times_s, first.frame_times_s)
 
     write_video(video, [0, 0.1, 0.2, 0.3, 0.4])
-    assert Probes(tmp_path / "kept").get(video).n_frames == 5, "known by content, not by name"
+    assert ProbeCache(tmp_path / "kept").get(video).n_frames == 5, "known by content, not by name"
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK", b"something else", b"\xff" * 80, b"\0" * 16, None])
 def test_a_damaged_note_is_made_anew(tmp_path: Path, damage: bytes | None) -> None:
     video = write_video(tmp_path / "clip.mp4", [0, 0.1])
-    Probes(tmp_path / "kept").get(video)
+    ProbeCache(tmp_path / "kept").get(video)
     (note,) = (path for path in (tmp_path / "kept").rglob("*") if path.is_file())
     whole = note.read_bytes()
     note.write_bytes(whole[:-8] if damage is None else damage)  # one number less is a file of another shape
-    assert Probes(tmp_path / "kept").get(video).n_frames == 2
+    assert ProbeCache(tmp_path / "kept").get(video).n_frames == 2
     assert note.read_bytes() == whole
 
 
 def test_where_nothing_can_be_kept_videos_are_looked_at(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     video = write_video(tmp_path / "clip.mp4", [0, 0.1])
     (tmp_path / "kept").write_text("a file, not a folder")
-    probes = Probes(tmp_path / "kept")
+    probes = ProbeCache(tmp_path / "kept")
     assert [probes.get(video).n_frames for _ in range(2)] == [2, 2]
     assert caplog.text.count("cannot be written") == 1
 
@@ -111,7 +112,7 @@ def test_where_nothing_can_be_kept_videos_are_looked_at(tmp_path: Path, caplog: 
 @pytest.mark.parametrize("sound", [False, True])
 def test_a_file_begins_with_its_first_picture_or_sound(tmp_path: Path, suffix: str, sound: bool) -> None:
     video = write_late(tmp_path / f"late.{suffix}", 8, 50, sound=sound)
-    found = [probe(video), *(Probes(tmp_path / "kept").get(video) for _ in range(2))]
+    found = [probe(video), *(ProbeCache(tmp_path / "kept").get(video) for _ in range(2))]
     assert [info.frame_times_s[0] for info in found] == pytest.approx([0.32] * 3)
     assert [info.lead_s for info in found] == pytest.approx([0.32 if sound else 0.0] * 3)
 
@@ -119,7 +120,7 @@ def test_a_file_begins_with_its_first_picture_or_sound(tmp_path: Path, suffix: s
 def test_a_pipe_is_no_video(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     with pytest.raises(VideoError, match="no file"):
-        Probes(tmp_path / "kept").get(tmp_path / "pipe.mp4")
+        ProbeCache(tmp_path / "kept").get(tmp_path / "pipe.mp4")
 
 
 def test_a_damaged_video_that_is_turned_is_an_error(tmp_path: Path) -> None:

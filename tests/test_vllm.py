@@ -19,14 +19,13 @@ import pytest
 import torch
 
 from swift_stvg import register
-from swift_stvg.rows import VIDEO_KEY, VideoRequest
-from tests.test_backbones import build_internvl
-from tests.test_package import fresh
-from tests.test_template import FITTING, row, templates, video
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
+from tests.fresh import fresh
+from tests.internvl import build_internvl
+from tests.templated import FITTING, row
 
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.filterwarnings("default")
-__all__ = ["templates", "video"]  # fixtures
 
 
 @pytest.mark.parametrize("name", FITTING)
@@ -152,7 +151,7 @@ import torch
 sys.modules["vllm.v1.worker.gpu.sample.logits_processor"] = None  # as where there is none
 from vllm.v1.sample.logits_processor import _load_logitsprocs_by_fqcns
 
-(kind,) = _load_logitsprocs_by_fqcns(["swift_stvg.nopixels:NoPixels"])
+(kind,) = _load_logitsprocs_by_fqcns(["swift_stvg.serving.vllm_no_pixels:NoPixels"])
 config = SimpleNamespace(additional_config={"swift_stvg_unwanted": [1, 3]})
 print("LOGITS", kind(config, "cpu", False).apply(torch.zeros(1, 4)).tolist())
 """
@@ -184,5 +183,5 @@ def test_the_users_options_of_the_engine_stay(templates: dict[str, Any]) -> None
         template.set_mode("train")
     made = engine.engine_args
     assert isinstance(made, EngineArgs)
-    assert made.logits_processors == ["their:Own", "swift_stvg.nopixels:NoPixels"]
+    assert made.logits_processors == ["their:Own", "swift_stvg.serving.vllm_no_pixels:NoPixels"]
     assert made.additional_config == {"b": 2, "swift_stvg_unwanted": template.unwanted}

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from swift_stvg.headroom import Sampled, measure
-from swift_stvg.metrics import means_with_intervals, per_sample
-from swift_stvg.results import Answers
-from swift_stvg.rewards import WEIGHTS
-from swift_stvg.rows import Contract
-from swift_stvg.scoring import NATIVE, GroundTruth, Scored
+from swift_stvg.rewards.functions import WEIGHTS
+from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.scoring.headroom import Sampled, measure
+from swift_stvg.scoring.metrics import means_with_intervals, per_sample
+from swift_stvg.scoring.predictions import AnswerFile
+from swift_stvg.scoring.score import NATIVE, GroundTruth, Scored
 from swift_stvg.settings import PREFIX, Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -49,26 +49,20 @@ class Cell:
         ids: of the clips.
         metrics: (N,) each.
         scored: how many answers gave a tube.
-        refined: (N,) vIoU of the final boxes less that of the think boxes, NaN where an answer has no such think boxes.
-        areas: (label, members (N,)) of bins of box area.
     """
 
     ids: list[Any]
     metrics: dict[str, np.ndarray]
     scored: int
-    refined: np.ndarray
-    areas: list[tuple[str, np.ndarray]]
 
 
 def read_cell(path: Path) -> Cell:
     """Score one result file on the sampled grid."""
-    answers = Answers.read(path)
+    answers = AnswerFile.read(path)
     truth = GroundTruth.of_rows([answers])
     scored = Scored(answers, truth)
-    final, think = scored.scores(NATIVE), scored.scores(NATIVE, "think")
-    refined = np.where(scored.thinking(), final.viou - think.viou, np.nan)
-    metrics = per_sample(final.tiou, final.viou)
-    return Cell(truth.keys, metrics, scored.counts["scored"], refined, truth.facet("area"))
+    scores = scored.scores(NATIVE)
+    return Cell(truth.keys, per_sample(scores.tiou, scores.viou), scored.counts["scored"])
 
 
 def difference(cells: dict[tuple[str, int], Cell], pair: tuple[str, str], metric: str) -> dict[str, Any] | None:
@@ -94,8 +88,14 @@ def difference(cells: dict[tuple[str, int], Cell], pair: tuple[str, str], metric
     return found
 
 
+def _means(cell: Cell) -> dict[str, float]:
+    return {"scored": cell.scored} | {metric: float(cell.metrics[metric].mean()) for metric in METRICS}
+
+
 def train_seconds(folder: Path) -> float | None:
     """How long ms-swift says it trained; None where it was interrupted, since it only knows the last part."""
+    if not (folder / "logging.jsonl").is_file():
+        return None  # the start itself
     lines = [json.loads(line) for line in (folder / "logging.jsonl").read_text().splitlines()]
     steps = [int(line["global_step/max_steps"].split("/")[0]) for line in lines if "loss" in line]
     times = [line["elapsed_time"] for line in lines if "loss" in line]
@@ -125,18 +125,18 @@ def _after(words: list[str], option: str) -> list[str]:
 
 
 def headroom_of(plan: Plan, name: str, seed: int, output: Path) -> dict[str, Any] | None:
-    """Headroom of a GRPO training's start under the training's own reward."""
-    path = output / str(seed) / plan.trainings[name]["from"] / "headroom.jsonl"
+    """Headroom of what a GRPO training goes on from, under the training's own reward."""
+    path = output / plan.folder(name, seed) / "headroom.jsonl"
     if not path.is_file():
         return None
     sampled = Sampled.read(path)
     own = {k: v for k, v in plan.environment(name).items() if k.startswith(PREFIX) and "OUTPUT" not in v}
 
-    def with_own(contract: Contract) -> Contract:
-        texts = contract.settings.to_texts() | {k.removeprefix(PREFIX).lower(): v for k, v in own.items()}
-        return replace(contract, settings=Settings.from_texts(texts))
+    def with_own(row_truth: RowTruth) -> RowTruth:
+        texts = row_truth.settings.to_texts() | {k.removeprefix(PREFIX).lower(): v for k, v in own.items()}
+        return replace(row_truth, settings=Settings.from_texts(texts))
 
-    mine = Sampled([with_own(c) for c in sampled.contracts], sampled.videos, sampled.greedy, sampled.samples)
+    mine = Sampled([with_own(c) for c in sampled.row_truths], sampled.videos, sampled.greedy, sampled.samples)
     return measure(mine, weights_of(plan.trainings[name]))["figures"]
 
 
@@ -148,15 +148,21 @@ def report(plan: Plan, seeds: list[int], output: Path, split: str) -> dict[str, 
     """
     known = {task.result: task for task in tasks(plan, plan.trainings, seeds, split)}
     refuse_stale(list(known.values()), output)
-    results = {(name, seed): f"{seed}/{name}/{split}.jsonl" for name in plan.trainings for seed in seeds}
-    cells = {cell: read_cell(output / path) for cell, path in results.items() if known[path].is_done(output)}
+    of_worlds: dict[str, dict[tuple[str, int], Cell]] = {}
+    for name in plan.trainings:
+        for seed in seeds:
+            for world, path in plan.answers(name, seed, split).items():
+                if known[path].is_done(output):
+                    of_worlds.setdefault(world, {})[name, seed] = read_cell(output / path)
+    world = next(iter(plan.worlds))
+    cells = of_worlds.pop(world, {})
     if not cells:
-        raise RunnerError(f"no answers to {split} in {output}: run run.py first")
+        raise RunnerError(f"no answers to {split} of {world} in {output}: run run.py first")
     found: dict[str, Any] = {"split": split, "clips": len(next(iter(cells.values())).ids), "cells": {}, "questions": []}
     for (name, seed), cell in cells.items():
-        means = {metric: float(cell.metrics[metric].mean()) for metric in METRICS}
-        seconds = train_seconds(output / str(seed) / name)
-        found["cells"].setdefault(name, {})[str(seed)] = {"scored": cell.scored, "train_s": seconds} | means
+        own = _means(cell) | {"train_s": train_seconds(output / plan.folder(name, seed))}
+        elsewhere = {other: _means(of[name, seed]) for other, of in of_worlds.items() if (name, seed) in of}
+        found["cells"].setdefault(name, {})[str(seed)] = own | {"elsewhere": elsewhere}
     for question in plan.questions:
         pairs = {
             f"{one} - {other}": {metric: difference(cells, (one, other), metric) for metric in METRICS}
@@ -167,7 +173,8 @@ def report(plan: Plan, seeds: list[int], output: Path, split: str) -> dict[str, 
     found["headroom"] = []
     for name, seed in cells:
         start, args = plan.trainings[name].get("from"), plan.trainings[name].get("args", "")
-        if plan.trainings[name]["recipe"] != "grpo" or (start, seed) not in cells or "--temperature" in args:
+        start = start or next((other for other, spec in plan.trainings.items() if "recipe" not in spec), None)
+        if plan.trainings[name].get("recipe") != "grpo" or (start, seed) not in cells or "--temperature" in args:
             continue  # headroom was sampled at the temperature of the others
         figures = headroom_of(plan, name, seed, output)
         if figures is None:
@@ -187,24 +194,6 @@ def report(plan: Plan, seeds: list[int], output: Path, split: str) -> dict[str, 
             | {"too wide": figures["bias"]["boxes: share too wide"]["greedy"]}
             | {"too long": figures["bias"]["span: length, share too long"]["greedy"]}
         )
-    found["areas"] = {
-        name: _by_area([cell for (other, _), cell in cells.items() if other == name])
-        for name in dict.fromkeys(name for name, _ in cells)
-    }
-    return found
-
-
-def _by_area(cells: list[Cell]) -> dict[str, list[float | None]]:
-    """vIoU of final less think boxes by box area: mean and interval over clips, the mean over seeds being a clip's."""
-    stacked = np.stack([cell.refined for cell in cells])  # (S, N)
-    known = ~np.isnan(stacked)
-    counts = known.sum(axis=0)
-    values = np.where(known, stacked, 0).sum(axis=0) / np.maximum(counts, 1)
-    found: dict[str, list[float | None]] = {}
-    for label, members in cells[0].areas:
-        weights = (counts * members).astype(np.float64)[:, None]
-        if np.count_nonzero(weights) > 1:
-            found[label] = means_with_intervals(values[:, None], weights, np.arange(len(values)))[0]
     return found
 
 
@@ -219,6 +208,16 @@ def as_markdown(found: dict[str, Any]) -> str:
         means = [f"{100 * np.mean([s[metric] for s in seeds.values()]):.1f}" for metric in METRICS]
         scored = np.mean([s["scored"] for s in seeds.values()]) / found["clips"]
         lines.append(f"| {name} | {len(seeds)} | {100 * scored:.0f} | " + " | ".join(means) + " |")
+    worlds = sorted({world for seeds in found["cells"].values() for s in seeds.values() for world in s["elsewhere"]})
+    if worlds:
+        lines += [
+            "",
+            "| m_tIoU / m_vIoU on other clips | " + " | ".join(worlds) + " |",
+            "|---" * (1 + len(worlds)) + "|",
+        ]
+        for name, seeds in found["cells"].items():
+            texts = [_elsewhere([s["elsewhere"][w] for s in seeds.values() if w in s["elsewhere"]]) for w in worlds]
+            lines.append(f"| {name} | " + " | ".join(texts) + " |")
     lines += ["", "| difference, points | " + " | ".join(METRICS[:2]) + " | seeds, m_vIoU |", "|---" * 4 + "|"]
     for question in found["questions"]:
         if question["pairs"]:
@@ -242,6 +241,11 @@ def _headroom_lines(points: list[dict[str, Any]]) -> list[str]:
         lines.append(f"| {point['start']}, {point['seed']} | {' | '.join(texts)} |")
     lines += ["", "Rank order of the gain with", ""]
     return [*lines, *(f"- {title}: {_correlation(mine, column)}" for column, title in PROMISES.items())]
+
+
+def _elsewhere(cells: list[dict[str, Any]]) -> str:
+    """Means over seeds on the clips of one other world."""
+    return " / ".join(f"{100 * np.mean([cell[m] for cell in cells]):.1f}" for m in METRICS[:2]) if cells else "-"
 
 
 def _figure(values: dict[str, Any]) -> str:

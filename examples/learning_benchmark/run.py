@@ -9,13 +9,14 @@ Answers and headroom lie in OUTPUT/SEED/NAME; report.py reads them.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import shutil
 import sys
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,32 +34,50 @@ class Plan:
     """The content of plan.yaml.
 
     Attributes:
-        seeds: of models, trainings and samples.
-        model: options of `swift-stvg tiny`.
-        headroom: options of `swift-stvg headroom`.
-        further: options of an SFT that goes on from another training.
+        seeds: of trainings, samples and, where there are some, random models.
         worlds: options and splits of `swift-stvg synth`, by name.
-        trainings: by name: what each goes on from (`from`) or the world it begins in, its recipe, and its deviations.
+        trainings: by name: what each goes on from (`from`; else the start), its recipe, the world and the split of its
+            clips (else those of what it goes on from, the first world, and `train`), and its deviations. One without
+            a recipe is the start itself.
         questions: pairs of trainings to compare, with what is asked.
+        also_on: worlds whose clips are answered too.
+        model: options of `swift-stvg tiny` for a random start; without them the start is that of swift_stvg.
+        headroom: options of `swift-stvg headroom`.
     """
 
     seeds: list[int]
-    model: str
-    headroom: str
-    further: str
     worlds: dict[str, dict[str, Any]]
     trainings: dict[str, dict[str, Any]]
-    questions: list[dict[str, Any]]
+    questions: list[dict[str, Any]] = field(default_factory=list)
+    also_on: list[str] = field(default_factory=list)
+    model: str | None = None
+    headroom: str = ""
 
     @classmethod
     def read(cls, path: Path = HERE / "plan.yaml") -> Plan:
         return cls(**yaml.safe_load(path.read_text()))
 
-    def environment(self, name: str) -> dict[str, str]:
-        """Settings of a training: those of the one that it goes on from, and its own."""
+    def world(self, name: str) -> str:
+        """The world of a training's clips."""
         spec = self.trainings[name]
-        before = {"STVG_DATA_ROOT": f"OUTPUT/{spec['world']}"} if "world" in spec else self.environment(spec["from"])
-        return before | as_texts(spec.get("env", {}))
+        before = self.world(spec["from"]) if "from" in spec else next(iter(self.worlds))
+        return str(spec.get("world", before))
+
+    def folder(self, name: str, seed: int) -> str:
+        """Where its results lie in the output folder; those of the start itself are the same for all seeds."""
+        return f"{seed}/{name}" if "recipe" in self.trainings[name] else name
+
+    def environment(self, name: str, world: str | None = None) -> dict[str, str]:
+        """Settings of a training, those of the one that it goes on from and its own, on its world or another."""
+        spec = self.trainings[name]
+        before = self.environment(spec["from"]) if "from" in spec else {}
+        return before | {"STVG_DATA_ROOT": f"OUTPUT/{world or self.world(name)}"} | as_texts(spec.get("env", {}))
+
+    def answers(self, name: str, seed: int, split: str) -> dict[str, str]:
+        """Result file of each world whose clips a training answers, its own first."""
+        own, folder = self.world(name), self.folder(name, seed)
+        others = {world: f"{folder}/{world}_{split}.jsonl" for world in self.also_on if world != own}
+        return {own: f"{folder}/{split}.jsonl"} | others
 
 
 def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str, with_headroom: bool = True) -> list[Task]:
@@ -68,60 +87,72 @@ def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str, wi
     def add(result: str, words: list[str], **more: Any) -> Task:
         return found.setdefault(result, Task(result, tuple(words), HERE, **more))
 
-    def clips(name: str, split: str) -> Task:
-        """One split of the world in which a training began; one at a time, for they share a manifest."""
-        while "from" in plan.trainings[name]:
-            name = plan.trainings[name]["from"]
-        world = plan.trainings[name]["world"]
+    def clips(world: str, split: str) -> Task:
+        """One split of a world; one at a time, for they share a manifest."""
         spec = plan.worlds[world]
         words = next(word for word in spec["splits"].split() if word.startswith(f"{split}="))
         before = tuple(result for result in found if result.startswith(f"{world}/"))
         command = ["swift-stvg", "synth", f"OUTPUT/{world}/stvg_synthetic", "--split", words, *spec["args"].split()]
         return add(f"{world}/{split}.done", command, after=before[-1:])
 
-    def model(seed: int) -> Task:
+    def made(name: str | None, seed: int) -> tuple[str, tuple[Task, ...]]:
+        """A model as --model has it, and what makes it; the start if there is no name."""
+        if name is not None and "recipe" in plan.trainings[name]:
+            return f"OUTPUT/{seed}/{name}/CHECKPOINT", (train(name, seed),)
+        if plan.model is None:
+            return "START", ()
         command = ["swift-stvg", "tiny", f"OUTPUT/{seed}/tiny", "--seed", str(seed), *plan.model.split()]
-        return add(f"{seed}/tiny.done", command)
+        return f"OUTPUT/{seed}/tiny", (add(f"{seed}/tiny.done", command),)
 
     def train(name: str, seed: int) -> Task:
         spec = plan.trainings[name]
-        recipe, args = spec["recipe"], shlex.split(spec.get("args", ""))
-        rows = spec.get("labels", "prompts")
-        needs = [clips(name, rows)]
-        if "from" in spec:
-            needs.append(train(spec["from"], seed))
-            start = f"OUTPUT/{seed}/{spec['from']}/CHECKPOINT"
-            args = [*(shlex.split(plan.further) if recipe == "sft" else []), *args]
-        else:
-            needs.append(model(seed))
-            start = f"OUTPUT/{seed}/tiny"
-        options = ["--model", start, "--dataset", f"stvg_synthetic:{rows}"]
-        options += ["--seed", str(seed), "--output_dir", f"OUTPUT/{seed}/{name}", *args]
+        recipe, rows = spec["recipe"], spec.get("labels", "train")
+        model, needs = made(spec.get("from"), seed)
+        options = ["--model", model, "--dataset", f"stvg_synthetic:{rows}", "--seed", str(seed)]
+        options += ["--output_dir", f"OUTPUT/{seed}/{name}", *shlex.split(spec.get("args", ""))]
         command = ["swift", "rlhf" if recipe == "grpo" else "sft", f"RECIPES/{recipe}.yaml", *options]
-        return add(f"{seed}/{name}/trained", command, needs=tuple(needs), env=plan.environment(name))
+        needs = (clips(plan.world(name), rows), *needs)
+        return add(f"{seed}/{name}/trained", command, needs=needs, env=plan.environment(name))
 
-    def answer(name: str, seed: int) -> None:
-        result = f"{seed}/{name}/{split}.jsonl"
-        command = ["swift", "infer", "RECIPES/infer.yaml", "--model", f"OUTPUT/{seed}/{name}/CHECKPOINT"]
+    def answer(name: str, seed: int, world: str, result: str) -> None:
+        model, needs = made(name, seed)
+        command = ["swift", "infer", "RECIPES/infer.yaml", "--model", model]
         command += ["--val_dataset", f"stvg_synthetic:{split}", "--result_path", f"OUTPUT/{result}.part"]
-        needs = (train(name, seed), clips(name, split))
-        add(result, command, needs=needs, env=plan.environment(name), makes=f"{result}.part")
+        needs = (*needs, clips(world, split))
+        add(result, command, needs=needs, env=plan.environment(name, world), makes=f"{result}.part")
 
     def headroom(name: str, seed: int) -> None:
+        """What GRPO could gain from the model that it goes on from, on its own clips."""
+        start, rows = plan.trainings[name].get("from"), plan.trainings[name].get("labels", "train")
         result = f"{seed}/{name}/headroom.txt"
-        command = ["swift-stvg", "headroom", "--model", f"OUTPUT/{seed}/{name}/CHECKPOINT", "--seed", str(seed)]
-        command += ["--dataset", "stvg_synthetic:prompts", "--answers", f"OUTPUT/{seed}/{name}/headroom.jsonl"]
-        command += ["--out", f"OUTPUT/{result}", *plan.headroom.split()]
+        model, needs = made(start, seed)
+        command = ["swift-stvg", "headroom", "--model", model, "--seed", str(seed), *plan.headroom.split()]
+        command += ["--dataset", f"stvg_synthetic:{rows}", "--answers", f"OUTPUT/{seed}/{name}/headroom.jsonl"]
+        command += ["--out", f"OUTPUT/{result}"]
         settings = as_texts(yaml.safe_load((HERE / "infer.yaml").read_text())["ENV"])
-        needs = (train(name, seed), clips(name, "prompts"))
+        needs = (*needs, clips(plan.world(name), rows))
         add(result, command, needs=needs, env=settings | plan.environment(name))
 
     for name in names:
         for seed in seeds:
-            if with_headroom and plan.trainings[name]["recipe"] == "grpo":
-                headroom(plan.trainings[name]["from"], seed)
-            answer(name, seed)
+            if with_headroom and plan.trainings[name].get("recipe") == "grpo":
+                headroom(name, seed)
+            for world, result in plan.answers(name, seed, split).items():
+                answer(name, seed, world, result)
     return list(found.values())
+
+
+def progress(task: Task, output: Path) -> str:
+    """What is being done, and of a training that has begun how far it is."""
+    log = output / Path(task.result).parent / "logging.jsonl"
+    if not task.result.endswith("/trained") or not log.is_file():
+        return task.result
+    steps = [
+        json.loads(line).get("global_step/max_steps")
+        for line in log.read_text().splitlines(keepends=True)
+        if line.endswith("\n")
+    ]
+    return f"{Path(task.result).parent} {next((step for step in reversed(steps) if step), '')}".rstrip()
 
 
 def run(task: Task, output: Path, commands: Commands) -> None:
@@ -163,7 +194,8 @@ def run_all(wanted: list[Task], output: Path, jobs: int) -> None:
                         if ready and len(running) < jobs and failure is None:
                             waiting.remove(task)
                             running[pool.submit(run, task, output, commands)] = task
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    bar.set_postfix_str("; ".join(progress(task, output) for task in running.values()))
+                    done, _ = wait(running, timeout=2, return_when=FIRST_COMPLETED)
                     for future in done:
                         del running[future]
                         failure = failure or future.exception()

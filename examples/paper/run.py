@@ -21,7 +21,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from steps import RunnerError, Task, as_texts, hold, refuse_stale
 
-from swift_stvg.recipes import options_of
+from swift_stvg.recipes.rules import options_of
 from swift_stvg.settings import PREFIX, Settings
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from swift_stvg.errors import VideoError
-from swift_stvg.jsonfile import write_whole
 from swift_stvg.settings import Settings
-from swift_stvg.sources import probe_all
+from swift_stvg.util.writing import write_text_atomic
+from swift_stvg.video.probing import probe_all
 
 annotations, videos, out = map(Path, sys.argv[1:])
 lines = [line for line in annotations.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -30,5 +30,5 @@ for number, line in enumerate(lines):
     row |= {"n_frames": info.n_frames, "fps": info.n_frames / (info.end_s - float(info.frame_times_s[0]))}
     row |= {"size_wh": info.size_wh, "span_frames": [first, max(int(np.searchsorted(times_s, float(end))), first + 1)]}
     rows.append(row)
-write_whole(out, "".join(json.dumps(row) + "\n" for row in rows))
+write_text_atomic(out, "".join(json.dumps(row) + "\n" for row in rows))
 print(f"{out}: {len(rows)} rows, {len(missing)} left out{'; ' * bool(missing)}{'; '.join(missing[:1])}")

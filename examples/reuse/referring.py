@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from swift_stvg.errors import VideoError
-from swift_stvg.jsonfile import write_whole
 from swift_stvg.settings import Settings
-from swift_stvg.sources import probe_all
+from swift_stvg.util.writing import write_text_atomic
+from swift_stvg.video.probing import probe_all
 
 annotations, pictures, out = map(Path, sys.argv[1:])
 refs = [json.loads(line) for line in annotations.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -27,5 +27,5 @@ for number, ref in enumerate(refs):
     row = {"stvg_schema": 1, "id": f"{ref['image']}/{number}", "video": str(info.path.absolute()), "n_frames": 1}
     row |= {"sentence": ref["sentence"], "fps": 1.0, "size_wh": info.size_wh, "span_frames": [0, 1]}
     rows.append(row | {"tube": [[0, x, y, x + width, y + height]]})
-write_whole(out, "".join(json.dumps(row) + "\n" for row in rows))
+write_text_atomic(out, "".join(json.dumps(row) + "\n" for row in rows))
 print(f"{out}: {len(rows)} rows, {len(missing)} left out{'; ' * bool(missing)}{'; '.join(missing[:1])}")

@@ -12,22 +12,11 @@ from PIL import Image as Picture
 from transformers import AutoConfig
 from trl import GRPOConfig, GRPOTrainer
 
-from swift_stvg.frames import decode
-from swift_stvg.rewards import REWARDS, WEIGHTS, Batch
-from swift_stvg.rows import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.rewards import CALLABLES, WEIGHTS
+from swift_stvg.rows import VIDEO_KEY, VideoRequest
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
-
-
-def reward(name):
-    """One of our rewards in TRL's form: it takes columns of the data by name."""
-
-    def judge(completions, stvg, **columns):
-        texts = [messages[-1]["content"] for messages in completions]
-        return REWARDS[name](Batch(texts, [Contract.from_json(row) for row in stvg])).tolist()
-
-    judge.__name__ = name  # TRL logs by it
-    return judge
+from swift_stvg.video.frame_loader import decode
 
 
 def example(row):
@@ -58,6 +47,6 @@ if __name__ == "__main__":
         bf16=torch.cuda.is_available(),
         use_cpu=not torch.cuda.is_available(),
     )
-    trainer = GRPOTrainer(model, [reward(name) for name in WEIGHTS], config, data)
+    trainer = GRPOTrainer(model, [CALLABLES[name] for name in WEIGHTS], config, data)
     trainer.train()
     print(json.dumps(trainer.state.log_history))

@@ -27,8 +27,8 @@ from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
 from swift_stvg.bench.clips import FILM, encode
 from swift_stvg.bench.step import rows_of
 from swift_stvg.commands.bench import machine
-from swift_stvg.jsonfile import write_whole
-from swift_stvg.tiny import TinyConfig, build
+from swift_stvg.synthetic.tiny import TinyConfig, build
+from swift_stvg.util.writing import write_text_atomic
 
 SHAPES: dict[str, dict[str, Any]] = {
     "3b": {
@@ -187,7 +187,7 @@ def main() -> int:
                 print(f"run.py: {shape}, {attention}, {template}: {error}", file=sys.stderr)
                 return 1
             report["runs"].append({"shape": shape, "attention": attention, "template": template, **found})
-            write_whole(output / "report.json", json.dumps(report, indent=1) + "\n")
+            write_text_atomic(output / "report.json", json.dumps(report, indent=1) + "\n")
             parts = " | ".join(f"{found['seconds'][name]:.2f}" for name in COLUMNS)
             print(
                 f"| {shape} | {attention} | {template} | {found['step_s']:.2f} | {parts} | {found['peak_gb']:.1f} |",

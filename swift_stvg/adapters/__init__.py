@@ -1,6 +1,6 @@
-"""What ms-swift sees: datasets, templates, rewards and callbacks under their registered names.
+"""Everything that ms-swift uses: datasets, templates, rewards, the metric and the callback, under their names.
 
-Importing registers, so that a spawned worker that unpickles one of our objects knows all the others too.
+Importing this package registers them. So a spawned worker that unpickles one of our objects knows the others too.
 """
 
 from importlib import import_module
@@ -9,20 +9,20 @@ from swift_stvg.adapters.versions import check_installed, warn_of_lack
 from swift_stvg.settings import Settings
 
 NEEDED = ("datasets", "templates", "rewards")
-"""Modules without which there is nothing to train with."""
+"""Modules that every training needs."""
 EXTRA = {
     "metrics": "--eval_metric stvg",
     "preview": "--callbacks stvg_preview",
     "hub": "pushing with today's clients of the hubs",
 }
-"""Modules that a run can do without, and what it then goes without."""
+"""Modules that a run can do without, and the feature that each one gives."""
 
 
 def register() -> None:
-    """Register everything; safe to repeat. What an extra needs and this ms-swift lacks is a warning.
+    """Register everything; may be called again. If this ms-swift lacks what an extra module needs, a warning is logged.
 
     Raises:
-        SettingsError: an STVG_* setting is wrong, which is better known now than when the data are loaded.
+        SettingsError: an STVG_* setting is wrong. It is checked here, before data are loaded.
         VersionError: ms-swift or transformers is too old.
         ImportError: this ms-swift lacks what datasets, templates or rewards need.
     """

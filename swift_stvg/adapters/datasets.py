@@ -12,19 +12,20 @@ from swift.utils import get_logger
 
 from swift_stvg.adapters.templates import check_settings
 from swift_stvg.settings import Settings
-from swift_stvg.sources import SOURCES, is_part, load_rows
+from swift_stvg.sources.loading import load_rows
+from swift_stvg.sources.registry import SOURCES, is_part
 
 logger = get_logger()
 
 
 class StvgLoader(DatasetLoader):  # type: ignore[misc]
-    """Loads the sources.
+    """Loads the rows of the sources.
 
-    `remove_unused_columns` does not apply: rewards and the scorer need the `stvg` column.
+    It ignores `remove_unused_columns`: rewards and the scorer need the `stvg` column.
     """
 
     def load(self, dataset_syntax: Any = None, dataset_meta: Any = None, *, use_hf: bool | None = None) -> HfDataset:
-        """Rows of all subsets asked for, one after the other; drops are logged with their reasons."""
+        """Load the rows of all wanted subsets, one after the other. Dropped rows are logged with the reasons."""
         name = dataset_meta.dataset_name
         settings = Settings.from_env()
         check_settings(settings)
@@ -32,7 +33,7 @@ class StvgLoader(DatasetLoader):  # type: ignore[misc]
         return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
 
     def _splits(self, dataset_syntax: Any, dataset_meta: Any) -> list[str]:
-        if not SOURCES[dataset_meta.dataset_name].splits:  # a path, which ms-swift has split at the slashes
+        if not SOURCES[dataset_meta.dataset_name].splits:  # a path: ms-swift splits it at the slashes
             return ["/".join(dataset_syntax.subsets)]
         return [subset.subset for subset in self._select_subsets(dataset_syntax.subsets, dataset_meta)]
 
@@ -41,7 +42,7 @@ class StvgLoader(DatasetLoader):  # type: ignore[misc]
         log = logger.warning if report.dropped else logger.info
         log(report.summary())
         dataset = HfDataset.from_list(rows)
-        # ms-swift's own preprocessor gives the columns the types that other datasets have, so that they can be mixed
+        # ms-swift's preprocessor gives the columns the same types as in other datasets, so that datasets can be mixed
         dataset = MessagesPreprocessor()(
             dataset, num_proc=self.num_proc, load_from_cache_file=False, strict=self.strict
         )
@@ -51,13 +52,13 @@ class StvgLoader(DatasetLoader):  # type: ignore[misc]
 
 
 def register() -> None:
-    """Register every source by its name; safe to repeat."""
+    """Register every source by its name; may be called again."""
     for name, source in SOURCES.items():
         subsets: list[SubsetDataset | str] = [
             SubsetDataset(subset=split, is_weak_subset=is_part(split)) for split in source.splits
         ]
         register_dataset(
-            # the ids are what ms-swift tags rows with; they are never looked up on a hub
+            # ms-swift labels rows with the ids; it never looks for them on a hub
             DatasetMeta(
                 dataset_name=name,
                 ms_dataset_id=name,

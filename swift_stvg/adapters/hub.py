@@ -1,9 +1,9 @@
-"""`swift export --push_to_hub true` with today's clients, and into repositories that exist.
+"""`swift export --push_to_hub true` with current clients of the hubs, and into repositories that exist.
 
-ms-swift 4.5 and 4.6 hand the visibility of a new repository to ModelScope's client by position, and expect an HTTPError
-if there is one; the client (1.40) takes it by name only, and raises errors of its own, so that every push would end
-there. With Hugging Face's, every push but the first would. What ms-swift does is done first, or as before, so that a
-version that needs no mending gets none.
+ms-swift 4.5 and 4.6 pass the visibility of a new repository to ModelScope's client by position, and expect an HTTPError
+if the repository exists. The client (1.40) takes the visibility by name only and raises its own errors, so every push
+fails. With Hugging Face's client every push after the first one fails. Here ms-swift's own code runs first, so a
+version of ms-swift that works is not changed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from swift.hub.hub import HFHub, MSHub
 from swift.utils import get_logger
 
 from swift_stvg.adapters.versions import of_ms_swift
-from swift_stvg.sharing import lacking
+from swift_stvg.sharing.checkpoint import missing_for_users
 
 _ON_MODELSCOPE = of_ms_swift(MSHub, "create_model_repo").__func__
 _ON_HUGGING_FACE = of_ms_swift(HFHub, "create_model_repo").__func__
@@ -29,7 +29,7 @@ def _create_on_modelscope(cls: Any, *args: Any, **kwargs: Any) -> Any:
     from modelscope import HubApi
 
     create = HubApi.create_model
-    if "visibility" in inspect.signature(create).parameters:  # a client that takes it by position
+    if "visibility" in inspect.signature(create).parameters:  # a client that takes the visibility by position
         return _ON_MODELSCOPE(cls, *args, **kwargs)
 
     @wraps(create)
@@ -46,16 +46,16 @@ def _create_on_modelscope(cls: Any, *args: Any, **kwargs: Any) -> Any:
 def _create_on_hugging_face(cls: Any, repo_id: str, token: str | None = None, private: bool = False) -> Any:
     try:
         return _ON_HUGGING_FACE(cls, repo_id, token, private)
-    except HfHubHTTPError:  # there is one, unless this fails too
+    except HfHubHTTPError:  # the repository exists, or the next call fails too
         return HfApi().create_repo(repo_id, token=token, private=private, exist_ok=True)
 
 
-def _telling(push: Any) -> Any:
-    """A hub's `push_to_hub` that first says what those who have no plugin will lack."""
+def _with_warning(push: Any) -> Any:
+    """A hub's `push_to_hub` that first warns if the folder lacks files that users without this package need."""
 
     @wraps(push)
     def push_to_hub(cls: Any, repo_id: str, folder_path: Any, *args: Any, **kwargs: Any) -> Any:
-        if (said := lacking(Path(folder_path))) is not None:
+        if (said := missing_for_users(Path(folder_path))) is not None:
             get_logger().warning(said)
         return push(cls, repo_id, folder_path, *args, **kwargs)
 
@@ -66,8 +66,8 @@ _PUSHES = {hub: of_ms_swift(hub, "push_to_hub").__func__ for hub in (HFHub, MSHu
 
 
 def register() -> None:
-    """Make pushing work; safe to repeat."""
+    """Make pushing work; may be called again."""
     for hub, push in _PUSHES.items():
-        hub.push_to_hub = _telling(push)
+        hub.push_to_hub = _with_warning(push)
     HFHub.create_model_repo = classmethod(_create_on_hugging_face)
     MSHub.create_model_repo = classmethod(_create_on_modelscope)

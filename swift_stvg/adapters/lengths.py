@@ -1,4 +1,4 @@
-"""Rows as ms-swift's template writes them, without decoding a video: token lengths, prompts and positions."""
+"""Token lengths, prompts and positions of rows as ms-swift's template encodes them, without decoding a video."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from swift_stvg.adapters.positions import kinds_of, positions_of
 from swift_stvg.adapters.prompts import PAD, VIDEO
 from swift_stvg.adapters.templates import rate_of
 from swift_stvg.errors import DataError
-from swift_stvg.frames import FrameLoader, mark, nbytes
 from swift_stvg.geometry import IntArray
-from swift_stvg.memory import Memory
-from swift_stvg.rows import VIDEO_KEY, Contract, VideoRequest
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
+from swift_stvg.video.frame_loader import FrameLoader, mark, nbytes
+from swift_stvg.video.memory import Memory
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,9 +32,9 @@ class Lengths:
     """Numbers of tokens of N rows.
 
     Attributes:
-        prompt: (N,) up to where the answer begins, pixels included.
-        pixels: (N,) those that stand for pixels.
-        answer: (N,) the exact answer with the token that ends it.
+        prompt: (N,) tokens before the answer, pixels included.
+        pixels: (N,) tokens that stand for pixels.
+        answer: (N,) tokens of the exact answer, with the token that ends it.
     """
 
     prompt: IntArray
@@ -42,11 +43,11 @@ class Lengths:
 
 
 class _BlankFrames(FrameLoader):
-    """Black frames of the right number and size, which are all that lengths depend on."""
+    """Gives black frames of the right number and size. Lengths depend on nothing else."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        # pixels need no copies: nobody looks at them
+        # the pixels are not used, so they need no copies
         self.memory = Memory(settings.frame_memory * 2**20, size=nbytes, copy=lambda made: type(made)({**made}))
 
     def load(self, path: str, request: VideoRequest, name: str | None = None) -> torch.Tensor:
@@ -58,20 +59,20 @@ class _BlankFrames(FrameLoader):
 
 
 def prepare(model: str, template: str | None, model_type: str | None) -> Any:
-    """The template of a model, for `measure`.
+    """Make the template of a model, for `measure`.
 
     Raises:
-        DataError: ms-swift cannot load the model's processor, or the two do not go together.
+        DataError: ms-swift cannot load the model's processor, or the template does not fit it.
     """
     from swift import get_processor, get_template
 
     try:
         made = get_template(get_processor(model, model_type=model_type), template_type=template)
     except (ValueError, OSError) as error:
-        raise DataError(f"no processor and template of {model}: {error}") from None
+        raise DataError(f"ms-swift cannot load a processor and template of {model}: {error}") from None
     if not isinstance(made, templates.StvgTemplate):
         raise DataError(
-            f"{made.template_meta.template_type} is no template of swift_stvg: give --template "
+            f"{made.template_meta.template_type} is not a template of swift_stvg: give --template "
             + " or ".join(templates.TEMPLATES)
         )
     made.set_mode("train")
@@ -79,25 +80,25 @@ def prepare(model: str, template: str | None, model_type: str | None) -> Any:
 
 
 def measure(template: Any, rows: Sequence[dict[str, Any]], settings: Settings) -> Lengths:
-    """Token lengths of rows, with a progress bar; no video is opened."""
+    """Count the tokens of rows, with a progress bar. No video is opened."""
     with _blank_frames(template, settings):
         found = [_lengths(template, row) for row in tqdm(rows, desc="rows in tokens", unit="row")]
     return Lengths(*np.array(found, dtype=np.int64).T)
 
 
 def disagreements(template: Any, rows: Sequence[dict[str, Any]], settings: Settings) -> list[str]:
-    """Where prompts and positions of rows are others than those that the model's release gives; no video is opened.
+    """Compare prompts and positions of rows with those of the model's release. No video is opened.
 
-    A video's tokens are held against what the release makes of the row's times (`adapters.prompts`), and positions
-    against the rule of `adapters.positions`, again with the times that the row names.
+    Expected tokens of a video are made from the row's times as the release does (`adapters.prompts`). Expected
+    positions follow the rule of `adapters.positions`, with the row's times too.
 
     Returns:
-        A line for each row that differs, with its id and the first token or position that does.
+        A line for each row that differs, with its id and the first different token or position.
     """
     found = []
     with _blank_frames(template, settings), _positions_without_weights(template):
         for row in rows:
-            row_id = Contract.from_json(row["stvg"]).id
+            row_id = RowTruth.from_json(row["stvg"]).id
             encoded = _encode(template, row)
             if (fault := _prompt_fault(template, row, encoded)) is not None:
                 found.append(f"{row_id}: {fault}")
@@ -124,7 +125,7 @@ def _blank_frames(template: Any, settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def _positions_without_weights(template: Any) -> Iterator[None]:
-    """Let the template ask for positions, for which ms-swift wants a model; its class and configuration do."""
+    """Give the template a model without weights: ms-swift needs one to compute positions."""
     model_class = AutoModelForImageTextToText._model_mapping[type(template.config)]
     with torch.device("meta"):
         template.model = model_class(_smallest(template.config))
@@ -135,7 +136,7 @@ def _positions_without_weights(template: Any) -> Iterator[None]:
 
 
 def _smallest(config: Any) -> Any:
-    """The same configuration with one layer, which is quickly made and has the same positions."""
+    """The same configuration with one layer: quick to build, and with the same positions."""
     config = deepcopy(config)
     config.text_config.num_hidden_layers = 1
     if getattr(config.text_config, "layer_types", None):
@@ -144,7 +145,7 @@ def _smallest(config: Any) -> Any:
 
 
 def _prompt_fault(template: Any, row: dict[str, Any], encoded: dict[str, Any]) -> str | None:
-    """How the tokens of a row's video differ from the released ones; None if they do not."""
+    """How the tokens of a row's video differ from the tokens of the release; None if they do not."""
     if (grids := encoded.get("video_grid_thw")) is None:
         return None
     start, pad, end = template.tokenizer.convert_tokens_to_ids(list(VIDEO))
@@ -160,7 +161,7 @@ def _prompt_fault(template: Any, row: dict[str, Any], encoded: dict[str, Any]) -
             expected += [*time, start, *[pad] * tokens, end]
     ids = encoded["input_ids"]
     begin = ids.index(pad) - expected.index(pad)
-    # what stands right before and after must not be a marker
+    # the tokens right before and after must not be markers
     found = ids[begin - 1 : begin + len(expected) + 1]
     right = [found[0] if found[0] != start else None, *expected, found[-1] if found[-1] != end else None]
     places = [i for i, pair in enumerate(zip(found, right, strict=True)) if pair[0] != pair[1]]
@@ -173,14 +174,14 @@ def _prompt_fault(template: Any, row: dict[str, Any], encoded: dict[str, Any]) -
 
 
 def _expected_positions(template: Any, row: dict[str, Any], encoded: dict[str, Any]) -> torch.Tensor | None:
-    """Positions (3, L) by the rule, from the row's own times; None for backbones without such positions."""
+    """Positions (3, L) by the rule, from the row's times; None for backbones without such positions."""
     if (grids := encoded.get("video_grid_thw")) is None:
         return None
     request = VideoRequest.from_json(row["chat_template_kwargs"][VIDEO_KEY])
     config, merge = template.config, template.processor.video_processor.merge_size
     pairs, height, width = grids[0].tolist()
     rate = getattr(config.vision_config, "tokens_per_second", None)
-    if template.tag == PAD:  # each pair on its own, after its time
+    if template.tag == PAD:  # each pair of frames separately, after its time
         videos = iter([((1, height, width), 1.0)] * pairs)
     else:
         videos = iter([((pairs, height, width), 1.0 if rate is None else 2 / rate_of(request.fps) * rate)])

@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 
-from swift_stvg.engines import Row, start_pipeline, swift_arguments
+from swift_stvg.adapters.engine import start_pipeline, swift_arguments
 from swift_stvg.errors import DataError
+from swift_stvg.serving.engines import Row
 
 CLOSE = {"float32": 1e-3}
 OTHERWISE_CLOSE = 0.1

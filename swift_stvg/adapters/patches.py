@@ -1,20 +1,20 @@
-"""Video processors that remember what they made of a clip's frames.
+"""Video processors that keep the patches they made from a clip's frames.
 
-ms-swift encodes a prompt twice for each completion of a GRPO step, and each time cuts the same frames into the same
-patches: a tenth of a second for 20 s of video.
+ms-swift encodes a prompt twice for each completion of a GRPO step. Each time it cuts the same frames into the same
+patches, which takes a tenth of a second for 20 s of video.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from swift_stvg.frames import FrameLoader, key_of
+from swift_stvg.video.frame_loader import FrameLoader, key_of
 
 
 class _Remembering:
-    """Goes before a video processor's class; frames that no `FrameLoader` gave are processed as ever."""
+    """A base class before a video processor's own class. Frames that come from no `FrameLoader` are not kept."""
 
-    loader: FrameLoader  # of the class, since attributes of a processor are saved with it
+    loader: FrameLoader  # an attribute of the class: attributes of a processor are saved with it
 
     def __call__(self, videos: Any, **kwargs: Any) -> Any:
         process: Any = super().__call__  # type: ignore[misc]
@@ -26,7 +26,10 @@ class _Remembering:
         return self.loader.memory.get((me, keys, how), lambda: process(videos, **kwargs))
 
     def __reduce__(self) -> Any:
-        return _restore, (type(self).__mro__[2], vars(self))  # as it was, where there may be no plugin
+        return _restore, (
+            type(self).__mro__[2],
+            vars(self),
+        )  # as the original class, since the reader may not have this package
 
 
 def _restore(kind: Any, state: dict[str, Any]) -> Any:
@@ -36,9 +39,9 @@ def _restore(kind: Any, state: dict[str, Any]) -> Any:
 
 
 def remember(video_processor: Any, loader: FrameLoader) -> None:
-    """Make a video processor remember what it makes of the loader's frames, within the loader's limit of bytes.
+    """Make a video processor keep the patches of the loader's frames, within the loader's limit of bytes.
 
-    Its class keeps its name, which is what a saved processor goes by.
+    Its class keeps its name, because a saved processor is loaded by that name.
     """
     kind = type(video_processor)
     if issubclass(kind, _Remembering):

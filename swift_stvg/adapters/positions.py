@@ -1,18 +1,18 @@
-"""Multimodal rotary positions of Qwen2-VL and Qwen2.5-VL as these models were pretrained, under any transformers.
+"""Multimodal rotary positions of Qwen2-VL and Qwen2.5-VL as in their pretraining, with any version of transformers.
 
 The rule is that of the models' first release (transformers 4.49.0, `Qwen2_5_VLForConditionalGeneration.get_rope_index`)
 and of vLLM (`get_mrope_input_positions`):
 
-- text counts up by 1, alike on all three axes (time, height, width);
-- a picture or video begins at p, one more than the largest position before it. Its patch (i, y, x) lies at
-  (p + floor(i * seconds of a pair of frames * tokens_per_second), p + y, p + x). A picture has i = 0. Qwen2-VL does not
-  know seconds: there the first is p + i;
-- what follows begins at one more than the largest position so far.
+- Positions of text increase by 1 on all three axes (time, height, width).
+- A picture or video begins at p, one more than the largest position before it. Its patch (i, y, x) has the position (p
+  + floor(i * seconds of a pair of frames * tokens_per_second), p + y, p + x). For a picture, i = 0. Qwen2-VL does not
+  use seconds: its position on the time axis is p + i.
+- The next token after a picture or video has one more than the largest position so far.
 
-transformers 5.3.0 to 5.24.0 go on after a video at p + max(height, width), so that text lies among the frames.
-transformers 4.57.6 to 5.17.0 cut the seconds to a whole number before they multiply. Qwen3-VL and Qwen3.5 write times
-as text and need no correction: every pair of frames is like a picture; its largest position is max(height, width) - 1.
-InternVL numbers all tokens one after another.
+transformers 5.3.0 to 5.24.0 continue after a video at p + max(height, width), so the text gets positions among the
+frames. transformers 4.57.6 to 5.17.0 truncate the seconds to a whole number before the multiplication. Qwen3-VL and
+Qwen3.5 write times as text and need no correction: each pair of frames is treated like a picture, whose largest
+position is max(height, width) - 1. InternVL numbers all tokens consecutively.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ MODELS = {
     "qwen2_vl": ("transformers.models.qwen2_vl", "Qwen2VL"),
     "qwen2_5_vl": ("transformers.models.qwen2_5_vl", "Qwen2_5_VL"),
 }
-"""By model type: the modules that hold a class which may need correction, and the beginning of its name."""
+"""For each model type: the package of the class that may need correction, and the beginning of its name."""
 THEIRS = "corrected_by_swift_stvg"
-"""Attribute of a corrected `get_rope_index` that holds the installed one."""
+"""Attribute of a corrected `get_rope_index` that holds the original function."""
 TEXT, PICTURE, VIDEO = 0, 1, 2
-"""Kinds of tokens, as transformers' `mm_token_type_ids` numbers them."""
+"""Kinds of tokens, numbered as in transformers' `mm_token_type_ids`."""
 
 
 def positions_of(
@@ -45,13 +45,14 @@ def positions_of(
     video_grids: Iterator[tuple[Sequence[int], float]],
     merge_size: int,
 ) -> torch.Tensor:
-    """Positions (3, L) of one sequence by the rule: axes are time, height, width.
+    """Positions (3, L) of one sequence by the rule; the axes are time, height and width.
 
     Args:
         kinds: (L,) TEXT, PICTURE or VIDEO for each token, without padding.
-        picture_grids: (pairs of frames, height, width) of each picture in patches, in order; more may follow.
-        video_grids: the same of each video, with the positions between two pairs of its frames.
-        merge_size: patches on a side that become one token.
+        picture_grids: (pairs of frames, height, width) of each picture in patches, in order. Grids of later sequences
+            may follow.
+        video_grids: the same for each video, with the distance in positions between two pairs of its frames.
+        merge_size: a token stands for this number of patches squared.
     """
     parts, following = [], 0
     for kind, group in groupby(kinds):
@@ -89,7 +90,7 @@ def rope_index(
     attention_mask: torch.Tensor | None = None,
     **_: Any,
 ) -> torch.Tensor:
-    """Positions (3, N, L) of a padded batch (N, L) by the rule; those of padding are not defined."""
+    """Positions (3, N, L) of a padded batch (N, L) by the rule. Positions of padding are undefined."""
     vision = config.vision_config
     rate = getattr(vision, "tokens_per_second", None)
     videos = [] if video_grid_thw is None else video_grid_thw.tolist()
@@ -111,7 +112,7 @@ def _model_class(model_type: str) -> Any:
 
 
 def _without_weights(kind: Any, model_type: str) -> Any:
-    """A model that can say its positions and nothing else, in no time."""
+    """A model without layers, which can only compute positions."""
     package, name = MODELS[model_type]
     model = kind.__new__(kind)
     torch.nn.Module.__init__(model)
@@ -120,14 +121,14 @@ def _without_weights(kind: Any, model_type: str) -> Any:
 
 
 def _call(get_rope_index: Any, *args: Any, **given: Any) -> Any:
-    """Call a version's `get_rope_index` with those of the arguments that it knows."""
+    """Call `get_rope_index` with the arguments that this version of transformers accepts."""
     known = inspect.signature(get_rope_index).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     return get_rope_index(*args, **{name: value for name, value in given.items() if takes_all or name in known})
 
 
 def faults_of(model_type: str) -> list[str]:
-    """What the installed transformers does against the rule, found by asking it; empty where it is right."""
+    """How the installed transformers breaks the rule, found by calling it; empty if it does not."""
     kind = _model_class(model_type)
     theirs = getattr(kind.get_rope_index, THEIRS, kind.get_rope_index)
     model = _without_weights(kind, model_type)
@@ -147,23 +148,23 @@ def faults_of(model_type: str) -> list[str]:
     frames = kinds[0] == VIDEO
     faults = []
     if found[0, int(frames.nonzero().max()) + 1] <= found[0, frames].max():
-        faults.append("text lies among the frames of the video before it")
+        faults.append("text gets positions among the frames of the video before it")
     if not torch.equal(found[:, frames], right[:, frames]):
-        faults.append("the seconds of a pair of frames are cut to a whole number")
+        faults.append("the seconds of a pair of frames are truncated to a whole number")
     if not faults and not torch.equal(found, right):
-        faults.append("positions are others")
+        faults.append("positions differ")
     return faults
 
 
 @cache
-def mend(model_type: str) -> tuple[str, ...]:
-    """Make transformers' model of this type use the rule, if the installed version does not; once in a process.
+def correct_positions(model_type: str) -> tuple[str, ...]:
+    """Make transformers' model of this type use the rule, if the installed version does not. Runs once in a process.
 
-    All that asks for positions asks the model's class: ms-swift's collators of SFT and GRPO, packing, generation with
-    and without a cache, and the model's own forward pass.
+    All users of positions call the model's class: ms-swift's collators of SFT and GRPO, packing, generation with and
+    without a cache, and the model's forward pass.
 
     Returns:
-        What was wrong, empty for architectures and versions that need no correction.
+        What was wrong; empty if the architecture or version needs no correction.
     """
     if model_type not in MODELS:
         return ()
@@ -173,7 +174,7 @@ def mend(model_type: str) -> tuple[str, ...]:
         kind.get_rope_index = _mended(kind.get_rope_index)
         get_logger().info(
             f"swift_stvg corrects the positions that transformers {transformers.__version__} gives {kind.__name__}: "
-            f"{', and '.join(faults)}. They are now those that the model was pretrained with and that vLLM uses."
+            f"{', and '.join(faults)}. Now the positions are those of the pretraining and of vLLM."
         )
     return tuple(faults)
 
@@ -193,7 +194,7 @@ def _mended(theirs: Any) -> Any:
         used = torch.ones_like(input_ids, dtype=torch.bool) if mask is None else mask.bool()
         given = {name: value for name, value in given.items() if name not in ("self", "input_ids")}
         right = rope_index(self.config, input_ids, **given).to(positions)
-        # the deltas count padding in some versions and not in others: only the difference is ours
+        # some versions count padding in the deltas, others do not: only the difference is added here
         deltas = deltas + ((right * used).amax((0, 2)) - (positions * used).amax((0, 2))).unsqueeze(1)
         return torch.where(used, right, positions), deltas
 

@@ -1,8 +1,8 @@
-"""`--callbacks stvg_preview`: answers drawn onto their clips, and how each reward is distributed, while training runs.
+"""`--callbacks stvg_preview`: answers drawn onto their clips, and histograms of each reward, during a training.
 
-Nothing is generated for it. What is shown is what training itself has judged on the first process: in GRPO its rollouts
-and the answers of its evaluations, as they were sampled; in SFT the greedy answers of `--predict_with_generate true
---eval_metric stvg`. So no process waits for another, whatever ZeRO, FSDP or vLLM does with the weights.
+It generates no answers. It shows answers that the training itself scored on the first process: in GRPO the sampled
+answers of rollouts and evaluations; in SFT the greedy answers of `--predict_with_generate true --eval_metric stvg`. So
+no process waits for another one, also with ZeRO, FSDP or vLLM.
 """
 
 from __future__ import annotations
@@ -17,32 +17,33 @@ import numpy as np
 from swift.callbacks import TrainerCallback, callbacks_map
 from swift.utils import get_logger
 
-from swift_stvg.adapters.judged import unwatch, watch
-from swift_stvg.drawing import Overlay, contact_sheet
+from swift_stvg.adapters.observers import add_observer, remove_observers
 from swift_stvg.geometry import FloatArray
-from swift_stvg.rewards import Batch, tiou, viou
-from swift_stvg.rows import Contract, sentence_of
+from swift_stvg.report.drawing import Overlay, contact_sheet
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import tiou, viou
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
-from swift_stvg.video import Frames
+from swift_stvg.video.reader import Frames
 
 logger = get_logger()
 BINS = 20
 TRAIN, EVAL = "stvg_train", "stvg_eval"
-_Answer: TypeAlias = tuple[str, Contract, dict[str, Any]]
-"""What was written, the contract of its row, and the row."""
+_Answer: TypeAlias = tuple[str, RowTruth, dict[str, Any]]
+"""The model's text, the truth of its row, and the row."""
 
 
 class Board(Protocol):
-    """Where pictures and histograms go."""
+    """Receives pictures and histograms."""
 
     def picture(self, tag: str, pixels: Frames, caption: str, step: int) -> None:
         """Show a picture (H, W, 3)."""
 
     def histogram(self, tag: str, values: FloatArray, step: int) -> None:
-        """Show how values (N,) are distributed."""
+        """Show the distribution of values (N,)."""
 
     def close(self) -> None:
-        """No more will come."""
+        """End; nothing is shown after this."""
 
 
 class TensorBoard:
@@ -69,7 +70,7 @@ class TensorBoard:
 
 
 class SwanLab:
-    """Logs to the run that ms-swift has begun."""
+    """Logs to the run that ms-swift started."""
 
     def picture(self, tag: str, pixels: Frames, caption: str, step: int) -> None:
         """As `Board`."""
@@ -88,15 +89,15 @@ class SwanLab:
         swanlab.log({tag: bars}, step=step)
 
     def close(self) -> None:
-        """The run is ms-swift's."""
+        """Do nothing: ms-swift ends the run."""
 
 
 class StvgPreview(TrainerCallback):  # type: ignore[misc]
     """Shows answers and rewards every STVG_PREVIEW_STEPS steps and after each evaluation.
 
     Attributes:
-        shown: pictures and histograms that were shown.
-        failed: those that could not be.
+        shown: number of pictures and histograms that were shown.
+        failed: number of pictures and histograms that could not be shown.
     """
 
     def __init__(self, args: Any, trainer: Any) -> None:
@@ -110,7 +111,7 @@ class StvgPreview(TrainerCallback):  # type: ignore[misc]
         self.shown = self.failed = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Listen, on the first process; also to a run that begins anew, as with a smaller batch."""
+        """Observe the run on the first process, also when the run starts again, for example with a smaller batch."""
         self._close()
         if not state.is_world_process_zero:
             return
@@ -120,42 +121,42 @@ class StvgPreview(TrainerCallback):  # type: ignore[misc]
         if "swanlab" in wanted:
             self._boards.append(SwanLab())
         if self._boards:
-            watch(state, self._note)
+            add_observer(state, self._note)
         else:
             logger.warning("stvg_preview shows nothing: --report_to names neither tensorboard nor swanlab")
 
     def _note(self, name: str, values: FloatArray, batch: Batch, rows: Sequence[dict[str, Any]]) -> None:
-        """Remember what was judged; this runs within the rewards, which must not fail for its sake."""
+        """Keep a scored batch. This runs inside the rewards, so an error here must not reach them."""
         self._attempt(name, lambda: self._remember(name, values, batch, rows))
 
     def _remember(self, name: str, values: FloatArray, batch: Batch, rows: Sequence[dict[str, Any]]) -> None:
-        """All rewards of a step tell of the same answers."""
+        """Keep the values of each reward, and the answers once: all rewards of a step score the same answers."""
         mode = TRAIN if self.trainer.model.training else EVAL
         self._values[mode][name] += values.tolist()
         self._leader = self._leader or name
         if name != self._leader:
             return
-        if mode == TRAIN:  # an evaluation comes in several rounds, of which the first ones are kept
+        if mode == TRAIN:  # an evaluation has several rounds: its first answers are kept
             self._answers[mode].clear()
-        for contract, row in zip(batch.contracts, rows, strict=True):
+        for row_truth, row in zip(batch.row_truths, rows, strict=True):
             if len(self._answers[mode]) < self._rows:
-                self._answers[mode].setdefault(contract.id, (row["completion"], contract, row))
+                self._answers[mode].setdefault(row_truth.id, (row["completion"], row_truth, row))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Show what was rolled out since the last time."""
+        """Show the rollouts since the last time."""
         if self._boards and state.global_step % self._every == 0:
             self._show(TRAIN, state.global_step)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Show what the evaluation has answered."""
+        """Show the answers of the evaluation."""
         if self._boards:
             self._show(EVAL, state.global_step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Say what came of it."""
+        """Log how many pictures and histograms were shown."""
         if not self._boards:
             return
-        unwatch(state)
+        remove_observers(state)
         self._close()
         log = logger.warning if self.failed or not self.shown else logger.info
         log(f"stvg_preview: {self.shown} pictures and histograms shown, {self.failed} failed")
@@ -176,12 +177,12 @@ class StvgPreview(TrainerCallback):  # type: ignore[misc]
                 self.shown += self._attempt(tag, partial(_draw, board, tag, answer, step))
 
     def _attempt(self, what: str, work: Callable[[], None]) -> bool:
-        """Whether something works; a failure is counted, and the first one logged."""
+        """Do something and return whether it worked. Failures are counted, and the first one is logged."""
         try:
             work()
         except Exception:
-            # of any kind: videos vanish, disks fill up, and trackers raise what they like, but days of training must
-            # not end for want of a picture
+            # any exception: a video may be missing, a disk full, a tracker may fail in its own way, and none of this
+            # may end days of training
             self.failed += 1
             if self.failed == 1:
                 logger.exception(f"stvg_preview cannot show {what}; training goes on, further failures are counted")
@@ -191,13 +192,13 @@ class StvgPreview(TrainerCallback):  # type: ignore[misc]
 
 def _draw(board: Board, tag: str, answer: _Answer, step: int) -> None:
     """Show an answer as a contact sheet."""
-    text, contract, row = answer
-    batch = Batch([text], [contract])
-    scores = {"tIoU": float(tiou(batch)[0])} | ({"vIoU": float(viou(batch)[0])} if contract.format.boxes else {})
-    sheet = contact_sheet(Overlay.of(contract, sentence_of(row["messages"]), text, scores), Path(row["videos"][0]))
-    board.picture(tag, np.asarray(sheet), contract.id, step)
+    text, row_truth, row = answer
+    batch = Batch([text], [row_truth])
+    scores = {"tIoU": float(tiou(batch)[0])} | ({"vIoU": float(viou(batch)[0])} if row_truth.format.boxes else {})
+    sheet = contact_sheet(Overlay.of(row_truth, row_truth.sentence, text, scores), Path(row["videos"][0]))
+    board.picture(tag, np.asarray(sheet), row_truth.id, step)
 
 
 def register() -> None:
-    """Register the callback; safe to repeat."""
+    """Register the callback; may be called again."""
     callbacks_map["stvg_preview"] = StvgPreview

@@ -1,16 +1,18 @@
-"""The prompt of a video for Qwen3-VL and Qwen3.5 as these models were released, under any transformers and vLLM.
+"""The prompt of a video for Qwen3-VL and Qwen3.5 as in their release, with any version of transformers and vLLM.
 
-Their chat template puts `<|vision_start|><|video_pad|><|vision_end|>` for a video. The processor that came with the
-models (transformers 4.57.6 for Qwen3-VL, 5.2.0 for Qwen3.5) replaces all three tokens by, for each pair of frames,
+For a video their chat template writes `<|vision_start|><|video_pad|><|vision_end|>`. The processor that was released
+with the models (transformers 4.57.6 for Qwen3-VL, 5.2.0 for Qwen3.5) replaces all three tokens by this for each pair of
+frames:
 
     <1.2 seconds><|vision_start|><|video_pad|>...<|vision_end|>
 
-Later ones (5.12.0, 5.16.1 and 5.24.0 were read) replace the middle token only, so that one more `<|vision_start|>`
-stands before the first time and one more `<|vision_end|>` after the last pair. vLLM 0.32 follows the transformers that
-is installed; older ones always replace all three. No source was found that says the models were trained with the outer
-pair, so the prompt here is that of their release. One limit: ms-swift and vLLM join the tokens of the pieces around a
-video, while the released processor tokenizes the whole text. Text right before a video, without a line's end between
-them, may share a token with the first `<` there.
+Later versions (5.12.0, 5.16.1 and 5.24.0 were read) replace only the middle token: one more `<|vision_start|>` remains
+before the first time, and one more `<|vision_end|>` after the last pair. vLLM 0.32 does as the installed transformers;
+older versions of vLLM always replace all three tokens. No source was found which says that the models were trained with
+this outer pair, so the prompt here is that of the release.
+
+One limit: ms-swift and vLLM tokenize the text before and after a video separately, while the released processor
+tokenizes the whole text. Text directly before a video, without a line break, may share a token with the first `<`.
 """
 
 from __future__ import annotations
@@ -23,26 +25,26 @@ import transformers
 from swift.utils import get_logger
 
 START, PAD, END = VIDEO = ("<|vision_start|>", "<|video_pad|>", "<|vision_end|>")
-"""The tokens that the chat template puts for a video."""
+"""The tokens that the chat template writes for a video."""
 
 
 def without_outer_pair(tokens: list[int], start: int, end: int, pad: int) -> list[int]:
-    """What stands for a video, without markers around the whole of it; ids as the tokenizer numbers `VIDEO`."""
+    """The tokens of a video without the outer pair of markers. The ids are the tokenizer's ids of `VIDEO`."""
     doubled = tokens[:1] == [start] and tokens[1:2] != [pad] and tokens[-2:] == [end, end]
     return tokens[1:-1] if doubled else tokens
 
 
 @cache
-def say_once() -> None:
-    """Note in the log that prompts are corrected."""
+def log_correction_once() -> None:
+    """Log that prompts are corrected."""
     get_logger().info(
-        f"swift_stvg leaves out the second pair of markers that transformers {transformers.__version__} puts around a "
+        f"swift_stvg removes the second pair of markers that transformers {transformers.__version__} puts around a "
         "video: the model was released without it."
     )
 
 
 def vllm_keeps_outer_pair(processor: Any, config: Any) -> bool:
-    """Whether the installed vLLM leaves the markers around a video where they are; found by asking it.
+    """Whether the installed vLLM keeps the outer pair of markers of a video, found by calling it.
 
     Args:
         processor: transformers' processor of the model.
@@ -52,7 +54,7 @@ def vllm_keeps_outer_pair(processor: Any, config: Any) -> bool:
         from vllm.model_executor.models.qwen3_vl import Qwen3VLMultiModalProcessor as Cutter
     except ImportError:
         return transformers_keeps_outer_pair(processor)
-    cutter = Cutter.__new__(Cutter)  # its updates of a prompt need to know the model's processor and nothing else
+    cutter = Cutter.__new__(Cutter)  # to update a prompt it needs only the model's processor
     cutter.info = SimpleNamespace(
         get_hf_processor=lambda **_: processor,
         get_image_processor=lambda **_: processor.image_processor,
@@ -65,7 +67,7 @@ def vllm_keeps_outer_pair(processor: Any, config: Any) -> bool:
         (target,) = [update.target for update in updates if update.modality == "video"]
     except (AttributeError, TypeError, ValueError) as error:
         get_logger().warning(
-            f"swift_stvg cannot tell how this vLLM writes a video's prompt ({error}) and believes that it does as "
+            f"swift_stvg cannot find out how this vLLM writes a video's prompt ({error}) and assumes that it does as "
             "transformers. `swift-stvg check --engine vllm` compares the two."
         )
         return transformers_keeps_outer_pair(processor)
@@ -73,7 +75,7 @@ def vllm_keeps_outer_pair(processor: Any, config: Any) -> bool:
 
 
 def transformers_keeps_outer_pair(processor: Any) -> bool:
-    """Whether the installed processor leaves the markers around a video where they are; found by asking it."""
+    """Whether the installed transformers keeps the outer pair of markers of a video, found by calling it."""
     import torch
 
     video = processor.video_processor

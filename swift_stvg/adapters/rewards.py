@@ -1,80 +1,62 @@
-"""The rewards as ms-swift reward functions; one class for each name, because ms-swift logs by class name.
+"""The rewards as ms-swift reward functions. Each has its own class, because ms-swift logs them by class name.
 
-The metrics among them are logged under their usual names, `rewards/m_vIoU/mean` and `eval_rewards/m_vIoU/mean`, which
-`--metric_for_best_model rewards/m_vIoU/mean` takes.
+Metrics are logged under their usual names, `rewards/m_vIoU/mean` and `eval_rewards/m_vIoU/mean`, which
+`--metric_for_best_model rewards/m_vIoU/mean` accepts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from swift.rewards import ORM, orms
 from swift.utils import get_logger
 
-from swift_stvg.adapters.judged import is_watched, tell
+from swift_stvg.adapters.observers import has_observers, notify
 from swift_stvg.adapters.versions import warn_of_lack
-from swift_stvg.geometry import FloatArray
-from swift_stvg.metrics import THRESHOLDS
-from swift_stvg.rewards import ABOUT_BOXES, REWARDS, Batch
-from swift_stvg.rows import Contract
+from swift_stvg.geometry import THRESHOLDS
+from swift_stvg.rewards.callables import compute_reward
+from swift_stvg.rewards.functions import REWARDS
 
 logger = get_logger()
 
 
-@lru_cache(maxsize=4)
-def _batch(completions: tuple[str, ...], contracts: tuple[str, ...]) -> Batch:
-    """One parse for all reward functions of a step: ms-swift calls them one after the other on the same texts."""
-    return Batch(completions, [Contract.from_json(contract) for contract in contracts])
-
-
 class StvgReward(ORM):  # type: ignore[misc]
-    """A reward on the rows' `stvg` column.
+    """A reward on the rows' `stvg` column; `callables.judge` says for which rows it is None."""
 
-    None, which ms-swift leaves out of the sum, for rows without one, and, from rewards about boxes, for rows that ask
-    for none.
-    """
-
-    compute: Callable[[Batch], FloatArray]
-    about_boxes: bool
+    reward: str
 
     def __init__(self, args: Any = None, **kwargs: Any) -> None:
         super().__init__(args, **kwargs)
-        if hasattr(args, "advantage_estimator"):  # a training, which makes its rewards before its first step
+        if hasattr(args, "advantage_estimator"):  # a training makes its rewards before its first step
             check_none(args.advantage_estimator, args.scale_rewards)
 
     def __call__(
-        self, completions: Sequence[str], stvg: Sequence[str | None] | None = None, **kwargs: Any
+        self, completions: Sequence[str], stvg: Sequence[str | None] | None = None, **columns: Any
     ) -> list[float | None]:
-        contracts, state = [None] * len(completions) if stvg is None else stvg, kwargs.get("trainer_state")
-        ours = [(c, contract) for c, contract in zip(completions, contracts, strict=True) if contract is not None]
-        values: list[float | None] = [None] * len(completions)
-        if ours:
-            texts, rows = zip(*ours, strict=True)
-            batch = _batch(texts, rows)
-            judged = type(self).compute(batch)
-            means = [contract.format.boxes or not self.about_boxes for contract in batch.contracts]
-            if is_watched(state) and any(means):
-                tell(state, type(self).__name__, judged[means], batch, _rows(completions, contracts, kwargs))
-            scored = iter([value if mean else None for value, mean in zip(judged.tolist(), means, strict=True)])
-            values = [None if contract is None else next(scored) for contract in contracts]
-        return values
+        found, state = compute_reward(self.reward, completions, stvg), columns.get("trainer_state")
+        if found.batch is not None and found.applies.any() and has_observers(state):
+            values, rows = found.rewards[found.applies], _rows(completions, stvg or [], columns)
+            notify(state, type(self).__name__, values, found.batch, rows)
+        return found.values
 
 
-def _rows(completions: Sequence[str], contracts: Sequence[str | None], columns: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is known of the rows with a contract."""
+def _rows(
+    completions: Sequence[str], row_truths: Sequence[str | None], columns: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The rows that carry a truth, with their completions."""
     return [
         {"completion": completion} | {name: columns[name][i] for name in ("videos", "messages") if name in columns}
-        for i, (completion, contract) in enumerate(zip(completions, contracts, strict=True))
-        if contract is not None
+        for i, (completion, row_truth) in enumerate(zip(completions, row_truths, strict=True))
+        if row_truth is not None
     ]
 
 
 @cache
 def check_none(estimator: str, scale: str) -> None:
-    """Warn if this ms-swift's advantages become NaN where a reward is None, as once with gdpo (its issue 8123).
+    """Warn if advantages of this ms-swift become NaN when a reward is None, as gdpo's did (ms-swift issue 8123).
 
     Args:
         estimator: `--advantage_estimator`.
@@ -91,14 +73,14 @@ def check_none(estimator: str, scale: str) -> None:
             advantage_estimator=estimator,
             scale_rewards=scale,
         )
-    except (ImportError, TypeError, ValueError) as error:  # TypeError: it takes something else; ValueError: gives
-        warn_of_lack("a look at what rewards of None do to the advantages", error)
+    except (ImportError, TypeError, ValueError) as error:  # other arguments or another result
+        warn_of_lack("the check of advantages with rewards of None", error)
         return
     if not advantages.isfinite().all():
         logger.warning(
-            f"with --advantage_estimator {estimator} --scale_rewards {scale} this ms-swift makes NaN of the advantages "
-            "of a step with a reward of None, from which nothing is learned. Rewards of swift_stvg are None for rows "
-            "of other datasets, and for rows without boxes: for mixed data choose --scale_rewards group"
+            f"with --advantage_estimator {estimator} --scale_rewards {scale} this ms-swift computes NaN advantages "
+            "in a step with a reward of None, and learns nothing from that step. Rewards of swift_stvg are None for "
+            "rows of other datasets, and some for rows without boxes: for mixed data choose --scale_rewards group"
         )
 
 
@@ -107,19 +89,19 @@ METRIC_NAMES = {
     "stvg_viou": "m_vIoU",
     **{f"stvg_viou@{r}": f"vIoU@{r}" for r in THRESHOLDS},
 }
-"""Names in the logs of what is a metric."""
+"""Names of the metrics in the logs."""
 
 
-def _reward_class(name: str, compute: Callable[[Batch], FloatArray]) -> type[StvgReward]:
+def _reward_class(name: str) -> type[StvgReward]:
     class_name = METRIC_NAMES.get(name) or "".join(word.capitalize() for word in name.split("_"))
-    facts = {"compute": compute, "about_boxes": name in ABOUT_BOXES}
-    return type(class_name, (StvgReward,), {**facts, "__doc__": compute.__doc__, "__module__": __name__})
+    facts = {"reward": name, "__doc__": REWARDS[name].__doc__, "__module__": __name__}
+    return type(class_name, (StvgReward,), facts)
 
 
-CLASSES = {name: _reward_class(name, compute) for name, compute in REWARDS.items()}
-globals().update({cls.__name__: cls for cls in CLASSES.values()})  # so that they can be pickled into workers
+CLASSES = {name: _reward_class(name) for name in REWARDS}
+globals().update({cls.__name__: cls for cls in CLASSES.values()})  # so that workers can unpickle them
 
 
 def register() -> None:
-    """Register every reward by its name; safe to repeat."""
+    """Register every reward by its name; may be called again."""
     orms.update(CLASSES)

@@ -13,20 +13,20 @@ from swift.utils import get_logger
 from swift_stvg.errors import VersionError
 
 TESTED = {"ms-swift": ("4.5.0", "4.6.0"), "transformers": ("5.2.0", "5.19.0")}
-"""The oldest that works, and the newest that was run (tests/versions.sh); the oldest are also in pyproject.toml."""
+"""The oldest version that works, as in pyproject.toml, and the newest version that was tested (tests/versions.sh)."""
 
 
 @cache
 def check_installed() -> None:
-    """As `check`, of what is installed; once in a process, so that a warning is given once."""
+    """Check the installed versions. Runs once in a process, so a warning is logged once."""
     check({"ms-swift": swift.__version__, "transformers": transformers.__version__})
 
 
 def check(found: dict[str, str]) -> None:
-    """Warn of versions that are newer than what was run.
+    """Warn of versions that are newer than the tested ones.
 
     Raises:
-        VersionError: one is too old.
+        VersionError: a version is too old.
     """
     for name, version in found.items():
         oldest, newest = TESTED[name]
@@ -37,16 +37,16 @@ def check(found: dict[str, str]) -> None:
             )
         if Version(version) > Version(newest):
             get_logger().warning(
-                f"{name} {version} is newer than what swift_stvg was run with ({oldest} to {newest}); if something "
-                f"fails, try pip install '{name}<={newest}'"
+                f"{name} {version} is newer than the versions that swift_stvg was tested with ({oldest} to {newest}). "
+                f"If something fails, try pip install '{name}<={newest}'"
             )
 
 
 def of_ms_swift(holder: Any, name: str) -> Any:
-    """An attribute that ms-swift's own code has.
+    """An attribute of ms-swift's code.
 
     Raises:
-        VersionError: this version has not.
+        VersionError: this version of ms-swift does not have it.
     """
     found = getattr(holder, name, None)
     if found is None:
@@ -55,14 +55,14 @@ def of_ms_swift(holder: Any, name: str) -> Any:
 
 
 def warn_of_lack(what: str, error: Exception) -> None:
-    """Say once that a part of this package does not work with this ms-swift.
+    """Warn once that a part of this package does not work with this ms-swift.
 
     Raises:
-        ImportError: it is this package that lacks something.
+        ImportError: a module of this package is missing.
     """
     if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "swift_stvg":
         raise error
-    _warn(f"{what} is not available: ms-swift {swift.__version__} is not as swift_stvg knows it ({error})")
+    _warn(f"{what} is not available: ms-swift {swift.__version__} lacks what it needs ({error})")
 
 
 @cache

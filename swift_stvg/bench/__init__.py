@@ -1,1 +1,1 @@
-"""What things cost on a machine: ratios to baselines that are measured in the same run, in turns."""
+"""Benchmarks of speed and memory, compared with baselines that are measured in the same run, in turns."""

@@ -1,4 +1,4 @@
-"""Videos to measure with: synthetic clips encoded as films and home videos are."""
+"""Videos for benchmarks: synthetic clips that are encoded like films and like home videos."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Clip:
     """One kind of video.
 
     Attributes:
-        name: what it stands for.
-        size_wh: in pixels.
-        seconds: of its length.
+        name: the kind's name.
+        size_wh: frame size in pixels.
+        seconds: length in seconds.
         fps: frames per second.
-        keyframes: frames from one that stands alone to the next.
+        keyframes: number of frames from a key frame to the next one.
     """
 
     name: str
@@ -33,7 +33,7 @@ HOME = Clip("home video, 360p", (640, 360), 120, 30, 15)
 
 
 def encode(clip: Clip, folder: Path, seconds: int | None = None) -> Path:
-    """Write the clip, or so many seconds of it: a moving, textured picture with noise, as H.264 with B-frames."""
+    """Write the clip, or `seconds` of it, as H.264 with B-frames: a moving, textured picture with noise."""
     import av
 
     seconds = seconds or clip.seconds

@@ -1,8 +1,8 @@
-"""VidSTG's annotations to ms-swift's rows, in processes of their own, against reading the same files' bytes.
+"""Making ms-swift's rows from VidSTG's annotations, in separate processes, compared with reading the files' bytes.
 
     python -m swift_stvg.bench.load bytes|new|kept SPLIT
 
-works below STVG_DATA_ROOT; `new` forgets what STVG_CACHE_DIR knows of videos.
+reads below STVG_DATA_ROOT. `new` first deletes the video properties in STVG_CACHE_DIR; `kept` uses them.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import numpy as np
 
 from swift_stvg.bench.measure import Result, Scale, processes
 from swift_stvg.settings import Settings
-from swift_stvg.sources import load_rows
+from swift_stvg.sources.loading import load_rows
 
 SPLITS = {"test": (4610, 732, 10_303), "train": (36_202, 5563, 80_684)}
-"""Annotations, videos and sentences of VidSTG's splits."""
-QUICK = {"test": (230, 36, 515)}
-KINDS = 12
-"""Different videos; the files differ in their last bytes only."""
+"""Numbers of annotations, videos and sentences of VidSTG's splits."""
+QUICK_SPLITS = {"test": (230, 36, 515)}
+VIDEO_KINDS = 12
+"""Number of different videos. The other files differ from them only in their last bytes."""
 
 
 def measure(folder: Path, scale: Scale) -> Iterator[Result]:
-    """Each split with an empty cache of what videos are, and with a full one."""
-    for split, counts in (QUICK if scale.quick else SPLITS).items():
+    """Each split, with an empty and with a full cache of video properties."""
+    for split, counts in (QUICK_SPLITS if scale.quick else SPLITS).items():
         root = folder / split
         _make(root, split, *counts)
         env = {"STVG_DATA_ROOT": str(root), "STVG_CACHE_DIR": str(root / "cache")}
@@ -42,7 +42,7 @@ def measure(folder: Path, scale: Scale) -> Iterator[Result]:
 
 
 def main(kind: str, split: str) -> None:
-    """What one process does."""
+    """The work of one process."""
     settings = Settings.from_env()
     if kind == "bytes":
         for path in settings.root.rglob("*.*"):
@@ -56,13 +56,13 @@ def main(kind: str, split: str) -> None:
 
 
 def _make(root: Path, split: str, annotations: int, videos: int, sentences: int) -> None:
-    """Annotations in VidSTG's format, trajectories in VidOR's, about as many boxes as there, and small videos."""
+    """Write annotations in VidSTG's format, trajectories in VidOR's with about as many boxes, and small videos."""
     rng = np.random.default_rng(0)
     base = root / "vidstg"
     for name in ("videos", "sent_annos", "bbox_annos"):
         (base / name).mkdir(parents=True)
     kinds = []
-    for k in range(KINDS):
+    for k in range(VIDEO_KINDS):
         n_frames = 400 + 100 * k
         trajectories = [
             [
@@ -80,7 +80,7 @@ def _make(root: Path, split: str, annotations: int, videos: int, sentences: int)
             (n_frames, json.dumps({"fps": 30.0, "trajectories": trajectories}), _video(root / f"{k}.mp4", n_frames))
         )
     for v in range(videos):
-        _, text, video = kinds[v % KINDS]
+        _, text, video = kinds[v % VIDEO_KINDS]
         (base / "bbox_annos" / f"{v:010d}.json").write_text(text)
         free = (8 + 8).to_bytes(4, "big") + b"free" + v.to_bytes(8, "big")  # a box that players skip
         (base / "videos" / f"{v:010d}.mp4").write_bytes(video + free)
@@ -88,7 +88,7 @@ def _make(root: Path, split: str, annotations: int, videos: int, sentences: int)
     entries = []
     for i, n in enumerate(counts):
         v = i % videos
-        n_frames = kinds[v % KINDS][0]
+        n_frames = kinds[v % VIDEO_KINDS][0]
         begin = int(rng.integers(0, n_frames // 2))
         said = [{"target_id": j % 4, "description": f"the adult in white is above the bicycle {j}"} for j in range(n)]
         entries.append(

@@ -1,13 +1,13 @@
-"""The baselines of `swift-stvg bench score` and `rewards`: loops over frames in Python, written for comparison.
+"""The baselines of `swift-stvg bench score` and `rewards`: loops over frames in Python.
 
     python loops.py plain|arrays ANNOTATIONS PREDICTIONS
 
-scores by HC-STVG's protocol and
+scores with HC-STVG's protocol.
 
-plain   compares boxes as Python numbers, as HC-STVG's own script does
-arrays  compares them as one-row numpy arrays, as TubeDETR's evaluators and their descendants do
+plain   compares boxes as Python numbers, like HC-STVG's own script
+arrays  compares boxes as numpy arrays of one row, like TubeDETR's evaluators and those derived from them
 
-It stands alone, so that neither imports more than it needs.
+The file imports nothing of this package, so that the baselines import only what they need.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def five_rewards(
 
 
 def _term(box: Sequence[float], other: Sequence[float], size_wh: tuple[int, int]) -> float:
-    """GIoU - L1 of two boxes, number by number; -5 for one that runs backwards."""
+    """GIoU - L1 of two boxes, number by number; -5 for an inverted box."""
     if box[0] > box[2] or box[1] > box[3]:
         return -5.0
     limits = (*size_wh, *size_wh)

@@ -1,4 +1,4 @@
-"""Measuring things in turns, so that what else the machine does falls on all of them alike."""
+"""Measurements in turns, so that other work of the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Scale:
     """How much to measure.
 
     Attributes:
-        rounds: measurements of each thing, of which the median counts; one before them fills caches.
-        quick: whether sizes are small, to see that everything runs and about where it lies.
+        rounds: number of measurements; their median counts. One more run before them fills caches.
+        quick: whether sizes are small, for a quick trial.
     """
 
     rounds: int
@@ -33,13 +33,13 @@ class Result:
     """One line of the table.
 
     Attributes:
-        what: was measured.
-        ours: by this package.
-        unit: of `ours` and `theirs`.
-        baseline: what it is compared with, if with anything.
-        theirs: what that took.
-        peak_mb: most memory of the process, if it had one of its own.
-        at: numbers that `what` names, for plots.
+        what: what was measured.
+        ours: the value of this package.
+        unit: unit of `ours` and `theirs`.
+        baseline: what it is compared with; None without a comparison.
+        theirs: the value of the baseline.
+        peak_mb: largest memory of the process in MB, if the measurement had its own process.
+        at: the numbers in `what` by name, for plots.
     """
 
     what: str
@@ -52,12 +52,12 @@ class Result:
 
     @property
     def ratio(self) -> float | None:
-        """How many times more the baseline takes."""
+        """The baseline's value divided by ours."""
         return None if self.theirs is None else self.theirs / self.ours
 
 
 def medians(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each function, called in turns."""
+    """Median seconds of each function. The functions are called in turns."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds + 1):
         for name, work in works.items():
@@ -67,7 +67,7 @@ def medians(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, fl
     return {name: statistics.median(values[1:]) for name, values in seconds.items()}
 
 
-# A process counts the memory of the one that it was forked from as its own: this small one stands in between
+# a forked process counts the memory of its parent as its own: this small process is the parent
 _LAUNCHER = """
 import os, subprocess, sys, time
 start = time.perf_counter()
@@ -81,7 +81,7 @@ sys.exit(0 if status == 0 else 1)
 def processes(
     commands: Mapping[str, list[str]], rounds: int, env: Mapping[str, str]
 ) -> tuple[dict[str, float], dict[str, float], dict[str, str]]:
-    """Medians of whole-process seconds, most memory in MB, and what was last printed, of commands run in turns."""
+    """Run commands in turns. Returns their median seconds, their largest memory in MB, and their last output."""
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     megabytes = dict.fromkeys(commands, 0.0)
     printed: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The five rewards of a GRPO step, parsing included, against a loop over boxes in Python."""
+"""The five rewards of a GRPO step, with parsing, compared with a loop over boxes in Python."""
 
 from __future__ import annotations
 
@@ -7,32 +7,34 @@ from pathlib import Path
 
 import numpy as np
 
-from swift_stvg.answers import Answer, BoxList
+from swift_stvg.answers.format import Answer, BoxList
 from swift_stvg.bench.loops import five_rewards
 from swift_stvg.bench.measure import Result, Scale, medians
 from swift_stvg.errors import StvgError
 from swift_stvg.records import Sample, VideoInfo
-from swift_stvg.rewards import REWARDS, WEIGHTS, Batch
-from swift_stvg.rows import Contract, make_contract
+from swift_stvg.rewards.batch import Batch
+from swift_stvg.rewards.functions import REWARDS, WEIGHTS
+from swift_stvg.rows.making import make_row_truth
+from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
 
 COMPLETIONS, BOXES = 1024, 24
-"""Of a step: 128 prompts with 8 completions each, of 12 think boxes and 12 final ones."""
+"""Size of a step: 128 prompts with 8 completions each, and 12 think boxes and 12 final boxes per completion."""
 
 
 def measure(folder: Path, scale: Scale) -> Iterator[Result]:
     """A step of 1,024 completions."""
-    contracts, texts = _completions()
-    truths = [dict(zip(c.index.tolist(), c.boxes_xyxy.tolist(), strict=True)) for c in contracts]
+    row_truths, texts = _completions()
+    truths = [dict(zip(c.index.tolist(), c.boxes_xyxy.tolist(), strict=True)) for c in row_truths]
 
     def ours() -> list[list[float]]:
-        batch = Batch(texts, contracts)
+        batch = Batch(texts, row_truths)
         return [REWARDS[name](batch).tolist() for name in WEIGHTS]
 
     def theirs() -> list[list[float]]:
         return [
-            five_rewards(text, contract.span, truth, contract.scale_wh)
-            for text, contract, truth in zip(texts, contracts, truths, strict=True)
+            five_rewards(text, row_truth.span, truth, row_truth.scale_wh)
+            for text, row_truth, truth in zip(texts, row_truths, truths, strict=True)
         ]
 
     if not np.allclose(np.array(ours()).T, np.array(theirs())):
@@ -50,10 +52,10 @@ def measure(folder: Path, scale: Scale) -> Iterator[Result]:
     yield Result("the same, per box", per_box * seconds["ours"], "us", baseline, per_box * seconds["theirs"])
 
 
-def _completions() -> tuple[list[Contract], list[str]]:
-    """Rows about 6 s of a clip of 20 s, and answers whose boxes are off by some pixels."""
+def _completions() -> tuple[list[RowTruth], list[str]]:
+    """Rows with an event of 6 s in a clip of 20 s, and answers with boxes that are some pixels off."""
     rng = np.random.default_rng(0)
-    contracts, texts = [], []
+    row_truths, texts = [], []
     frames = np.arange(250, 400)
     for i in range(COMPLETIONS):
         corner = rng.integers(0, 300, 2)
@@ -70,12 +72,12 @@ def _completions() -> tuple[list[Contract], list[str]]:
             tube_frames=frames,
             tube_xyxy=np.tile([*corner, *(corner + 150)], (len(frames), 1)).astype(np.float64),
         )
-        contract = make_contract(sample, VideoInfo.nominal(sample), Settings())
-        exact = contract.answer.pred
+        row_truth = make_row_truth(sample, VideoInfo.nominal(sample), Settings())
+        exact = row_truth.answer.pred
         if exact is None:
             raise StvgError("an exact answer has boxes")
         off = np.abs(exact.boxes_xyxy + rng.integers(-5, 6, (2, len(exact.index), 4)))  # (2, M, 4)
         think, pred = (BoxList(exact.index, boxes_xyxy) for boxes_xyxy in off)
-        texts.append(contract.format.render(Answer(contract.span, think, pred)))
-        contracts.append(contract)
-    return contracts, texts
+        texts.append(row_truth.format.render(Answer(row_truth.span, think, pred)))
+        row_truths.append(row_truth)
+    return row_truths, texts

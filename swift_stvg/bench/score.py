@@ -1,4 +1,4 @@
-"""Whole `swift-stvg score` processes, less the start of an interpreter, against loops over frames."""
+"""Whole processes of `swift-stvg score`, without the start of Python, compared with loops over frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from swift_stvg.bench.measure import Result, Scale, processes
 from swift_stvg.errors import StvgError
 from swift_stvg.records import Sample, VideoInfo
-from swift_stvg.rows import make_contract
+from swift_stvg.rows.making import make_row_truth
 from swift_stvg.settings import Settings
 
 HCSTVG_VIDEOS, HCSTVG_BOXES = 1160, 181_607
@@ -22,7 +22,7 @@ VIDSTG_SENTENCES, VIDSTG_VIDEOS = 10_303, 732
 
 
 def measure(folder: Path, scale: Scale) -> Iterator[Result]:
-    """The size of HC-STVG v1's test split, and of VidSTG's."""
+    """Data of the size of the test splits of HC-STVG v1 and VidSTG."""
     annotations, predictions = _make_hcstvg(folder)
     answers = _make_answers(folder)
     score = [sys.executable, "-c", "import sys; from swift_stvg.cli import main; sys.exit(main())", "score"]
@@ -55,7 +55,7 @@ def measure(folder: Path, scale: Scale) -> Iterator[Result]:
 
 
 def _make_hcstvg(folder: Path) -> tuple[Path, Path]:
-    """Annotations in HC-STVG's format and dense predictions, of the size of v1's test split."""
+    """Write annotations in HC-STVG's format and dense predictions, as many as in v1's test split."""
     rng = np.random.default_rng(0)
     counts = np.diff(np.linspace(0, HCSTVG_BOXES, HCSTVG_VIDEOS + 1).astype(int))
     truth, predicted = {}, {}
@@ -88,7 +88,7 @@ def _make_hcstvg(folder: Path) -> tuple[Path, Path]:
 
 
 def _make_answers(folder: Path) -> Path:
-    """A result file of `swift infer`, of the size of VidSTG's test split, with events of 1 to 20 s in clips of 30 s."""
+    """Write a result of `swift infer` as large as VidSTG's test split: events of 1 to 20 s in clips of 30 s."""
     rng = np.random.default_rng(1)
     settings = Settings()
     path = folder / "answers.jsonl"
@@ -111,8 +111,8 @@ def _make_answers(folder: Path) -> Path:
                 tube_frames=frames,
                 tube_xyxy=boxes,
             )
-            contract = make_contract(sample, VideoInfo.nominal(sample), settings)
-            response = contract.format.render(contract.answer)
-            line = {"response": response, "videos": [str(sample.video)], "stvg": contract.to_json()}
+            row_truth = make_row_truth(sample, VideoInfo.nominal(sample), settings)
+            response = row_truth.format.render(row_truth.answer)
+            line = {"response": response, "videos": [str(sample.video)], "stvg": row_truth.to_json()}
             file.write(json.dumps(line) + "\n")
     return path

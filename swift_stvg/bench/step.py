@@ -1,7 +1,7 @@
-"""The host's video work of a GRPO step: what ms-swift has a template do for each prompt, stock and ours.
+"""The CPU's video work of a GRPO step: encoding prompts, with the stock template and with ours.
 
-For one prompt and G completions a step encodes 2 G times, for generation and for training. Here that is done in one
-thread, with the processor of Qwen2.5-VL and the same frames in both cases.
+For one prompt and G completions, a step encodes 2 G times: for generation and for training. Here one thread does it,
+with the processor of Qwen2.5-VL and the same frames for both templates.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from swift_stvg.bench.clips import FILM, HOME, Clip, encode
 from swift_stvg.bench.measure import Result, Scale, medians
 from swift_stvg.errors import StvgError
 from swift_stvg.records import Sample
-from swift_stvg.rows import VIDEO_KEY, VideoRequest, make_row
+from swift_stvg.rows.making import make_row
 from swift_stvg.settings import Settings
-from swift_stvg.tiny import TinyConfig, build
-from swift_stvg.video import probe
+from swift_stvg.synthetic.tiny import TinyConfig, build
+from swift_stvg.video.reader import probe
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 
 GENERATIONS = (2, 4, 8, 16)
 LENGTHS_S = (10, 60, 180)
 
 
 def measure(folder: Path, scale: Scale) -> Iterator[Result]:
-    """By number of generations for a film, by length for home videos with 8 generations."""
+    """A film with several numbers of generations, and home videos of several lengths with 8 generations."""
     import torch
 
     torch.set_num_threads(1)
@@ -82,7 +83,7 @@ def _templates(folder: Path) -> dict[str, Any]:
 
 
 def rows_of(path: Path) -> dict[str, dict[str, Any]]:
-    """A row of ours about the whole video, and the stock template's with frames of the same rate and size."""
+    """Our row about the whole video, and a row for the stock template with frames of the same rate and size."""
     info = probe(path)
     sample = Sample(
         id="clip",

@@ -1,4 +1,4 @@
-"""Decoding the sampled frames of a clip in several ways, and formats in which they could be kept on disk."""
+"""Decoding the sampled frames of a clip in several ways, and reading them from several formats on disk."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from PIL import Image
 from swift_stvg.bench.clips import FILM, HOME, Clip, encode
 from swift_stvg.bench.measure import Result, Scale, medians
 from swift_stvg.errors import StvgError
-from swift_stvg.framecache import FrameCache
-from swift_stvg.frames import FrameLoader, decode
 from swift_stvg.geometry import IntArray
-from swift_stvg.rows import VideoRequest, frame_size
+from swift_stvg.rows.making import frame_size
 from swift_stvg.settings import Settings
-from swift_stvg.timeline import Timeline
-from swift_stvg.video import Frames, probe, read_frames
+from swift_stvg.video.frame_cache import FrameCache
+from swift_stvg.video.frame_loader import FrameLoader, decode
+from swift_stvg.video.reader import Frames, probe, read_frames
+from swift_stvg.video.request import VideoRequest
+from swift_stvg.video.timeline import Timeline
 
 
 def measure(folder: Path, scale: Scale) -> Iterator[Result]:
@@ -40,7 +41,7 @@ def measure(folder: Path, scale: Scale) -> Iterator[Result]:
 
 
 def request_of(path: Path) -> VideoRequest:
-    """What a row about the whole video asks for under the default settings."""
+    """The frames that a row about the whole video asks for with the default settings."""
     settings, info = Settings(), probe(path)
     line = Timeline.sample(info.frame_times_s, info.end_s, fps=settings.fps, max_frames=settings.max_frames)
     size_wh = frame_size(info.size_wh, settings.max_side, settings.side_multiple)
@@ -57,7 +58,7 @@ def _decoders(clip: Clip, path: Path, frames: IntArray, scale: Scale) -> Iterato
     try:
         import torchcodec  # noqa: F401
     except (ImportError, RuntimeError, OSError):
-        pass  # it needs an FFmpeg of its own
+        pass  # torchcodec needs its own FFmpeg
     else:
         works["torchcodec"] = lambda: _torchcodec(path, frames)
     exact = works["ours"]()
@@ -102,7 +103,7 @@ def _torchcodec(path: Path, frames: IntArray) -> Frames:
 
 
 def _formats(folder: Path, video: Path, request: VideoRequest, scale: Scale) -> Iterator[Result]:
-    """What reading a clip's frames takes in each format, with their size and how far their pixels are off."""
+    """Time to read a clip's frames in each format, with the size on disk and the error of the pixels."""
     cache = FrameCache(folder / "cache")
     path = cache.path(video, request.frames, request.size_wh)
     frames = decode(str(video), request).permute(0, 2, 3, 1).contiguous().numpy()

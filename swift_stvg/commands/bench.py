@@ -1,4 +1,4 @@
-"""`swift-stvg bench`: what things cost here, as ratios to a baseline that is measured in the same run."""
+"""`swift-stvg bench`: measure speed and memory on this machine, compared with a baseline in the same run."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from typing import Any
 
 from swift_stvg import __version__
 from swift_stvg.bench.measure import Result, Scale
-from swift_stvg.commands import check_writable
+from swift_stvg.commands.shared import check_writable
 from swift_stvg.errors import DataError
-from swift_stvg.jsonfile import write_whole
+from swift_stvg.report.text.bench import render_bench
+from swift_stvg.report.text.blocks import REPORT_FORMATS
 from swift_stvg.settings import PREFIX, Settings
-from swift_stvg.tables import FORMATS, render_bench
+from swift_stvg.util.writing import write_text_atomic
 
 ROUNDS = 5
 BENCHMARKS = {
-    "score": "whole `swift-stvg score` processes",
+    "score": "whole processes of `swift-stvg score`",
     "rewards": "the five rewards of a GRPO step",
-    "video": "decoding and cached frames",
-    "step": "the host's video work of a GRPO step, with the stock template and ours",
-    "load": "VidSTG's annotations to rows",
+    "video": "decoding frames, and reading cached frames",
+    "step": "the CPU's video work of a GRPO step, with the stock template and with ours",
+    "load": "making rows from VidSTG's annotations",
 }
-"""Name of each module in `swift_stvg.bench` with a function `measure`, and what it measures."""
+"""For each module in `swift_stvg.bench` with a function `measure`, what it measures."""
 ONCE = ("step", "load")
-"""Those of which one measurement takes minutes; it is taken once, after one that fills caches."""
+"""Benchmarks that take minutes. They are measured once, after a run that fills caches."""
 PACKAGES = (
     *("ms-swift", "torch", "torchvision", "transformers", "qwen-vl-utils", "decord", "av", "torchcodec", "pillow"),
     *("msgspec", "numpy"),
@@ -41,13 +42,15 @@ PACKAGES = (
 
 
 def add_options(bench: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's options."""
     kinds = "; ".join(f"{name}: {meaning}" for name, meaning in BENCHMARKS.items())
-    bench.add_argument("what", nargs="*", help=f"{kinds} (default: all)")
-    bench.add_argument("--rounds", type=int, help=f"measurements of each (default: {ROUNDS}, with --quick 1)")
-    bench.add_argument("--quick", action="store_true", help="smaller sizes, and one round")
-    bench.add_argument("--format", choices=FORMATS, default="table", help="default: table")
-    bench.add_argument("--out", type=Path, metavar="FILE", help="write the figures there too, as JSON")
+    bench.add_argument("what", nargs="*", help=f"what to measure. {kinds} (default: all)")
+    bench.add_argument("--rounds", type=int, help=f"number of measurements (default: {ROUNDS}; with --quick: 1)")
+    bench.add_argument("--quick", action="store_true", help="measure smaller sizes, and only once")
+    bench.add_argument(
+        "--format", choices=REPORT_FORMATS, default="table", help="format of the report (default: table)"
+    )
+    bench.add_argument("--out", type=Path, metavar="FILE", help="write the report to this file too, as JSON")
     bench.set_defaults(run=run)
 
 
@@ -56,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
     unknown = [name for name in args.what if name not in BENCHMARKS]
     rounds = args.rounds if args.rounds is not None else 1 if args.quick else ROUNDS
     if unknown or rounds < 1:
-        raise DataError(f"the benchmarks are: {', '.join(BENCHMARKS)}, with at least one round; got {args.what}")
+        raise DataError(
+            f"the benchmarks are {', '.join(BENCHMARKS)}, and --rounds must be at least 1; "
+            f"got {' '.join(args.what) or 'all'} with {rounds} rounds"
+        )
     check_writable(args.out)
     scale = Scale(rounds, args.quick)
     results: list[Result] = []
@@ -67,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
                 measure: Callable[[Path, Scale], Iterator[Result]] = import_module(f"swift_stvg.bench.{name}").measure
                 with tempfile.TemporaryDirectory() as folder:
                     results.extend(measure(Path(folder), scale))
-    finally:  # what was measured is not lost by what fails later
+    finally:  # results are kept if a later benchmark fails
         report = {
             **machine(),
             "settings": Settings().to_texts(),
@@ -77,13 +83,13 @@ def run(args: argparse.Namespace) -> int:
         }
         print(render_bench(report, args.format), end="")
         if args.out:
-            write_whole(args.out, json.dumps(report, indent=1) + "\n")
+            write_text_atomic(args.out, json.dumps(report, indent=1) + "\n")
     return 0
 
 
 @contextmanager
 def _default_settings() -> Iterator[None]:
-    """Without the caller's STVG_* settings: figures are those of the defaults."""
+    """Remove the STVG_* settings from the environment for a while: benchmarks use the default settings."""
     mine = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(PREFIX)}
     try:
         yield
@@ -92,7 +98,7 @@ def _default_settings() -> Iterator[None]:
 
 
 def machine() -> dict[str, Any]:
-    """What a figure was measured with: this package, the machine, and what is installed."""
+    """The versions of this package and of others, and the machine."""
     return {
         "swift_stvg": __version__,
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},
@@ -109,7 +115,7 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 
 def _cpu() -> str:
-    """The processor's name, where the system tells it."""
+    """The processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""`swift-stvg cache`: the frames of a dataset, sampled, resized and kept on disk."""
+"""`swift-stvg cache`: keep the sampled and resized frames of a dataset on disk."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from collections import Counter
 from pathlib import Path
 
 from swift_stvg.commands.clips import Clip, add_workers, check_workers, clip_of, each_clip
-from swift_stvg.errors import DataError, VideoError
-from swift_stvg.framecache import FrameCache
-from swift_stvg.jsonfile import remove_leftovers
+from swift_stvg.errors import VideoError
 from swift_stvg.settings import Settings
-from swift_stvg.sources import load_rows
+from swift_stvg.sources.loading import load_rows
+from swift_stvg.util.output_folder import make_folder
+from swift_stvg.util.writing import remove_partial_files
+from swift_stvg.video.frame_cache import FrameCache
 
 
 def add_options(cache: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    cache.add_argument("datasets", nargs="+", metavar="NAME:SUBSET", help="under the STVG_* settings of the training")
-    cache.add_argument("out", type=Path, help="a folder; give it to the training as STVG_FRAME_CACHE")
+    """Add the command's options."""
+    cache.add_argument(
+        "datasets", nargs="+", metavar="NAME:SUBSET", help="dataset; use the STVG_* settings of the training"
+    )
+    cache.add_argument("out", type=Path, help="folder of the cache; set STVG_FRAME_CACHE to it for the training")
     add_workers(cache)
     cache.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write what is not there yet; 1 if a video could not be read."""
+    """Write the frames that the cache lacks. The exit status is 1 if a video could not be read."""
     check_workers(args.workers)
     settings = Settings.from_env()
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{args.out} cannot be used as a folder: {error.strerror}") from None
-    remove_leftovers(args.out)
+    make_folder(args.out)
+    remove_partial_files(args.out)
     clips: dict[Clip, None] = {}
     for dataset in args.datasets:
         name, _, split = dataset.partition(":")
@@ -51,12 +51,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def write_all(clips: list[Clip], cache: FrameCache, workers: int, decoder: str = "pyav") -> tuple[list[str], int]:
-    """What came of each clip ("written", "there", or a reason with its detail), and the bytes written."""
+    """Write all clips. Returns a result for each ("written", "there" or an error), and the number of bytes written."""
     import torch
 
-    from swift_stvg.frames import decode
+    from swift_stvg.video.frame_loader import decode
 
-    torch.set_num_threads(1)  # clips are what is worked on in parallel
+    torch.set_num_threads(1)  # several clips are decoded in parallel
 
     def write(clip: Clip) -> tuple[str, int]:
         video, request = clip

@@ -1,4 +1,4 @@
-"""`swift-stvg recipe`: a training under ms-swift's rules, and what it needs of GPUs."""
+"""`swift-stvg recipe`: check a recipe by ms-swift's rules, and estimate the GPU memory and the time it needs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from swift_stvg import __version__
-from swift_stvg.commands import add_delivery, check_writable, deliver
-from swift_stvg.footprint import report as footprint
-from swift_stvg.host import by_name_here
-from swift_stvg.recipes import Recipe, batches, faults
-from swift_stvg.tables import render_recipe
+from swift_stvg.commands.shared import add_delivery, check_writable, deliver
+from swift_stvg.recipes.footprint import report as footprint
+from swift_stvg.recipes.host import by_name_here
+from swift_stvg.recipes.rules import Recipe, batches, faults
+from swift_stvg.report.text.recipe import render_recipe
 
 
 def _gpus(text: str) -> tuple[int, float]:
-    """Number of GPUs and GB of each, from text such as 8x80."""
+    """The number of GPUs and the GB of each, from text such as 8x80."""
     found = re.fullmatch(r"([1-9]\d{0,5})[xX](\d+(?:\.\d+)?)", text)
     if not found or not 0 < float(found[2]) < 1e6:
         raise argparse.ArgumentTypeError(f"{text!r} is not NUMBERxGB, such as 8x80")
@@ -24,24 +24,24 @@ def _gpus(text: str) -> tuple[int, float]:
 
 
 def add_options(recipe: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    recipe.add_argument("recipe", type=Path, metavar="FILE", help="a YAML file of `swift sft` or `swift rlhf`")
+    """Add the command's options."""
+    recipe.add_argument("recipe", type=Path, metavar="FILE", help="a YAML file for `swift sft` or `swift rlhf`")
     recipe.add_argument(
         "--gpus",
         type=_gpus,
         metavar="NUMBERxGB",
-        help="the GPUs of the training, such as 8x80: what it needs of each; by default those that the recipe starts",
+        help="GPUs of the training, such as 8x80, to estimate memory and time for",
     )
     add_delivery(recipe)
     recipe.epilog = (
-        "Further options override the recipe's, as after `swift rlhf FILE`. Exit status: 0, or 1 if ms-swift would "
-        "refuse the recipe, or do something else than it says."
+        "Options that are not listed override the recipe's, as after `swift rlhf FILE`. Exit status: 1 if ms-swift "
+        "would refuse the recipe, or do something else than it says; else 0."
     )
     recipe.set_defaults(run=run, passes_on=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print or write the report."""
+    """Check the recipe and deliver the report."""
     check_writable(args.out)
     machine: tuple[int, float] | None = args.gpus
     recipe = Recipe.read(args.recipe, args.further)
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         found = footprint(recipe, *machine)
         for phase, gb in found["peaks"].items():
             if gb > machine[1]:
-                warnings.append(f"by this estimate, {phase} takes {gb:.0f} GB of a GPU's {machine[1]:g}")
+                warnings.append(f"{phase} needs an estimated {gb:.0f} GB, but a GPU has {machine[1]:g} GB")
     report = {
         "swift_stvg": __version__,
         "recipe": str(args.recipe),

@@ -1,4 +1,4 @@
-"""`swift-stvg show`: a page that shows what a model did, or what a dataset holds."""
+"""`swift-stvg show`: make a web page of predictions or of a dataset."""
 
 from __future__ import annotations
 
@@ -13,47 +13,65 @@ from typing import Any
 import numpy as np
 
 from swift_stvg import __version__
-from swift_stvg.commands import names_of, read_dataset
 from swift_stvg.commands.clips import add_workers, check_workers
+from swift_stvg.commands.shared import names_of, read_dataset
 from swift_stvg.errors import DataError, VideoError
-from swift_stvg.jsonfile import is_vacant, remove_leftovers, write_whole
-from swift_stvg.results import Answers
-from swift_stvg.scoring import ALL_PROTOCOLS, GroundTruth, score
+from swift_stvg.report.page import cards as samples_on
+from swift_stvg.report.page.cards import Card, column
+from swift_stvg.report.page.charts import Chart, of_dataset, of_results, of_training
+from swift_stvg.report.page.html import INDEX, page
+from swift_stvg.report.page.media import FOLDER, PAGE_FORMATS, Job, remove_others, render_all
+from swift_stvg.report.page.training import read_curves
+from swift_stvg.report.text.score import preamble, score_table
+from swift_stvg.scoring.predictions import AnswerFile
+from swift_stvg.scoring.score import ALL_PROTOCOLS, GroundTruth, score
 from swift_stvg.settings import Settings
-from swift_stvg.show import cards as samples_on
-from swift_stvg.show.cards import Card, column
-from swift_stvg.show.charts import Chart, of_dataset, of_results, of_training
-from swift_stvg.show.media import FOLDER, PAGE_FORMATS, Job, remove_others, render_all
-from swift_stvg.show.page import INDEX, page
-from swift_stvg.show.training import read_curves
-from swift_stvg.sources import probe_all
-from swift_stvg.tables import preamble, score_table
+from swift_stvg.util.output_folder import first_line_object, make_folder, require_own_folder
+from swift_stvg.util.writing import remove_partial_files, write_text_atomic
+from swift_stvg.video.probing import probe_all
 
 MARK, WHAT = "show.json", "a page of swift-stvg show"
-"""File that says that a folder is ours to replace, and how it says so."""
+"""The file that marks a folder as a page of this command, and its content."""
 OF_EACH = 12
-KINDS = 4
-"""Of a dataset as many clips are drawn as of the best, worst, most improved and most damaged answers together."""
+CHOSEN_GROUPS = 4
+"""A page of a dataset draws as many clips as a page of answers draws in four of its groups together."""
 EXTRAS = {"gif": ".gif", "sheet": ".png"}
 
 
 def add_options(show: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's options."""
     add = show.add_argument
-    add("result", type=Path, nargs="?", help=".jsonl of `swift infer`; without it, --dataset itself is shown")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder of the page, new or of an earlier one")
+    add(
+        "result",
+        type=Path,
+        nargs="?",
+        help=".jsonl of `swift infer`; without it, the annotations of --dataset are shown",
+    )
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of the page: a new folder, or that of an earlier page",
+    )
     add("--dataset", metavar="NAME:SUBSET", help="ground truth from annotation files below STVG_DATA_ROOT")
-    add("--protocol", type=names_of(ALL_PROTOCOLS), default=[], metavar="A,B", help="the first one is the gallery's")
-    add("--logging", type=Path, metavar="FILE", help="logging.jsonl of ms-swift, for training curves")
+    add(
+        "--protocol",
+        type=names_of(ALL_PROTOCOLS),
+        default=[],
+        metavar="A,B",
+        help="protocols; the gallery shows the first one's scores",
+    )
+    add("--logging", type=Path, metavar="FILE", help="logging.jsonl of ms-swift, to show training curves")
     add(
         "--overlays",
         type=_count,
         default=OF_EACH,
         metavar="N|all",
-        help=f"clips drawn of the best, the worst, the most improved, the most damaged and those that count 0, each "
-        f"(default: {OF_EACH}); of a dataset {KINDS} times as many",
+        help="number of clips to draw in each group: the best, the worst, the most improved and the most damaged "
+        f"answers, and answers that count 0 (default: {OF_EACH}); for a dataset {CHOSEN_GROUPS} times this number",
     )
-    add("--also", nargs="+", choices=sorted(EXTRAS), default=[], help="draw GIFs and contact sheets too")
+    add("--also", nargs="+", choices=sorted(EXTRAS), default=[], help="draw GIFs or contact sheets too")
     add_workers(show, "processes")
     show.set_defaults(run=run)
 
@@ -64,10 +82,10 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("give a result file of `swift infer`, or --dataset NAME:SUBSET, or both")
     check_workers(args.workers)
     if args.result is None and args.protocol:
-        raise DataError("--protocol needs a result file")
+        raise DataError("--protocol scores answers: give a result file too")
     settings = Settings.from_env()
     curves = read_curves(args.logging) if args.logging else None
-    _check(args.out)
+    require_own_folder(args.out, WHAT, lambda: first_line_object(args.out / MARK).get("what") == WHAT)
     if args.result is None:
         cards, chosen, data, charts = _of_dataset(args.dataset, args.overlays, settings)
     else:
@@ -82,9 +100,9 @@ def run(args: argparse.Namespace) -> int:
         "also": extras,
         "footer": f"Made by swift-stvg show {__version__}.",
     }
-    write_whole(args.out / INDEX, page(data, charts))
+    write_text_atomic(args.out / INDEX, page(data, charts))
     remove_others(media, names)
-    remove_leftovers(args.out)
+    remove_partial_files(args.out)
     print(f"{args.out / INDEX}: {len(cards)} samples, {len(chosen) - sum(problems.values())} of them drawn")
     for problem, count in problems.most_common():
         print(f"  not drawn: {count} x {problem}", file=sys.stderr)
@@ -96,8 +114,8 @@ Made = tuple[list[Card], list[int], dict[str, Any], list[Chart]]
 
 def _of_answers(args: argparse.Namespace, settings: Settings) -> Made:
     if args.result.suffix != ".jsonl":
-        raise DataError(f"{args.result} must be a .jsonl file of `swift infer`: show draws answers to rows")
-    answers = Answers.read(args.result)
+        raise DataError(f"{args.result} must be a .jsonl file of `swift infer`")
+    answers = AnswerFile.read(args.result)
     truth = read_dataset(args.dataset, settings)[1] if args.dataset else GroundTruth.of_rows([answers])
     report, (scored,) = score([answers], truth, protocols=args.protocol, by=["query", "area", "length"])
     first = report["tables"][0]
@@ -115,15 +133,15 @@ def _of_answers(args: argparse.Namespace, settings: Settings) -> Made:
         [*_percent(metrics[name]), name] for name in metrics if name in ("m_tIoU", "m_vIoU", "vIoU@0.3", "vIoU@0.5")
     ]
     gain = [row["metrics"]["m_vIoU"] for row in first["rows"] if row["part"] == "pred - think" and "group" not in row]
-    tiles += [[*_percent(gain[0], "+"), "m_vIoU: final less think boxes"]] if gain else []
+    tiles += [[*_percent(gain[0], "+"), "m_vIoU: final minus think boxes"]] if gain else []
     counts = scored.counts
     tiles += [[f"{counts['scored']} / {counts['samples']}", "", "answers that count; the others score 0"]]
     data = {
         "kind": "answers",
         "title": answers.name,
         "subtitle": f"{report['ground_truth']['samples']} samples of {report['ground_truth']['videos']} videos, "
-        f"{', '.join(report['ground_truth']['splits'])}. Percent with 95% intervals; these figures, the charts and the "
-        f"gallery follow the protocol {first['protocol']}.",
+        f"{', '.join(report['ground_truth']['splits'])}. Percent with 95% intervals. These figures, the charts and the "
+        f"gallery use the protocol {first['protocol']}.",
         "tiles": tiles,
         "tables": [dict(zip(("title", "header", "rows"), score_table(t), strict=True)) for t in report["tables"]],
         "preamble": [line.strip() for line in preamble(report)],
@@ -138,7 +156,7 @@ def _of_answers(args: argparse.Namespace, settings: Settings) -> Made:
 def _of_dataset(name: str, count: int | None, settings: Settings) -> Made:
     samples, truth = read_dataset(name, settings)
     cards = samples_on.cards_of_dataset(samples)
-    count = len(cards) if count is None else min(KINDS * count, len(cards))
+    count = len(cards) if count is None else min(CHOSEN_GROUPS * count, len(cards))
     chosen = np.unique(np.linspace(0, len(cards) - 1, count).round().astype(int)).tolist() if count else []
     videos = probe_all({samples[i].video for i in chosen}, name, settings)
     for i in chosen:
@@ -163,8 +181,8 @@ def _of_dataset(name: str, count: int | None, settings: Settings) -> Made:
     data = {
         "kind": "dataset",
         "title": name,
-        "subtitle": f"{len(cards)} annotations of {videos_shown} videos; drawn is the truth on the frames that a model "
-        "sees under these settings.",
+        "subtitle": f"{len(cards)} annotations of {videos_shown} videos. The truth is drawn onto the frames that a "
+        "model sees with these settings.",
         "tiles": tiles,
         "tables": [{"title": f"{name}: what is annotated", "header": header, "rows": rows}],
         "preamble": [f"{setting} {value}" for setting, value in settings.to_texts().items()],
@@ -184,7 +202,7 @@ def _of_kind(labels: Sequence[str], wanted: str, lengths: Any, areas: Any) -> li
 def _draw(
     cards: Sequence[Card], chosen: Sequence[int], media: Path, formats: Sequence[str], workers: int
 ) -> tuple[set[str], Counter[str]]:
-    """Draw the chosen cards and say on each what came of it; the names of the drawings, and why others have none."""
+    """Draw the chosen cards, and note the result on each. Returns the names of the drawings, and the problems."""
     jobs: dict[int, Job] = {i: job for i in chosen if (job := cards[i].job) is not None}
     found = dict(zip(jobs, render_all(list(jobs.values()), media, formats, workers), strict=True))
     problems: Counter[str] = Counter()
@@ -199,34 +217,17 @@ def _draw(
     return {name for name in found.values() if isinstance(name, str)}, problems
 
 
-def _check(out: Path) -> None:
-    """Refuse a folder that holds something else than an earlier page."""
-    if not _is_ours(out / MARK) and not is_vacant(out):
-        raise DataError(f"{out} holds something that is not {WHAT}: choose another folder")
-
-
-def _is_ours(mark: Path) -> bool:
-    try:
-        data = json.loads(mark.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(data, dict) and data.get("what") == WHAT
-
-
 def _claim(out: Path) -> Path:
-    """Make and mark the folder; the folder for its drawings."""
+    """Make and mark the folder of the page. Returns the folder of its drawings."""
     media = out / FOLDER
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_whole(out / MARK, json.dumps({"swift_stvg": __version__, "what": WHAT}) + "\n")
-        media.mkdir(exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{out} cannot be used as a folder: {error.strerror}") from None
+    make_folder(out)
+    write_text_atomic(out / MARK, json.dumps({"swift_stvg": __version__, "what": WHAT}) + "\n")
+    make_folder(media)
     return media
 
 
 def _percent(values: Sequence[float | None], sign: str = "") -> tuple[str, str]:
-    """A figure and its interval, which one video has none of."""
+    """A percentage and its interval; a single video has no interval."""
     mean, low, high = ("" if value is None else f"{100 * value + 0.0:{sign}.1f}" for value in values)
     return mean, f"[{low}, {high}]" if low else ""
 

@@ -1,4 +1,4 @@
-"""Finding annotation and video files in the folder trees that people already have."""
+"""Finding annotation and video files in common folder layouts."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swift_stvg.errors import DataError, RowError
-from swift_stvg.jsonfile import text
-from swift_stvg.pictures import as_path, holds_pictures, is_set
+from swift_stvg.util.json_reading import json_text
+from swift_stvg.video.image_folders import as_path, holds_pictures, is_set
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".webm", ".mov"})
 
 
 @dataclass(frozen=True, slots=True)
 class DataRoot:
-    """The folder that annotations cannot lead out of.
+    """The data root. Annotations must not name files outside it, unless a setting allows that.
 
-    Links that lie in it are followed by default: its owner made them, to keep videos on another disk, say. What a text
-    of strangers names is another matter.
+    Links inside the root are followed by default, because the owner of the folder made them, for example to keep videos
+    on another disk. The texts of annotation files come from strangers, so they are not trusted.
 
     Attributes:
         path: the folder.
@@ -30,14 +30,14 @@ class DataRoot:
     outside: str = "links"
 
     def file(self, name: str, folder: Path, where: str) -> Path:
-        """The file that an annotation in `folder` calls `name`: below the data root or that folder.
+        """The path of the file `name` of an annotation in `folder`. It must lie below the data root or `folder`.
 
         Raises:
-            RowError: it lies elsewhere, and that is not allowed.
+            RowError: the file lies elsewhere, and the setting does not allow that.
         """
         if self.outside == "allow":
             return folder / name
-        plain = os.path.normpath(name)  # so that `..` after a link is what it says
+        plain = os.path.normpath(name)  # so that `..` after a link means the parent in the text
         if os.path.isabs(plain) or plain.split(os.sep)[0] == os.pardir:
             plain = os.path.normpath(os.path.join(os.path.abspath(folder), plain))
             if not any(_below(plain, os.path.abspath(top)) for top in (folder, self.path)):
@@ -45,17 +45,19 @@ class DataRoot:
         return self.admit(folder / plain, folder)
 
     def video(self, name: object, folder: Path, where: str) -> Path:
-        """The video that an annotation in `folder` calls `name`: a file, a folder or pattern of pictures, or a list.
+        """The path of the video `name` of an annotation in `folder`.
+
+        A video is a file, a folder of pictures, a pattern of their names, or a list of pictures.
 
         Raises:
-            RowError: as `file`.
-            TypeError, ValueError: it is no name.
+            RowError: see `file`.
+            TypeError, ValueError: `name` is not a file name or a list of them.
         """
         if isinstance(name, list):
-            return as_path([self.file(text(part), folder, where) for part in name])
-        if text(name).startswith("["):
-            raise ValueError(f"`video` is no name: {name!r:.80}")
-        path = self.file(text(name), folder, where)
+            return as_path([self.file(json_text(part), folder, where) for part in name])
+        if json_text(name).startswith("["):
+            raise ValueError(f"`video` is not a file name: {name!r:.80}")
+        path = self.file(json_text(name), folder, where)
         if self.outside == "refuse" and is_set(path):
             inside = path if path.is_dir() else path.parent
             for entry in sorted(inside.iterdir()) if inside.is_dir() else ():
@@ -63,10 +65,10 @@ class DataRoot:
         return path
 
     def admit(self, path: Path, folder: Path | None = None) -> Path:
-        """A path, unless links lead out of the data root and `folder`, and that is not allowed.
+        """Return the path, after checking that links do not lead out of the data root or `folder`.
 
         Raises:
-            RowError: they do.
+            RowError: a link leads out, and the setting does not allow that.
         """
         if self.outside == "refuse":
             real = os.path.realpath(path)
@@ -80,30 +82,30 @@ def _below(path: str, folder: str) -> bool:
 
 
 def _outside(name: str, where: str) -> RowError:
-    return RowError("file outside the data root", f"{name!r:.200}, {where}; STVG_OUTSIDE says what is read")
+    return RowError("file outside the data root", f"{name!r:.200}, {where}; STVG_OUTSIDE sets which files may be read")
 
 
 def existing_folders(root: Path, names: Iterable[str], dataset: str) -> list[Path]:
-    """The folders `names` that exist under `root`.
+    """The existing folders among `names` under `root`.
 
     Raises:
-        DataError: none does.
+        DataError: none of them exists.
     """
     names = list(names)
     found = [root / name for name in names if (root / name).is_dir()]
     if not found:
         raise DataError(
             f"no folder of {dataset} in STVG_DATA_ROOT={root}: expected one of {', '.join(names)}. "
-            "The README shows the trees that are understood"
+            "The documentation shows the folder layouts"
         )
     return found
 
 
 def find_annotations(folders: Iterable[Path], candidates: Iterable[str], dataset: str) -> list[tuple[Path, Path]]:
-    """(folder, file) of the relative paths `candidates` that exist in `folders`, the most specific first.
+    """(folder, file) for each path of `candidates` that exists below one of the `folders`, in the given order.
 
     Raises:
-        DataError: there is none.
+        DataError: no such file exists.
     """
     folders, candidates = list(folders), list(candidates)
     found = [(f, f / c) for f in folders for c in candidates if (f / c).is_file()]
@@ -115,17 +117,16 @@ def find_annotations(folders: Iterable[Path], candidates: Iterable[str], dataset
 
 
 class FileIndex:
-    """Files below some folders by their name without suffix, whatever sub-folders they lie in; of videos, also folders
-    of pictures.
+    """An index of the files below some folders, by name without suffix. Folders of pictures count as videos.
 
-    Of files with the same name one below the first of `prefer` wins; then one whose folders are those that the name
-    was given with; then one with the same suffix; then the first.
+    Files with the same name are ranked: first a file below a sub-folder that stands early in `prefer`, then a file
+    whose folders are those of the wanted name, then a file with the wanted suffix, then the first file found.
 
     Args:
-        root: which files may be read.
-        folders: where to look; links to folders are followed, each folder is read once.
-        suffixes: which files count.
-        prefer: names of sub-folders.
+        root: decides which files may be read.
+        folders: the folders; links to folders are followed, and each folder is read once.
+        suffixes: suffixes of the files to index.
+        prefer: names of preferred sub-folders.
     """
 
     def __init__(
@@ -158,14 +159,14 @@ class FileIndex:
                         self._paths.setdefault(stem, []).append((rank, Path(parent, name)))
 
     def get(self, name: str, folders: bool = False) -> Path | None:
-        """Path of the file called `name`, with or without a video's suffix and folders.
+        """The path of the file called `name`; None if there is none.
 
         Args:
-            name: as an annotation has it.
-            folders: whether the file must lie in the folders that the name has.
+            name: the name in the annotation, with or without a video suffix and folders.
+            folders: whether the file must lie in the folders that the name gives.
 
         Raises:
-            RowError: it may not be read.
+            RowError: the file may not be read.
         """
         *above, last = name.strip().replace("\\", "/").split("/")
         stem, suffix = os.path.splitext(last)
@@ -178,10 +179,10 @@ class FileIndex:
         return self._root.admit(found[min(ranked)[-1]][1]) if ranked else None
 
     def video(self, name: str, folders: bool = False) -> Path:
-        """Path of a video; where there is none, a pattern that names no file and says where it was looked for."""
+        """The path of a video. For a missing video it is a pattern that shows which folders were searched."""
         return self.get(name, folders) or Path(self._nowhere + name)
 
 
 def _lies_in(path: Path, folders: list[str]) -> bool:
-    """Whether these are the last folders of a file's path."""
+    """Whether the path of a file ends with these folders and the file."""
     return list(path.parts[:-1][-len(folders) :]) == folders if folders else True

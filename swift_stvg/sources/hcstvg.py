@@ -1,8 +1,9 @@
-"""HC-STVG v1 and v2: one sentence and one tube for each 20 s clip (Tang et al., "Human-centric Spatio-Temporal Video
-Grounding With Visual Transformers", TCSVT 2021).
+"""HC-STVG v1 and v2: one sentence and one tube for each clip of 20 s.
 
-Entries are read under the keys of v1, of v2, of older releases (`frame_start`, `number_frames`), of v2 as CG-STVG and
-TA-STVG read it (v1's keys), and of what TubeDETR's preprocessing writes (`*_proc.json`, a list).
+Entries may have the keys of v1, of v2, of older releases (`frame_start`, `number_frames`), of v2 in the form of CG-STVG
+and TA-STVG (the keys of v1), or of the files that TubeDETR's preprocessing writes (`*_proc.json`, a list).
+
+Source: Tang et al., "Human-centric Spatio-Temporal Video Grounding With Visual Transformers", TCSVT 2021.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from swift_stvg.errors import DataError, RowError
-from swift_stvg.jsonfile import MALFORMED, RepeatedKeys, read_json, text, whole
 from swift_stvg.records import Sample
 from swift_stvg.sources.files import VIDEO_SUFFIXES, DataRoot, FileIndex, existing_folders, find_annotations
-from swift_stvg.sources.report import LoadReport
+from swift_stvg.sources.load_report import LoadReport
+from swift_stvg.util.json_reading import PARSE_ERRORS, RepeatedKeys, json_integer, json_text, read_json
 
 CLIP_S = 20.0
-"""Length of every clip; the nominal frame rate is the frame count over it."""
+"""Length of every clip in seconds; the nominal frame rate is the frame count divided by it."""
 
 _FOLDERS = {
     "hcstvg_v1": ("hc-stvg", "hcstvg_v1", "hcstvg1", "hc-stvg1", "hcstvg", "HC-STVG"),
@@ -38,7 +39,11 @@ _NAME = ("video", "video_path", "original_video_id")
 
 
 def load(root: DataRoot, dataset: str, split: str, report: LoadReport) -> list[Sample]:
-    """Samples of one split; `dataset` is "hcstvg_v1" or "hcstvg_v2"."""
+    """Read the samples of one split; `dataset` is "hcstvg_v1" or "hcstvg_v2".
+
+    Raises:
+        DataError: the files are missing or unreadable, or, in strict mode, an entry is bad.
+    """
     version = dataset[-2:]
     folders = existing_folders(root.path, _FOLDERS[dataset], dataset)
     folder, annotations, repeated = _read_version(
@@ -48,7 +53,7 @@ def load(root: DataRoot, dataset: str, split: str, report: LoadReport) -> list[S
     )
     videos = FileIndex(root, [folder], VIDEO_SUFFIXES, prefer=[f"{version}_video"])
     for name in repeated:
-        report.drop(RowError("repeated video", f"{name!r} has several entries, the last one is kept"))
+        report.drop(RowError("repeated video", f"{name!r} has several entries; the last one is kept"))
     namesakes = Counter(map(_last_part, annotations))
     samples = []
     for name, annotation in annotations.items():
@@ -61,7 +66,7 @@ def load(root: DataRoot, dataset: str, split: str, report: LoadReport) -> list[S
 
 
 def _read_version(found: list[tuple[Path, Path]], version: str, name: str) -> tuple[Path, dict[str, Any], list[str]]:
-    """Dataset folder, entries by video name, and repeated names of the first file that holds this version."""
+    """Dataset folder, entries by video name, and repeated names, from the first file of this version."""
     for folder, path in found:
         annotations = read_json(path, keep_repeated=True, each_has=_FIRST[0])
         if isinstance(annotations, list):
@@ -76,9 +81,9 @@ def _read_version(found: list[tuple[Path, Path]], version: str, name: str) -> tu
 
 
 def _version(entries: Iterable[Any], path: Path) -> str:
-    """Version of a file: by keys that v2 alone has, else by its name or the nearest folder's, else v1.
+    """The version of a file: by keys that only v2 has; else by the name of the file or the nearest folder; else v1.
 
-    The versions share file names, and some keep them in one folder. Others give v2's entries the keys of v1.
+    The names of v1 and v2 files are alike, and both may lie in one folder. Some v2 files have the keys of v1.
     """
     if any(isinstance(entry, dict) and ("English" in entry or "img_size" in entry) for entry in entries):
         return "v2"
@@ -87,7 +92,7 @@ def _version(entries: Iterable[Any], path: Path) -> str:
 
 
 def _by_name(entries: list[Any]) -> RepeatedKeys:
-    """A list's entries by the names of their videos; one without gets a name that says so, and no video is found."""
+    """The entries of a list by video name. An entry without a name gets one that says so and matches no video."""
     names = []
     for number, entry in enumerate(entries):
         name = _one_of(entry, _NAME, "") if isinstance(entry, dict) else None
@@ -102,7 +107,11 @@ def _last_part(name: str) -> str:
 
 
 def _one_of(entry: dict[str, Any], keys: tuple[str, ...], default: Any = None) -> Any:
-    """The value under the first of the keys that an entry has, preferably one that is not null."""
+    """The first value that is not null under one of the keys; None if all are null.
+
+    Raises:
+        KeyError: the entry has none of the keys, and there is no default.
+    """
     found = [entry[key] for key in keys if key in entry]
     if not found and default is None:
         raise KeyError(" or ".join(keys))
@@ -110,10 +119,10 @@ def _one_of(entry: dict[str, Any], keys: tuple[str, ...], default: Any = None) -
 
 
 def read_sample(name: str, annotation: Any, dataset: str, split: str, video: Path) -> Sample:
-    """One entry of an annotation file.
+    """Read one entry of an annotation file.
 
-    The first frame counts from 1; the event ends with the last box (`ed_time` and `ed_frame` disagree with the boxes in
-    places); a box is x, y, w, h in pixels.
+    Frames count from 1. The event ends with the last box, because `ed_time` and `ed_frame` differ from the boxes in
+    some entries. A box is x, y, w, h in pixels.
 
     Raises:
         RowError: the entry cannot be used.
@@ -123,19 +132,19 @@ def read_sample(name: str, annotation: Any, dataset: str, split: str, video: Pat
             height, width = annotation["img_size"][:2]
         else:
             height, width = annotation["height"], annotation["width"]
-        sentence = text(_one_of(annotation, _SENTENCE) or "")
+        sentence = json_text(_one_of(annotation, _SENTENCE) or "")
         boxes = _one_of(annotation, _BOXES)
         if set(map(len, boxes)) - {4}:
             raise ValueError(f"a box must hold four numbers, got {max(boxes, key=len)}")
         # twice as fast as np.array on a list of lists
         boxes_xywh = np.fromiter(chain.from_iterable(boxes), dtype=np.float64, count=4 * len(boxes)).reshape(-1, 4)
-        first = whole(_one_of(annotation, _FIRST)) - 1
+        first = json_integer(_one_of(annotation, _FIRST)) - 1
         if first < 0:
             raise ValueError(f"the first frame counts from 1, got {first + 1}")
-        n_frames = whole(_one_of(annotation, _COUNT))
-        size_wh = (whole(width), whole(height))
+        n_frames = json_integer(_one_of(annotation, _COUNT))
+        size_wh = (json_integer(width), json_integer(height))
         frames = np.arange(first, first + len(boxes_xywh), dtype=np.int64)
-    except MALFORMED as error:
+    except PARSE_ERRORS as error:
         raise RowError("malformed annotation", f"{error!r} in the entry of {name}") from None
     boxes_xyxy = np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
     return Sample(
@@ -157,7 +166,7 @@ def read_sample(name: str, annotation: Any, dataset: str, split: str, video: Pat
 
 def _annotation_names(dataset: str, split: str) -> list[str]:
     version = dataset[-2:]
-    # CG-STVG and TA-STVG call the validation split "test", having no other
+    # CG-STVG and TA-STVG call the validation split "test"; v2 has no public test split
     splits = ["val", "test"] if split == "val" else [split]
     names = [f"{s}{mark}.json" for s in splits for mark in (f"_{version}", version, "")]
     names += [f"HCVG_{split}.json", f"{split}{version}_proc.json", f"{split}_proc.json"]

@@ -1,9 +1,10 @@
-"""VidSTG: declarative and interrogative sentences about parts of VidOR videos, boxes from VidOR's trajectories (Zhang
-et al., "Where Does It Exist: Spatio-Temporal Video Grounding for Multi-Form Sentences", CVPR 2020).
+"""VidSTG: declarative and interrogative sentences about parts of VidOR videos, with boxes from VidOR's trajectories.
 
-What is asked comes from VidSTG's own files, else from those that STCAT, CG-STVG and TA-STVG write and share, or that
-TubeDETR's preprocessing writes; boxes come from VidOR's files, else from those, else from what TubeDETR's preprocessing
-makes of VidOR's files.
+Sentences come from VidSTG's own files; if there are none, from the files that STCAT, CG-STVG and TA-STVG share, or that
+TubeDETR's preprocessing writes. Boxes come from VidOR's files; if there are none, from the same files as the sentences;
+if there are none, from what TubeDETR's preprocessing makes of VidOR's files.
+
+Source: Zhang et al., "Where Does It Exist: Spatio-Temporal Video Grounding for Multi-Form Sentences", CVPR 2020.
 """
 
 from __future__ import annotations
@@ -17,23 +18,34 @@ import msgspec
 import numpy as np
 
 from swift_stvg.errors import DataError, RowError
-from swift_stvg.jsonfile import MALFORMED, no_garbage_collection, read_bytes, read_json, text, whole
 from swift_stvg.records import Sample, tube_in_span
 from swift_stvg.sources.files import VIDEO_SUFFIXES, DataRoot, FileIndex, existing_folders, find_annotations
-from swift_stvg.sources.report import LoadReport
-from swift_stvg.sources.vidstg_merged import QUERIES, Merged, Tube, VidorFile
+from swift_stvg.sources.load_report import LoadReport
+from swift_stvg.sources.vidstg_merged import QUERY_OF_QTYPE, FrameBoxes, Merged, VidorFile
+from swift_stvg.util.json_reading import (
+    PARSE_ERRORS,
+    json_integer,
+    json_text,
+    no_garbage_collection,
+    read_bytes,
+    read_json,
+)
 
 _FOLDERS = ("vidstg", "VidSTG", "vidor", "VidOR")
 _PLACES = ("sent_annos", "annotations", "vidstg_annotations", "")
 _MERGED_PLACES = ("vstg_annos", "annos", "annotations", "vidstg_annotations", "")
 _OWN = "_annotations.json"
-_QUERIES = (("captions", "declarative"), ("questions", "interrogative"))
+_QUERY_KEYS = (("captions", "declarative"), ("questions", "interrogative"))
 _LETTERS = {"declarative": "c", "interrogative": "q"}  # a caption, a question
 
 
 def load(root: DataRoot, dataset: str, split: str, report: LoadReport) -> list[Sample]:
-    """Samples of one split: "train", "val", "test", "test_declarative" or "test_interrogative"."""
-    from tqdm import tqdm  # here, because it takes longer to import than small files to load
+    """Read the samples of one split: "train", "val", "test", "test_declarative" or "test_interrogative".
+
+    Raises:
+        DataError: the files are missing or unreadable, or, in strict mode, an annotation is bad.
+    """
+    from tqdm import tqdm  # importing it takes longer than loading small files
 
     base, _, kind = split.partition("_")
     folders = existing_folders(root.path, _FOLDERS, dataset)
@@ -52,7 +64,7 @@ def load(root: DataRoot, dataset: str, split: str, report: LoadReport) -> list[S
     trajectories = Trajectories(files, shared, VidorFile(files.get(f"vidor_{part}")))
 
     samples: list[Sample] = []
-    # annotations of a video need not be neighbours: by video, so that each trajectory file is read once and then let go
+    # in the order of videos, so that each trajectory file is read once and then freed
     by_video = sorted(range(len(annotations)), key=lambda i: (_video_id(annotations[i]), i))
     for number in tqdm(by_video, desc=f"{dataset}:{split}", unit="row", disable=len(by_video) < 1000):
         annotation = annotations[number]
@@ -110,12 +122,12 @@ _DECODER = msgspec.json.Decoder(_Trajectories)
 
 
 class Trajectories:
-    """VidOR's boxes by video and object; keeps those of the last video.
+    """VidOR's boxes by video and object. The boxes of the last video stay in memory.
 
     Args:
         files: VidOR's JSON files by video id.
-        shared: has the boxes of videos without such a file.
-        vidor: has those of videos that are in neither.
+        shared: the boxes of videos without such a file.
+        vidor: the boxes of videos that are in neither.
     """
 
     def __init__(self, files: FileIndex, shared: Merged, vidor: VidorFile) -> None:
@@ -123,16 +135,16 @@ class Trajectories:
         self._shared = shared
         self._vidor = vidor
         self._video = ""
-        self._tubes: dict[int, Tube] = {}
-        self._events: dict[tuple[int, tuple[int, int]], Tube] = {}
+        self._tubes: dict[int, FrameBoxes] = {}
+        self._events: dict[tuple[int, tuple[int, int]], FrameBoxes] = {}
 
-    def tube(self, video: str, tid: int, span_frames: tuple[int, int]) -> Tube:
+    def tube(self, video: str, tid: int, span_frames: tuple[int, int]) -> FrameBoxes:
         """Annotated frames (K,) and boxes (K, 4) in pixels of one object in an event [first, end).
 
-        Sentences about the same event get the same arrays.
+        All sentences about an event get the same arrays.
 
         Raises:
-            RowError: the file is missing or malformed, or the object has no box in it.
+            RowError: the file is missing or malformed, or holds no box of the object.
         """
         if video != self._video:
             self._tubes = self._read(video)
@@ -144,7 +156,7 @@ class Trajectories:
             self._events[tid, span_frames] = tube_in_span(*self._tubes[tid], span_frames)
         return self._events[tid, span_frames]
 
-    def _read(self, video: str) -> dict[int, Tube]:
+    def _read(self, video: str) -> dict[int, FrameBoxes]:
         path = self._files.get(video)
         if path is None:
             if tubes := self._shared.tubes(video) or self._vidor.tubes(video):
@@ -178,20 +190,20 @@ def _queries(annotation: Any, number: int, report: LoadReport) -> Iterator[tuple
     """(id, "declarative" or "interrogative", entry) of each sentence of an annotation.
 
     Raises:
-        RowError: the sentences are no lists, or one is of an unknown kind.
+        RowError: the sentences are not a list, or the kind of a sentence is unknown.
     """
     if not isinstance(annotation, dict):
         return
     if "qtype" in annotation:
-        query = QUERIES.get(str(annotation["qtype"]), "")
+        query = QUERY_OF_QTYPE.get(str(annotation["qtype"]), "")
         if not query:
             raise RowError("malformed annotation", f"`qtype` of annotation {number} is {annotation['qtype']!r:.40}")
         yield f"{number:05d}_{_LETTERS[query]}_{_video_id(annotation)}", query, annotation.get("sentence")
         return
-    for key, query in _QUERIES:
+    for key, query in _QUERY_KEYS:
         entries = annotation.get(key) or []
         if not isinstance(entries, list):
-            raise RowError("malformed annotation", f"`{key}` of annotation {number} is no list")
+            raise RowError("malformed annotation", f"`{key}` of annotation {number} is not a list")
         if not entries:
             report.note(f"annotations without {key}", f"annotation {number}, video {_video_id(annotation)}")
         for i, entry in enumerate(entries):
@@ -207,19 +219,25 @@ def _sample(
     video: Path,
     trajectories: Trajectories,
 ) -> Sample:
-    """One sentence. `used_segment` is the clip, its end inclusive; `temporal_gt` is the event, its end exclusive."""
+    """Make a sample. `used_segment` is the clip, end included; `temporal_gt` is the event, end excluded."""
     try:
-        clip = (whole(annotation["used_segment"]["begin_fid"]), whole(annotation["used_segment"]["end_fid"]) + 1)
+        clip = (
+            json_integer(annotation["used_segment"]["begin_fid"]),
+            json_integer(annotation["used_segment"]["end_fid"]) + 1,
+        )
         at_least = annotation["frame_count"] is None
-        n_frames = clip[1] if at_least else whole(annotation["frame_count"])
+        n_frames = clip[1] if at_least else json_integer(annotation["frame_count"])
         clip = (clip[0], min(clip[1], n_frames))
-        size_wh = (whole(annotation["width"]), whole(annotation["height"]))
-        span = (whole(annotation["temporal_gt"]["begin_fid"]), whole(annotation["temporal_gt"]["end_fid"]))
-        tid = whole(sentence["target_id"])
-        description = text(sentence["description"] or "")
+        size_wh = (json_integer(annotation["width"]), json_integer(annotation["height"]))
+        span = (
+            json_integer(annotation["temporal_gt"]["begin_fid"]),
+            json_integer(annotation["temporal_gt"]["end_fid"]),
+        )
+        tid = json_integer(sentence["target_id"])
+        description = json_text(sentence["description"] or "")
         fps = float(annotation["fps"])
         categories = {o["tid"]: str(o["category"]) for o in annotation.get("subject/objects", [])}
-    except MALFORMED as error:
+    except PARSE_ERRORS as error:
         raise RowError("malformed annotation", f"{error!r}, row {query_id}") from None
     tube_frames, tube_xyxy = trajectories.tube(_video_id(annotation), tid, span)
     return Sample(

@@ -1,12 +1,13 @@
-"""VidSTG as others write and share it: a file that holds each sentence with its boxes.
+"""VidSTG in the forms that other projects share: one file with all sentences and boxes.
 
-- STCAT, CG-STVG and TA-STVG (`vstg_annos/train.json`, `annos/train.json`): an entry a sentence, `target_bboxs` with a
-  box for each frame from `ori_temp_gt.begin_fid` on, empty where there is none. Their `frame_count` is that of the
-  segment; how many frames the video has is not said.
-- TubeDETR (`train.json`): `videos`, an entry a sentence, and `trajectories`, boxes x, y, w, h by video, object, frame.
+- STCAT, CG-STVG and TA-STVG (`vstg_annos/train.json`, `annos/train.json`): one entry for each sentence. `target_bboxs`
+  holds a box for each frame from `ori_temp_gt.begin_fid` on; it is empty for a frame without a box. `frame_count` is
+  that of the segment, so the frame count of the video is not known.
+- TubeDETR (`train.json`): `videos` holds one entry for each sentence, and `trajectories` holds boxes x, y, w, h by
+  video, object and frame.
 
-TubeDETR's preprocessing also writes VidOR's files as one (`vidor_training.json`, `vidor_validation.json`): by video,
-`trajectories` as above.
+TubeDETR's preprocessing also writes VidOR's files as one (`vidor_training.json`, `vidor_validation.json`), which holds
+`trajectories` as above for each video.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ import numpy as np
 
 from swift_stvg.errors import DataError, RowError
 from swift_stvg.geometry import FloatArray, IntArray
-from swift_stvg.jsonfile import MALFORMED, no_garbage_collection, read_bytes, whole
+from swift_stvg.util.json_reading import PARSE_ERRORS, json_integer, no_garbage_collection, read_bytes
 
-Tube = tuple[IntArray, FloatArray]
+FrameBoxes = tuple[IntArray, FloatArray]
 """Frames (K,) in order, and boxes (K, 4) x1, y1, x2, y2 in pixels."""
-QUERIES = {
+QUERY_OF_QTYPE = {
     "declar": "declarative",
     "declarative": "declarative",
     "inter": "interrogative",
     "interrogative": "interrogative",
 }
-"""Kinds of sentences by `qtype`."""
+"""Kinds of sentences by the value of `qtype`."""
 _Segment = dict[str, Any]
 
 
 class _Box(msgspec.Struct, gc=False):
-    """Empty for a frame without a box."""
+    """A box; without values for a frame without a box."""
 
     xmin: float | None = None
     ymin: float | None = None
@@ -44,7 +45,7 @@ class _Box(msgspec.Struct, gc=False):
 
 
 class _Pair(msgspec.Struct):
-    """An entry of STCAT's form."""
+    """An entry in STCAT's form."""
 
     vid: str
     fps: float
@@ -58,7 +59,7 @@ class _Pair(msgspec.Struct):
     target_category: str | None = None
 
     def annotation(self) -> dict[str, Any]:
-        """The same under the keys of VidSTG's own files."""
+        """The entry under the keys of VidSTG's own files."""
         return {
             "vid": self.vid,
             "fps": self.fps,
@@ -76,7 +77,7 @@ class _Pair(msgspec.Struct):
 
 
 class _Video(msgspec.Struct):
-    """An entry of TubeDETR's form."""
+    """An entry in TubeDETR's form."""
 
     original_video_id: str
     fps: float
@@ -92,7 +93,7 @@ class _Video(msgspec.Struct):
     qtype: str
 
     def annotation(self) -> dict[str, Any]:
-        """The same under the keys of VidSTG's own files."""
+        """The entry under the keys of VidSTG's own files."""
         return {
             "vid": self.original_video_id,
             "fps": self.fps,
@@ -125,16 +126,16 @@ _OBJECTS = msgspec.json.Decoder(dict[int, dict[int, _Framed]])
 
 
 class VidorFile:
-    """VidOR's boxes in one file, which is read when it is first needed.
+    """VidOR's boxes in one file. It is read when its content is first needed.
 
     Args:
-        path: of the file; None if there is none.
+        path: the file's path; None if there is no file.
     """
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
 
-    def tubes(self, video: str) -> dict[int, Tube]:
+    def tubes(self, video: str) -> dict[int, FrameBoxes]:
         """Annotated frames (K,) and boxes (K, 4) in pixels of each object of a video; empty where there is none.
 
         Raises:
@@ -145,7 +146,7 @@ class VidorFile:
             return {}
         try:
             found = _VIDOR_VIDEO.decode(self._videos[video]).trajectories
-        except MALFORMED as error:
+        except PARSE_ERRORS as error:
             raise RowError("malformed trajectory file", f"{self.path}, video {video}: {error!r:.200}") from None
         return {tid: _tube_of(by_frame) for tid, by_frame in found.items() if by_frame}
 
@@ -162,28 +163,27 @@ class VidorFile:
 
 
 class Merged:
-    """One such file, which is read when it is first needed.
+    """One file of these forms. It is read when its content is first needed.
 
     Args:
-        path: of the file; None if there is none.
+        path: the file's path; None if there is no file.
     """
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
 
     def annotations(self) -> list[dict[str, Any] | RowError]:
-        """The sentences under the keys of VidSTG's own files, or why one cannot be read.
+        """The sentences under the keys of VidSTG's own files; a RowError for a sentence that cannot be read.
 
-        `frame_count` is None where it is not known, and `qtype` and `sentence` stand in the place of `captions` and
-        `questions`.
+        `frame_count` is None if it is not known. `qtype` and `sentence` replace `captions` and `questions`.
 
         Raises:
             DataError: the file cannot be read.
         """
         return [entry if isinstance(entry, RowError) else entry.annotation() for entry in self._content[0]]
 
-    def tubes(self, video: str) -> dict[int, Tube]:
-        """Annotated frames (K,) and boxes (K, 4) in pixels of each object of a video; empty where there is none.
+    def tubes(self, video: str) -> dict[int, FrameBoxes]:
+        """Annotated frames (K,) and boxes (K, 4) in pixels of each object of a video; empty if the file has none.
 
         Raises:
             DataError: the file cannot be read.
@@ -192,18 +192,18 @@ class Merged:
         if self.path is None:
             return {}
         _, by_video, trajectories = self._content
-        found: dict[int, list[Tube]] = {}
+        found: dict[int, list[FrameBoxes]] = {}
         fault: Exception | None = None
         try:
             if video in trajectories:
                 found = {tid: [_tube_of(f)] for tid, f in _OBJECTS.decode(trajectories[video]).items() if f}
-        except MALFORMED as error:
+        except PARSE_ERRORS as error:
             fault = error
         for pair in by_video.get(video, []):
             try:
-                tid, tube = whole(pair.sentence["target_id"]), _tube_from(pair)
+                tid, tube = json_integer(pair.sentence["target_id"]), _tube_from(pair)
                 found.setdefault(tid, []).append(tube)
-            except MALFORMED as error:
+            except PARSE_ERRORS as error:
                 fault = error
         if fault is not None and not found:
             raise RowError("malformed trajectory file", f"{self.path}, video {video}: {fault!r:.200}")
@@ -211,7 +211,7 @@ class Merged:
 
     @cached_property
     def _content(self) -> tuple[list[_Pair | _Video | RowError], dict[str, list[_Pair]], dict[str, msgspec.Raw]]:
-        """Entries; those of STCAT's form by video; trajectories of TubeDETR's form by video."""
+        """All entries; the entries in STCAT's form by video; the trajectories in TubeDETR's form by video."""
         path = self.path or Path()
         try:
             data = read_bytes(path)
@@ -242,23 +242,23 @@ def _entry(decoder: Any, raw: msgspec.Raw, number: int, path: Path) -> Any:
         return RowError("malformed annotation", f"{error}, entry {number} of {path}")
 
 
-def _tube_from(pair: _Pair) -> Tube:
-    """The boxes of an entry of STCAT's form."""
+def _tube_from(pair: _Pair) -> FrameBoxes:
+    """The boxes of an entry in STCAT's form."""
     boxes = _BOXES.decode(pair.target_bboxs)
     sides = [[b.xmin for b in boxes], [b.ymin for b in boxes], [b.xmax for b in boxes], [b.ymax for b in boxes]]
     boxes_xyxy = np.array(sides, dtype=np.float64).T  # (N, 4), None as NaN
     given = np.flatnonzero(~np.isnan(boxes_xyxy).any(axis=1))
-    return whole(pair.ori_temp_gt["begin_fid"]) + given, boxes_xyxy[given]
+    return json_integer(pair.ori_temp_gt["begin_fid"]) + given, boxes_xyxy[given]
 
 
-def _joined(tubes: list[Tube]) -> Tube:
-    """The boxes of one object from the events in which it is sought; of several in a frame the first."""
+def _joined(tubes: list[FrameBoxes]) -> FrameBoxes:
+    """The boxes of one object, joined over its events; the first of several boxes for one frame counts."""
     frames, first = np.unique(np.concatenate([frames for frames, _ in tubes]), return_index=True)
     return frames, np.concatenate([boxes_xyxy for _, boxes_xyxy in tubes])[first]
 
 
-def _tube_of(by_frame: dict[int, _Framed]) -> Tube:
-    """The boxes of an object of TubeDETR's form."""
+def _tube_of(by_frame: dict[int, _Framed]) -> FrameBoxes:
+    """The boxes of an object in TubeDETR's form."""
     frames = np.array(sorted(by_frame), dtype=np.int64)
     boxes_xywh = np.array([by_frame[frame].bbox for frame in frames.tolist()], dtype=np.float64)
     return frames, np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)

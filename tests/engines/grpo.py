@@ -81,7 +81,7 @@ def serve(model: Path, env: dict[str, str], log: Path) -> subprocess.Popen[bytes
 def main() -> int:
     folder, wanted = Path(sys.argv[1]).resolve(), sys.argv[2:] or ["colocate", "server"]
     from swift_stvg.cli import main as command
-    from swift_stvg.tiny import TinyConfig, build
+    from swift_stvg.synthetic.tiny import TinyConfig, build
     from tests.asked import sensitive
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -66,9 +66,9 @@ def rows_of(folder: Path, count: int, fps: float, settings: dict[str, str]) -> l
 
 def make_model(folder: Path, architecture: str) -> None:
     """A sensitive random model, if it is not there."""
-    from swift_stvg.tiny import TinyConfig, build
+    from swift_stvg.synthetic.tiny import TinyConfig, build
     from tests.asked import sensitive
-    from tests.test_backbones import build_internvl
+    from tests.internvl import build_internvl
 
     if folder.exists():
         return
@@ -101,13 +101,13 @@ def another_prompt_is_found(model: Path, case: Case, rows: list[dict[str, Any]])
 def explained_by_rounding(model: Path, case: Case, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """How far vLLM and transformers, both in this type, are from the model in float32, given vLLM's answers.
 
-    If rounding alone makes vLLM differ, it is about as far from float32 as transformers is, and so are its choices:
-    they are less likely than the best ones by no more than two errors of a log-probability.
+    If rounding alone makes vLLM differ, it is about as far from float32 as transformers is. Its choices are then less
+    likely than the best choices by at most two errors of a log-probability.
     """
     import torch
 
     from swift_stvg.adapters import parity
-    from swift_stvg.engines import start_pipeline, swift_arguments
+    from swift_stvg.adapters.engine import start_pipeline, swift_arguments
 
     options = options_of(case)
     answered = parity._ask_engine(str(model), rows, [*options, *ENGINE], TOKENS)

@@ -17,8 +17,8 @@ import urllib.request
 from pathlib import Path
 
 from swift_stvg.cli import main as command
-from swift_stvg.sharing import ANSWER
-from swift_stvg.tiny import ARCHITECTURES, TinyConfig, build
+from swift_stvg.sharing.checkpoint import ANSWER
+from swift_stvg.synthetic.tiny import ARCHITECTURES, TinyConfig, build
 from tests.asked import CASES, SENTENCE, TOKENS, Case, sensitive, settings_of, write_clips
 
 URL = "http://127.0.0.1:8431"

@@ -1,4 +1,4 @@
-"""zero.py FOLDER [CASE ...]: training under DeepSpeed's ZeRO-1, 2 and 3 and under FSDP2 on CPUs, against it without.
+"""zero.py FOLDER [CASE ...]: training under DeepSpeed's ZeRO-1, 2 and 3 on CPUs, against it without.
 
     python -m venv ENV && ENV/bin/pip install -c constraints.txt -e '.[dev]'
     ENV/bin/pip install wheel setuptools hjson ninja py-cpuinfo msgpack
@@ -31,7 +31,7 @@ from tests.running import TRAIN, as_words, json_lines
 HERE = Path(__file__).parent
 PLUGIN = HERE.parents[1] / "swift_stvg/plugin/swift_stvg_plugin.py"
 PLUGINS = (PLUGIN, HERE / "meet.py", HERE / "unequal.py")
-ENGINES = ("none", "zero1", "zero2", "zero3", "fsdp2")
+ENGINES = ("none", "zero1", "zero2", "zero3")
 KINDS = ("sft-full", "sft-lora", "grpo-full", "grpo-lora")
 CLOSE = 0.01
 """Share by which losses of SFT may differ: DeepSpeed keeps weights in float32 beside those in bfloat16."""
@@ -101,8 +101,6 @@ def options_of(case: str, folder: Path) -> tuple[str, dict[str, str], int]:
         options |= GRPO
     if engine.startswith("zero"):
         options |= {"deepspeed": engine}
-    elif engine == "fsdp2":
-        options |= {"fsdp": engine}
     if processes == "2":
         options |= {"ddp_backend": "gloo"}
     return {"sft": "sft", "grpo": "rlhf"}[algorithm], options, int(processes)
@@ -151,7 +149,7 @@ def main() -> int:
     import transformers
 
     from swift_stvg.cli import main as command
-    from swift_stvg.tiny import TinyConfig, build
+    from swift_stvg.synthetic.tiny import TinyConfig, build
 
     folder = Path(sys.argv[1]).resolve()
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,136 @@
+"""A model in ms-swift's own engines, as what answers rows."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from typing import Any
+
+from swift_stvg.errors import DataError, StvgError, VideoError
+from swift_stvg.serving.engines import Reply, Row, cut_off
+
+
+class SwiftEngine:
+    """A model in ms-swift's engine.
+
+    Args:
+        model: a model or checkpoint, as for `swift infer`.
+        options: further ones of `swift infer`, as its command line has them; answers are greedy unless these say other.
+
+    Raises:
+        DataError: ms-swift knows no such model or option, or there is no template of swift_stvg for the model.
+    """
+
+    at_once = 16
+
+    def __init__(self, model: str, *options: str) -> None:
+        words = ["--model", model, "--stream", "false", "--temperature", "0", "--max_new_tokens", "2048", *options]
+        args = swift_arguments(model, words)
+        self._pipeline = start_pipeline(args)
+        # one video that cannot be decoded is one answer less
+        self._pipeline.infer_engine.strict = False
+        self._config = self._pipeline.args.get_request_config()
+
+    def answer(self, rows: Sequence[Row]) -> list[Reply]:
+        """As `Engine.answer`; TemplateMismatch for rows that were made for another backbone."""
+        found = self._pipeline.infer(list(rows), self._config, use_tqdm=False, **self._pipeline.infer_kwargs)
+        return [_reply(response) for response in found]
+
+
+def start_pipeline(args: Any, who: str = "swift-stvg") -> Any:
+    """ms-swift's pipeline of `swift infer`, from its arguments or their words, with all of swift_stvg registered.
+
+    Raises:
+        DataError: a word is no option.
+    """
+    from swift.pipelines.infer.infer import SwiftInfer
+
+    try:
+        return SwiftInfer(args)
+    except ValueError as error:
+        if "remaining_argv" not in str(error):
+            raise
+        raise DataError(f"neither {who} nor ms-swift knows these options: {error}") from None
+
+
+def swift_arguments(model: str, words: list[str]) -> Any:
+    """Arguments of `swift infer` with the template of swift_stvg that fits the model."""
+    if model.startswith((".", "/", "~")) and not os.path.exists(os.path.expanduser(model)):
+        raise DataError(f"no model at {model}")
+    from swift.arguments import InferArguments
+    from swift.template import TEMPLATE_MAPPING
+    from swift.utils import parse_args
+
+    from swift_stvg.adapters.templates import StvgTemplate
+
+    def is_ours(name: str) -> bool:  # asked once plugins are imported, which may bring more
+        return name in TEMPLATE_MAPPING and issubclass(TEMPLATE_MAPPING[name].template_cls, StvgTemplate)
+
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    _check_words(words)
+    try:
+        try:
+            args, _ = parse_args(InferArguments, words)
+        except ValueError:  # several stock templates fit the model
+            fitting = f"stvg_{_model_type(model, words)}"
+            if "--template" in words or not is_ours(fitting):
+                raise
+            args, _ = parse_args(InferArguments, [*words, "--template", fitting])
+    except (ValueError, AssertionError) as error:
+        raise DataError(f"ms-swift cannot take {model}: {error!s:.500}") from None
+    if args.stream:
+        raise DataError("answers are read whole: leave --stream out")
+    if not is_ours(args.template):
+        fitting = f"stvg_{args.model_type}"
+        if "--template" in words or not is_ours(fitting):
+            known = ", ".join(sorted(filter(is_ours, TEMPLATE_MAPPING)))
+            raise DataError(
+                f"{model} ({args.model_type}) would be asked with the template {args.template}, which is none of "
+                f"swift_stvg: {known}. See examples/add_a_backbone, or serve the model and "
+                "give --endpoint"
+            )
+        args.template, args.template_meta = fitting, TEMPLATE_MAPPING[fitting]
+    return args
+
+
+def _check_words(words: list[str]) -> None:
+    """Refuse words that are no options of `swift infer`, or values that they cannot have; nothing is looked up.
+
+    Raises:
+        DataError: there is one. ms-swift's parser would print a hundred lines of usage before it says so.
+    """
+    from swift.arguments import InferArguments
+    from swift.utils import parse_args
+
+    class Words(InferArguments):  # type: ignore[misc]
+        def __post_init__(self) -> None:
+            """Look for no model."""
+
+    try:
+        with redirect_stderr(io.StringIO()) as said:
+            _, unknown = parse_args(Words, words)
+    except SystemExit:
+        raise DataError(f"ms-swift: {said.getvalue().rpartition(': error: ')[2].strip()}") from None
+    if unknown:
+        raise DataError(f"neither swift-stvg nor ms-swift knows these options: {' '.join(unknown)}")
+
+
+def _model_type(model: str, words: list[str]) -> str:
+    from swift.model import get_model_info_meta
+
+    given = words[words.index("--model_type") + 1] if "--model_type" in words[:-1] else None
+    found: str = get_model_info_meta(model, model_type=given)[0].model_type
+    return found
+
+
+def _reply(response: Any) -> Reply:
+    if isinstance(response, VideoError):
+        return Reply("", str(response))
+    if isinstance(response, StvgError):
+        raise response
+    if isinstance(response, Exception):
+        return Reply("", f"{type(response).__name__}: {response}")
+    choice = response.choices[0]
+    return Reply(choice.message.content or "", cut=cut_off(choice.finish_reason, response.usage.completion_tokens))

@@ -1,0 +1,1 @@
+"""Recipes of ms-swift, checked before a run."""

@@ -1,0 +1,1 @@
+"""Reports: scores and answers as text, drawings and web pages."""

@@ -1,0 +1,1 @@
+"""Asking a model or a server, and what its replies mean."""

@@ -1,0 +1,268 @@
+"""Checkpoints for others: an `args.json` that holds nothing of the machine of the training, and a look at what leaks.
+
+ms-swift's `args.json` says how the training was called, down to paths and tokens. On loading, ms-swift takes from it
+what is in `LOADED_ARGS`; an external plugin or a template that the reader lacks ends the run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from swift_stvg.answers.format import AnswerFormat
+from swift_stvg.errors import DataError
+from swift_stvg.settings import BACKBONES, Settings
+from swift_stvg.util.json_reading import read_json
+
+ARGS = "args.json"
+ADAPTER = "adapter_config.json"
+CONFIGS = (ADAPTER, "config.json", "generation_config.json", "processor_config.json", "tokenizer_config.json")
+_ORIGINS = ("base_model_name_or_path", "_name_or_path", "name_or_path")
+README = "README.md"
+OUR_TEMPLATE, OUR_SETTINGS = "stvg_template", "stvg_settings"
+OUR_SYSTEM, OUR_BEGINNING = "stvg_system", "stvg_answer_begins"
+"""Where `args.json` says what it was trained with; ms-swift leaves keys alone that it does not know."""
+ANSWER = "answer.py"
+"""Beside the weights: asks the model without this package."""
+MARK = "<!-- Written by swift-stvg card. Without this line it will not be overwritten. -->"
+LOADED_ARGS = (
+    *("swift_version", "tuner_type", "task_type", "model", "model_type", "model_revision", "torch_dtype", "attn_impl"),
+    *("experts_impl", "new_special_tokens", "num_labels", "problem_type", "rope_scaling", "max_model_len"),
+    *("quant_method", "quant_bits", "hqq_axis", "bnb_4bit_compute_dtype", "bnb_4bit_quant_type"),
+    *("bnb_4bit_use_double_quant", "template", "system", "truncation_strategy", "agent_template", "norm_bbox"),
+    *("use_chat_template", "response_prefix"),
+)
+"""What ms-swift 4.5 reads back from `args.json`, but for `external_plugins`."""
+CARD_ARGS = (
+    *("rlhf_type", "dataset", "val_dataset", "reward_funcs", "reward_weights", "num_generations", "beta", "epsilon"),
+    *("loss_type", "temperature", "max_completion_length", "max_length", "learning_rate", "lr_scheduler_type"),
+    *("warmup_ratio", "weight_decay", "per_device_train_batch_size", "gradient_accumulation_steps"),
+    *("global_world_size", "num_train_epochs", "max_steps", "freeze_vit", "freeze_aligner", "lora_rank", "lora_alpha"),
+    *("target_modules", "seed"),
+)
+"""What a reader may want to know of the training."""
+TRAINING_FILES = (
+    *("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "training_args.bin", "trainer_state.json", "latest"),
+    *("global_step*", "zero_to_fp32.py", "pytorch_model_fsdp*", "checkpoint-*", "runs", "images", "logging.jsonl"),
+    *("predict.jsonl", "completions.jsonl", "infer_result", "deploy_result", "__pycache__"),
+)
+"""Names of what resuming a training needs, or a run leaves; using the model needs none of it."""
+MAX_SEARCHED_BYTES = 1 << 26
+"""Bytes of a file that is looked into."""
+_HIDDEN = (".git", ".cache", ".ms_upload_cache", ".*.part")
+_SECRET = re.compile(r"token|secret|passw|api_?key|webhook", re.IGNORECASE)
+_SECRET_VARIABLE = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|ACCESS_?KEY|WEBHOOK")
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_CACHED = re.compile(r"models--([^/]+?)--([^/]+)(?:/snapshots/[^/]+)?$|/hub/(?:models/)?([^/]+)/([^/]+)$")
+_WEIGHTS = ("*.safetensors", "*.gguf", "pytorch_model*.bin", "adapter_model*.bin")
+
+
+def read_args(checkpoint: Path) -> dict[str, Any]:
+    """The `args.json` of a checkpoint.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not (checkpoint / ARGS).is_file():
+        raise DataError(f"{checkpoint} holds no {ARGS}: it is no checkpoint of ms-swift")
+    args = read_json(checkpoint / ARGS)
+    if not isinstance(args, dict):
+        raise DataError(f"{checkpoint / ARGS} must hold an object, got {type(args).__name__}")
+    return args
+
+
+def hub_id(model: Any) -> str | None:
+    """OWNER/NAME of a model as `--model` had it: an id, or a folder in a hub's cache; None for any other folder."""
+    if not isinstance(model, str):
+        return None
+    if (found := _cached(model)) is not None:
+        return found
+    return model if _ID.fullmatch(model) and not Path(model).exists() else None
+
+
+def _cached(path: Any) -> str | None:
+    """OWNER/NAME of a folder in a hub's cache; None for anything else."""
+    found = _CACHED.search(path) if isinstance(path, str) else None
+    if found is None:
+        return None
+    owner, name = (part for part in found.groups() if part is not None)
+    return f"{owner}/{name.replace('___', '.')}"
+
+
+def base_model(args: Mapping[str, Any], adapter: Mapping[str, Any], checkpoint: Path) -> str | None:
+    """OWNER/NAME of the model that a training began with; None for a folder.
+
+    Args:
+        args: as ms-swift wrote them. `output/merged` in them is a folder below that of the training, or a model of
+            OUTPUT on a hub; where ms-swift loaded it from tells which.
+        adapter: configuration of the adapter; empty for a whole model.
+        checkpoint: where the arguments lie.
+
+    Raises:
+        DataError: it may be either.
+    """
+    loaded_from, origin = args.get("model_dir"), adapter.get(_ORIGINS[0])
+    model = args.get("model") or origin
+    cached = (found for path in (model, loaded_from, origin) if (found := _cached(path)) is not None)
+    if (known := next(cached, None)) is not None:
+        return known
+    found = hub_id(model)
+    if found is None or any((folder / found).exists() for folder in checkpoint.resolve().parents):
+        return None
+    if OUR_TEMPLATE in args or (isinstance(loaded_from, str) and not loaded_from.endswith(f"/{found}")):
+        return found
+    raise DataError(f"is {found}, which was trained, a folder or a model on a hub? Give --base_model OWNER/NAME")
+
+
+def stock_template(template: str, asked: str | None) -> str:
+    """The template of ms-swift behind one of ours; a template that is not ours is its own.
+
+    Args:
+        template: as `args.json` has it.
+        asked: what the user says it is; for a template that this package does not know.
+
+    Raises:
+        DataError: it cannot be known.
+    """
+    if asked is not None or not template.startswith("stvg_"):
+        return asked or template
+    if template not in BACKBONES:
+        raise DataError(f"what template of ms-swift is behind {template}? Give --stock_template NAME")
+    return template.removeprefix("stvg_")
+
+
+def public_args(
+    args: Mapping[str, Any], *, template: str, ours: str, settings: Settings, base_model: str | None, adapter: bool
+) -> dict[str, Any]:
+    """What of `args.json` a stranger needs or may want to know.
+
+    Args:
+        args: as ms-swift wrote them.
+        template: of ms-swift itself, so that it loads without a plugin.
+        ours: the template that it was trained with, and `settings` those of the training.
+        base_model: as a hub knows it.
+        adapter: whether the checkpoint is one, and not a whole model.
+    """
+    told = [name for name in CARD_ARGS if adapter or not name.startswith(("lora_", "target_modules"))]
+    kept = {name: args.get(name) for name in LOADED_ARGS if _without_paths(args.get(name)) == args.get(name)}
+    kept |= {name: _without_paths(args.get(name)) for name in told}
+    kept = {name: value for name, value in kept.items() if value not in (None, [], -1)}
+    kept |= {"external_plugins": [], "template": template, "model": base_model}
+    kept |= {OUR_TEMPLATE: ours, OUR_SETTINGS: settings.to_texts()}
+    if (backbone := BACKBONES.get(ours)) is not None:
+        system = args["system"] if isinstance(args.get("system"), str) else backbone.system
+        kept[OUR_SYSTEM] = AnswerFormat.of(settings).instruction() if settings.system_prompt else system
+        kept[OUR_BEGINNING] = backbone.answer_begins
+    if not adapter:
+        kept["tuner_type"] = "full"  # of a merged checkpoint too
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def answer_script(template: str) -> str | None:
+    """What asks a model of this template without this package; None for templates of others."""
+    return Path(__file__).with_name("answer_alone.py").read_text("utf-8") if template in BACKBONES else None
+
+
+def missing_for_users(folder: Path) -> str | None:
+    """What a folder lacks that those need who have no plugin; None if it has all."""
+    args = read_json(folder / ARGS) if (folder / ARGS).is_file() else {}
+    recorded = isinstance(args, dict) and OUR_SETTINGS in args
+    missing = [ANSWER] * (not (folder / ANSWER).is_file()) + [f"the settings in {ARGS}"] * (not recorded)
+    if not missing:
+        return None
+    return f"{folder} lacks {' and '.join(missing)}, by which others ask the model as it was trained: swift-stvg card"
+
+
+def trained_with(args: Mapping[str, Any]) -> tuple[str, Settings | None]:
+    """Our template, and our settings where an earlier card has noted them.
+
+    Raises:
+        DataError, SettingsError: what it noted is damaged.
+    """
+    template, texts = args.get(OUR_TEMPLATE, args.get("template")), args.get(OUR_SETTINGS)
+    if not isinstance(template, str) or not isinstance(texts, dict | None):
+        raise DataError(f"{ARGS} must say what template the training used, got {template!r:.80}")
+    return template, None if texts is None else Settings.from_texts({str(k): str(v) for k, v in texts.items()})
+
+
+def _without_paths(value: Any) -> Any:
+    """A value in which paths are shortened to their last part."""
+    if isinstance(value, list):
+        return [_without_paths(entry) for entry in value]
+    if isinstance(value, dict):
+        return {key: _without_paths(entry) for key, entry in value.items()}
+    if not isinstance(value, str):
+        return value
+    head, colon, path = value.rpartition(":") if value.startswith("stvg_jsonl:") else ("", "", value)
+    return head + colon + Path(path).name if os.path.isabs(path) or path.startswith(("~", "..")) else value
+
+
+def public_config(config: Mapping[str, Any], base_model: str | None) -> dict[str, Any]:
+    """A configuration in which no folder of this machine stands for the model that this one was made from."""
+    kept = dict(config)
+    for name in _ORIGINS:
+        if isinstance(kept.get(name), str) and (name == _ORIGINS[0] or os.path.isabs(kept[name])):
+            kept[name] = base_model
+    return {name: value for name, value in kept.items() if value is not None or config[name] is None}
+
+
+def files_of(folder: Path, *, all_of_them: bool = True) -> Iterator[str]:
+    """Paths of the files below a folder that a push uploads, in order, or of those that using the model needs."""
+    ignored = _HIDDEN if all_of_them else (*_HIDDEN, *TRAINING_FILES)
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.is_file() and not any(fnmatch(part, name) for part in relative.parts for name in ignored):
+            yield relative.as_posix()
+
+
+def copy_model(checkpoint: Path, out: Path) -> None:
+    """Put what using a checkpoint needs into a folder, weights as hard links where the file system has them."""
+    for name in files_of(checkpoint, all_of_them=False):
+        target = out / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if _is_weights(name):
+            try:
+                os.link((checkpoint / name).resolve(), target)
+                continue
+            except OSError:  # another file system
+                pass
+        shutil.copyfile(checkpoint / name, target)
+
+
+def _is_weights(name: str) -> bool:
+    return any(fnmatch(name.rpartition("/")[2], pattern) for pattern in _WEIGHTS)
+
+
+def secrets(args: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """Values that must not be shared, by name: those of `args.json` and of the environment that are called so.
+
+    The path of a file that holds a secret is none; what begins like a path and leads nowhere may be a key.
+    """
+    found = {name: value for name, value in args.items() if isinstance(value, str) and _SECRET.search(name)}
+    found |= {name: value for name, value in environ.items() if _SECRET_VARIABLE.search(name)}
+    return {n: value for n, value in found.items() if len(value) >= 8 and not _is_path(value)}
+
+
+def _is_path(value: str) -> bool:
+    return value.startswith("/") and os.path.exists(value)
+
+
+def paths_of(args: Mapping[str, Any]) -> list[str]:
+    """Absolute paths that the arguments of a training hold."""
+    values = [value for value in args.values() if isinstance(value, str)]
+    return sorted({value for value in values if os.path.isabs(value) and value.count("/") > 1})
+
+
+def leaks(folder: Path, wanted: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(file, name) of each file that holds one of the wanted values, given by name; weights are not looked into."""
+    found = []
+    for name in files_of(folder):
+        if not _is_weights(name) and (folder / name).stat().st_size <= MAX_SEARCHED_BYTES:
+            data = (folder / name).read_bytes()
+            found += [(name, what) for what, value in wanted.items() if value.encode() in data]
+    return found

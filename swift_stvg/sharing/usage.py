@@ -1,0 +1,221 @@
+"""The part of a model's card that says how to ask it: with this package, transformers, vLLM and ms-swift alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from swift_stvg.records import VideoInfo
+from swift_stvg.rows.making import make_prompt, make_prompt_spec
+from swift_stvg.settings import BACKBONES, PREFIX, Settings
+from swift_stvg.sharing import checkpoint as sharing
+
+SENTENCE = "the man in the red coat stands up"
+SAMPLE_S, SAMPLE_WH = 20, (1280, 720)
+"""Length and size of the clip of the examples."""
+
+_TIMED = "stvg_qwen3"
+"""How the templates begin whose models read times as text."""
+_OUTER_PAIR = (
+    "transformers 5.12 and later leave one more pair of vision markers around a video than the processor that came "
+    "with the model (5.12.0, 5.16.1 and 5.24.0 were read; 4.57.6 to 5.9.0 do not)"
+)
+
+
+_VLLM_TRIED = {
+    "stvg_qwen2_vl": f"its texts were those of {sharing.ANSWER} in 8 of 8 clips.",
+    "stvg_qwen2_5_vl": f"its texts were those of {sharing.ANSWER} in 8 of 8 clips.",
+    "stvg_qwen3_vl": f"its texts were those of {sharing.ANSWER} in 8 of 8 clips.",
+    "stvg_qwen3_5": f"its texts were those of {sharing.ANSWER} in 8 of 8 clips, with one kernel of vLLM in plain torch: "
+    "on a CPU its own takes bfloat16 only.",
+}
+"""What vLLM 0.32 on a CPU was seen to do with random models of an architecture (tests/engines/pushed.py)."""
+
+
+def usage_sections(name: str, template: str, new: Mapping[str, Any], settings: Settings, adapter: bool) -> list[str]:
+    """How the model is asked, as Markdown.
+
+    Args:
+        name: as it will be pushed.
+        template: of the training.
+        new: arguments as `sharing.public_args` gives them.
+        settings: those of the training.
+        adapter: whether the weights are an adapter's.
+    """
+    parts = ["## Use", _legend(settings), "### With swift_stvg", *_with_plugin(name, template, new, settings, adapter)]
+    if template not in BACKBONES:
+        return [*parts, "### With ms-swift alone", *_bare(name, new, settings, adapter)]
+    return [
+        *parts,
+        "### With transformers",
+        *_with_transformers(template, settings, adapter),
+        "### With vLLM",
+        *_with_vllm(name, template, adapter),
+        "### With ms-swift alone",
+        *_with_stock(name, template, new, adapter),
+    ]
+
+
+def changed_settings(settings: Settings) -> list[str]:
+    """NAME=VALUE of the settings that are not the defaults."""
+    defaults = Settings().to_texts()
+    return [f"{PREFIX}{n.upper()}={v}" for n, v in settings.to_texts().items() if v != defaults[n]]
+
+
+def _legend(settings: Settings) -> str:
+    index = "a sampled frame, counted from 0" if settings.index_unit == "frame" else "a second"
+    unit = (
+        "pixels of the frame as the model receives it"
+        if settings.coords == "pixel"
+        else "thousandths of the frame's width and height"
+    )
+    return (
+        f"The model sees {settings.fps:g} frames a second, at most {settings.max_frames}, with a longer side of at "
+        f"most {settings.max_side} pixels and sides that are multiples of {settings.side_multiple}, and is told how "
+        f"they are numbered. An index, before a box or in the time, is {index}. Coordinates are {unit}: left, top, "
+        "right, bottom. Asked in another way than in training, the model answers worse."
+    )
+
+
+def _with_plugin(name: str, template: str, new: Mapping[str, Any], settings: Settings, adapter: bool) -> list[str]:
+    exports = [f"export {setting}" for setting in changed_settings(settings)]
+    return [
+        "The plugin gives the model frames as in training, and reads its answers. The settings are those of the "
+        "training.",
+        _block(
+            "bash",
+            *exports,
+            f"swift infer {_model(name, new, adapter)} --external_plugins swift_stvg --template {template} \\",
+            "    --val_dataset stvg_jsonl:clips.jsonl --temperature 0 --max_new_tokens 2048 --result_path result.jsonl",
+            "swift-stvg score result.jsonl",
+        ),
+    ]
+
+
+def _with_transformers(template: str, settings: Settings, adapter: bool) -> list[str]:
+    further = " peft" if adapter else ""
+    return [
+        f"[{sharing.ANSWER}]({sharing.ANSWER}), beside the weights, asks as in training and prints seconds and pixels "
+        "of the video. Its text is that of swift_stvg.",
+        _block(
+            "bash",
+            f"pip install torch torchvision transformers qwen-vl-utils{further}",
+            f'python {sharing.ANSWER} clip.mp4 "{SENTENCE}"',
+        ),
+        f"{_transformers_versions(template, settings)} {sharing.ANSWER} corrects that. Code of your own that calls "
+        "the processor must give `video_metadata` with the times of the frames and `do_sample_frames=False` "
+        "(transformers 5 ignores `fps` for Qwen2.5-VL, and takes 24 frames a second), `do_resize=False`, and the "
+        f"system prompt of the training, which is `{sharing.OUR_SYSTEM}` in `{sharing.ARGS}`.",
+    ]
+
+
+def _transformers_versions(template: str, settings: Settings) -> str:
+    """Which versions ask this model as it was trained."""
+    if template.startswith(_TIMED):
+        return f"All versions that were tried give the tokens the positions of the training, but {_OUTER_PAIR}."
+    said = (
+        "transformers 5.3 to 5.24 place the text after a video among its frames, against the model's release and its "
+        "training; 4.57.6 to 5.2 do not."
+    )
+    if template == "stvg_qwen2_5_vl":
+        whole = (2 / settings.fps).is_integer()
+        clips = f"clips of more than {settings.max_frames / settings.fps:g} s" if whole else "all clips"
+        said += (
+            " 4.57.6 to 5.17 also cut the seconds of a pair of frames to whole ones, which here concerns "
+            f"{clips} ({2 / settings.fps:g} s a pair{' in shorter ones' if whole else ''})."
+        )
+    return said
+
+
+def _with_vllm(name: str, template: str, adapter: bool) -> list[str]:
+    merge = [f"swift export --adapters {name} --merge_lora true --output_dir merged"] if adapter else []
+    timed = template.startswith(_TIMED)
+    own = f" The prompt goes along, since {_OUTER_PAIR}, and vLLM does as transformers." if timed else ""
+    trusted = f"--trust-request-mm-kwargs{' --trust-request-chat-template' * timed}"
+    return [
+        f"vLLM 0.31 or later (tried: 0.32, on a CPU). Sent a file, it would choose frames of its own; {sharing.ANSWER} "
+        f"sends the frames.{own}",
+        _block(
+            "bash",
+            *merge,
+            f"vllm serve {'merged' if adapter else name} {trusted}",
+            f'python {sharing.ANSWER} clip.mp4 "{SENTENCE}" --server http://127.0.0.1:8000',
+        ),
+        "In the request `media_io_kwargs` says when the frames were, and with a `num_frames` of -1 that all are kept, "
+        "of which vLLM would keep 32; `mm_processor_kwargs` says that they stay as they are. vLLM takes the latter "
+        "from requests only with the option above, which is for clients that you trust, and says so otherwise. With "
+        f"random models of this architecture {_VLLM_TRIED[template]}",
+        _block(
+            "json",
+            '{"messages": [..., {"role": "user", "content": [',
+            '    {"type": "video_url", "video_url": {"url": "data:video/jpeg;base64,FRAME,FRAME,..."}},',
+            '    {"type": "text", "text": "(frames 0 - 39, ...)\\nTHE SENTENCE"}]}],',
+            ' "media_io_kwargs": {"video": {"fps": 2.0, "frames_indices": [0, 1, ...], "total_num_frames": 40,',
+            '                               "num_frames": -1}},',
+            ' "mm_processor_kwargs": {"do_resize": false, "do_sample_frames": false}}',
+        ),
+    ]
+
+
+def _with_stock(name: str, template: str, new: Mapping[str, Any], adapter: bool) -> list[str]:
+    return [
+        "ms-swift loads the model without a plugin too. Given a file it chooses frames of its own, so "
+        f"{sharing.ANSWER} writes those of the training into a film that holds nothing else, and the row.",
+        _block(
+            "bash",
+            f'python {sharing.ANSWER} clip.mp4 "{SENTENCE}" --row frames.mkv > row.jsonl',
+            f"swift infer {_model(name, new, adapter)} --val_dataset row.jsonl --temperature 0 --max_new_tokens 2048",
+        ),
+        _stock_differs(template),
+    ]
+
+
+_STOCK_TRIED = {"stvg_qwen2_vl": 4, "stvg_qwen2_5_vl": 0, "stvg_qwen3_vl": 1}
+"""Clips of 8 of which ms-swift 4.6.0 alone wrote the same with transformers 5.19.0 (tests/engines/stock.py)."""
+
+
+def _stock_differs(template: str) -> str:
+    seen = ""
+    if template in _STOCK_TRIED:
+        seen = (
+            f" With ms-swift 4.6.0 and transformers 5.19.0 random models of this kind wrote what {sharing.ANSWER} did "
+            f"for {_STOCK_TRIED[template]} of 8 clips."
+        )
+    return _why_stock_differs(template) + seen
+
+
+def _why_stock_differs(template: str) -> str:
+    if template.startswith(_TIMED):
+        return (
+            "What differs: times are written as of evenly spaced frames, of which an odd last one stands twice, and "
+            f"{_OUTER_PAIR}, which ms-swift passes on."
+        )
+    return "What differs is what the installed transformers does to positions, as above; nothing corrects it there."
+
+
+def _bare(name: str, new: Mapping[str, Any], settings: Settings, adapter: bool) -> list[str]:
+    """Of a template of others, for which there is no script."""
+    times_s = np.arange(25 * SAMPLE_S) / 25
+    question = make_prompt_spec(VideoInfo(Path("clip.mp4"), times_s, float(SAMPLE_S), SAMPLE_WH), settings)
+    row = make_prompt(question, SENTENCE, Path("clip.mp4"))
+    width, height = question.size_wh
+    row["chat_template_kwargs"] = {"fps": settings.fps, "resized_width": width, "resized_height": height}
+    return [
+        "ms-swift alone loads the model too. It samples frames in its own way, so answers may differ from those with "
+        f"the plugin. The prompt for a clip of {SAMPLE_S} s and {SAMPLE_WH[0]} x {SAMPLE_WH[1]} pixels, as a line of "
+        "`clips.jsonl`:",
+        _block("json", json.dumps(row, ensure_ascii=False)),
+        _block("bash", f"swift infer {_model(name, new, adapter)} --val_dataset clips.jsonl --max_new_tokens 2048"),
+    ]
+
+
+def _model(name: str, new: Mapping[str, Any], adapter: bool) -> str:
+    return f"--model {new['model']} --adapters {name}" if adapter else f"--model {name}"
+
+
+def _block(kind: str, *lines: str) -> str:
+    return "\n".join([f"```{kind}", *lines, "```"])

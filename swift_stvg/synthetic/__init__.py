@@ -1,0 +1,1 @@
+"""Synthetic clips and small random models."""

@@ -1,0 +1,1 @@
+"""From video files to frames: their numbers, their times and their pixels."""

@@ -1,0 +1,68 @@
+"""The request of a row for its frames, which the template reads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import msgspec
+
+from swift_stvg.records import MAX_SIDE_PX
+from swift_stvg.settings import COORDS
+from swift_stvg.util import validation
+from swift_stvg.video.timeline import Timeline
+
+VIDEO_KEY = "stvg_video"
+"""Key of `chat_template_kwargs` under which a row stores its request."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRequest:
+    """The frames that the template must load for a row.
+
+    Attributes:
+        frames: (T,) native frame numbers, increasing.
+        size_wh: size of the frames in pixels, as the model receives them.
+        fps: nominal samples per second.
+        coords: coordinate convention of the row, one of `settings.COORDS`.
+        times_s: (T,) true time of each frame, in seconds from the begin of the clip.
+
+    Raises:
+        RecordError: an order, a range or a length is wrong.
+    """
+
+    frames: tuple[int, ...]
+    size_wh: tuple[int, int]
+    fps: float
+    coords: str
+    times_s: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        frames = validation.integers("frames", self.frames)
+        times_s = validation.numbers("times_s", self.times_s, rising="weakly")
+        if validation.same_length("frame", frames=frames, times_s=times_s) == 0:
+            validation.refuse("frames", "hold at least one frame", "none")
+        if self.coords not in COORDS:
+            validation.refuse("coords", f"be one of {', '.join(COORDS)}", repr(self.coords))
+        fps = validation.number("fps", self.fps)
+        if fps <= 0:
+            validation.refuse("fps", "be above 0", fps)
+        size_wh = validation.integer_pair("size_wh", self.size_wh, low=1, high=MAX_SIDE_PX)
+        validation.set_fields(
+            self, frames=tuple(frames.tolist()), size_wh=size_wh, fps=fps, times_s=tuple(times_s.tolist())
+        )
+
+    @classmethod
+    def on(cls, line: Timeline, size_wh: tuple[int, int], coords: str) -> VideoRequest:
+        """The request for the samples of a timeline."""
+        return cls(tuple(line.frames.tolist()), size_wh, line.fps, coords, tuple(line.times_s.tolist()))
+
+    def to_json(self) -> str:
+        """One line of JSON, for `from_json`."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> VideoRequest:
+        """Read the JSON of `to_json`."""
+        data = json.loads(text)
+        return cls(tuple(data["frames"]), data["size_wh"], data["fps"], data["coords"], tuple(data["times_s"]))

@@ -1,0 +1,75 @@
+"""The start that comes with the package: whole, small, without a trace of where it was made, and right on its clips."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from swift_stvg import start
+from swift_stvg.cli import main
+from swift_stvg.settings import Settings
+from swift_stvg.sharing.checkpoint import ANSWER, answer_script, missing_for_users, paths_of, read_args
+from swift_stvg.synthetic.clips import SynthConfig, generate
+
+LARGEST = 4_000_000
+
+
+def test_it_is_whole_and_small() -> None:
+    folder = start.folder()
+    assert missing_for_users(folder) is None
+    assert (folder / "model.safetensors").stat().st_size <= LARGEST
+    assert (folder / ANSWER).read_text() == answer_script("stvg_qwen2_5_vl"), "bash examples/start/make.sh, or copy it"
+    args = read_args(folder)
+    assert (args["template"], args["external_plugins"], paths_of(args)) == ("qwen2_5_vl", [], [])
+    card = (folder / "README.md").read_text()
+    assert "license: apache-2.0" in card
+    for path in folder.iterdir():
+        if path.suffix in (".json", ".jinja", ".md"):
+            assert not {"/tmp/", "/home/", "/work/"} & set(path.read_text().split()), path
+
+
+def test_its_settings_are_taken_where_the_environment_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = dict(os.environ)
+    monkeypatch.setattr(os, "environ", before | {"STVG_MAX_FRAMES": "64"})
+    assert start.model_or_start("Qwen/Qwen2.5-VL-7B-Instruct") == "Qwen/Qwen2.5-VL-7B-Instruct"
+    assert Settings.from_env() == Settings(max_frames=64)
+    assert capsys.readouterr().err == ""
+    assert start.model_or_start(None) == str(start.folder())
+    assert "knows synthetic clips only" in capsys.readouterr().err
+    found = Settings.from_env()
+    assert (found.max_side, found.side_multiple, found.index_unit, found.max_frames) == (56, 56, "second", 64)
+    assert start.model_or_start(str(start.folder())) == str(start.folder())
+    assert capsys.readouterr().err == "", "whoever names it knows"
+
+
+def test_it_is_found_by_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["start"]) == 0
+    assert Path(capsys.readouterr().out.strip()) == start.folder()
+    assert main(["start", "--settings"]) == 0
+    words = dict(word.split("=") for word in capsys.readouterr().out.split())
+    assert Settings.from_env(words) == Settings.from_env(start.environment())
+
+
+@pytest.mark.filterwarnings("default")  # importing torch warns
+def test_without_a_model_it_grounds_a_clip_of_synth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a first user does it: clips of the default rate, no setting given."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    generate(tmp_path / "clips", {"demo": 8}, SynthConfig(difficulty="easy"), workers=1)
+    truths = [json.loads(line) for line in (tmp_path / "clips/demo.jsonl").read_text().splitlines()]
+    shares = []
+    for truth in truths:
+        assert main(["ground", str(tmp_path / "clips" / truth["video"]), truth["sentence"]]) == 0
+        record = json.loads(capsys.readouterr().out)
+        assert record["status"] == "ok"
+        first, last = record["span_frames"]
+        begin, end = truth["span_frames"]  # the end is the frame after
+        shares.append(max(0, min(last + 1, end) - max(first, begin)) / (max(last + 1, end) - min(first, begin)))
+    assert sum(shares) / len(shares) > 0.6, "an answer counts whole seconds, the truth tenths"
+    assert min(shares) > 0.2
