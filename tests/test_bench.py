@@ -25,7 +25,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, size in sizes.items():
         monkeypatch.setattr(score, name, size)
     monkeypatch.setattr(rewards, "COMPLETIONS", 8)
-    monkeypatch.setattr(load, "QUICK", {"test": (6, 3, 9)})
+    monkeypatch.setattr(load, "QUICK_SPLITS", {"test": (6, 3, 9)})
     for module in (video, step):
         for name in ("FILM", "HOME"):
             monkeypatch.setattr(module, name, replace(getattr(module, name), size_wh=(160, 120), fps=8))

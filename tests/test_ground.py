@@ -169,7 +169,13 @@ def test_times_of_a_record_can_be_asked_about() -> None:
 STATUSES = [
     ("nothing", "unparsable", "no <time>; no <pred_bbox>", None, 0),
     ("<time> 1 - 1 </time>", "unparsable", "no <pred_bbox>", [0.24, 0.74], 0),
-    (ANSWER.replace("2. [30", "3. [30"), "inconsistent", "the indices of the boxes are not those", [0.24, 1.24], 2),
+    (
+        ANSWER.replace("2. [30", "3. [30"),
+        "inconsistent",
+        "the boxes do not have the indices of the span",
+        [0.24, 1.24],
+        2,
+    ),
     (ANSWER.replace("1 - 2", "1 - 9"), "inconsistent", "goes beyond the last index, 3", [0.24, 2.0], 2),
     (ANSWER.replace("1 - 2", "2 - 1"), "inconsistent", "runs backwards", None, 0),
 ]
@@ -317,7 +323,7 @@ def test_a_key_stays_secret(
     assert [record["status"] for record in records] == ["ok", *["no answer"] * 3]
     assert "SEC" not in json.dumps(records)
     for key in ("sk-SECRET\x00", "sk-SECRET\u2026", "sk-SEC\r\nRET"):
-        with pytest.raises(DataError, match="OPENAI_API_KEY holds characters that no key has") as error:
+        with pytest.raises(DataError, match="OPENAI_API_KEY holds characters that a key cannot have") as error:
             Endpoint("http://127.0.0.1:1/v1", "mine", key=key)
         assert "SEC" not in str(error.value)
     out = tmp_path / "a.jsonl"
@@ -371,11 +377,19 @@ def test_failures_that_pass_are_tried_again_and_others_are_records(clip: Path) -
 WRONG = [
     (lambda clip, url: ground(clip.with_name("none.mp4"), ["one"], Endpoint(url), HERE), VideoError, "video missing"),
     (lambda clip, url: ground(clip, [" "], Endpoint(url), HERE), RowError, "no sentence"),
-    (lambda clip, url: ground(clip, [], Endpoint(url), HERE), DataError, "at least one sentence"),
+    (
+        lambda clip, url: ground(clip, [], Endpoint(url), HERE),
+        DataError,
+        "there is no sentence to look for: give at least one",
+    ),
     (lambda clip, url: ground(clip, ["a <video>"], Endpoint(url), HERE), RowError, "reserved words"),
     (lambda clip, url: ground(clip, ["one"], Endpoint(url), HERE, clip_s=(5, 9)), RowError, "lasts from 0.00 to 2.0"),
     (lambda clip, url: ground(clip, ["one"], Endpoint(url), HERE, rate=0), DataError, "above 0"),
-    (lambda clip, url: Endpoint("localhost:8000"), DataError, "a URL like"),
+    (
+        lambda clip, url: Endpoint("localhost:8000"),
+        DataError,
+        "must be a URL such as http://127.0.0.1:8000/v1, got 'localhost:8000'",
+    ),
     (lambda clip, url: Endpoint(url, timeout_s=0), DataError, "above 0"),
 ]
 
@@ -565,7 +579,7 @@ def test_a_folder_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     with server(lambda _: ANSWER) as (url, asked):
         words = ["ground", str(folder), "one", "--endpoint", url, "--retries", "0"]
         assert main([*words, "--out", str(tmp_path / "out")]) == 0
-        with pytest.raises(EndpointError, match="is of pictures, which go as images only"):
+        with pytest.raises(EndpointError, match="is a picture or a folder of pictures: send images"):
             ground(folder, ["one"], Endpoint(url, send="video", retries=0), Settings.from_env())
     (record,) = json_lines(tmp_path / "out/answers.jsonl")
     assert (record["status"], record["n_frames"], record["size_wh"]) == ("ok", 20, [224, 112])
@@ -593,7 +607,10 @@ USES = [
     (["--dataset", "stvg_synthetic:test", "--model", "m", "--out", "a.jsonl", "--draw", "gif"], "are for one video"),
     (["clip.mp4", "one", "--endpoint", "http://127.0.0.1:1/v1", "--retries", "0", "--out", "new"], "lists no models"),
     (["clip.mp4", "one", "--model", "./nothing"], "no model at ./nothing"),
-    (["--dataset", "stvg_synthetic:test#0", "--model", "m", "--out", "a.jsonl"], "a number of rows, above 0, got '0'"),
+    (
+        ["--dataset", "stvg_synthetic:test#0", "--model", "m", "--out", "a.jsonl"],
+        "must be a whole number above 0, got '0'",
+    ),
     (["clip.mp4", "one", "--model", "m", "--out", "clip.mp4"], "clip.mp4 cannot be used as a folder: Not a directory"),
 ]
 

@@ -149,7 +149,7 @@ def test_answers_are_kept_and_read_again(tmp_path: Path, capsys: pytest.CaptureF
 
 WRONG = [
     ([], "give --dataset, the rows to answer"),
-    (["--model", "m"], "--model needs --dataset"),
+    (["--model", "m"], "--model needs rows to answer: give --dataset too"),
     (["--model", "m", "--dataset", "d", "--samples", "1"], "at least 2"),
     (["--answers", "{kept}", "--max_new_tokens", "9"], "leave these options out: --max_new_tokens 9"),
     (["--answers", "missing.jsonl"], "missing.jsonl cannot be read"),
@@ -159,7 +159,10 @@ WRONG = [
     (["--answers", "{kept}", "--reward_funcs", "stvg_form"], "unknown reward stvg_form; the rewards are"),
     (["--answers", "{kept}", "--out", "no/such/folder/r.txt"], "there is no folder"),
     (["--answers", "{kept}", "--out", "{folder}"], "it is a folder"),
-    (["--answers", "{kept}", "--reward_funcs", "stvg_viou", "--reward_weights", "nan"], "must be finite"),
+    (
+        ["--answers", "{kept}", "--reward_funcs", "stvg_viou", "--reward_weights", "nan"],
+        "finite numbers for --reward_weights",
+    ),
     (["--answers", "{kept}", "--reward_funcs", "stvg_viou", "stvg_viou"], "give each name of --reward_funcs once"),
     (["--answers", "{string}"], "must be a list"),
 ]

@@ -156,9 +156,13 @@ def test_another_folder_is_left_alone(result: Path, tmp_path: Path, capsys: pyte
     (tmp_path / "mine/index.html").write_text("mine")
     (tmp_path / "mine/show.json").write_text('{"what": "mine"}')
     (tmp_path / "file").write_text("mine")
-    for name in ("mine", "file", "mine/index.html"):
+    for name, message in (
+        ("mine", "holds something that is not a page of swift-stvg show"),
+        ("file", "file cannot be used as a folder: Not a directory"),
+        ("mine/index.html", "index.html cannot be used as a folder: Not a directory"),
+    ):
         assert show(result, "--out", name) == 1
-        assert "holds something that is not a page of swift-stvg show" in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert content(tmp_path / "mine") == {"index.html": b"mine", "show.json": b'{"what": "mine"}'}
     (tmp_path / "empty").mkdir()
     assert show(result, "--out", "empty", "--overlays", "0") == 0

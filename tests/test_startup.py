@@ -177,9 +177,9 @@ def test_uninstalling_takes_it_away(environment: Environment, tmp_path: Path) ->
     [
         (None, True, False, "not installed"),
         ("4.5.2", False, True, "accepts names"),
-        ("4.5.2", True, True, "by the start-up hook"),
+        ("4.5.2", True, True, "because of the start-up hook"),
         ("4.5.3", False, False, '--external_plugins "$(swift-stvg plugin)"'),
-        ("4.6.0", True, True, "by the start-up hook"),
+        ("4.6.0", True, True, "because of the start-up hook"),
         ("4.10.0", False, False, "accepts only files"),
     ],
 )
