@@ -218,7 +218,7 @@ def test_cached_frames_of_strangers(tmp_path: Path, title: str) -> None:
     path = tmp_path / "x.frames"
     path.write_bytes(HOSTILE_FRAMES[title])
     start = time.monotonic()
-    with pytest.raises(DataError, match=r"x\.frames is no whole file of cached frames .*: delete it"):
+    with pytest.raises(DataError, match=r"x\.frames is a damaged file of cached frames .*: delete it"):
         FrameCache(tmp_path).read(path, *REQUEST)
     assert time.monotonic() - start < 20
     path.write_bytes(packed([len(GOOD)] * 3, GOOD, GOOD, GOOD))
