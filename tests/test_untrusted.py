@@ -227,14 +227,14 @@ def test_cached_frames_of_strangers(tmp_path: Path, title: str) -> None:
 
 BOUNDS: list[tuple[str, dict[str, Any], str]] = [
     ("1e9 frames", {"n_frames": 10**9}, "malformed annotation"),
-    ("20 million frames", {"n_frames": 2 * 10**7}, "no frame count or frame rate"),
-    ("30 years", {"n_frames": 10**7, "fps": 0.01}, "no frame count or frame rate"),
-    ("1e7 x 1e7 pixels", {"size_wh": [10**7, 10**7]}, "no frame size"),
+    ("20 million frames", {"n_frames": 2 * 10**7}, "invalid frame count or frame rate"),
+    ("30 years", {"n_frames": 10**7, "fps": 0.01}, "invalid frame count or frame rate"),
+    ("1e7 x 1e7 pixels", {"size_wh": [10**7, 10**7]}, "invalid frame size"),
     ("an event of 1e9 frames", {"span_frames": [0, 10**9 - 1]}, ""),
     ("a frame far beyond", {"tube": [[1e14, 1, 1, 2, 2]]}, "malformed annotation"),
     ("a frame beyond any", {"tube": [[1e300, 1, 1, 2, 2]]}, "malformed annotation"),
-    ("1e300 pixels", {"tube": [[10, 1, 1, 1e300, 2]]}, "coordinates that are no pixels"),
-    ("an infinite rate", {"fps": float("inf")}, "no frame count or frame rate"),
+    ("1e300 pixels", {"tube": [[10, 1, 1, 1e300, 2]]}, "invalid box coordinates"),
+    ("an infinite rate", {"fps": float("inf")}, "invalid frame count or frame rate"),
     ("a box of boxes", {"tube": [[[1], 1, 1, 2, 2]]}, "malformed annotation"),
 ]
 
@@ -344,7 +344,7 @@ def test_markdown_of_hostile_names(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_versions_are_said(tmp_path: Path) -> None:
     """Rows, annotations and caches of another version are refused with what to do."""
     newer = json.dumps(json.loads(row_truth().to_json()) | {"v": 99})
-    with pytest.raises(DataError, match="has version 99, this package reads version 3: make the rows again"):
+    with pytest.raises(DataError, match="has version 99, but this package reads version 3: make the rows again"):
         RowTruth.from_json(newer)
     (tmp_path / "result.jsonl").write_text(json.dumps({"stvg": newer, "response": ""}) + "\n")
     for command in (["score"], ["show", "--out", str(tmp_path / "page")]):
