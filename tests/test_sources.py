@@ -157,7 +157,7 @@ def test_entries_of_a_list_name_their_videos(tmp_path: Path, clip: Path) -> None
     write_json(tmp_path / "hc-stvg/train_proc.json", [processed(), processed(caption="Later.")])
     rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
     assert "Later." in rows[0]["messages"][1]["content"]
-    assert report.dropped == {"repeated video": (1, "'a.mp4' has several entries, the last one is kept")}
+    assert report.dropped == {"repeated video": (1, "'a.mp4' has several entries; the last one is kept")}
     odd = [v1(), processed(video_path=None, original_video_id=None), 7, processed()]
     write_json(tmp_path / "hc-stvg/train_proc.json", odd)
     rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
@@ -175,7 +175,7 @@ def test_a_repeated_video_is_counted(tmp_path: Path, clip: Path) -> None:
     (tmp_path / "hc-stvg/train.json").write_text(f'{{"a.mp4": {entry}, "a.mp4": {entry}, "a.mp4": {entry}}}')
     rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
     assert len(rows) == 1
-    assert report.dropped == {"repeated video": (2, "'a.mp4' has several entries, the last one is kept")}
+    assert report.dropped == {"repeated video": (2, "'a.mp4' has several entries; the last one is kept")}
 
 
 def test_boxes_left_out_are_noted(tmp_path: Path, clip: Path) -> None:
@@ -195,7 +195,7 @@ HCSTVG_TRAPS: list[tuple[str, dict[str, Any], str | None]] = [
     ("no boxes", {"bbox": []}, "event ends before it begins"),
     ("begins after the video", {"st_frame": 500}, "event outside the clip"),
     ("ragged boxes", {"bbox": [[1, 2, 3], [1, 2, 3, 4]]}, "malformed annotation"),
-    ("NaN", {"bbox": [[float("nan")] * 4] * 30}, "coordinates that are no pixels"),
+    ("NaN", {"bbox": [[float("nan")] * 4] * 30}, "invalid box coordinates"),
     ("empty caption", {"caption": "  "}, "no sentence"),
     ("null caption", {"caption": None}, "no sentence"),
     ("caption that is no text", {"caption": 7}, "malformed annotation"),
@@ -205,9 +205,9 @@ HCSTVG_TRAPS: list[tuple[str, dict[str, Any], str | None]] = [
     ("a frame count beyond any", {"img_num": 10**400}, "malformed annotation"),
     ("a word that ms-swift replaces", {"caption": "a <video> of <bbox>"}, "reserved words in the sentence"),
     ("a token of the model", {"caption": "<|video_pad|>"}, "reserved words in the sentence"),
-    ("half a character", {"caption": "\ud800"}, "text that is no Unicode"),
-    ("no frames", {"img_num": 0}, "no frame count or frame rate"),
-    ("no size", {"width": 0}, "no frame size"),
+    ("half a character", {"caption": "\ud800"}, "invalid Unicode text"),
+    ("no frames", {"img_num": 0}, "invalid frame count or frame rate"),
+    ("no size", {"width": 0}, "invalid frame size"),
     ("another shape", {"width": 48, "height": 64}, "video and annotation differ in shape"),
 ]
 
@@ -565,8 +565,8 @@ JSONL_TRAPS: list[tuple[str, str, str | None]] = [
     ("unknown query", json.dumps(line(id="b", query="poem")), "malformed annotation"),
     ("half frames", json.dumps(line(id="b", tube=[[10.5, 1, 2, 3, 4]])), "malformed annotation"),
     ("a frame beyond any", json.dumps(line(id="b", tube=[[1e300, 1, 2, 3, 4]])), "malformed annotation"),
-    ("thirty years", json.dumps(line(id="b", n_frames=10_000_000, fps=0.01)), "no frame count or frame rate"),
-    ("a frame no row can hold", json.dumps(line(id="b", size_wh=[64 << 20, 48 << 20])), "no frame size"),
+    ("thirty years", json.dumps(line(id="b", n_frames=10_000_000, fps=0.01)), "invalid frame count or frame rate"),
+    ("a frame no row can hold", json.dumps(line(id="b", size_wh=[64 << 20, 48 << 20])), "invalid frame size"),
     ("ten numbers a box", json.dumps(line(id="b", tube=[list(range(10))])), "malformed annotation"),
     ("endless numbers", json.dumps(line(id="b", size_wh=[10**400, 48])), "malformed annotation"),
     ("deeply nested", "[" * 100_000, "malformed annotation"),
@@ -596,7 +596,7 @@ ERRORS = [
     ("hcstvg_v1", "train", "no folder of hcstvg_v1 in STVG_DATA_ROOT=.*: expected one of hc-stvg, hcstvg_v1"),
     ("nonsense", "train", "unknown dataset 'nonsense'; the datasets are: hcstvg_v1"),
     ("hcstvg_v1", "val", "hcstvg_v1 has no subset 'val'; its subsets are: train, test"),
-    ("stvg_jsonl", "", "stvg_jsonl needs a file: stvg_jsonl:PATH.jsonl"),
+    ("stvg_jsonl", "", "stvg_jsonl needs the path of a file: stvg_jsonl:PATH.jsonl"),
     ("stvg_jsonl", "none.jsonl", "no file .*none.jsonl"),
     ("stvg_synthetic", "train", "make it with `swift-stvg synth"),
 ]

@@ -354,5 +354,5 @@ def test_versions_are_said(tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match=r"cached frames of version .*run `swift-stvg cache` again"):
             FrameCache(tmp_path)
     (tmp_path / "mine.jsonl").write_text(json.dumps(line(stvg_schema=2)) + "\n")
-    with pytest.raises(DataError, match=r"stvg_schema 2, this package reads 1"):
+    with pytest.raises(DataError, match=r"stvg_schema 2, but this package reads 1"):
         load_rows("stvg_jsonl", "mine.jsonl", Settings(data_root=str(tmp_path)))
