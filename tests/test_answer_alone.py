@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
+import shutil
 import sys
 import warnings
 from dataclasses import dataclass
@@ -184,3 +186,13 @@ def test_bad_input_is_one_clear_line(
     monkeypatch.setattr("sys.argv", ["answer.py", str(tmp_path / video), sentence])
     with pytest.raises(SystemExit, match=re.escape(said)):
         answer_alone.main()
+
+
+def test_its_files_may_be_links(tmp_path: Path) -> None:
+    """As in the cache of a hub, where a snapshot's files lead to others elsewhere, under other names."""
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "snapshot").mkdir()
+    shutil.copy(answer_alone.__file__, tmp_path / "blobs/f00d")
+    link = tmp_path / "snapshot" / ANSWER
+    link.symlink_to(tmp_path / "blobs/f00d")
+    assert runpy.run_path(str(link))["HERE"] == link.parent

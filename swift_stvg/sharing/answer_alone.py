@@ -38,7 +38,7 @@ from PIL import Image
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).absolute().parent  # not of the file that a link leads to, as in a cache of a hub
 START, PAD, END = "<|vision_start|>", "<|video_pad|>", "<|vision_end|>"
 TICKS = 10_000
 """Per second, in which frames are dated."""
