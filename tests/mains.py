@@ -21,9 +21,9 @@ def run(words: list[str]) -> None:
             sys.exit(f"failed: {words}")
         return
     if command == "positions":
-        from swift_stvg.adapters.positions import mend
+        from swift_stvg.adapters.positions import correct_positions
 
-        mend(*rest)
+        correct_positions(*rest)
         return
     if command == "vocabulary":
         from swift.template.templates.qwen import Qwen2VLTemplate

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from swift_stvg.cli import main
-from swift_stvg.rows.making import make_prompt
+from swift_stvg.rows.making import make_prompt, video_request
 from swift_stvg.serving.asking import prompt_spec_of
 from swift_stvg.serving.engines import Reply
 from swift_stvg.serving.grounding import make_record
@@ -24,7 +24,6 @@ from swift_stvg.sharing import answer_alone
 from swift_stvg.sharing.answer_alone import TICKS, Question
 from swift_stvg.sharing.checkpoint import ANSWER, public_args
 from swift_stvg.synthetic.tiny import ARCHITECTURES, TinyConfig, build
-from swift_stvg.video.request import VideoRequest
 from tests.asked import CASES, SENTENCE, TOKENS, Case, add_adapter, sensitive, settings_of, write_clips
 from tests.running import run
 from tests.videos import write_sound
@@ -127,14 +126,14 @@ def test_a_part_of_a_video_is_that_of_ground(case: Case, clip_s: tuple[float, fl
     settings = Settings.from_env(settings_of("qwen3_vl", case) | {"STVG_CACHE_DIR": "off"})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from swift_stvg.frames import decode
+        from swift_stvg.video.frame_loader import decode
     video = clips[case.title]
     info, question = prompt_spec_of(video, settings, clip_s)
     record = public_args({}, template="", ours="stvg_qwen3_vl", settings=settings, base_model=None, adapter=False)
     found = Question(str(video), SENTENCE, record, clip_s)
     content = make_prompt(question, SENTENCE, video)["messages"][-1]["content"]
     assert f"{found.before}<video>{found.after}" == content
-    request = VideoRequest.of(question)
+    request = video_request(question)
     assert found.frames.equal(decode(str(video), request))
     assert found.ticks == [round(t * TICKS) for t in request.times_s]
     time, boxes = FORMS[settings.style]

@@ -26,7 +26,7 @@ def digest(value):
 
 
 def everything(root):
-    from swift_stvg.scoring.predictions import Answers
+    from swift_stvg.scoring.predictions import AnswerFile
     from swift_stvg.rewards.batch import Batch
     from swift_stvg.rewards.functions import REWARDS
     from swift_stvg.rows.row_truth import RowTruth
@@ -47,7 +47,7 @@ def everything(root):
         path.write_text("".join(json.dumps({"response": t, "stvg": r["stvg"]}) + "\\n" for t, r in zip(texts, rows)))
     samples = load_samples("stvg_synthetic", "train", settings, LoadReport("again"))
     truth = GroundTruth.of_samples("stvg_synthetic:train", samples, LoadReport("again"))
-    made, scored = score([Answers.read(path)], truth, by=("query", "area", "length", "category"))
+    made, scored = score([AnswerFile.read(path)], truth, by=("query", "area", "length", "category"))
     return {
         "rows": digest(rows),
         "report": digest(report.summary()),

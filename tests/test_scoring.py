@@ -524,7 +524,7 @@ NO_ANSWERS = [
     ('{"response": "x"}\n', "line 1: no result of `swift infer` with its row's `stvg` column$"),
     ('{"response": "x", "stvg": "{}"}\n', "line 1: the `stvg` column does not hold a row truth"),
     ('{"response": "x", "stvg": 7}\n', "line 1: the `stvg` column must hold the text of a row truth, got 7"),
-    ('{"response": "x", "stvg": "{\\"v\\": 9}"}\n', "has version 9, this package reads version 3"),
+    ('{"response": "x", "stvg": "{\\"v\\": 9}"}\n', "has version 9, but this package reads version 3"),
     ('{"response": "x", "st', "line 1: no JSON, cut off.*Unterminated string"),
     ("[" * 100_000, "line 1: no JSON, cut off"),
     ("\xff", "line 1: no JSON, cut off"),
