@@ -22,6 +22,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from PIL import Image
 
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.cli import COMMANDS, main
 from swift_stvg.rewards.functions import REWARDS
 from swift_stvg.rows.making import frame_size
@@ -462,7 +463,7 @@ def test_the_example_line_is_valid() -> None:
 def test_the_example_answer_is_possible() -> None:
     """By the default settings: in the form, and within a frame of 16:9 as the model receives it."""
     text = line_with("README.md", "    <time>").strip()
-    form, size_wh = Settings().answer_format, frame_size((1280, 720), Settings().max_side, Settings().side_multiple)
+    form, size_wh = AnswerFormat.of(Settings()), frame_size((1280, 720), Settings().max_side, Settings().side_multiple)
     answer = form.parse(text)
     assert form.is_valid(text)
     assert answer.fault(40, form.scale_wh(size_wh)) is None
