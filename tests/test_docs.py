@@ -288,6 +288,7 @@ def substituted(word: str, given: Path) -> str:
 
 
 @pytest.mark.swift
+@pytest.mark.timeout(1500)  # one after the other, in one process
 def test_what_pages_tell_to_type_works(given: Path) -> None:
     """Every command as it is written, what pages show of its output, and the options that the text names."""
     content = try_all(given)

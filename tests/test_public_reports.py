@@ -101,9 +101,7 @@ CASES = {
     "the picture begins at 1 s, the sound at 0": Case(late(25, True), notes=(LATE,), seen="with frame 25 of"),
     "the picture begins at 3 s, the sound at 0": Case(late(75, True), name="a.mp4", notes=(LATE,), seen="frame 75"),
     # FFmpeg, and so the public loaders, count such a file's frames from its first one
-    "no sound, the first frame at 0.32 s": Case(
-        late(8, False), notes=(OTHER_COUNT,), seen="492 decoded", pictures=8
-    ),
+    "no sound, the first frame at 0.32 s": Case(late(8, False), notes=(OTHER_COUNT,), seen="492 decoded", pictures=8),
     "no sound, the first frame at 1 s": Case(late(25, False), dropped=LENGTH, seen="the first frame is at 1.00 s"),
     "no sound, the first frame at 3 s": Case(late(75, False), dropped=LENGTH, seen="425 frames (17.00 s) decoded"),
     "no video": Case(None, dropped="video missing", seen="a.mkv"),
