@@ -16,6 +16,8 @@ from typing import Any
 import av
 import numpy as np
 
+from tests.videos import writing
+
 SIZE = (96, 64)
 H264 = ["mp4", "mov", "mkv", "ts", "m2ts", "avi", "flv", "asf", "fragments.mp4"]
 CONTAINERS = {
@@ -88,7 +90,7 @@ def encode(path: Path, plan: dict[str, Any], rng: np.random.Generator) -> None:
     scene = scene.repeat(4, 0).repeat(4, 1)[: height + 64, : width + 64]
     container = {"movflags": "frag_keyframe+empty_moov"} if plan["suffix"].startswith("fragments") else {}
     base = Fraction(1, 25 if plan["times"] == "steady" else 1000)
-    with av.open(str(path), "w", format=FORMATS.get(path.suffix[1:]), options=container) as out:
+    with writing(path, format=FORMATS.get(path.suffix[1:]), options=container) as out:
         stream = out.add_stream(plan["codec"], rate=25, options=plan.get("options", {}))
         stream.width, stream.height, stream.pix_fmt = width, height, plan.get("pix_fmt", "yuv420p")
         stream.codec_context.time_base = base

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,6 +18,21 @@ TURNS = {  # display matrices of MP4's track header, as cameras write them
     180: (-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30),
     270: (0, -65536, 0, 65536, 0, 0, 0, 0, 1 << 30),
 }
+
+
+@contextmanager
+def writing(path: Path, **how: Any) -> Iterator[Any]:
+    """A file that PyAV writes; this process keeps its priority.
+
+    The AV1 encoder makes the thread that starts it, and so each process that this one starts later, a real-time one,
+    where it may (as root). Two of these that work stop everything else on two cores.
+    """
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        with av.open(str(path), "w", **how) as out:
+            yield out
+    finally:
+        os.sched_setscheduler(0, *before)
 
 
 def picture(number: int, size_wh: tuple[int, int] = (64, 48)) -> np.ndarray:
@@ -38,7 +56,7 @@ def write_as(
 ) -> Path:
     """Write a video of 25 frames per second in some other form."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", options=container or {}) as out:
+    with writing(path, options=container or {}) as out:
         stream = out.add_stream(codec, rate=25, options=options or {})
         stream.width, stream.height = size_wh
         stream.pix_fmt = pix_fmt
