@@ -249,5 +249,5 @@ def test_the_example_hands_over_squares(tmp_path: Path) -> None:
     template.set_mode("vllm")
     assert template.prepare_engine_kwargs()["additional_config"] == {"swift_stvg_unwanted": pixels}
     assert [template.image_token_id, template.video_token_id] == pixels
-    with pytest.raises(TemplateMismatch, match="takes multiples of 56: set STVG_SIDE_MULTIPLE=56"):
+    with pytest.raises(TemplateMismatch, match="needs multiples of 56: set STVG_SIDE_MULTIPLE=56"):
         template.require("norm1000", (28, 28))

@@ -259,7 +259,7 @@ sys.modules["swift"] = None
 sys.argv = ["trl_grpo.py", {str(workspace / "tiny")!r}, "stvg_synthetic", "test", "out", "1", "64"]
 made = runpy.run_path({str(REUSE / "trl_grpo.py")!r}, run_name="__main__")
 row = made["rows"][0]
-judged = [made["reward"](name)([[row["messages"][-1]]], [row["stvg"]], prompts=[""]) for name in made["WEIGHTS"]]
+judged = [made["CALLABLES"][name]([[row["messages"][-1]]], [row["stvg"]], prompts=[""]) for name in made["WEIGHTS"]]
 print("JUDGED", judged)
 """
     settings = SIZES | {"STVG_DATA_ROOT": str(workspace / "data"), "STVG_CACHE_DIR": "off"}

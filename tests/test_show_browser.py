@@ -189,7 +189,7 @@ def test_hostile_text_is_shown_and_does_not_run(browser: Any, shapes: Path, tmp_
     result = write_result(tmp_path / "<img src=x onerror=window.__pwned=1>.jsonl", rows, [lambda row: ""] * CLIPS)
     lines = [json.loads(line) for line in result.read_text().splitlines()]
     for i, (line, evil) in enumerate(zip(lines, EVIL, strict=True)):
-        row_truth = json.loads(line["stvg"]) | {"id": f"{i}{evil}", "category": evil, "query": evil}
+        row_truth = json.loads(line["stvg"]) | {"id": f"{i}{evil}", "category": evil, "query": evil, "sentence": evil}
         exact = moved(RowTruth.from_json(line["stvg"]), 0.1, 0.0) if i % 2 else ""
         line |= {"stvg": json.dumps(row_truth), "response": exact + evil}
         line["messages"] = [{"role": "user", "content": f"<video>(facts)\n{evil}"}]
