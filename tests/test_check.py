@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,14 +21,15 @@ from swift_stvg.errors import DataError
 from swift_stvg.recipes.host import HOOK, by_name_here
 from swift_stvg.rows.making import video_request
 from swift_stvg.rows.row_truth import RowTruth
-from swift_stvg.scoring.dataset import bounds_of_tokens, distribution, too_long
+from swift_stvg.scoring.dataset import REENCODE_COMMAND, bounds_of_tokens, distribution, too_long
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows, parse_dataset
 from swift_stvg.synthetic.clips import SynthConfig, generate
+from swift_stvg.video.reader import probe
 from swift_stvg.video.request import VIDEO_KEY
 from tests.helpers import row_truth
 from tests.running import SIZES
-from tests.videos import write_as
+from tests.videos import write_as, write_late
 
 
 @pytest.fixture(scope="module")
@@ -371,3 +373,18 @@ def test_files_that_take_long_to_read(tmp_path: Path, monkeypatch: pytest.Monkey
         assert advice[0].startswith(
             "1 of 2 videos, h264 in mov: more than 300 frames must be decoded to reach some frames"
         )
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the program ffmpeg")
+@pytest.mark.parametrize("sound", [False, True])
+def test_the_advice_keeps_frames_and_their_begin(tmp_path: Path, sound: bool) -> None:
+    """Where the picture begins later than the sound, annotations may count the time before it."""
+    old, new = write_late(tmp_path / "old.mp4", 25, 100, sound=sound), tmp_path / "new.mp4"
+    places = {"OLD": str(old), "NEW.mp4": str(new)}
+    words = [places.get(word, word) for word in shlex.split(REENCODE_COMMAND)]
+    subprocess.run(words, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    before, after = probe(old), probe(new)
+    assert after.n_frames == before.n_frames == 75
+    assert np.diff(after.frame_times_s) == pytest.approx(np.diff(before.frame_times_s))
+    assert after.lead_s == pytest.approx(before.lead_s, abs=0.01)
+    assert before.lead_s == (1 if sound else 0)

@@ -181,7 +181,7 @@ def test_in_the_loader(tmp_path: Path) -> None:
     assert [json.loads(row["stvg"])["id"] for row in rows] == ["good"]
     counts = {reason: count for reason, (count, _) in report.dropped.items()}
     assert sum(counts.values()) == len(bad)
-    assert set(counts) == {"video missing", "video unreadable", "video and annotation differ in length"}
+    assert set(counts) == {"no picture", "video missing", "video unreadable", "video and annotation differ in length"}
     for name, path in bad.items():
         (tmp_path / "one.jsonl").write_text(line(name, path) + line("good", tmp_path / "zoo/whole.mp4"))
         rows, report = load_rows("stvg_jsonl", "one.jsonl", settings)
@@ -224,7 +224,7 @@ def test_in_a_data_loaders_worker_and_in_rollout_threads(tmp_path: Path, caplog:
     assert time.monotonic() - start < BOUND_S
     assert in_worker == in_threads
     assert in_worker[0] == "(3, 3, 28, 56)", "the good one"
-    assert set(in_worker[1:]) <= {"video missing", "video unreadable", "video shorter than expected"}
+    assert set(in_worker[1:]) <= {"no picture", "video missing", "video unreadable", "video shorter than expected"}
     assert len(unread.found()) == 2 * len(bad), "of the worker's process too"
     unread.report()
     atexit.unregister(unread.report)

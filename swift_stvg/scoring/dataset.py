@@ -56,8 +56,11 @@ def frame_sizes(row_truths: Sequence[RowTruth]) -> dict[str, int]:
 
 LARGE_GROUP = 300
 """A group with more frames than this is slow to decode; encoders usually make smaller ones."""
-REENCODE_COMMAND = "ffmpeg -i OLD -map 0:v:0 -fps_mode passthrough -c:v libx264 -crf 17 -g 48 NEW.mp4"
-"""Re-encodes a file with small groups; the number of frames and their times stay the same."""
+REENCODE_COMMAND = (
+    "ffmpeg -i OLD -map 0:v:0 -map '0:a?' -fps_mode passthrough -c:v libx264 -crf 17 -g 48 -c:a aac NEW.mp4"
+)
+"""Re-encodes a file with small groups. The number of frames and their times stay the same. The sound stays too, because
+frames of an annotation may count from its begin (see `VideoInfo.lead_s`)."""
 
 
 def file_kinds(row_truths: Sequence[RowTruth], videos: Sequence[VideoInfo]) -> list[dict[str, Any]]:

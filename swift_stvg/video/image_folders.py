@@ -65,7 +65,7 @@ def pictures(path: Path) -> list[Path]:
         wanted = re.compile(re.escape(before) + number + re.escape(after))
         names = [name for name in names if wanted.fullmatch(name)]
     if not names:
-        raise VideoError("video unreadable", f"{path} holds no picture ({', '.join(PICTURES)})")
+        raise VideoError("no picture", f"{path} holds no picture ({', '.join(PICTURES)})")
     return [folder / name for name in _in_order(path, names)]
 
 
@@ -75,7 +75,7 @@ def _listed(path: Path) -> list[Path]:
     except (ValueError, TypeError, RecursionError):
         files = []
     if not files or not all(_named_picture(file.name) for file in files):
-        raise VideoError("video unreadable", f"{str(path)!r:.300} is not a list of pictures ({', '.join(PICTURES)})")
+        raise VideoError("no list of pictures", f"{str(path)!r:.300} is not a list of pictures ({', '.join(PICTURES)})")
     return files
 
 
@@ -93,14 +93,15 @@ def _in_order(path: Path, names: Sequence[str]) -> list[str]:
         stem, ending = os.path.splitext(name)
         found = _NUMBERED.fullmatch(stem)
         if found is None:
-            raise VideoError("video unreadable", f"{path} holds pictures without a number, e.g. {name!r:.100}")
+            raise VideoError("pictures without a number", f"{path} holds pictures without a number, e.g. {name!r:.100}")
         series = found[1], found[3], ending.lower()
         first = first or series
         number = int(found[2])
         if series != first or number in numbers:
             both = f"{numbers.get(number, names[0])!r:.100} and {name!r:.100}"
             raise VideoError(
-                "video unreadable", f"{path} holds several numberings, e.g. {both}: give a pattern, as %d.jpg"
+                "several numberings of pictures",
+                f"{path} holds several numberings, e.g. {both}: give a pattern, as %d.jpg",
             )
         numbers[number] = name
     order = sorted(numbers)
@@ -108,7 +109,7 @@ def _in_order(path: Path, names: Sequence[str]) -> list[str]:
     for number, after in pairwise(order):
         if after - number != step:
             gap = f"{numbers[after]!r:.100} comes after {numbers[number]!r:.100}"
-            raise VideoError("video unreadable", f"{path} has gaps: {gap}, and the first numbers differ by {step}")
+            raise VideoError("gap between pictures", f"{path} has gaps: {gap}, and the first numbers differ by {step}")
     return [numbers[number] for number in order]
 
 

@@ -113,7 +113,9 @@ def _probe_set(path: Path) -> VideoInfo:
     height, width = _read_picture(files[0]).shape[:2]
     for file in files[1:]:
         if (size_wh := _size_of_picture(file)) != (width, height):
-            raise VideoError("video unreadable", f"{file} has {size_wh} pixels, the first picture {(width, height)}")
+            raise VideoError(
+                "pictures of different sizes", f"{file} has {size_wh} pixels, the first picture {(width, height)}"
+            )
     info = VideoInfo(path, np.arange(len(files), dtype=np.float64), float(len(files)), (width, height))
     return replace(info, kind="set of pictures", timed=False, aside=len(left_aside(path)))
 
@@ -128,7 +130,7 @@ def _set_batches(path: Path, frames: IntArray) -> Iterator[Frames]:
         pixels = _read_picture(files[number])
         shape = shape or pixels.shape
         if pixels.shape != shape:
-            raise VideoError("video unreadable", f"{path} has pictures of {shape} and of {pixels.shape}")
+            raise VideoError("pictures of different sizes", f"{path} has pictures of {shape} and of {pixels.shape}")
         batch.append(pixels)
         if len(batch) == max(1, min(_AT_ONCE, _MOST_BYTES // pixels.size)):
             yield np.stack(batch)
@@ -202,7 +204,7 @@ def _size_of_picture(path: Path) -> tuple[int, int]:
             turned = picture.getexif().get(_ORIENTATION, 1) > 4
             return (picture.height, picture.width) if turned else (picture.width, picture.height)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise VideoError("video unreadable", f"{path} cannot be decoded: {first_line(error)}") from None
+        raise VideoError("picture unreadable", f"{path} cannot be decoded: {first_line(error)}") from None
 
 
 def _read_picture(path: Path) -> Frames:
@@ -214,4 +216,4 @@ def _read_picture(path: Path) -> Frames:
         with Image.open(path) as picture:
             return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG
-        raise VideoError("video unreadable", f"{path} cannot be decoded: {first_line(error)}") from None
+        raise VideoError("picture unreadable", f"{path} cannot be decoded: {first_line(error)}") from None
