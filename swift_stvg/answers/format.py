@@ -403,7 +403,7 @@ class _Lenient:
             return Answer(span, None, None, self._failures, frozenset(self._seen))
         pred, why = self._boxes(entries)
         if pred is None:
-            self._failures["pred_bbox"] = f"{why or 'no line of five numbers'}: {text[:40]!r}"
+            self._failures["pred_bbox"] = f"{why.rstrip(',') or 'no line of five numbers'}: {text[:40]!r}"
         return Answer(span, None, pred, self._failures, frozenset(self._seen))
 
     def _agreed(

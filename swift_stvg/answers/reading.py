@@ -150,7 +150,7 @@ def read_box(cells: list[str]) -> tuple[float, float, float, float] | str | None
     if len(found) != 4 or len(numbers) != 4:
         return None
     x1, y1, x2, y2 = numbers
-    if min(x1, y1, x2, y2) >= 0 and max(x1, y1, x2, y2) <= 1 and any("." in cell for cell in cells):
+    if -1 <= min(numbers) and max(numbers) <= 1 and any("." in cell for cell in cells):  # a box may leave the picture
         return SHARES
     return x1, y1, x2, y2
 
