@@ -72,9 +72,8 @@ def made(request: pytest.FixtureRequest, clips: dict[str, Path], tmp_path_factor
                 own[kind, case.title] = ground(clips[case.title], [SENTENCE], engine)[0].record
             words = [str(out / ANSWER), str(clips[case.title]), SENTENCE, "--json", "--max_new_tokens", str(TOKENS)]
             commands[kind, case.title] = words + (["--base", str(kinds["full"])] if kind == "lora" else [])
-    printed = run(
-        [sys.executable, str(Path(__file__).with_name("alone.py")), json.dumps([*commands.values()])], folder, {}
-    )
+    words = [sys.executable, str(Path(__file__).with_name("alone.py")), json.dumps([*commands.values()])]
+    printed = run(words, folder, {}, anew=True)
     found = [json.loads(line[7:]) for line in printed.splitlines() if line.startswith("ANSWER ")]
     return Made(own, {which: json.loads(text) for which, text in zip(commands, found, strict=True)})
 

@@ -254,7 +254,7 @@ def test_any_line_of_our_own_schema(line: str) -> None:
     check_jsonl(line)
 
 
-@settings(in_one_folder, max_examples=60)
+@in_one_folder
 @given(
     st.one_of(changed(vidstg()), values),
     st.one_of(st.just(vidor()), changed({"trajectories": vidor()["trajectories"][38:44]})).map(json.dumps),
@@ -274,7 +274,7 @@ def fewer(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-@settings(in_one_folder, max_examples=60)
+@in_one_folder
 @given(
     st.one_of(
         changed(fewer(shared())).map(json.dumps), changed(fewer(trajectories())).map(json.dumps), st.text(max_size=40)
@@ -287,7 +287,7 @@ def test_any_file_of_sentences_with_boxes(tmp_path: Path, content: str) -> None:
 TUBES = {"a": {"span_frames": [5, 30], "boxes": {"5": [0, 0, 50, 50], "7": [40, 40, 120, 120], "30": [1, 1, 6, 6]}}}
 
 
-@settings(in_one_folder)
+@in_one_folder
 @given(st.one_of(changed(TUBES).map(json.dumps).map(str.encode), st.binary(max_size=60)))
 def test_any_file_of_tubes(tmp_path: Path, data: bytes) -> None:
     check_tubes_file(data, tmp_path / "tubes.json")

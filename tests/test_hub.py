@@ -35,13 +35,13 @@ LORA = TRAIN | {"tuner_type": "lora", "max_steps": "2", "save_steps": "2", "per_
 
 def mains(commands: list[list[str]], folder: Path, env: dict[str, str]) -> str:
     script = Path(__file__).with_name("mains.py")
-    return run([sys.executable, str(script), json.dumps(commands)], folder, env)
+    return run([sys.executable, str(script), json.dumps(commands)], folder, env, anew=True)
 
 
 def pushed(folder: Path, name: str, env: dict[str, str], *words: str) -> str:
     """What `swift-stvg pushed` says; raises SwiftFailed if it ends with an error."""
     command = [sys.executable, "-m", "swift_stvg.cli", "pushed", str(folder), "--hub_model_id", name, *words]
-    return run(command, folder.parent, env)
+    return run(command, folder.parent, env, anew=True)
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from swift_stvg.adapters import positions
-    from swift_stvg.adapters.templates import rate_of
-
-pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
+pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch and ms-swift warns
 GOLDEN = json.loads(gzip.decompress((Path(__file__).parent / "data" / "positions.json.gz").read_bytes()))
 CASES = [(name, layout["title"], layout) for name, made in GOLDEN.items() for layout in made["layouts"]]
 MODELS = positions.MODELS | {

@@ -263,7 +263,7 @@ judged = [made["CALLABLES"][name]([[row["messages"][-1]]], [row["stvg"]], prompt
 print("JUDGED", judged)
 """
     settings = SIZES | {"STVG_DATA_ROOT": str(workspace / "data"), "STVG_CACHE_DIR": "off"}
-    printed = run([sys.executable, "-c", code], tmp_path, settings)
+    printed = run([sys.executable, "-c", code], tmp_path, settings, anew=True)
     assert "JUDGED [[1.0], [1.0], [1.0], [2.0], [0.0]]" in printed
     history = json.loads(next(line for line in printed.splitlines() if line.startswith('[{"loss"')))
     assert all(math.isfinite(history[0][f"rewards/{name}/mean"]) for name in WEIGHTS)

@@ -385,7 +385,7 @@ def test_pushed(tmp_path: Path, client: list[str]) -> None:
 
         def check() -> str:
             try:
-                return run(words, tmp_path, hub.env)
+                return run(words, tmp_path, hub.env, anew=True)
             except SwiftFailed as error:
                 return f"failed: {error}"
 
