@@ -17,9 +17,9 @@ from swift_stvg.recipes.rules import options_of
 from swift_stvg.rewards.functions import REWARDS
 from swift_stvg.settings import PREFIX, Settings
 from swift_stvg.sources import SOURCES
+from tests import running
 from tests.helpers import hcstvg_entry
 from tests.recipes import ROOT, RUNS, runner
-from tests import running
 from tests.running import SIZES, json_lines, swift
 
 TRAININGS = sorted({run["trained_as"] for run in RUNS.values()})

@@ -18,7 +18,7 @@ from tests.helpers import answer, boxes, row_truth
 from tests.hubs import TOKEN, Hub
 from tests.templated import encode, row
 
-pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
+pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch and ms-swift warns
 
 NEEDED = {
     "swift.dataset": "DatasetMeta MessagesPreprocessor SubsetDataset register_dataset",
@@ -168,7 +168,7 @@ def test_every_name_of_ms_swift_that_is_not_needed_is_taken_away() -> None:
     assert listed <= used
 
 
-@pytest.fixture(params=["installed", "4.5.2"])
+@pytest.fixture(params=["installed", pytest.param("4.5.2", marks=pytest.mark.long)])
 def version(request: pytest.FixtureRequest) -> dict[str, str]:
     """The environment of a process with a version of ms-swift."""
     if request.param == "installed":
@@ -194,7 +194,6 @@ for mended in (False, True):
 """
 
 
-@pytest.mark.swift
 def test_pushing_still_needs_mending(tmp_path: Path, version: dict[str, str]) -> None:
     """If not, `adapters/hub.py` goes."""
     with Hub(tmp_path / "hub") as hub:

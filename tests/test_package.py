@@ -18,9 +18,11 @@ from tests.fresh import HAS_QWEN3_8, beside_swift, fresh
 from tests.helpers import answer, boxes, row_truth
 
 
-def test_import_loads_neither_torch_nor_ms_swift(tmp_path: Path) -> None:
-    code = "import sys, swift_stvg\nprint([m for m in ('torch', 'swift', 'transformers', 'numpy') if m in sys.modules])"
-    assert fresh(code, tmp_path).strip() == "[]"
+def test_import_loads_no_package_of_others(tmp_path: Path) -> None:
+    """So that it takes no time: ms-swift imports it in every process."""
+    code = "import sys; before = set(sys.modules); import swift_stvg; print(*sorted(set(sys.modules) - before))"
+    others = {name.partition(".")[0] for name in fresh(code, tmp_path).split()} - {"swift_stvg"}
+    assert others <= sys.stdlib_module_names
 
 
 def test_what_is_imported_is_declared() -> None:
@@ -40,11 +42,6 @@ def test_what_is_imported_is_declared() -> None:
     packages = packages_distributions()
     names = {module: {name.replace("_", "-").lower() for name in packages.get(module, [module])} for module in used}
     assert {module for module, of in names.items() if not of & declared} == set()
-
-
-def test_import_within_300_ms(tmp_path: Path) -> None:
-    code = "import time; start = time.perf_counter(); import swift_stvg; print(time.perf_counter() - start)"
-    assert min(float(fresh(code, tmp_path)) for _ in range(3)) < 0.3
 
 
 def test_the_core_needs_no_torch(tmp_path: Path) -> None:
@@ -78,6 +75,7 @@ print("REGISTERED", json.dumps({
 """
 
 
+@pytest.mark.swift
 def test_everything_is_registered_and_twice_does_no_harm(tmp_path: Path) -> None:
     (line,) = [line for line in beside_swift(REGISTERED, tmp_path).splitlines() if line.startswith("REGISTERED")]
     registered = json.loads(line.removeprefix("REGISTERED"))
@@ -118,6 +116,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.swift
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_workers_know_everything(tmp_path: Path, method: str) -> None:
     row = row_truth()
@@ -138,6 +137,7 @@ print("MIXED", reward(completions=["x", "y"], stvg=[None, {row_truth!r}]), rewar
 """
 
 
+@pytest.mark.swift
 def test_rows_of_other_datasets_are_left_out(tmp_path: Path) -> None:
     printed = beside_swift(MIXED.replace("{row_truth!r}", repr(row_truth().to_json())), tmp_path)
     assert "MIXED [None, 0.0] [None]" in printed
@@ -163,6 +163,7 @@ print("OTHERS", len(told), preview.failed)
 """
 
 
+@pytest.mark.swift
 def test_a_preview_that_raises_takes_nothing_from_the_rewards(tmp_path: Path) -> None:
     printed = beside_swift(WATCHED.replace("{row_truth!r}", repr(row_truth().to_json())), tmp_path)
     assert "WATCHED [0.0] [('StvgFormat', [0.0], [{'completion': 'x', 'videos': ['v']}])] 1" in printed
@@ -190,11 +191,13 @@ print("WATCHED", [preview._values["stvg_train"]["StvgFormat"] for preview, _ in 
 """
 
 
+@pytest.mark.swift
 def test_the_preview_of_a_run_that_failed_does_not_watch_the_next(tmp_path: Path) -> None:
     printed = beside_swift(FAILED_RUN.replace("{row_truth!r}", repr(row_truth().to_json())), tmp_path)
     assert printed.count("WATCHED [[0.0], [0.0]]") == 2
 
 
+@pytest.mark.swift
 def test_a_wrong_setting_stops_the_plugin(tmp_path: Path) -> None:
     code = """
 import swift
@@ -231,17 +234,20 @@ else:
 """
 
 
+@pytest.mark.swift
 def test_too_old_a_version_stops_the_plugin(tmp_path: Path) -> None:
     printed = beside_swift(VERSIONS.format(module="transformers", version="4.57.6"), tmp_path)
     assert re.search(r"STOPPED transformers 4.57.6 is too old for swift_stvg, which works with 5[\d.]+ to 5", printed)
 
 
+@pytest.mark.swift
 def test_too_new_a_version_is_warned_of_once(tmp_path: Path) -> None:
     printed = beside_swift(VERSIONS.format(module="swift", version="99.0"), tmp_path)
     assert printed.count("ms-swift 99.0 is newer than the versions that swift_stvg was tested with") == 1
     assert "REGISTERED True" in printed
 
 
+@pytest.mark.swift
 @pytest.mark.filterwarnings("default")  # importing ms-swift warns
 def test_the_oldest_versions_are_those_of_the_package() -> None:
     from swift_stvg.adapters.versions import TESTED, check

@@ -21,7 +21,7 @@ from PIL import Image
 from tests.running import run
 from tests.templated import FITTING, row
 
-pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
+pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch and ms-swift warns
 GOLDEN = json.loads((Path(__file__).parent / "data" / "prompts.json").read_text())
 CASES = [(name, layout["title"], layout) for name, made in GOLDEN.items() for layout in made["layouts"]]
 VIDEO, PICTURE = (f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in ("video", "image"))

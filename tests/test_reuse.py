@@ -251,6 +251,7 @@ def absent(value: float | None) -> bool:
     return value is None or math.isnan(value)
 
 
+@pytest.mark.swift
 def test_trl_trains_with_the_rewards(workspace: Path, tmp_path: Path) -> None:
     """A step of TRL's trainer in a process that has no ms-swift."""
     code = f"""

@@ -25,7 +25,6 @@ from tests.running import (
     COMMON,
     EVALUATE,
     PREVIEW,
-    SIZES,
     TRAIN,
     SwiftFailed,
     json_lines,
@@ -269,19 +268,18 @@ def test_score_against_the_annotation(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """On native frames, right answers reach what the exact ones do, and answers to other rows are set aside."""
-    monkeypatch.setenv("STVG_DATA_ROOT", env["STVG_DATA_ROOT"])
-    for name, value in SIZES.items():
+    for name, value in env.items():
         monkeypatch.setenv(name, value)
     score = ["score", "--dataset", "stvg_synthetic:test", "--format", "json"]
     assert main([*score, str(cold_start / "predict.jsonl"), str(inferred)]) == 0
     report = json.loads(capsys.readouterr().out)
-    by_heart, other = report["systems"]
-    assert by_heart["counts"]["samples"] == 8
+    right, other = report["systems"]
+    assert right["counts"]["samples"] == 8
     assert other["reasons"]["unknown id"]["count"] == 64, "the answers to the other subset"
     assert [table["protocol"] for table in report["tables"]] == ["native", "tubedetr", "cg_stvg"]
     assert main(["score", "--oracle", "stvg_synthetic:test", "--format", "json"]) == 0
     ceiling = json.loads(capsys.readouterr().out)["tables"]
-    share = by_heart["counts"]["scored"] / 8
+    share = right["counts"]["scored"] / 8
     for ours, best in zip(report["tables"][1:], ceiling, strict=True):
         assert ours["protocol"] == best["protocol"]
         reached, limit = (table["rows"][0]["metrics"]["m_tIoU"][0] for table in (ours, best))

@@ -6,6 +6,7 @@ its work; here the forked process does that work itself.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import runpy
@@ -40,6 +41,12 @@ class Server:
         self._socket = ours
         self._answers = ours.makefile("r")
 
+    def close(self) -> None:
+        """Let it end."""
+        self._answers.close()
+        self._socket.close()
+        self._process.wait()
+
     def run(self, words: list[str], folder: Path, env: dict[str, str], printed: Path, timeout_s: float) -> int:
         """Run `python WORDS`; its exit status, negative for the signal that ended it.
 
@@ -72,7 +79,9 @@ class Server:
 @cache
 def server() -> Server:
     """The one of this process."""
-    return Server()
+    made = Server()
+    atexit.register(made.close)
+    return made
 
 
 def _serve(link: socket.socket) -> None:
