@@ -23,6 +23,14 @@ fi
 "$venv/bin/ruff" check .
 "$venv/bin/ruff" format --check .
 "$venv/bin/lint-imports" --no-cache > /dev/null || "$venv/bin/lint-imports" --no-cache
-"$venv/bin/mypy"
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
+"$venv/bin/mypy" > "$said" 2>&1 & # beside the tests, which leave a core idle now and then
+types=$!
+status=0
 # files in the order of tests/conftest.py, the longest first
-"$venv/bin/python" -m pytest --numprocesses "${WORKERS:-2}" --dist loadfile --no-loadscope-reorder "${which[@]}" "$@"
+"$venv/bin/python" -m pytest --numprocesses "${WORKERS:-2}" --dist loadfile --no-loadscope-reorder "${which[@]}" "$@" \
+    || status=$?
+wait "$types" || status=$?
+cat "$said"
+exit "$status"
