@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Style, types, layers and tests, in an environment of its own.
-#   bash tests/check.sh          what every change must pass
-#   bash tests/check.sh --fast   without the tests that run `swift`
-#   bash tests/check.sh --all    with the tests that take long
+#   bash tests/check.sh          what every change must pass, in minutes
+#   bash tests/check.sh --fast   without the tests that use ms-swift
+#   bash tests/check.sh --all    with the tests that take long, and with more examples
 # Further words go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,5 +23,14 @@ fi
 "$venv/bin/ruff" check .
 "$venv/bin/ruff" format --check .
 "$venv/bin/lint-imports" --no-cache > /dev/null || "$venv/bin/lint-imports" --no-cache
-"$venv/bin/mypy"
-"$venv/bin/python" -m pytest --numprocesses "${WORKERS:-2}" --dist loadfile "${which[@]}" "$@"
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
+"$venv/bin/mypy" > "$said" 2>&1 & # beside the tests, which leave a core idle now and then
+types=$!
+status=0
+# files in the order of tests/conftest.py, the longest first
+"$venv/bin/python" -m pytest --numprocesses "${WORKERS:-2}" --dist loadfile --no-loadscope-reorder "${which[@]}" "$@" \
+    || status=$?
+wait "$types" || status=$?
+cat "$said"
+exit "$status"

@@ -13,13 +13,26 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
-from tests.running import SIZES, TRAIN, logged, swift
+from swift_stvg import start
+from tests.running import EVALUATE, PREVIEW, SIZES, TRAIN, logged, swift
 
 pytest_plugins = ["tests.shown", "tests.templated"]  # their fixtures
 
-# time limits on single examples fail on a busy machine; that time grows linearly has a test of its own
-hypothesis.settings.register_profile("stvg", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("stvg")
+FEW, MANY = 25, 200
+"""Examples of each property, and with `--all`."""
+FIRST = ("swift", "docs", "startup", "backbones", "configs", "ground", "interrupts", "package", "ms_swift", "hub")
+"""Files that take longest, in this order: a process of pytest-xdist that began one of them last would work alone."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set how much hypothesis tries.
+
+    Time limits on single examples fail on a busy machine; that time grows linearly has a test of its own.
+    """
+    examples = MANY if config.getoption("--all") else FEW
+    unlimited = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+    hypothesis.settings.register_profile("stvg", max_examples=examples, **unlimited)
+    hypothesis.settings.load_profile("stvg")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,7 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests marked `long`, unless they are asked for."""
+    """Begin with the files that take longest; leave out tests marked `long`, unless they are asked for."""
+    names = [f"test_{name}" for name in FIRST]
+    items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names))
     if not config.getoption("--all"):
         left_out = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=left_out)
@@ -92,10 +107,11 @@ def ms_swift_4_5(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Synthetic clips and a tiny model."""
+    """Synthetic clips of the kind that the start knows, and a tiny random model."""
 
     def make(folder: Path) -> None:
         synth = ["synth", str(folder / "data/stvg_synthetic"), "--split", "train=64", "test=8", "--duration-s", "4"]
+        synth += ["--difficulty", "easy"]
         tiny = ["tiny", str(folder / "tiny"), "--spatial-merge", "4", "--max-coordinate", "56", "--max-index", "7"]
         for command in (synth, tiny):
             subprocess.run([sys.executable, "-m", "swift_stvg.cli", *command], check=True, timeout=300)
@@ -105,27 +121,27 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def env(workspace: Path) -> dict[str, str]:
-    return SIZES | {"STVG_DATA_ROOT": str(workspace / "data")}
+    return SIZES | {"STVG_INDEX_UNIT": "second", "STVG_DATA_ROOT": str(workspace / "data")}
 
 
 @pytest.fixture(scope="session")
 def cold_start(tmp_path_factory: pytest.TempPathFactory, workspace: Path, env: dict[str, str]) -> Path:
-    """A checkpoint that has begun to write answers in the right form; beside it, what its training recorded."""
+    """A checkpoint that answers in the right form, and mostly right: the start, trained further on the clips at hand.
+
+    Beside it, what its training recorded, and its evaluation with our metric and pictures at the end.
+    """
 
     def make(folder: Path) -> None:
-        options = TRAIN | {
-            "model": str(workspace / "tiny"),
+        options = {
+            "model": str(start.folder()),
             "dataset": "stvg_synthetic:train",
             "output_dir": str(workspace / "sft"),
-            "max_steps": "150",
-            "save_steps": "150",
-            "per_device_train_batch_size": "8",
-            "learning_rate": "4e-3",
-            "logging_steps": "10",
         }
-        swift("sft", options, workspace / "elsewhere", env, record=workspace / "sft.jsonl", anew=True)
+        options |= {"max_steps": "16", "save_steps": "16", "eval_steps": "16", "per_device_train_batch_size": "8"}
+        options |= {"learning_rate": "1e-3"}
+        swift("sft", TRAIN | EVALUATE | PREVIEW | options, workspace / "elsewhere", env, record=workspace / "sft.jsonl")
         losses = [line["loss"] for line in logged(workspace / "sft")]
         assert losses[-1] < 0.5 * losses[0], "the loss must fall"
 
     once(tmp_path_factory, "cold_start", make)
-    return workspace / "sft/checkpoint-150"
+    return workspace / "sft/checkpoint-16"

@@ -1,4 +1,4 @@
-"""Code in a fresh interpreter."""
+"""Code in an interpreter of its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from packaging.version import Version
 
+from tests.running import run
+
 
 def fresh(code: str, tmp_path: Path, *words: str, **env: str) -> str:
     """What a fresh interpreter prints in a foreign folder."""
@@ -20,6 +22,13 @@ def fresh(code: str, tmp_path: Path, *words: str, **env: str) -> str:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout + done.stderr
+
+
+def beside_swift(code: str, tmp_path: Path, **env: str) -> str:
+    """The same, in a process that is forked from one which has imported ms-swift, and not this package."""
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    return run([sys.executable, str(script)], tmp_path, env)
 
 
 HAS_QWEN3_8 = Version(version("ms-swift")) >= Version("4.6.0")

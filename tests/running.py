@@ -34,6 +34,17 @@ TRAIN = COMMON | {
     "dataloader_num_workers": "1",
     "add_version": "false",
 }
+EVALUATE = {
+    "val_dataset": "stvg_synthetic:test",
+    "per_device_eval_batch_size": "3",  # so that two processes must fill up the last round
+    "eval_metric": "stvg",
+    "predict_with_generate": "true",
+    "max_new_tokens": "160",
+    "metric_for_best_model": "m_tIoU",
+    "load_best_model_at_end": "true",
+}
+"""An evaluation within SFT."""
+PREVIEW = {"report_to": "tensorboard", "callbacks": "stvg_preview"}
 
 
 class SwiftFailed(Exception):
@@ -71,16 +82,7 @@ def swift(
         words.append(str(RECORDER))
         env = env | {"RECORD_TO": str(record)}
     words += as_words(options)
-    if anew or "NPROC_PER_NODE" in env or "PYTHONPATH" in env:
-        return run([sys.executable, "-m", "swift.cli.main", *words], folder, env)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        printed = Path(scratch, "printed.txt")
-        status = warm.server().run(words, folder, _environment(env), printed, LIMIT_S)
-        text = printed.read_text()
-    if status:
-        raise SwiftFailed(text[-6000:])
-    return text
+    return run([sys.executable, "-m", "swift.cli.main", *words], folder, env, anew or "NPROC_PER_NODE" in env)
 
 
 def as_words(options: dict[str, str]) -> list[str]:
@@ -88,25 +90,40 @@ def as_words(options: dict[str, str]) -> list[str]:
     return [word for name, value in options.items() for word in (f"--{name}", *value.split())]
 
 
-def run(words: list[str], folder: Path, env: dict[str, str]) -> str:
+def run(words: list[str], folder: Path, env: dict[str, str], anew: bool = False) -> str:
     """Run a command that imports ms-swift, without settings from outside, and return what it printed.
+
+    Args:
+        words: this Python and its arguments.
+        folder: to run in.
+        env: more of the environment.
+        anew: whether a new Python runs it, as from a shell; otherwise one that has imported ms-swift already.
 
     Raises:
         SwiftFailed: it ended with an error.
+        TimeoutError: it took longer than LIMIT_S.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        words,
-        cwd=folder,
-        env=_environment(env),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LIMIT_S,
-    )
-    if done.returncode:
-        raise SwiftFailed(done.stdout[-6000:])
-    return done.stdout
+    with tempfile.TemporaryDirectory() as scratch:
+        printed = Path(scratch, "printed.txt")
+        if anew or "PYTHONPATH" in env:
+            status = _anew(words, folder, _environment(env), printed)
+        else:
+            assert words[0] == sys.executable
+            status = warm.server().run(words[1:], folder, _environment(env), printed, LIMIT_S)
+        text = printed.read_text()
+    if status:
+        raise SwiftFailed(text[-6000:])
+    return text
+
+
+def _anew(words: list[str], folder: Path, env: dict[str, str], printed: Path) -> int:
+    with printed.open("wb") as file:
+        how: dict[str, Any] = {"stdout": file, "stderr": subprocess.STDOUT, "timeout": LIMIT_S}
+        try:
+            return subprocess.run(words, cwd=folder, env=env, **how).returncode
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(f"{error}: {printed.read_text()[-3000:]}") from None
 
 
 def _environment(more: dict[str, str]) -> dict[str, str]:
@@ -125,9 +142,6 @@ def logged(folder: Path) -> list[dict[str, float]]:
         for line in json_lines(folder / "logging.jsonl")
         if "loss" in line
     ]
-
-
-PREVIEW = {"report_to": "tensorboard", "callbacks": "stvg_preview"}
 
 
 def previewed(folder: Path) -> tuple[dict[str, list[int]], dict[str, dict[int, float]]]:

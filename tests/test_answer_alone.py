@@ -45,7 +45,10 @@ class Made:
     alone: dict[tuple[str, str], dict[str, Any]]
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+OTHERS = [pytest.param(name, marks=pytest.mark.long) for name in ARCHITECTURES if name != "qwen2_5_vl"]
+
+
+@pytest.fixture(scope="module", params=["qwen2_5_vl", *OTHERS])
 def made(request: pytest.FixtureRequest, clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Asked of a random model with all weights, and of an adapter to it."""
     from swift_stvg.adapters.engine import SwiftEngine
@@ -72,13 +75,13 @@ def made(request: pytest.FixtureRequest, clips: dict[str, Path], tmp_path_factor
                 own[kind, case.title] = ground(clips[case.title], [SENTENCE], engine)[0].record
             words = [str(out / ANSWER), str(clips[case.title]), SENTENCE, "--json", "--max_new_tokens", str(TOKENS)]
             commands[kind, case.title] = words + (["--base", str(kinds["full"])] if kind == "lora" else [])
-    printed = run(
-        [sys.executable, str(Path(__file__).with_name("alone.py")), json.dumps([*commands.values()])], folder, {}
-    )
+    words = [sys.executable, str(Path(__file__).with_name("alone.py")), json.dumps([*commands.values()])]
+    printed = run(words, folder, {}, anew=True)
     found = [json.loads(line[7:]) for line in printed.splitlines() if line.startswith("ANSWER ")]
     return Made(own, {which: json.loads(text) for which, text in zip(commands, found, strict=True)})
 
 
+@pytest.mark.swift
 def test_the_text_is_that_of_ground(made: Made) -> None:
     assert {which: found["response"] for which, found in made.alone.items()} == {
         which: record["response"] for which, record in made.ground.items()
@@ -152,6 +155,7 @@ def test_a_clip_outside_the_video(clips: dict[str, Path]) -> None:
         Question(str(clips[CASES[0].title]), SENTENCE, record, (9.0, 11.0))
 
 
+@pytest.mark.swift
 @pytest.mark.parametrize("template", BACKBONES)
 def test_what_is_recorded_of_a_backbone_is_its_template(template: str) -> None:
     with warnings.catch_warnings():

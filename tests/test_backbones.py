@@ -39,6 +39,8 @@ BACKBONES = {
     "internvl": (56, "true"),
 }
 """Side of a frame, and whether SFT freezes the vision tower; GRPO does it the other way round."""
+ALIKE = ("qwen2_vl", "qwen3_8")
+"""Whose templates another one's are made of: Qwen2.5-VL's and Qwen3.5's."""
 ARCHITECTURES = {"qwen3_8": "qwen3_5"}
 """Whose weights are of another's kind."""
 STEPS = """
@@ -78,7 +80,9 @@ def in_tower(key: str) -> bool:
     return ("visual" in key and "merger" not in key) or "vision_tower" in key
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if name in ALIKE else []) for name in BACKBONES]
+)
 def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """SFT and full GRPO, one of them with the vision tower, GRPO of LoRA, all with gradient checkpointing; answers.
 

@@ -55,6 +55,7 @@ def test_rewards(tmp_path: Path) -> None:
     assert per_box["ours"] == pytest.approx(1e3 * step_of_all["ours"] / (8 * 24))
 
 
+@pytest.mark.swift
 @pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
 def test_video_and_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = measured(tmp_path, "video", "step", "--quick", "--format", "markdown")

@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +27,7 @@ from swift_stvg.synthetic.clips import SynthConfig, generate
 from swift_stvg.video.reader import probe
 from swift_stvg.video.request import VIDEO_KEY
 from tests.helpers import row_truth
-from tests.running import SIZES
+from tests.running import SIZES, run
 from tests.videos import write_as, write_late
 
 
@@ -246,19 +245,17 @@ assert positions.faults_of("qwen2_5_vl"), "transformers is right: take another f
 kind.get_rope_index = getattr(kind.get_rope_index, positions.THEIRS)  # as transformers has it
 status = main([*words, "--max_completion_length", "512", "--max_length", "4096"])
 runs.append([status, json.loads(Path(out).read_text())])
-print(json.dumps([real, runs]))
+print("LENGTHS", json.dumps([real, runs]))
 """
 
 
 @pytest.mark.swift
 def test_token_lengths_are_those_of_the_template(data: Path, workspace: Path, tmp_path: Path) -> None:
     """Without decoding a video they are what real frames of it give."""
-    env = {n: v for n, v in os.environ.items() if not n.startswith("STVG_")} | SIZES
-    env |= {"STVG_DATA_ROOT": str(data.parent)}
     words = [sys.executable, "-c", LENGTHS, str(workspace / "tiny"), str(tmp_path / "report.json")]
-    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    real, ((status, report), (fine, other), (uncorrected, wrong)) = json.loads(done.stdout.splitlines()[-1])
+    printed = run(words, tmp_path, SIZES | {"STVG_DATA_ROOT": str(data.parent)})
+    (line,) = [line for line in printed.splitlines() if line.startswith("LENGTHS")]
+    real, ((status, report), (fine, other), (uncorrected, wrong)) = json.loads(line.removeprefix("LENGTHS"))
     whole, asked = np.array(real).T
     assert (status, fine, other["errors"]) == (1, 0, [])
     assert report["figures"]["prompt, tokens"] == pytest.approx(distribution(asked))

@@ -17,11 +17,14 @@ from swift_stvg.recipes.rules import options_of
 from swift_stvg.rewards.functions import REWARDS
 from swift_stvg.settings import PREFIX, Settings
 from swift_stvg.sources import SOURCES
+from tests import running
 from tests.helpers import hcstvg_entry
 from tests.recipes import ROOT, RUNS, runner
 from tests.running import SIZES, json_lines, swift
 
 TRAININGS = sorted({run["trained_as"] for run in RUNS.values()})
+TRIED = ("cold_start", "grpo_verl_defaults", "no_think_boxes", "lora_24gb")
+"""Trainings of two steps that differ most; those of the others are run with `--all`, and their options read always."""
 NOT_OURS = {"NPROC_PER_NODE", "NNODES", "MASTER_PORT", "CUDA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF"}
 NEEDS_GPU = ("deepspeed", "attn_impl", "padding_free", "packing", "use_vllm", "vllm_mode", "sleep_level")
 ON_CPU = {
@@ -113,30 +116,32 @@ for base, names, argv in json.load(open(sys.argv[1])):
 """
 
 
-@pytest.mark.parametrize("version", ["installed", "4.5.2"])
+@pytest.mark.swift
+@pytest.mark.parametrize("version", ["installed", pytest.param("4.5.2", marks=pytest.mark.long)])
 def test_argument_classes_take_them(version: str, tmp_path: Path, tiny: Path, request: pytest.FixtureRequest) -> None:
     """Every run, with what needs a GPU taken out of the values, but not out of the names; and the rollout server's."""
     older = {} if version == "installed" else {"PYTHONPATH": str(request.getfixturevalue("ms_swift_4_5"))}
     cases = []
-    for run in [*RUNS.values(), {"base": "infer", "configs": ROOT / "configs"}]:
-        values = runner.values(run)
+    for each in [*RUNS.values(), {"base": "infer", "configs": ROOT / "configs"}]:
+        values = runner.values(each)
         kept = {name: value for name, value in values.items() if name not in NEEDS_GPU and "server" not in name}
         kept |= {"model": [str(tiny)], "model_type": ["qwen2_5_vl"], "torch_dtype": ["float32"]}
-        kept |= {"report_to": ["none"], "check_model": ["false"], "use_cpu": ["true"]} if run["base"] != "infer" else {}
-        kept |= {"output_dir": [str(tmp_path / "out")], "rlhf_type": ["grpo"]} if run["base"] == "grpo" else {}
-        if run["base"] == "sft":
+        kept |= (
+            {"report_to": ["none"], "check_model": ["false"], "use_cpu": ["true"]} if each["base"] != "infer" else {}
+        )
+        kept |= {"output_dir": [str(tmp_path / "out")], "rlhf_type": ["grpo"]} if each["base"] == "grpo" else {}
+        if each["base"] == "sft":
             kept["output_dir"] = [str(tmp_path / "out")]
         argv = [word for name, value in kept.items() for word in (f"--{name}", *value)]
-        cases.append((run["base"], list(values), argv))
+        cases.append((each["base"], list(values), argv))
     (rollout,) = re.findall(r"swift rollout (.*\n.*)", (ROOT / "configs/runs.yaml").read_text())
     cases.append(("rollout", re.findall(r"--(\w+)", rollout), []))
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     words = [sys.executable, "-c", CHECK, str(tmp_path / "cases.json")]
-    done = subprocess.run(words, cwd=tmp_path, env=os.environ | older, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("ok grpo") == sum(run["base"] == "grpo" for run in RUNS.values())
-    assert done.stdout.count("ok infer") == 1
-    assert "known rollout 5" in done.stdout
+    printed = running.run(words, tmp_path, older)
+    assert printed.count("ok grpo") == sum(each["base"] == "grpo" for each in RUNS.values())
+    assert printed.count("ok infer") == 1
+    assert "known rollout 5" in printed
 
 
 def test_presets_exist() -> None:
@@ -168,7 +173,7 @@ def without_gpu(folder: Path, **more: str) -> Path:
 @pytest.mark.parametrize(
     "name",
     [
-        name
+        pytest.param(name, marks=[] if name in TRIED else pytest.mark.long)
         for name in TRAININGS  # test_backbones.py runs the other templates, and rows without padding
         if name not in ("rollout_server", "two_nodes", "padding_free", "packed_sft", "grpo_from_cold_start")
         and "--template" not in RUNS[name].get("args", "")
@@ -281,6 +286,7 @@ def test_headers_train_what_the_runs_do() -> None:
 
 
 @pytest.mark.swift
+@pytest.mark.long
 def test_the_runner_from_annotations_to_report(workspace: Path, cold_start: Path, tmp_path: Path) -> None:
     """All steps of one run on clips in HC-STVG's format; then once more, which finds everything done."""
     root = tmp_path / "data/hc-stvg"

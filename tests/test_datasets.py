@@ -11,7 +11,7 @@ import pytest
 from swift_stvg.errors import DataError
 from swift_stvg.synthetic.clips import SynthConfig, generate
 
-pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
+pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch and ms-swift warns
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,8 @@ from swift_stvg.video.decoding import _decode_all, _find_groups, _seek_groups, g
 from swift_stvg.video.reader import probe, read_frames
 from tests.videos import write_as, write_video
 
-FEW, MANY = 30, 400
-"""Random files, of some twenty seconds in all, and with `--all`."""
+FEW, MANY = 16, 400
+"""Random files, and with `--all`."""
 
 
 @pytest.fixture(scope="module")

@@ -149,6 +149,7 @@ questions:
 
 
 @pytest.mark.swift
+@pytest.mark.long
 def test_the_benchmark_runs_and_goes_on(tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(SMALL)
     env = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
@@ -200,6 +201,7 @@ def test_the_shapes_of_the_step_cost_are_the_real_ones(tmp_path: Path, shape: st
 
 
 @pytest.mark.swift
+@pytest.mark.long
 def test_the_cost_of_a_step_is_split(tmp_path: Path) -> None:
     words = ["--completion", "8", "--generations", "4", "--seconds", "2", "--steps", "1", "--output", "out"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}

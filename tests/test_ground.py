@@ -279,17 +279,17 @@ def test_a_server_that_is_down_and_one_that_hangs(clip: Path) -> None:
         Endpoint(down, retries=0)
     with pytest.raises(EndpointError, match="no answer to 1 of 1 questions: no connection"):
         ground(clip, ["one"], Endpoint(down, "mine", retries=0), HERE)
-    let_go = threading.Event()
+    let_go, answered = threading.Event(), []
 
     def hang(_: Any) -> str:
-        let_go.wait(20)
+        let_go.wait(60)
+        answered.append(ANSWER)
         return ANSWER
 
     with server(hang) as (url, asked):
-        start = time.perf_counter()
         with pytest.raises(EndpointError, match=r"no answer within 0.3 s"):
             ground(clip, ["one"], Endpoint(url, "mine", retries=1, timeout_s=0.3), HERE)
-        assert time.perf_counter() - start < 15
+        assert answered == [], "nobody waited for it"
         let_go.set()
         assert len(asked) == 2, "once more, then no more"
 
@@ -336,11 +336,13 @@ def test_a_key_stays_secret(
 
 
 def test_an_answer_that_never_ends_is_given_up(clip: Path) -> None:
+    dripped: list[bytes] = []
     sent: list[int] = []
 
     def drip() -> Iterator[bytes]:
-        for _ in range(100):  # 8 s
+        for _ in range(1000):  # 80 s, or until nobody listens
             time.sleep(0.08)
+            dripped.append(b" ")
             yield b" "
 
     def flood() -> Iterator[bytes]:
@@ -349,10 +351,9 @@ def test_an_answer_that_never_ends_is_given_up(clip: Path) -> None:
             yield b" " * size
 
     with server(lambda _: drip()) as (url, _):
-        start = time.perf_counter()
         with pytest.raises(EndpointError, match=r"no answer within 0.4 s"):
             ground(clip, ["one"], Endpoint(url, "mine", retries=0, timeout_s=0.4), HERE)
-        assert time.perf_counter() - start < 5
+        assert len(dripped) < 1000
     with server(lambda _: flood()) as (url, _), pytest.raises(EndpointError, match="more than 16 MiB"):
         ground(clip, ["one"], Endpoint(url, "mine", retries=0), HERE)
     assert sum(sent) < 1 << 26
@@ -842,20 +843,20 @@ def test_answers_that_are_cut_off_say_so(clip: Path) -> None:
 
 
 def test_an_interrupt_does_not_wait_for_the_server(clip: Path) -> None:
-    let_go = threading.Event()
+    let_go, answered = threading.Event(), []
 
     def hang(_: Any) -> str:
         threading.Timer(0.3, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
-        let_go.wait(20)
+        let_go.wait(60)
+        answered.append(ANSWER)
         return ANSWER
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     try:
         with server(hang) as (url, _):
-            start = time.perf_counter()
             with pytest.raises(KeyboardInterrupt):
                 ground(clip, ["one"], Endpoint(url, "mine"), HERE)
-            assert time.perf_counter() - start < 10
+            assert answered == []
             let_go.set()
     finally:
         signal.signal(signal.SIGINT, before)

@@ -35,13 +35,13 @@ LORA = TRAIN | {"tuner_type": "lora", "max_steps": "2", "save_steps": "2", "per_
 
 def mains(commands: list[list[str]], folder: Path, env: dict[str, str]) -> str:
     script = Path(__file__).with_name("mains.py")
-    return run([sys.executable, str(script), json.dumps(commands)], folder, env)
+    return run([sys.executable, str(script), json.dumps(commands)], folder, env, anew=True)
 
 
 def pushed(folder: Path, name: str, env: dict[str, str], *words: str) -> str:
     """What `swift-stvg pushed` says; raises SwiftFailed if it ends with an error."""
     command = [sys.executable, "-m", "swift_stvg.cli", "pushed", str(folder), "--hub_model_id", name, *words]
-    return run(command, folder.parent, env)
+    return run(command, folder.parent, env, anew=True)
 
 
 @pytest.fixture(scope="module")
@@ -52,31 +52,30 @@ def hub(workspace: Path) -> Iterator[Hub]:
 
 
 @pytest.fixture(scope="module")
-def shared(workspace: Path, env: dict[str, str], cold_start: Path, hub: Hub) -> Path:
-    """Folder of all that was pushed, and of the answers with the plugin before that."""
+def shared(workspace: Path, env: dict[str, str], cold_start: Path, hub: Hub, request: pytest.FixtureRequest) -> Path:
+    """Folder of all that was pushed, and of the answers with the plugin before that; without `--all` all weights."""
     folder = workspace / "shared"
     full, lora = folder / "full", folder / "lora"
     options = LORA | {"model": str(cold_start), "dataset": "stvg_synthetic:train", "learning_rate": "1e-2"}
     card = ["swift-stvg", "card"]
     test = ["--val_dataset", "stvg_synthetic:test", *GREEDY, *PLUGIN]
     push = ["--push_to_hub", "true", "--hub_token", TOKEN, *PLUGIN, "--hub_model_id"]
-    said = mains(
-        [
-            [*card, str(cold_start), "--out", str(full), "--hub_model_id", "me/full", "--license", "mit"],
-            ["export", "--model", str(full), *push, "me/full"],
+    commands = [
+        [*card, str(cold_start), "--out", str(full), "--hub_model_id", "me/full", "--license", "mit"],
+        ["export", "--model", str(full), *push, "me/full"],
+        ["export", "--model", str(full), *push, "me/refused"],
+    ]
+    if request.config.getoption("--all"):
+        commands += [
             ["sft", *as_words(options | {"output_dir": str(folder / "sft")}), "--external_plugins", "swift_stvg"],
             [*card, str(folder / "sft/checkpoint-2"), "--out", str(lora), "--base_model", "me/full"],
             ["infer", "--model", str(full), *test, "--result_path", str(folder / "full.jsonl")],
             ["infer", "--adapters", str(lora), *test, "--result_path", str(folder / "lora.jsonl")],
             ["export", "--adapters", str(lora), "--merge_lora", "true", *push, "me/merged"],
-            ["export", "--model", str(full), *push, "me/refused"],
             ["export", "--adapters", str(lora), "--use_hf", "true", *push, "me/lora-hf"],
             ["export", "--adapters", str(lora), *push, "me/lora"],
-        ],
-        folder,
-        env | hub.env,
-    )
-    (folder / "said.txt").write_text(said)
+        ]
+    (folder / "said.txt").write_text(mains(commands, folder, env | hub.env))
     return folder
 
 
@@ -84,9 +83,9 @@ def shared(workspace: Path, env: dict[str, str], cold_start: Path, hub: Hub) -> 
     ("name", "repository", "words"),
     [
         ("full", "me/full", []),
-        ("lora-merged", "me/merged", []),
-        ("lora", "me/lora", []),
-        ("lora", "me/lora-hf", ["--use_hf", "true"]),
+        pytest.param("lora-merged", "me/merged", [], marks=pytest.mark.long),
+        pytest.param("lora", "me/lora", [], marks=pytest.mark.long),
+        pytest.param("lora", "me/lora-hf", ["--use_hf", "true"], marks=pytest.mark.long),
     ],
 )
 def test_what_arrives_is_what_was_sent(shared: Path, hub: Hub, name: str, repository: str, words: list[str]) -> None:
@@ -102,6 +101,7 @@ def test_what_arrives_is_what_was_sent(shared: Path, hub: Hub, name: str, reposi
     assert "holds all" in pushed(shared / name, repository, hub.env, *words)
 
 
+@pytest.mark.long
 def test_a_push_says_what_those_without_a_plugin_will_lack(shared: Path) -> None:
     """Of the merged weights, which ms-swift wrote; the folders that `card` wrote have all."""
     lines = [line for line in (shared / "said.txt").read_text().splitlines() if " lacks " in line]
@@ -117,6 +117,7 @@ def test_an_upload_that_failed_is_noticed(shared: Path, hub: Hub) -> None:
         pushed(shared / "full", "me/refused", hub.env)
 
 
+@pytest.mark.long
 def test_it_answers_the_same_without_the_plugin(shared: Path, hub: Hub, env: dict[str, str], tmp_path: Path) -> None:
     """Stock `swift infer` fetches it by its name, its base too, and is given the same frames as pictures.
 
@@ -204,6 +205,7 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
     raise AssertionError(log.read_text()[-3000:])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["message", "extra", "path"])
 def test_a_server_is_asked_with_the_openai_client(server: str, shared: Path, env: dict[str, str], how: str) -> None:
     """It answers what `swift infer` answered, however the video gets there."""

@@ -60,7 +60,9 @@ def content(path: Path) -> dict[str, bytes]:
     return {str(p.relative_to(path)): p.read_bytes() for p in found if p.is_file() and not p.name.endswith(".part")}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command", [pytest.param(name, marks=pytest.mark.long if name in ("cache", "show") else []) for name in COMMANDS]
+)
 def test_killed_at_any_moment(world: Path, command: str) -> None:
     words = COMMANDS[command]
     process, start = started(words(world, world / "whole")), time.monotonic()
@@ -185,7 +187,7 @@ def test_training_that_is_killed_goes_on_to_the_same_weights(
     """From the last checkpoint that is whole, as the runners in examples do it."""
     from safetensors.torch import load_file
 
-    options = TRAIN | {"model": str(workspace / "tiny"), "dataset": "stvg_synthetic:train", "max_steps": "12"}
+    options = TRAIN | {"model": str(workspace / "tiny"), "dataset": "stvg_synthetic:train", "max_steps": "8"}
     options |= {"save_steps": "2", "per_device_train_batch_size": "2", "learning_rate": "1e-3"}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     swift("sft", options | {"output_dir": str(whole)}, tmp_path, env)
@@ -201,9 +203,9 @@ def test_training_that_is_killed_goes_on_to_the_same_weights(
     time.sleep(random.Random(5).uniform(0.0, 0.2))
     os.killpg(process.pid, signal.SIGKILL)  # `swift` starts another process
     process.wait()
-    assert not (killed / "checkpoint-12").exists(), "it was killed on its way"
+    assert not (killed / "checkpoint-8").exists(), "it was killed on its way"
     _, model, _, checkpoint = resume_options(killed)
     again = {"output_dir": str(killed), "model": model, "resume_from_checkpoint": checkpoint}
     swift("sft", options | again, tmp_path, env)
-    expected, found = (load_file(folder / "checkpoint-12/model.safetensors") for folder in (whole, killed))
+    expected, found = (load_file(folder / "checkpoint-8/model.safetensors") for folder in (whole, killed))
     assert all(expected[name].equal(found[name]) for name in expected)

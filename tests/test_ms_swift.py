@@ -13,12 +13,12 @@ import pytest
 
 import swift_stvg
 from swift_stvg.settings import Settings
-from tests.fresh import HAS_QWEN3_8, fresh
+from tests.fresh import HAS_QWEN3_8, beside_swift, fresh
 from tests.helpers import answer, boxes, row_truth
 from tests.hubs import TOKEN, Hub
 from tests.templated import encode, row
 
-pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
+pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch and ms-swift warns
 
 NEEDED = {
     "swift.dataset": "DatasetMeta MessagesPreprocessor SubsetDataset register_dataset",
@@ -132,7 +132,7 @@ def without(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What happened with each of `MISSING` taken away, each in a process of its own."""
     code = WITHOUT.replace("{missing!r}", repr(MISSING)).replace("{row_truth!r}", repr(row_truth().to_json()))
     code = code.replace("{text!r}", repr(answer("2 - 5", boxes(2, 5), boxes(2, 5))))
-    printed = fresh(code, tmp_path_factory.mktemp("without"))
+    printed = beside_swift(code, tmp_path_factory.mktemp("without"))
     return [json.loads(line.partition(" ")[2]) for line in printed.splitlines() if line.startswith("WITHOUT ")]
 
 
@@ -168,7 +168,7 @@ def test_every_name_of_ms_swift_that_is_not_needed_is_taken_away() -> None:
     assert listed <= used
 
 
-@pytest.fixture(params=["installed", "4.5.2"])
+@pytest.fixture(params=["installed", pytest.param("4.5.2", marks=pytest.mark.long)])
 def version(request: pytest.FixtureRequest) -> dict[str, str]:
     """The environment of a process with a version of ms-swift."""
     if request.param == "installed":
@@ -194,7 +194,6 @@ for mended in (False, True):
 """
 
 
-@pytest.mark.swift
 def test_pushing_still_needs_mending(tmp_path: Path, version: dict[str, str]) -> None:
     """If not, `adapters/hub.py` goes."""
     with Hub(tmp_path / "hub") as hub:
@@ -264,7 +263,7 @@ except ValueError as error:
 
 def test_engine_options_are_added_to_those_of_the_user(tmp_path: Path, version: dict[str, str]) -> None:
     """Through ms-swift's own code, which puts a template's in their place; if it does not, looking for them goes."""
-    printed = fresh(ENGINE, tmp_path, **version)
+    printed = beside_swift(ENGINE, tmp_path, **version)
     said = [json.loads(line.partition(" ")[2]) for line in printed.splitlines() if line.startswith("ENGINE ")]
     (stock, alone, *added), refused = said
     assert stock == [["their:Own"], {"a": 1}, 3], "b is lost"
@@ -307,7 +306,7 @@ print("ADVANTAGES", json.dumps(found))
 
 def test_rewards_of_none_poison_no_advantage(tmp_path: Path, version: dict[str, str]) -> None:
     """Under every estimator and scale; nothing is learned from a prompt that has none, and something from others."""
-    printed = fresh(ADVANTAGES, tmp_path, **version)
+    printed = beside_swift(ADVANTAGES, tmp_path, **version)
     (line,) = [line for line in printed.splitlines() if line.startswith("ADVANTAGES ")]
     found = json.loads(line.partition(" ")[2])
     assert len(found) == 4 * 3 * 4

@@ -1,4 +1,4 @@
-"""Importing, registering, and working in spawned and forked processes, each tried in a fresh interpreter."""
+"""Importing, registering, and working in spawned and forked processes, each tried in a process of its own."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ import pytest
 from swift_stvg.cli import main
 from swift_stvg.errors import VersionError
 from swift_stvg.settings import BACKBONES
-from tests.fresh import HAS_QWEN3_8, fresh
+from tests.fresh import HAS_QWEN3_8, beside_swift, fresh
 from tests.helpers import answer, boxes, row_truth
 
 
-def test_import_loads_neither_torch_nor_ms_swift(tmp_path: Path) -> None:
-    code = "import sys, swift_stvg\nprint([m for m in ('torch', 'swift', 'transformers', 'numpy') if m in sys.modules])"
-    assert fresh(code, tmp_path).strip() == "[]"
+def test_import_loads_no_package_of_others(tmp_path: Path) -> None:
+    """So that it takes no time: ms-swift imports it in every process."""
+    code = "import sys; before = set(sys.modules); import swift_stvg; print(*sorted(set(sys.modules) - before))"
+    others = {name.partition(".")[0] for name in fresh(code, tmp_path).split()} - {"swift_stvg"}
+    assert others <= sys.stdlib_module_names
 
 
 def test_what_is_imported_is_declared() -> None:
@@ -40,11 +42,6 @@ def test_what_is_imported_is_declared() -> None:
     packages = packages_distributions()
     names = {module: {name.replace("_", "-").lower() for name in packages.get(module, [module])} for module in used}
     assert {module for module, of in names.items() if not of & declared} == set()
-
-
-def test_import_within_300_ms(tmp_path: Path) -> None:
-    code = "import time; start = time.perf_counter(); import swift_stvg; print(time.perf_counter() - start)"
-    assert min(float(fresh(code, tmp_path)) for _ in range(3)) < 0.3
 
 
 def test_the_core_needs_no_torch(tmp_path: Path) -> None:
@@ -69,7 +66,7 @@ from swift.rewards import orms
 from swift.template import TEMPLATE_MAPPING
 from swift_stvg.sources import SOURCES
 import json
-print(json.dumps({
+print("REGISTERED", json.dumps({
     "datasets": sorted(name for name in DATASET_MAPPING if name in SOURCES),
     "templates": sorted(name for name in TEMPLATE_MAPPING if "stvg" in name),
     "rewards": sorted(name for name in orms if "stvg" in name),
@@ -78,8 +75,10 @@ print(json.dumps({
 """
 
 
+@pytest.mark.swift
 def test_everything_is_registered_and_twice_does_no_harm(tmp_path: Path) -> None:
-    registered = json.loads(fresh(REGISTERED, tmp_path).splitlines()[0])
+    (line,) = [line for line in beside_swift(REGISTERED, tmp_path).splitlines() if line.startswith("REGISTERED")]
+    registered = json.loads(line.removeprefix("REGISTERED"))
     assert registered["datasets"] == ["hcstvg_v1", "hcstvg_v2", "stvg_jsonl", "stvg_synthetic", "vidstg"]
     templates = ["stvg_qwen2_5_vl", "stvg_qwen2_vl", "stvg_qwen3_5", "stvg_qwen3_8", "stvg_qwen3_vl"]
     assert sorted(BACKBONES) == templates
@@ -117,12 +116,13 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.swift
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_workers_know_everything(tmp_path: Path, method: str) -> None:
     row = row_truth()
     code = WORKERS.replace("{row_truth!r}", repr(row.to_json())).replace("{method}", method)
     code = code.replace("{text!r}", repr(answer("2 - 5", boxes(2, 5), boxes(2, 5))))
-    printed = fresh(code, tmp_path)
+    printed = beside_swift(code, tmp_path)
     result = next(line for line in printed.splitlines() if line.startswith("RESULT"))
     assert result == "RESULT (True, [2.0], 'StvgLoader', 'StvgQwen2_5VLTemplate')"
 
@@ -137,8 +137,9 @@ print("MIXED", reward(completions=["x", "y"], stvg=[None, {row_truth!r}]), rewar
 """
 
 
+@pytest.mark.swift
 def test_rows_of_other_datasets_are_left_out(tmp_path: Path) -> None:
-    printed = fresh(MIXED.replace("{row_truth!r}", repr(row_truth().to_json())), tmp_path)
+    printed = beside_swift(MIXED.replace("{row_truth!r}", repr(row_truth().to_json())), tmp_path)
     assert "MIXED [None, 0.0] [None]" in printed
 
 
@@ -162,8 +163,9 @@ print("OTHERS", len(told), preview.failed)
 """
 
 
+@pytest.mark.swift
 def test_a_preview_that_raises_takes_nothing_from_the_rewards(tmp_path: Path) -> None:
-    printed = fresh(WATCHED.replace("{row_truth!r}", repr(row_truth().to_json())), tmp_path)
+    printed = beside_swift(WATCHED.replace("{row_truth!r}", repr(row_truth().to_json())), tmp_path)
     assert "WATCHED [0.0] [('StvgFormat', [0.0], [{'completion': 'x', 'videos': ['v']}])] 1" in printed
     assert "OTHERS 1 1" in printed, "what another run's rewards, or nobody's, judge is not told"
 
@@ -189,11 +191,13 @@ print("WATCHED", [preview._values["stvg_train"]["StvgFormat"] for preview, _ in 
 """
 
 
+@pytest.mark.swift
 def test_the_preview_of_a_run_that_failed_does_not_watch_the_next(tmp_path: Path) -> None:
-    printed = fresh(FAILED_RUN.replace("{row_truth!r}", repr(row_truth().to_json())), tmp_path)
+    printed = beside_swift(FAILED_RUN.replace("{row_truth!r}", repr(row_truth().to_json())), tmp_path)
     assert printed.count("WATCHED [[0.0], [0.0]]") == 2
 
 
+@pytest.mark.swift
 def test_a_wrong_setting_stops_the_plugin(tmp_path: Path) -> None:
     code = """
 import swift
@@ -203,7 +207,7 @@ try:
 except ValueError as error:
     print("STOPPED", error)
 """
-    assert "STOPPED unknown setting STVG_FSP. Did you mean STVG_FPS?" in fresh(code, tmp_path, STVG_FSP="2")
+    assert "STOPPED unknown setting STVG_FSP. Did you mean STVG_FPS?" in beside_swift(code, tmp_path, STVG_FSP="2")
 
 
 def test_plugin_path(capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,17 +234,20 @@ else:
 """
 
 
+@pytest.mark.swift
 def test_too_old_a_version_stops_the_plugin(tmp_path: Path) -> None:
-    printed = fresh(VERSIONS.format(module="transformers", version="4.57.6"), tmp_path)
+    printed = beside_swift(VERSIONS.format(module="transformers", version="4.57.6"), tmp_path)
     assert re.search(r"STOPPED transformers 4.57.6 is too old for swift_stvg, which works with 5[\d.]+ to 5", printed)
 
 
+@pytest.mark.swift
 def test_too_new_a_version_is_warned_of_once(tmp_path: Path) -> None:
-    printed = fresh(VERSIONS.format(module="swift", version="99.0"), tmp_path)
+    printed = beside_swift(VERSIONS.format(module="swift", version="99.0"), tmp_path)
     assert printed.count("ms-swift 99.0 is newer than the versions that swift_stvg was tested with") == 1
     assert "REGISTERED True" in printed
 
 
+@pytest.mark.swift
 @pytest.mark.filterwarnings("default")  # importing ms-swift warns
 def test_the_oldest_versions_are_those_of_the_package() -> None:
     from swift_stvg.adapters.versions import TESTED, check

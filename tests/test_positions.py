@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import json
 import math
-import warnings
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,21 +16,29 @@ from typing import Any
 import pytest
 import torch
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from swift_stvg.adapters import positions
-    from swift_stvg.adapters.templates import rate_of
-
-pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
+pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch and ms-swift warns
 GOLDEN = json.loads(gzip.decompress((Path(__file__).parent / "data" / "positions.json.gz").read_bytes()))
 CASES = [(name, layout["title"], layout) for name, made in GOLDEN.items() for layout in made["layouts"]]
-MODELS = positions.MODELS | {
+CORRECTED = ("qwen2_vl", "qwen2_5_vl")
+MODELS = {
+    "qwen2_vl": ("transformers.models.qwen2_vl", "Qwen2VL"),
+    "qwen2_5_vl": ("transformers.models.qwen2_5_vl", "Qwen2_5_VL"),
     "qwen3_vl": ("transformers.models.qwen3_vl", "Qwen3VL"),
     "qwen3_5": ("transformers.models.qwen3_5", "Qwen3_5"),
 }
 
 
-def given_of(name: str, layout: dict[str, Any]) -> tuple[Any, torch.Tensor, dict[str, Any]]:
+@pytest.fixture(scope="module")
+def positions() -> Any:
+    """The module; importing it takes long, and not everybody who collects tests runs these."""
+    return import_module("swift_stvg.adapters.positions")
+
+
+def test_the_models_that_are_corrected_are_these(positions: Any) -> None:
+    assert {name: MODELS[name] for name in CORRECTED} == positions.MODELS
+
+
+def given_of(positions: Any, name: str, layout: dict[str, Any]) -> tuple[Any, torch.Tensor, dict[str, Any]]:
     """A model without weights, the tokens, and what else its `get_rope_index` takes."""
     package, beginning = MODELS[name]
     kind = getattr(import_module(f"{package}.modeling_{name}"), f"{beginning}Model")
@@ -50,10 +57,10 @@ def given_of(name: str, layout: dict[str, Any]) -> tuple[Any, torch.Tensor, dict
 
 
 @pytest.mark.parametrize(("name", "title", "layout"), CASES, ids=[f"{name}: {title}" for name, title, _ in CASES])
-def test_positions_are_those_of_the_release(name: str, title: str, layout: dict[str, Any]) -> None:
+def test_positions_are_those_of_the_release(positions: Any, name: str, title: str, layout: dict[str, Any]) -> None:
     """Of the installed version as it is used here, deltas included, which place the tokens that are generated."""
     positions.correct_positions(name)
-    model, input_ids, given = given_of(name, layout)
+    model, input_ids, given = given_of(positions, name, layout)
     found, deltas = model.get_rope_index(input_ids, **given)
     used = torch.tensor(layout["attention_mask"]).bool()
     expected = torch.tensor(layout["positions"])
@@ -63,8 +70,8 @@ def test_positions_are_those_of_the_release(name: str, title: str, layout: dict[
     assert any(torch.equal(deltas[:, 0] + count, following) for count in counted)
 
 
-@pytest.mark.parametrize("name", positions.MODELS)
-def test_a_right_version_is_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", CORRECTED)
+def test_a_right_version_is_left_alone(positions: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By what it returns, whatever its number is."""
     kind = positions._model_class(name)
     installed = getattr(kind.get_rope_index, positions.THEIRS, kind.get_rope_index)
@@ -87,19 +94,19 @@ def test_a_right_version_is_left_alone(name: str, monkeypatch: pytest.MonkeyPatc
     assert getattr(kind.get_rope_index, positions.THEIRS) is wrong
 
 
-def test_the_correction_is_still_needed() -> None:
+def test_the_correction_is_still_needed(positions: Any) -> None:
     """Once this fails, the installed version and all later ones may be right: then the correction can go."""
-    assert any(positions.faults_of(name) for name in positions.MODELS)
+    assert any(positions.faults_of(name) for name in CORRECTED)
 
 
-def test_times_are_cut_after_the_multiplication() -> None:
+def test_times_are_cut_after_the_multiplication(positions: Any) -> None:
     """floor(i * seconds * tokens per second): 2.8 s a pair are 0, 5, 11, 16, not the 0, 4, 8, 12 of 2 s."""
     kinds = [0, 2, 2, 2, 2, 0]
     found = positions.positions_of(kinds, iter([]), iter([((4, 2, 2), 2.8 * 2)]), merge_size=2)
     assert found.tolist() == [[0, 1, 6, 12, 17, 18], [0, 1, 1, 1, 1, 18], [0, 1, 1, 1, 1, 18]]
 
 
-def test_a_placeholder_in_an_answer_is_text() -> None:
+def test_a_placeholder_in_an_answer_is_text(positions: Any) -> None:
     """`mm_token_type_ids` tells which tokens stand for pixels; without it a video that ends early is an error."""
     config = SimpleNamespace(
         image_token_id=1, video_token_id=2, vision_config=SimpleNamespace(spatial_merge_size=2, tokens_per_second=2)
@@ -115,6 +122,8 @@ def test_a_placeholder_in_an_answer_is_text() -> None:
 @pytest.mark.parametrize("fps", [4.0, 2.0, 1.25, 2 / 2.8, 2 / 0.7, 1 / 3, 0.1])
 def test_the_rate_that_models_are_given_survives_float32(fps: float) -> None:
     """An exact whole number of positions is not lost to rounding, on either way to it."""
+    from swift_stvg.adapters.templates import rate_of
+
     seconds = 2 / rate_of(fps)
     exact = [math.floor(round(i * 2 / fps * 2, 6)) for i in range(64)]
     kept = torch.tensor(seconds)  # float32, as a tensor of vLLM
@@ -122,8 +131,8 @@ def test_the_rate_that_models_are_given_survives_float32(fps: float) -> None:
     assert (torch.arange(64) * seconds * 2).long().tolist() == exact
 
 
-@pytest.mark.parametrize("name", positions.MODELS)
-def test_generation_goes_on_after_the_largest_position(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", CORRECTED)
+def test_generation_goes_on_after_the_largest_position(positions: Any, name: str, tmp_path: Path) -> None:
     """With a cache and without one: the same text, from positions that ms-swift hands over or the model finds."""
     from transformers import AutoModelForImageTextToText
 

@@ -77,11 +77,8 @@ def test_the_documents_have_the_table_of_the_results(quickstart: SimpleNamespace
 
 
 @pytest.mark.swift
-def test_what_is_claimed_holds_under_other_numerics(
-    quickstart: SimpleNamespace, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    if not request.config.getoption("--all"):
-        pytest.skip("ten minutes: with --all")
+@pytest.mark.long
+def test_what_is_claimed_holds_under_other_numerics(quickstart: SimpleNamespace, tmp_path: Path) -> None:
     claimed = quickstart.robust.claims(json.loads((QUICKSTART / "robust.json").read_text()))
     assert claimed, "nothing is claimed"
     env = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from swift_stvg.recipes.footprint import MODEL_SHAPES, memory, peaks, shape_of, 
 from swift_stvg.recipes.host import by_name_here
 from swift_stvg.recipes.rules import PRESETS, Recipe, batches, faults, zero_stage
 from tests.recipes import RUNS, runner
+from tests.running import run
 
 ROOT = Path(__file__).parent.parent
 GRPO, SFT = ROOT / "configs/grpo.yaml", ROOT / "configs/sft.yaml"
@@ -154,9 +154,7 @@ def test_ms_swift_agrees(workspace: Path, tmp_path: Path) -> None:
     ]
     (tmp_path / "cases.json").write_text(json.dumps([("--rlhf_type" in words, words) for words in wanted]))
     words = [sys.executable, "-c", AGREES, str(tmp_path / "cases.json")]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("VERDICTS")]
+    (line,) = [line for line in run(words, tmp_path, {}).splitlines() if line.startswith("VERDICTS")]
     verdicts: list[str | None] = json.loads(line.removeprefix("VERDICTS"))
     from swift_stvg.recipes.rules import options_of
 

@@ -416,6 +416,7 @@ def test_the_oracle(capsys: pytest.CaptureFixture[str]) -> None:
     assert parts["16 s and more"]["m_tIoU"][0] > 0.97
 
 
+@pytest.mark.long
 def test_the_oracle_on_vidstg(
     stvg_test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -327,6 +327,7 @@ def test_the_system_prompt_of_the_training_is_recorded(
     assert json.loads((checkpoint / "args.json").read_text())["stvg_system"] == recorded
 
 
+@pytest.mark.swift
 @pytest.mark.filterwarnings("default")  # importing ms-swift warns
 def test_stock_templates() -> None:
     from swift_stvg.adapters.templates import TEMPLATES
@@ -385,7 +386,7 @@ def test_pushed(tmp_path: Path, client: list[str]) -> None:
 
         def check() -> str:
             try:
-                return run(words, tmp_path, hub.env)
+                return run(words, tmp_path, hub.env, anew=True)
             except SwiftFailed as error:
                 return f"failed: {error}"
 
@@ -437,6 +438,7 @@ def test_parse_reads_what_ask_asked(tmp_path: Path) -> None:
         _ = swift_stvg.nonsense  # type: ignore[attr-defined]
 
 
+@pytest.mark.swift
 @pytest.mark.filterwarnings("default")  # importing ms-swift warns
 def test_videos_reach_the_template_in_any_form(tmp_path: Path) -> None:
     from swift_stvg.adapters.templates import video_file

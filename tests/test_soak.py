@@ -9,6 +9,7 @@ import pytest
 from tests.soak import growth, soak
 
 
+@pytest.mark.swift
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_memory_stays_flat(tmp_path: Path) -> None:
     memory = list(soak(tmp_path, rounds=80, clips=12, memory_mb=3))

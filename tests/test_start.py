@@ -56,6 +56,7 @@ def test_it_is_found_by_the_command_line(capsys: pytest.CaptureFixture[str]) -> 
     assert Settings.from_env(words) == Settings.from_env(start.environment())
 
 
+@pytest.mark.swift
 @pytest.mark.filterwarnings("default")  # importing torch warns
 def test_without_a_model_it_grounds_a_clip_of_synth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-import subprocess
 import sys
 from collections import defaultdict
 from importlib.util import find_spec
@@ -23,11 +21,23 @@ from swift_stvg.scoring.headroom import Sampled, measure
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
 from tests.grpo import FUNCS, GRPO
-from tests.running import COMMON, PREVIEW, SIZES, TRAIN, SwiftFailed, json_lines, logged, previewed, swift
+from tests.running import (
+    COMMON,
+    EVALUATE,
+    PREVIEW,
+    TRAIN,
+    SwiftFailed,
+    json_lines,
+    logged,
+    previewed,
+    run,
+    swift,
+)
 
 pytestmark = pytest.mark.swift
 
 NAMES = ("StvgFormat", "StvgConsistency", "StvgTemporal", "StvgSpatial", "StvgThink", "m_tIoU", "m_vIoU")
+THRESHOLDS = ("vIoU@0.3", "vIoU@0.5")
 
 
 @pytest.fixture(scope="session")
@@ -42,14 +52,7 @@ def inferred(workspace: Path, env: dict[str, str], cold_start: Path) -> Path:
         "temperature": "0",
         "max_batch_size": "36",
     }
-    swift(
-        "infer",
-        options,
-        workspace / "elsewhere",
-        env,
-        record=workspace / "infer.jsonl",
-        anew=True,
-    )
+    swift("infer", options, workspace / "elsewhere", env, record=workspace / "infer.jsonl")
     return result
 
 
@@ -69,13 +72,19 @@ def grpo(workspace: Path, env: dict[str, str], cold_start: Path) -> tuple[Path, 
     return output, printed
 
 
+def rows_of(env: dict[str, str], split: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = load_rows("stvg_synthetic", split, Settings.from_env(env))[0]
+    return rows
+
+
 def check_rewards(folder: Path, weights: str = GRPO["reward_weights"]) -> None:
     """The logged rewards are finite, and their weighted sum is the logged total."""
-    steps = logged(folder)
+    steps = [step for step in logged(folder) if "reward" in step]
     assert len(steps) == 2
+    names = (*NAMES, *THRESHOLDS)[: len(weights.split())]
     for step in steps:
         assert all(math.isfinite(value) for value in step.values()), step
-        total = sum(float(w) * step[f"rewards/{n}/mean"] for w, n in zip(weights.split(), NAMES, strict=True))
+        total = sum(float(w) * step[f"rewards/{n}/mean"] for w, n in zip(weights.split(), names, strict=True))
         assert step["reward"] == pytest.approx(total, abs=1e-4)
 
 
@@ -103,26 +112,27 @@ def test_grpo_by_name_from_a_foreign_folder(grpo: tuple[Path, str], env: dict[st
     output, printed = grpo
     assert "stvg_synthetic:train: 64 rows kept, 0 dropped" in printed
     check_rewards(output)
-    assert compare_with_rows(output, load_rows("stvg_synthetic", "train", Settings.from_env(env))[0]) > 0
+    assert compare_with_rows(output, rows_of(env, "train")) > 0
 
 
 @pytest.mark.usefixtures("grpo", "inferred")
 def test_same_pixels_and_tokens_everywhere(workspace: Path) -> None:
-    """SFT, GRPO rollout, GRPO training and inference give a row the same prompt tokens, pixels and frame interval."""
+    """SFT and its evaluation, GRPO's rollout and training, and inference give a row the same tokens and pixels."""
     seen: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for source in ("sft", "grpo", "infer"):
         for record in json_lines(workspace / f"{source}.jsonl"):
             phase = f"{source} {record.pop('mode')}"
             key = record.pop("sentence") + record["pixels"]
             seen[key][phase].add(json.dumps(record, sort_keys=True))
-    phases = {phase for by_phase in seen.values() for phase in by_phase}
-    assert phases == {"sft train", "grpo train", "grpo transformers", "infer transformers"}
-    shared = [by_phase for by_phase in seen.values() if phases <= set(by_phase)]
-    assert shared, "at least one row must have gone through all of them"
-    for by_phase in shared:
+    trained = {"sft train", "grpo train", "grpo transformers", "infer transformers"}
+    evaluated = {"sft transformers", "infer transformers"}
+    phases = [set(by_phase) for by_phase in seen.values()]
+    assert set.union(*phases) == trained | evaluated
+    assert all(trained <= each for each in phases if "grpo train" in each)
+    assert sum(trained <= each for each in phases) == 2, "the prompts of both of GRPO's steps"
+    assert sum(evaluated <= each for each in phases) == 8
+    for by_phase in seen.values():
         assert len(set.union(*by_phase.values())) == 1
-    in_grpo = [by_phase for by_phase in seen.values() if "grpo train" in by_phase]
-    assert len(in_grpo) == len(shared), "a row that GRPO saw must look the same in inference"
 
 
 @pytest.mark.usefixtures("grpo", "inferred")
@@ -134,7 +144,7 @@ def test_text_comes_after_the_frames_wherever_the_model_runs(workspace: Path) ->
         kinds[source] = {record["kind"] for record in recorded}
         wrong = [record for record in recorded if any(found != right for found, right in record["places"])]
         assert wrong == [], source
-    assert kinds == {"sft": {"update"}, "grpo": {"update", "forward", "token"}, "infer": {"forward", "token"}}
+    assert kinds == {name: {"update", "forward", "token"} for name in ("sft", "grpo")} | {"infer": {"forward", "token"}}
 
 
 @pytest.mark.usefixtures("grpo")
@@ -165,30 +175,17 @@ def test_headroom(inferred: Path, cold_start: Path, workspace: Path, env: dict[s
     options = "--rows 6 --samples 3 --max_batch_size 8 --max_new_tokens 160 --torch_dtype float32 --format json"
     words = [sys.executable, "-m", "swift_stvg.cli", "headroom", "--model", str(cold_start)]
     words += ["--dataset", "stvg_synthetic:test", "--answers", str(kept), *options.split()]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")} | env
-    clean["RECORD_TO"] = str(workspace / "headroom_inputs.jsonl")  # the checkpoint remembers the recorder as a plugin
-    done = subprocess.run(words, cwd=workspace, env=clean, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-4000:]
+    report_to = workspace / "headroom.json"
+    more = {"RECORD_TO": str(workspace / "headroom_inputs.jsonl")}  # the checkpoint remembers the recorder as a plugin
+    run([*words, "--out", str(report_to)], workspace, env | more)
     sampled = Sampled.read(kept)
     assert len(sampled.greedy) == 6
     answers = {RowTruth.from_json(r["stvg"]).id: r["response"] for r in json_lines(inferred)}
     assert [answers[row_truth.id] for row_truth in sampled.row_truths] == list(sampled.greedy)
     assert all(len(texts) == 3 for texts in sampled.samples)
     assert any(len(set(texts)) > 1 for texts in sampled.samples)
-    report = json.loads(done.stdout)
+    report = json.loads(report_to.read_text())
     assert report["figures"] == json.loads(json.dumps(measure(sampled)["figures"]))
-    assert not (workspace / "unused").exists()
-
-
-EVALUATE = {
-    "val_dataset": "stvg_synthetic:test",
-    "per_device_eval_batch_size": "3",  # so that two processes must fill up the last round
-    "eval_metric": "stvg",
-    "predict_with_generate": "true",
-    "max_new_tokens": "160",
-    "metric_for_best_model": "m_tIoU",
-    "load_best_model_at_end": "true",
-}
 
 
 def check_evaluation(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,96 +204,56 @@ def check_evaluation(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(state.read_text())["best_metric"] == float(evaluated[0]["eval_m_tIoU"])
 
 
-@pytest.fixture(scope="session")
-def memorised(workspace: Path, env: dict[str, str]) -> Path:
-    """Output folder of a run that learned the eight held-out answers by heart, evaluated with our metric at its end."""
-    output = workspace / "memorised"
-    options = (
-        TRAIN
-        | EVALUATE
-        | PREVIEW
-        | {
-            "model": str(workspace / "tiny"),
-            "dataset": "stvg_synthetic:test",
-            "output_dir": str(output),
-            "max_steps": "120",
-            "eval_steps": "120",
-            "save_steps": "120",
-            "per_device_train_batch_size": "8",
-            "learning_rate": "4e-3",
-            "logging_steps": "40",
-        }
-    )
-    swift("sft", options, workspace / "elsewhere", env)
-    return output
+def test_sft_evaluates_with_our_metric(cold_start: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_evaluation(cold_start.parent, capsys)
+    pictures, histograms = previewed(cold_start.parent)
+    assert pictures == {f"stvg_eval/answer {place}": [16] for place in range(4)}
+    assert histograms == {f"stvg_eval/{name}": {16: 8} for name in NAMES[:5]}
 
 
-def test_sft_evaluates_with_our_metric(memorised: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    check_evaluation(memorised, capsys)
-    pictures, histograms = previewed(memorised)
-    assert pictures == {f"stvg_eval/answer {place}": [120] for place in range(4)}
-    assert histograms == {f"stvg_eval/{name}": {120: 8} for name in NAMES[:5]}
-
-
+@pytest.mark.long
 def test_sft_evaluates_in_two_processes(
-    memorised: Path, workspace: Path, env: dict[str, str], capsys: pytest.CaptureFixture[str]
+    cold_start: Path, workspace: Path, env: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = workspace / "sft_eval_2"
-    options = (
-        TRAIN
-        | EVALUATE
-        | {
-            "model": str(memorised / "checkpoint-120"),
-            "dataset": "stvg_synthetic:test",
-            "output_dir": str(output),
-            "max_steps": "1",
-            "eval_steps": "1",
-            "save_steps": "1",
-            "learning_rate": "0",
-            "ddp_backend": "gloo",
-        }
-    )
-    swift("sft", options, workspace / "elsewhere", env | {"NPROC_PER_NODE": "2"})
+    options = {"model": str(cold_start), "dataset": "stvg_synthetic:test", "output_dir": str(output)}
+    options |= {"max_steps": "1", "eval_steps": "1", "save_steps": "1", "learning_rate": "0", "ddp_backend": "gloo"}
+    swift("sft", TRAIN | EVALUATE | options, workspace / "elsewhere", env | {"NPROC_PER_NODE": "2"})
     check_evaluation(output, capsys)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_grpo_evaluates_with_our_metrics(memorised: Path, workspace: Path, env: dict[str, str], processes: int) -> None:
-    output = workspace / f"grpo_eval_{processes}"
-    metrics = {"stvg_tiou": "m_tIoU", "stvg_viou": "m_vIoU", "stvg_viou@0.3": "vIoU@0.3", "stvg_viou@0.5": "vIoU@0.5"}
-    options = (
-        GRPO
-        | PREVIEW
-        | {
-            "model": str(memorised / "checkpoint-120"),
-            "dataset": "stvg_synthetic:test",
-            "val_dataset": "stvg_synthetic:test",
-            "output_dir": str(output),
-            "max_steps": "1",
-            "eval_steps": "1",
-            "save_steps": "1",
-            "save_strategy": "steps",
-            "learning_rate": "0",
-            "reward_funcs": " ".join(["stvg_format", *metrics]),
-            "reward_weights": "1 0 0 0 0",
-            "per_device_eval_batch_size": "4",
-            "metric_for_best_model": "rewards/m_vIoU/mean",
-            "load_best_model_at_end": "true",
-        }
-    )
-    if processes > 1:
-        options["ddp_backend"] = "gloo"
-    more = {"NPROC_PER_NODE": str(processes), "STVG_PREVIEW_STEPS": "1", "STVG_PREVIEW_ROWS": "2"}
-    swift("rlhf", options, workspace / "elsewhere", env | more)
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.long), 2])
+def test_grpo_in_processes_with_an_evaluation(
+    cold_start: Path, workspace: Path, env: dict[str, str], processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From frames on disk, of which no video is decoded: rewards, metrics and pictures are those of all processes."""
+    output, frames, record = (workspace / f"grpo_{processes}{what}" for what in ("", "_frames", ".jsonl"))
+    with monkeypatch.context() as context:
+        for name, value in env.items():
+            context.setenv(name, value)
+        for split in ("train", "test"):
+            assert main(["cache", f"stvg_synthetic:{split}", str(frames)]) == 0
+    weights = GRPO["reward_weights"] + " 0 0"
+    options = GRPO | PREVIEW | {"model": str(cold_start), "output_dir": str(output)}
+    options |= {"dataset": "stvg_synthetic:train", "val_dataset": "stvg_synthetic:test", "save_strategy": "steps"}
+    options |= {"eval_steps": "2", "save_steps": "2", "per_device_eval_batch_size": "4"}
+    options |= {"reward_funcs": f"{GRPO['reward_funcs']} stvg_viou@0.3 stvg_viou@0.5", "reward_weights": weights}
+    options |= {"metric_for_best_model": "rewards/m_vIoU/mean", "load_best_model_at_end": "true"}
+    options |= {"ddp_backend": "gloo"} if processes > 1 else {}
+    more = {"NPROC_PER_NODE": str(processes), "STVG_PREVIEW_STEPS": "2", "STVG_PREVIEW_ROWS": "2"}
+    more |= {"STVG_FRAME_CACHE": str(frames)}
+    swift("rlhf", options, workspace / "elsewhere", env | more, record=record)
+    assert json_lines(record)
+    assert not record.with_name(f"{record.name}.decoded").exists()
+    check_rewards(output, weights)
+    assert compare_with_rows(output, [row for split in ("train", "test") for row in rows_of(env, split)]) > 0
     pictures, histograms = previewed(output)
-    assert pictures == {"stvg_train/answer 0": [1]} | {f"stvg_eval/answer {place}": [1] for place in range(2)}
-    logged_as = ("StvgFormat", *metrics.values())
-    # four rollouts of one prompt, and those to the evaluation's eight, of which each process answers its share
-    expected = {f"stvg_train/{name}": {1: 4} for name in logged_as}
-    assert histograms == expected | {f"stvg_eval/{name}": {1: 32 / processes} for name in logged_as}
-    evaluated = [line for line in json_lines(output / "logging.jsonl") if "eval_reward" in line]
-    assert len(evaluated) == 1
-    means = {name: float(evaluated[0][f"eval_rewards/{name}/mean"]) for name in metrics.values()}
+    assert pictures == {"stvg_train/answer 0": [2]} | {f"stvg_eval/answer {place}": [2] for place in range(2)}
+    # four rollouts of a prompt in each step, and those to the evaluation's eight, of which each process answers a share
+    expected = {f"stvg_train/{name}": {2: 8} for name in (*NAMES, *THRESHOLDS)}
+    assert histograms == expected | {f"stvg_eval/{name}": {2: 32 / processes} for name in (*NAMES, *THRESHOLDS)}
+    (evaluated,) = [line for line in json_lines(output / "logging.jsonl") if "eval_reward" in line]
+    means = {name: float(evaluated[f"eval_rewards/{name}/mean"]) for name in ("m_tIoU", "m_vIoU", *THRESHOLDS)}
     assert 0 < means["vIoU@0.5"] <= means["vIoU@0.3"] <= 1
     assert 0 < means["m_vIoU"] <= means["m_tIoU"] <= 1
     (state,) = output.glob("checkpoint-*/trainer_state.json")
@@ -304,26 +261,25 @@ def test_grpo_evaluates_with_our_metrics(memorised: Path, workspace: Path, env: 
 
 
 def test_score_against_the_annotation(
-    memorised: Path,
+    cold_start: Path,
     inferred: Path,
     env: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """On native frames, right answers reach what the exact ones do, and answers to other rows are set aside."""
-    monkeypatch.setenv("STVG_DATA_ROOT", env["STVG_DATA_ROOT"])
-    for name, value in SIZES.items():
+    for name, value in env.items():
         monkeypatch.setenv(name, value)
     score = ["score", "--dataset", "stvg_synthetic:test", "--format", "json"]
-    assert main([*score, str(memorised / "checkpoint-120/predict.jsonl"), str(inferred)]) == 0
+    assert main([*score, str(cold_start / "predict.jsonl"), str(inferred)]) == 0
     report = json.loads(capsys.readouterr().out)
-    by_heart, other = report["systems"]
-    assert by_heart["counts"]["samples"] == 8
+    right, other = report["systems"]
+    assert right["counts"]["samples"] == 8
     assert other["reasons"]["unknown id"]["count"] == 64, "the answers to the other subset"
     assert [table["protocol"] for table in report["tables"]] == ["native", "tubedetr", "cg_stvg"]
     assert main(["score", "--oracle", "stvg_synthetic:test", "--format", "json"]) == 0
     ceiling = json.loads(capsys.readouterr().out)["tables"]
-    share = by_heart["counts"]["scored"] / 8
+    share = right["counts"]["scored"] / 8
     for ours, best in zip(report["tables"][1:], ceiling, strict=True):
         assert ours["protocol"] == best["protocol"]
         reached, limit = (table["rows"][0]["metrics"]["m_tIoU"][0] for table in (ours, best))
@@ -347,6 +303,7 @@ def test_grpo_on_ms_swift_4_5(workspace: Path, env: dict[str, str], cold_start: 
     assert "swift.__version__: 4.5.2" in printed
 
 
+@pytest.mark.long
 def test_grpo_with_the_plugin_as_a_file(
     workspace: Path, env: dict[str, str], cold_start: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -382,29 +339,6 @@ def test_preview_in_swanlab(workspace: Path, env: dict[str, str], tmp_path: Path
     assert f"stvg_preview: {len(NAMES) + 1} pictures and histograms shown, 0 failed" in printed
     assert len(list((tmp_path / "board").rglob("media/image/*.png"))) == 1
     assert list((tmp_path / "board").rglob("media/echarts/*.json"))
-
-
-def test_two_processes_give_the_same_rewards(
-    workspace: Path, env: dict[str, str], cold_start: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """From frames on disk: no video is decoded."""
-    output, frames, record = workspace / "grpo_2", workspace / "frames", workspace / "grpo_2.jsonl"
-    with monkeypatch.context() as context:
-        for name, value in env.items():
-            context.setenv(name, value)
-        assert main(["cache", "stvg_synthetic:train", str(frames)]) == 0
-    options = GRPO | {
-        "model": str(cold_start),
-        "dataset": "stvg_synthetic:train",
-        "output_dir": str(output),
-        "ddp_backend": "gloo",
-    }
-    more = {"NPROC_PER_NODE": "2", "STVG_FRAME_CACHE": str(frames)}
-    swift("rlhf", options, workspace / "elsewhere", env | more, record=record)
-    check_rewards(output)
-    assert json_lines(record)
-    assert not record.with_name(f"{record.name}.decoded").exists()
-    assert compare_with_rows(output, load_rows("stvg_synthetic", "train", Settings.from_env(env))[0]) > 0
 
 
 def test_grpo_on_real_video(tmp_path: Path, stvg_test_data: Path, workspace: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.running import COMMON, TRAIN, json_lines, logged, run, swift
 
-pytestmark = pytest.mark.swift
+pytestmark = [pytest.mark.swift, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from swift_stvg.video.image_folders import as_path
 from tests.templated import FITTING, encode, row
 from tests.videos import write_video
 
-pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
+pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch and ms-swift warns
 
 
 def test_qwen3_8_is_asked_as_qwen3_5(templates: dict[str, Any], video: Path) -> None:

@@ -1,11 +1,12 @@
-"""The `swift` command in a process that is forked from one which has imported torch, transformers and ms-swift already.
+"""Python in a process that is forked from one which has imported torch, transformers and ms-swift already.
 
-Importing them takes several times as long as a training of a few steps. What runs is ms-swift's own command line: the
-process that it would start for the command is this one instead.
+Importing them takes several times as long as a training of a few steps. The `swift` command starts another Python for
+its work; here the forked process does that work itself.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import runpy
@@ -40,11 +41,17 @@ class Server:
         self._socket = ours
         self._answers = ours.makefile("r")
 
+    def close(self) -> None:
+        """Let it end."""
+        self._answers.close()
+        self._socket.close()
+        self._process.wait()
+
     def run(self, words: list[str], folder: Path, env: dict[str, str], printed: Path, timeout_s: float) -> int:
-        """Run `swift WORDS`; its exit status, negative for the signal that ended it.
+        """Run `python WORDS`; its exit status, negative for the signal that ended it.
 
         Args:
-            words: the command and its options.
+            words: `-m MODULE`, `-c CODE` or a script, and its arguments.
             folder: to run in.
             env: the whole environment.
             printed: file for what it prints.
@@ -65,14 +72,16 @@ class Server:
             self._process.kill()  # its answers are out of step
             server.cache_clear()
             raise TimeoutError(
-                f"swift {' '.join(words)} takes over {timeout_s} s: {printed.read_text()[-3000:]}"
+                f"python {' '.join(words)} takes over {timeout_s} s: {printed.read_text()[-3000:]}"
             ) from None
 
 
 @cache
 def server() -> Server:
     """The one of this process."""
-    return Server()
+    made = Server()
+    atexit.register(made.close)
+    return made
 
 
 def _serve(link: socket.socket) -> None:
@@ -100,8 +109,19 @@ def _become(words: list[str], folder: str, env: dict[str, str], printed: str) ->
         os.dup2(file, descriptor)
     torch.set_num_threads(int(env["OMP_NUM_THREADS"]))
     main.subprocess = _InThisProcess  # type: ignore[attr-defined]
-    sys.argv = ["swift", *words]
-    main.cli_main()
+    first, *rest = words
+    if words[:2] == ["-m", "swift.cli.main"]:
+        sys.argv, sys.path[0] = ["swift", *rest[1:]], folder
+        main.cli_main()
+    elif first == "-m":
+        sys.argv, sys.path[0] = rest, folder
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    elif first == "-c":
+        sys.argv, sys.path[0] = ["-c", *rest[1:]], folder
+        exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        sys.argv, sys.path[0] = words, str(Path(folder, first).parent)
+        runpy.run_path(str(Path(folder, first)), run_name="__main__")
 
 
 class _InThisProcess:
