@@ -27,7 +27,8 @@ from swift_stvg.cli import COMMANDS, main
 from swift_stvg.rewards.functions import REWARDS
 from swift_stvg.rows.making import frame_size
 from swift_stvg.rows.row_truth import RowTruth
-from swift_stvg.scoring.score import ALL_PROTOCOLS, FACETS
+from swift_stvg.scoring.ground_truth import FACETS
+from swift_stvg.scoring.matching import ALL_PROTOCOLS
 from swift_stvg.scoring.tubes import read_tubes
 from swift_stvg.settings import BACKBONES, Settings, describe_settings
 from swift_stvg.sources import SOURCES, load_rows

@@ -23,9 +23,10 @@ from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import REWARDS, WEIGHTS, usual_weights
 from swift_stvg.rewards.known_mistakes import full_mark
 from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.scoring.ground_truth import GroundTruth
 from swift_stvg.scoring.headroom import Sampled, measure
-from swift_stvg.scoring.predictions import TubeFile
-from swift_stvg.scoring.score import GroundTruth, score
+from swift_stvg.scoring.score import score
+from swift_stvg.scoring.tube_file import TubeFile
 from swift_stvg.settings import Settings
 from swift_stvg.sources import LoadReport, load_rows
 from tests.fuzzing import standing

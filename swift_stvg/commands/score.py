@@ -13,9 +13,13 @@ from swift_stvg.errors import DataError
 from swift_stvg.geometry import THRESHOLDS
 from swift_stvg.report.text.explanation import render_explanation
 from swift_stvg.report.text.score import render_score, with_published
+from swift_stvg.scoring.answer_file import AnswerFile
 from swift_stvg.scoring.explain import explain
-from swift_stvg.scoring.predictions import AnswerFile, TubeFile, read_predictions
-from swift_stvg.scoring.score import ALL_PROTOCOLS, FACETS, GroundTruth, score
+from swift_stvg.scoring.ground_truth import FACETS, GroundTruth
+from swift_stvg.scoring.matching import ALL_PROTOCOLS
+from swift_stvg.scoring.predictions import read_predictions
+from swift_stvg.scoring.score import score
+from swift_stvg.scoring.tube_file import TubeFile
 from swift_stvg.settings import UNITS, Settings
 from swift_stvg.util.json_reading import no_garbage_collection
 from swift_stvg.util.writing import write_text_atomic

@@ -14,8 +14,11 @@ from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.rewards.batch import Batch, BoxTerms
 from swift_stvg.rewards.functions import REWARDS, spatial_term, total, usual_weights
 from swift_stvg.rows.row_truth import RowTruth
-from swift_stvg.scoring.predictions import AnswerFile, Key, TubeFile
-from swift_stvg.scoring.score import GroundTruth, score
+from swift_stvg.scoring.answer_file import AnswerFile
+from swift_stvg.scoring.ground_truth import GroundTruth
+from swift_stvg.scoring.problems import Key
+from swift_stvg.scoring.score import score
+from swift_stvg.scoring.tube_file import TubeFile
 from swift_stvg.sources.load_report import LoadReport
 
 BOX_LISTS = ("think", "pred")

@@ -16,8 +16,10 @@ from swift_stvg.records import Sample, VideoInfo
 from swift_stvg.report.drawing import Overlay
 from swift_stvg.report.page.media import Job
 from swift_stvg.rows.making import make_row_truth
-from swift_stvg.scoring.predictions import COUNT_ZERO, AnswerFile
-from swift_stvg.scoring.score import GroundTruth, Scored, box_area, event_s
+from swift_stvg.scoring.answer_file import AnswerFile
+from swift_stvg.scoring.ground_truth import GroundTruth, box_area, event_s
+from swift_stvg.scoring.matching import Scored
+from swift_stvg.scoring.problems import COUNT_ZERO
 from swift_stvg.settings import Settings
 
 MOST_TEXT = 20_000

@@ -7,8 +7,8 @@ from itertools import groupby
 from typing import Any
 
 from swift_stvg.report.text.blocks import escape_markdown, lines_block, table_block, write_report
+from swift_stvg.scoring.ground_truth import AREA_EDGES, bin_labels
 from swift_stvg.scoring.published import CANDIDATES, GAINS_BY_AREA, METRICS, PAPER, published_for
-from swift_stvg.scoring.score import AREA_EDGES, bin_labels
 
 MOST_IDS = 10
 """At most this many ids of missing answers are printed."""
