@@ -88,7 +88,12 @@ class Scored:
     @property
     def boxes(self) -> bool:
         """Whether the ground truth has any boxes."""
-        return bool(self._truth.with_boxes.any())
+        return bool(self.with_boxes.any())
+
+    @property
+    def with_boxes(self) -> BoolArray:
+        """(N,) which samples of the ground truth have boxes."""
+        return self._truth.with_boxes
 
     @property
     def counts(self) -> dict[str, int]:

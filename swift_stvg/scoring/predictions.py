@@ -27,4 +27,6 @@ def read_predictions(path: Path) -> Predictions:
         return AnswerFile.read(path)
     if suffix == ".json":
         return TubeFile.read(path)
+    if suffix == ".csv":
+        raise DataError(f"{path}: .csv files of tubes are scored with --vue-stg")
     raise DataError(f"{path} must be a .jsonl file of `swift infer` or a .json file of tubes")

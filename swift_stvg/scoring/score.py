@@ -14,14 +14,22 @@ import numpy as np
 from swift_stvg import __version__
 from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import DataError
-from swift_stvg.geometry import THRESHOLDS, FloatArray, IntArray
+from swift_stvg.geometry import THRESHOLDS, IntArray
 from swift_stvg.scoring.answer_file import AnswerFile
 from swift_stvg.scoring.ground_truth import GroundTruth, different_settings
 from swift_stvg.scoring.matching import ALL_PROTOCOLS, NATIVE, Scored
-from swift_stvg.scoring.metrics import RESAMPLES, BoolArray, about_boxes, means_with_intervals, per_sample
+from swift_stvg.scoring.metrics import RESAMPLES, about_boxes, means_with_intervals, per_sample
 from swift_stvg.scoring.predictions import Predictions
-
-REPORT_SCHEMA = 1
+from swift_stvg.scoring.tables import (
+    REPORT_SCHEMA,
+    Facet,
+    Metrics,
+    Row,
+    difference_rows,
+    minus,
+    rows_of,
+    with_intervals,
+)
 
 
 def score(
@@ -81,7 +89,7 @@ def score(
             {
                 "protocol": name,
                 "description": ALL_PROTOCOLS[name],
-                "rows": _with_intervals(_rows(name, scored, facets, thresholds), groups, truth.with_boxes),
+                "rows": with_intervals(_rows(name, scored, facets, thresholds), groups),
             }
             for name in applicable
         ],
@@ -126,62 +134,31 @@ def _system_report(scored: Scored, groups: IntArray) -> dict[str, Any]:
     return facts
 
 
-_Row = tuple[dict[str, Any], dict[str, FloatArray], BoolArray]
+def _rows(protocol: str, systems: Sequence[Scored], facets: Sequence[Facet], thresholds: Sequence[float]) -> list[Row]:
+    """The rows of a protocol's table: final boxes, think boxes and the gain, and differences from the first system."""
 
-
-def _rows(
-    protocol: str,
-    systems: Sequence[Scored],
-    facets: Sequence[tuple[str, list[tuple[str, BoolArray]]]],
-    thresholds: Sequence[float],
-) -> list[_Row]:
-    """(labels, metrics (N,) each, members (N,)) of each row of a table."""
-    by = [name for name, _ in facets]
-    groups = [(name, label, members) for name, parts in facets if len(parts) > 1 for label, members in parts]
-    rows: list[_Row] = []
-
-    def add(metrics: dict[str, FloatArray], members: BoolArray, wanted: Sequence[str], **labels: str) -> None:
-        rows.append((labels, metrics, members))
-        for name, label, in_group in groups:
-            if name in wanted and (members & in_group).any():
-                rows.append((labels | {"by": name, "group": label}, metrics, members & in_group))
-
-    def metrics_of(system: Scored, part: str) -> dict[str, FloatArray]:
+    def metrics_of(system: Scored, part: str) -> Metrics:
         scores = system.scores(protocol, part)
         viou, siou = (scores.viou, scores.siou) if system.boxes else (None, None)
-        return per_sample(scores.tiou, viou, siou, thresholds)
+        found = per_sample(scores.tiou, viou, siou, thresholds)
+        return {
+            name: np.where(system.with_boxes, values, np.nan) if about_boxes(name) else values
+            for name, values in found.items()
+        }
 
-    final = [metrics_of(system, "pred") for system in systems]
-    everything = np.ones(len(final[0]["m_tIoU"]), dtype=bool)
-    for system, metrics in zip(systems, final, strict=True):
-        add(metrics, everything, by, system=system.name, part="pred")
-    for system, metrics in zip(systems, final, strict=True):
+    final = [(system.name, metrics_of(system, "pred")) for system in systems]
+    everything = np.ones(len(final[0][1]["m_tIoU"]), dtype=bool)
+    rows: list[Row] = []
+    for name, metrics in final:
+        rows += rows_of(metrics, everything, facets, system=name, part="pred")
+    area = [facet for facet in facets if facet[0] == "area"]
+    for system, (name, metrics) in zip(systems, final, strict=True):
         members = system.thinking()
         if members.any():
             think = metrics_of(system, "think")
-            area = [name for name in by if name == "area"]
-            add(think, members, area, system=system.name, part="think")
-            add(_minus(metrics, think), members, area, system=system.name, part="pred - think")
-    for system, metrics in zip(systems[1:], final[1:], strict=True):
-        add(_minus(metrics, final[0]), everything, by, system=system.name, part="pred", minus=systems[0].name)
-    return rows
-
-
-def _minus(metrics: dict[str, FloatArray], others: dict[str, FloatArray]) -> dict[str, FloatArray]:
-    return {name: metrics[name] - others[name] for name in metrics}
-
-
-def _with_intervals(rows: list[_Row], groups: IntArray, with_boxes: BoolArray) -> list[dict[str, Any]]:
-    """The rows of a table as JSON data, each metric with the ends of its interval, None where there is none."""
-    values = np.stack([column for _, metrics, _ in rows for column in metrics.values()], axis=1)
-    members = np.stack(
-        [mask & with_boxes if about_boxes(name) else mask for _, metrics, mask in rows for name in metrics], axis=1
-    )
-    figures = iter(means_with_intervals(values, members, groups))
-    return [
-        labels | {"samples": int(mask.sum()), "metrics": {name: next(figures) for name in metrics}}
-        for labels, metrics, mask in rows
-    ]
+            rows += rows_of(think, members, area, system=name, part="think")
+            rows += rows_of(minus(metrics, think), members, area, system=name, part="pred - think")
+    return rows + difference_rows(final, facets)
 
 
 def counted(found: Mapping[str, tuple[int, str]]) -> dict[str, dict[str, Any]]:
