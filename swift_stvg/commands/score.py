@@ -87,6 +87,11 @@ def add_options(score: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="also write the final boxes of a .jsonl file to this .csv file, in the form of VUE-STG",
     )
+    add(
+        "--diagnose",
+        action="store_true",
+        help="also print why answers lose: bias of their times, loss of vIoU by cause, identity switches",
+    )
     add("--compare-to", choices=["published"], help="print the paper's tables and later published scores too")
     add_delivery(score)
     add("--explain", metavar="ID", help="explain the answer to one sample instead: its boxes, rewards and metrics")
@@ -109,8 +114,9 @@ def run(args: argparse.Namespace) -> int:
     files = [os.path.realpath(path) for path in paths if path is not None]
     if len(set(files)) < len(files):
         raise DataError("a file is given twice: the results and the files to write must be different files")
-    if args.explain is not None and (args.failures or args.compare_to or args.write_vue_stg):
-        raise DataError("--explain explains one answer: leave --failures, --compare-to and --write-vue-stg out")
+    if args.explain is not None and (args.failures or args.compare_to or args.write_vue_stg or args.diagnose):
+        others = "--failures, --compare-to, --write-vue-stg and --diagnose"
+        raise DataError(f"--explain explains one answer: leave {others} out")
     how = {"protocols": args.protocol, "thresholds": args.thresholds}
     how |= {"partial": args.partial, "interpolate": not args.no_interpolation}
     by = args.by + ["query"] * bool(args.compare_to and "query" not in args.by)  # as in published tables
@@ -120,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
             explained = explain(systems, truth, args.explain, **how)
             deliver(render_explanation({"swift_stvg": __version__, "answers": explained}, args.format), args.out)
             return 0
-        report, scored = score(systems, truth, by=by, **how)
+        report, scored = score(systems, truth, by=by, diagnose=args.diagnose, **how)
     if args.compare_to:
         report = with_published(report)
     if args.write_vue_stg:
@@ -138,8 +144,9 @@ def _run_vue_stg(args: argparse.Namespace) -> int:
     """Score files of VUE-STG's form with its metrics, and deliver the report."""
     if not args.results or any(path.suffix.lower() != ".csv" for path in args.results):
         raise DataError("--vue-stg scores .csv files of tubes: give at least one, and no others")
-    others = ("dataset", "oracle", "protocol", "partial", "no_interpolation", "compare_to", "explain", "failures")
-    given = [f"--{name.replace('_', '-')}" for name in (*others, "write_vue_stg") if getattr(args, name)]
+    others = ["dataset", "oracle", "protocol", "partial", "no_interpolation", "diagnose", "compare_to", "explain"]
+    others += ["failures", "write_vue_stg"]
+    given = [f"--{name.replace('_', '-')}" for name in others if getattr(args, name)]
     if given:
         raise DataError(f"--vue-stg has metrics and groups of its own: leave {', '.join(given)} out")
     if args.out is not None and os.path.realpath(args.out) in map(os.path.realpath, (args.vue_stg, *args.results)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import FloatArray
-from swift_stvg.records import Sample, Tube
+from swift_stvg.records import Tube
 from swift_stvg.rewards.functions import REWARDS, boxes_siou, boxes_viou, temporal_reward
 from swift_stvg.scoring.answer_file import AnswerFile
 from swift_stvg.scoring.ground_truth import GroundTruth
@@ -40,6 +39,8 @@ class Scored:
 
     Attributes:
         problems: everything that was set aside or counts 0, with the reason.
+        matched: numbers of the predictions that are scored, and of their samples, (S,) each.
+        interpolate: as given.
 
     Raises:
         DataError: none of its ids belongs to the ground truth.
@@ -51,7 +52,7 @@ class Scored:
         self.system = system
         self.problems = list(system.set_aside)
         self._truth = truth
-        self._interpolate = interpolate
+        self.interpolate = interpolate
         self._made: dict[str, list[Tube | None]] = {}
         place = {key: i for i, key in enumerate(truth.keys)}
         keys = system.keys(truth.keys[0][0])
@@ -77,8 +78,7 @@ class Scored:
                 f"{truth.name} has {' '.join(truth.keys[0])}"
             )
         self.problems += [Problem(MISSING, "no prediction", *key) for key in truth.keys if key in unexplained]
-        self._rows = np.array(rows, dtype=np.int64)  # (S,) predictions that are scored
-        self._samples = np.array(samples, dtype=np.int64)  # (S,) the samples they are for
+        self.matched = np.array(rows, dtype=np.int64), np.array(samples, dtype=np.int64)
 
     @property
     def name(self) -> str:
@@ -98,7 +98,7 @@ class Scored:
     @property
     def counts(self) -> dict[str, int]:
         """How many samples there are, how many are scored, and how many answers the file holds in which form."""
-        counts = {"samples": len(self._truth), "scored": len(self._rows)}
+        counts = {"samples": len(self._truth), "scored": len(self.matched[0])}
         if isinstance(self.system, AnswerFile):
             counts |= {"answers": len(self.system.batch), "well_formed": int(sum(self.system.batch.valid))}
         return counts
@@ -125,9 +125,7 @@ class Scored:
         if protocol != NATIVE:
             if self._truth.samples is None:
                 raise ValueError(f"{protocol} needs samples")
-            return evaluate(
-                self._truth.samples, self._tubes(part, self._truth.samples), protocol, interpolate=self._interpolate
-            )
+            return evaluate(self._truth.samples, self.tubes(part), protocol, interpolate=self.interpolate)
         if not isinstance(self.system, AnswerFile):
             raise ValueError(f"{protocol} needs answers")
         batch = self.system.batch
@@ -136,11 +134,18 @@ class Scored:
             *(self._spread(v) for v in (temporal_reward(batch), boxes_viou(batch, terms), boxes_siou(batch, terms)))
         )
 
-    def _tubes(self, part: str, samples: Sequence[Sample]) -> list[Tube | None]:
-        """A tube, or None, for each sample; made once for all protocols."""
+    def tubes(self, part: str) -> list[Tube | None]:
+        """A tube, or None, for each sample; made once for all protocols.
+
+        Raises:
+            ValueError: only the rows of the samples are known.
+        """
+        samples = self._truth.samples
+        if samples is None:
+            raise ValueError("tubes need samples")
         if part not in self._made:
             tubes: list[Tube | None] = [None] * len(samples)
-            for row, i in zip(self._rows.tolist(), self._samples.tolist(), strict=True):
+            for row, i in zip(*(numbers.tolist() for numbers in self.matched), strict=True):
                 tubes[i] = self.system.tube(row, samples[i], part)
             self._made[part] = tubes
         return self._made[part]
@@ -162,5 +167,5 @@ class Scored:
     def _spread(self, values: FloatArray) -> FloatArray:
         """Values (B,) of the predictions as values (N,) of the samples."""
         spread = np.zeros(len(self._truth))
-        spread[self._samples] = values[self._rows]
+        spread[self.matched[1]] = values[self.matched[0]]
         return spread

@@ -95,6 +95,32 @@ def evaluate(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FrameIous:
+    """IoU at each annotated frame of all samples.
+
+    Attributes:
+        owner: (K,) number of each frame's sample, not decreasing.
+        frames: (K,) the frame.
+        inside: (K,) whether the frame is in the predicted span.
+        usable: (K,) whether the frame is in the predicted span and has a predicted box, given or interpolated.
+        iou: (K,) IoU in [0, 1]; 0 if not usable.
+    """
+
+    owner: IntArray
+    frames: IntArray
+    inside: _BoolArray
+    usable: _BoolArray
+    iou: FloatArray
+
+
+def frame_ious(truths: Sequence[Truth], predictions: Sequence[Tube | None], *, interpolate: bool = True) -> FrameIous:
+    """IoU at each annotated frame, as `hcstvg_official` sums it; arguments as `evaluate` takes them."""
+    truth, prediction = _Truths.of(truths), _Prediction.of(predictions, interpolate)
+    iou, usable = prediction.iou_with(truth)
+    return FrameIous(truth.owner, truth.frames, prediction.spans_frame(truth), usable, np.where(usable, iou, 0.0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Truths:
     """N samples as arrays; spans and clips are [first, end), K frames with a box in all."""
 
@@ -154,9 +180,14 @@ class _Prediction:
             interpolate,
         )
 
+    def spans_frame(self, truth: _Truths) -> _BoolArray:
+        """(K,) whether each annotated frame is in the predicted span."""
+        inside: _BoolArray = (truth.frames >= self.spans[truth.owner, 0]) & (truth.frames < self.spans[truth.owner, 1])
+        return inside
+
     def iou_with(self, truth: _Truths) -> tuple[FloatArray, _BoolArray]:
         """(K,) IoU at each annotated frame, 0 without a predicted box; and whether the frame has a box in the span."""
-        inside = (truth.frames >= self.spans[truth.owner, 0]) & (truth.frames < self.spans[truth.owner, 1])
+        inside = self.spans_frame(truth)
         iou = np.zeros(len(truth.frames))
         if len(self.frames) == 0:
             return iou, np.zeros_like(inside)

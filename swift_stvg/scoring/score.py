@@ -16,6 +16,7 @@ from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import THRESHOLDS, IntArray
 from swift_stvg.scoring.answer_file import AnswerFile
+from swift_stvg.scoring.diagnoses import Diagnoses
 from swift_stvg.scoring.ground_truth import GroundTruth, different_settings
 from swift_stvg.scoring.matching import ALL_PROTOCOLS, NATIVE, Scored
 from swift_stvg.scoring.metrics import RESAMPLES, about_boxes, means_with_intervals, per_sample
@@ -41,6 +42,7 @@ def score(
     thresholds: Sequence[float] = THRESHOLDS,
     partial: bool = False,
     interpolate: bool = True,
+    diagnose: bool = False,
 ) -> tuple[dict[str, Any], list[Scored]]:
     """Score systems against one ground truth.
 
@@ -51,6 +53,7 @@ def score(
         by: facets to break figures down by.
         thresholds: R of tIoU@R and vIoU@R.
         partial, interpolate: as in `Scored`.
+        diagnose: whether the report holds the diagnoses of each system and of each sample (`diagnoses.Diagnoses`).
 
     Returns:
         The report as JSON data, and the scored predictions of each system.
@@ -66,7 +69,7 @@ def score(
         raise DataError("; ".join(f"{name} cannot apply: {reason}" for name, reason in inapplicable.items()))
     groups = np.unique(truth.videos, return_inverse=True)[1]
     facets = [(name, truth.facet(name)) for name in by]
-    report = {
+    report: dict[str, Any] = {
         "schema": REPORT_SCHEMA,
         "swift_stvg": __version__,
         "ground_truth": {
@@ -94,7 +97,15 @@ def score(
             for name in applicable
         ],
     }
+    if diagnose:
+        report["diagnoses"] = [_diagnosis(system, truth) for system in scored]
     return report, scored
+
+
+def _diagnosis(scored: Scored, truth: GroundTruth) -> dict[str, Any]:
+    found = Diagnoses.of(scored, truth)
+    samples = [{"subset": subset, "id": name} | found.sample(i) for i, (subset, name) in enumerate(truth.keys)]
+    return {"system": scored.name} | found.summary() | {"samples": samples}
 
 
 def _usual(truth: GroundTruth) -> list[str]:
