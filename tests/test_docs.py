@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -236,6 +237,11 @@ def given(workspace: Path, env: dict[str, str], cold_start: Path, tmp_path_facto
     row_truths = [RowTruth.from_json(row["stvg"]) for row in rows]
     tubes = {c.id: {"span_frames": [0, 20], "boxes": {"0": [1, 1, 9, 9], "9": [3, 3, 9, 9]}} for c in row_truths}
     (folder / "theirs.json").write_text(json.dumps(tubes))
+    benchmark = json.loads(gzip.decompress((ROOT / "tests/data/vue_stg.json.gz").read_bytes()))["given"]
+    (folder / "predicted.csv").write_text(benchmark.pop("predicted.csv"))
+    (folder / "vue-stg-benchmark").mkdir()
+    for name, text in benchmark.items():
+        (folder / "vue-stg-benchmark" / name).write_text(text)
     line = json_lines(workspace / "data/stvg_synthetic/test.jsonl")[0]
     (folder / "clips.jsonl").write_text(json.dumps(line | {"video": "clip.mp4"}) + "\n")
     steps = [("8 completions, film", 8, 20), ("16 completions, film", 16, 20), ("8 completions, home video", 8, 60)]

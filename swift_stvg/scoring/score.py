@@ -21,6 +21,7 @@ from swift_stvg.scoring.ground_truth import GroundTruth, different_settings
 from swift_stvg.scoring.matching import ALL_PROTOCOLS, NATIVE, Scored
 from swift_stvg.scoring.metrics import RESAMPLES, about_boxes, means_with_intervals, per_sample
 from swift_stvg.scoring.predictions import Predictions
+from swift_stvg.scoring.protocols import AT_LEAST
 from swift_stvg.scoring.tables import (
     REPORT_SCHEMA,
     Facet,
@@ -112,8 +113,8 @@ def _usual(truth: GroundTruth) -> list[str]:
     """The protocols that tables about such data follow, and the native grid."""
     if truth.samples is None:
         return [NATIVE]
-    quirks = {"tubedetr_as_shipped"} if truth.samples[0].one_based else {"tubedetr_as_shipped", "hcstvg_official"}
-    return [name for name in ALL_PROTOCOLS if name not in quirks]
+    others = {"tubedetr_as_shipped", "ptd"} | (set() if truth.samples[0].one_based else {"hcstvg_official"})
+    return [name for name in ALL_PROTOCOLS if name not in others]
 
 
 def _why_not(protocol: str, systems: Sequence[Predictions], truth: GroundTruth) -> str | None:
@@ -151,7 +152,7 @@ def _rows(protocol: str, systems: Sequence[Scored], facets: Sequence[Facet], thr
     def metrics_of(system: Scored, part: str) -> Metrics:
         scores = system.scores(protocol, part)
         viou, siou = (scores.viou, scores.siou) if system.boxes else (None, None)
-        found = per_sample(scores.tiou, viou, siou, thresholds)
+        found = per_sample(scores.tiou, viou, siou, thresholds, at_least=protocol in AT_LEAST)
         return {
             name: np.where(system.with_boxes, values, np.nan) if about_boxes(name) else values
             for name, values in found.items()
