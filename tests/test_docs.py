@@ -251,6 +251,11 @@ def given(workspace: Path, env: dict[str, str], cold_start: Path, tmp_path_facto
     (folder / "Charades_v1_480").mkdir()
     (folder / "Charades_v1_480/3MSZA.mp4").symlink_to(clip)
     (folder / "charades_sta_train.txt").write_text("3MSZA 1.0 2.0##person turn a light on.\n")
+    (folder / "lf-stvg-1min/annos").mkdir(parents=True)
+    (folder / "lf-stvg-1min/video").mkdir()
+    (folder / "lf-stvg-1min/video/a.mp4").symlink_to(clip)
+    lengthened = {"caption": "he waves", "width": 64, "height": 48, "img_num": 9, "st_frame": 2, "bbox": [[1, 2, 9, 9]]}
+    (folder / "lf-stvg-1min/annos/test.json").write_text(json.dumps({"a.mp4": lengthened}))
     (folder / "train2014").mkdir()
     Image.fromarray(picture(10)).save(folder / "train2014/10.png")
     ref = {"image": "10.png", "sentence": "the white part", "bbox": [0, 12, 20, 36]}
