@@ -26,11 +26,12 @@ def digest(value):
 
 
 def everything(root):
-    from swift_stvg.scoring.predictions import AnswerFile
+    from swift_stvg.scoring.answer_file import AnswerFile
     from swift_stvg.rewards.batch import Batch
     from swift_stvg.rewards.functions import REWARDS
     from swift_stvg.rows.row_truth import RowTruth
-    from swift_stvg.scoring.score import GroundTruth, score
+    from swift_stvg.scoring.ground_truth import GroundTruth
+    from swift_stvg.scoring.score import score
     from swift_stvg.settings import Settings
     from swift_stvg.sources import load_rows
     from swift_stvg.sources import load_samples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -27,7 +28,8 @@ from swift_stvg.cli import COMMANDS, main
 from swift_stvg.rewards.functions import REWARDS
 from swift_stvg.rows.making import frame_size
 from swift_stvg.rows.row_truth import RowTruth
-from swift_stvg.scoring.score import ALL_PROTOCOLS, FACETS
+from swift_stvg.scoring.ground_truth import FACETS
+from swift_stvg.scoring.matching import ALL_PROTOCOLS
 from swift_stvg.scoring.tubes import read_tubes
 from swift_stvg.settings import BACKBONES, Settings, describe_settings
 from swift_stvg.sources import SOURCES, load_rows
@@ -235,6 +237,11 @@ def given(workspace: Path, env: dict[str, str], cold_start: Path, tmp_path_facto
     row_truths = [RowTruth.from_json(row["stvg"]) for row in rows]
     tubes = {c.id: {"span_frames": [0, 20], "boxes": {"0": [1, 1, 9, 9], "9": [3, 3, 9, 9]}} for c in row_truths}
     (folder / "theirs.json").write_text(json.dumps(tubes))
+    benchmark = json.loads(gzip.decompress((ROOT / "tests/data/vue_stg.json.gz").read_bytes()))["given"]
+    (folder / "predicted.csv").write_text(benchmark.pop("predicted.csv"))
+    (folder / "vue-stg-benchmark").mkdir()
+    for name, text in benchmark.items():
+        (folder / "vue-stg-benchmark" / name).write_text(text)
     line = json_lines(workspace / "data/stvg_synthetic/test.jsonl")[0]
     (folder / "clips.jsonl").write_text(json.dumps(line | {"video": "clip.mp4"}) + "\n")
     steps = [("8 completions, film", 8, 20), ("16 completions, film", 16, 20), ("8 completions, home video", 8, 60)]
@@ -244,6 +251,11 @@ def given(workspace: Path, env: dict[str, str], cold_start: Path, tmp_path_facto
     (folder / "Charades_v1_480").mkdir()
     (folder / "Charades_v1_480/3MSZA.mp4").symlink_to(clip)
     (folder / "charades_sta_train.txt").write_text("3MSZA 1.0 2.0##person turn a light on.\n")
+    (folder / "lf-stvg-1min/annos").mkdir(parents=True)
+    (folder / "lf-stvg-1min/video").mkdir()
+    (folder / "lf-stvg-1min/video/a.mp4").symlink_to(clip)
+    lengthened = {"caption": "he waves", "width": 64, "height": 48, "img_num": 9, "st_frame": 2, "bbox": [[1, 2, 9, 9]]}
+    (folder / "lf-stvg-1min/annos/test.json").write_text(json.dumps({"a.mp4": lengthened}))
     (folder / "train2014").mkdir()
     Image.fromarray(picture(10)).save(folder / "train2014/10.png")
     ref = {"image": "10.png", "sentence": "the white part", "bbox": [0, 12, 20, 36]}

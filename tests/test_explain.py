@@ -161,7 +161,7 @@ WRONG = [
     (["{a}", "--explain", "zzz"], "the first of 2 is clip_12"),
     (["{b}", "{a}", "--dataset", "stvg_jsonl:{d}", "--explain", "clip_11"], "hold no answer to clip_11: it counts 0"),
     (["{t}", "--dataset", "stvg_jsonl:{d}", "--explain", "clip_11"], "give .jsonl files of `swift infer`"),
-    (["{a}", "--explain", "clip_12", "--failures", "f.jsonl"], "leave --failures and --compare-to out"),
+    (["{a}", "--explain", "clip_12", "--failures", "f.jsonl"], "leave --failures, --compare-to,"),
 ]
 
 

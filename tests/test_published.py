@@ -6,8 +6,9 @@ from collections import Counter
 
 import pytest
 
+from swift_stvg.scoring.ground_truth import AREA_EDGES
+from swift_stvg.scoring.matching import ALL_PROTOCOLS
 from swift_stvg.scoring.published import CANDIDATES, GAINS_BY_AREA, PAPER, PUBLISHED, Published, published_for
-from swift_stvg.scoring.score import ALL_PROTOCOLS, AREA_EDGES
 from swift_stvg.sources import SOURCES
 
 ROWS = {"Tab. 1": 16, "Tab. 2": 16, "Tab. 3": 36, "Tab. 4": 6, "Tab. 5": 4, "Tab. 6": 2, "Tab. 7": 3, "Tab. 8": 3}

@@ -21,9 +21,9 @@ from swift_stvg.report.drawing import Overlay
 from swift_stvg.rewards.batch import Batch
 from swift_stvg.rows.row_truth import PromptSpec
 from swift_stvg.rows.tracks import Track
-from swift_stvg.scoring.predictions import TubeFile
+from swift_stvg.scoring.ground_truth import GroundTruth
 from swift_stvg.scoring.protocols import Scores, evaluate
-from swift_stvg.scoring.score import GroundTruth
+from swift_stvg.scoring.tube_file import TubeFile
 from swift_stvg.serving.asking import clip_frames
 from swift_stvg.settings import Settings
 from swift_stvg.video.request import VideoRequest

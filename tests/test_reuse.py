@@ -23,9 +23,10 @@ from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import REWARDS, WEIGHTS, usual_weights
 from swift_stvg.rewards.known_mistakes import full_mark
 from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.scoring.ground_truth import GroundTruth
 from swift_stvg.scoring.headroom import Sampled, measure
-from swift_stvg.scoring.predictions import TubeFile
-from swift_stvg.scoring.score import GroundTruth, score
+from swift_stvg.scoring.score import score
+from swift_stvg.scoring.tube_file import TubeFile
 from swift_stvg.settings import Settings
 from swift_stvg.sources import LoadReport, load_rows
 from tests.fuzzing import standing
@@ -85,6 +86,31 @@ def referring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     out = tmp_path / "referring.jsonl"
     converted("referring.py", tmp_path / "refs.jsonl", tmp_path, out, monkeypatch=monkeypatch)
     return out
+
+
+def test_lengthened_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows of LF-STVG: frames count from 1 there, boxes are x, y, w, h, and the rate is the video's."""
+    write_video(tmp_path / "lf/video/a.mp4", np.arange(100) / 25)
+    entry = {"caption": "he waves", "width": 64, "height": 48, "st_time": 1, "ed_time": 2, "st_frame": 26}
+    entry |= {"img_num": 100, "bbox": [[4, 8, 16, 24]] * 25}
+    late = entry | {"img_num": 110, "st_frame": 96}  # it ends after its video
+    (tmp_path / "lf/annos").mkdir()
+    (tmp_path / "lf/video/late.mp4").symlink_to(tmp_path / "lf/video/a.mp4")
+    entries = {"a.mp4": entry, "gone.mp4": entry, "late.mp4": late}
+    (tmp_path / "lf/annos/test.json").write_text(json.dumps(entries))
+    out = tmp_path / "lf.jsonl"
+    converted("lf_stvg.py", tmp_path / "lf", out, monkeypatch=monkeypatch)
+    printed = capsys.readouterr()
+    assert "2 rows, 1 left out; video missing" in printed.out
+    assert "1 videos with another number of frames than annotated, e.g. late.mp4: 100 decoded, 110" in printed.err
+    rows, report = load_rows("stvg_jsonl", str(out), Settings(cache_dir=None, coords="pixel"))
+    assert [*report.notes] == ["events cut to their clip"]
+    first, second = (RowTruth.from_json(row["stvg"]) for row in rows)
+    assert first.file_span_s(first.span) == pytest.approx((1, 2), abs=0.26)
+    assert first.span == (2, 3), "at 1 s and 1.5 s"
+    share = first.boxes_xyxy[0] / (2 * first.scale_wh)
+    assert share == pytest.approx([4 / 64, 8 / 48, 20 / 64, 32 / 48], abs=0.02)
+    assert second.file_span_s(second.span)[1] == pytest.approx(4, abs=0.05)
 
 
 def rows_of(path: Path, **settings: Any) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from swift_stvg.rewards.functions import REWARDS, spatial_reward, temporal_rewar
 from swift_stvg.rows.making import frame_size, make_prompt_spec, make_row, make_row_truth
 from swift_stvg.rows.reply import parse
 from swift_stvg.rows.row_truth import RowTruth
-from swift_stvg.scoring.score import event_s
+from swift_stvg.scoring.ground_truth import event_s
 from swift_stvg.scoring.tubes import answer_tube
 from swift_stvg.settings import Settings
 from swift_stvg.video.request import VideoRequest

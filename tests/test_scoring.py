@@ -21,8 +21,8 @@ from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import REWARDS
 from swift_stvg.rows.making import make_row_truth
 from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.scoring.ground_truth import AREA_EDGES, bin_labels
 from swift_stvg.scoring.published import CANDIDATES, GAINS_BY_AREA
-from swift_stvg.scoring.score import AREA_EDGES, bin_labels
 from swift_stvg.settings import Settings
 from swift_stvg.sources import LoadReport, load_samples
 from tests.goldens_of_protocols import golden

@@ -48,6 +48,11 @@ def test_the_figures_are_the_scorers(result: Path, tmp_path: Path, capsys: pytes
     assert {f["reason"]: f["count"] for f in data["failures"]} == {"unparsable": 1, "inconsistent": 1}
     assert all(card["sentence"].endswith((".", "?")) for card in data["cards"])
     assert len(data["charts"]) == 4
+    for card in data["cards"]:
+        (lost,) = (line for line in card["diagnosis"] if line.startswith("lost vIoU"))
+        points = float(lost.split(": ")[1].split()[0])
+        assert points == pytest.approx(100 * (1 - card["vIoU"]), abs=0.06)
+        assert any(line.startswith("times: starts") for line in card["diagnosis"]) == (card["status"] == "scored")
 
 
 def test_what_is_drawn_by_default_and_used_again(result: Path, tmp_path: Path) -> None:

@@ -22,10 +22,11 @@ from scipy import stats
 
 from swift_stvg.rewards.functions import WEIGHTS
 from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.scoring.answer_file import AnswerFile
+from swift_stvg.scoring.ground_truth import GroundTruth
 from swift_stvg.scoring.headroom import Sampled, measure
+from swift_stvg.scoring.matching import NATIVE, Scored
 from swift_stvg.scoring.metrics import means_with_intervals, per_sample
-from swift_stvg.scoring.predictions import AnswerFile
-from swift_stvg.scoring.score import NATIVE, GroundTruth, Scored
 from swift_stvg.settings import PREFIX, Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))

@@ -15,8 +15,10 @@ from swift_stvg.commands.shared import names_of, read_dataset
 from swift_stvg.errors import DataError
 from swift_stvg.report.page.charts import picture_of_training
 from swift_stvg.report.page.training import Curves, read_curves
-from swift_stvg.scoring.predictions import AnswerFile
-from swift_stvg.scoring.score import ALL_PROTOCOLS, GroundTruth, score
+from swift_stvg.scoring.answer_file import AnswerFile
+from swift_stvg.scoring.ground_truth import GroundTruth
+from swift_stvg.scoring.matching import ALL_PROTOCOLS
+from swift_stvg.scoring.score import score
 from swift_stvg.settings import Settings
 from swift_stvg.sharing import checkpoint as sharing
 from swift_stvg.sharing.card import PICTURE, Card

@@ -19,6 +19,7 @@ from swift_stvg.records import Sample
 from swift_stvg.rewards.functions import usual_weights
 from swift_stvg.rewards.known_mistakes import EXACT, landscape
 from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.scoring.answer_file import AnswerFile
 from swift_stvg.scoring.dataset import (
     LARGE_GROUP,
     REENCODE_COMMAND,
@@ -30,8 +31,8 @@ from swift_stvg.scoring.dataset import (
     row_distributions,
     too_long,
 )
-from swift_stvg.scoring.predictions import AnswerFile
-from swift_stvg.scoring.score import GroundTruth, counted, score
+from swift_stvg.scoring.ground_truth import GroundTruth
+from swift_stvg.scoring.score import counted, score
 from swift_stvg.settings import BACKBONES, Settings
 from swift_stvg.sources import LoadReport, load_samples, make_rows, parse_dataset
 from swift_stvg.video.reader import frame_batches

@@ -13,9 +13,14 @@ from swift_stvg.errors import DataError
 from swift_stvg.geometry import THRESHOLDS
 from swift_stvg.report.text.explanation import render_explanation
 from swift_stvg.report.text.score import render_score, with_published
+from swift_stvg.scoring import vue_stg
+from swift_stvg.scoring.answer_file import AnswerFile
 from swift_stvg.scoring.explain import explain
-from swift_stvg.scoring.predictions import AnswerFile, TubeFile, read_predictions
-from swift_stvg.scoring.score import ALL_PROTOCOLS, FACETS, GroundTruth, score
+from swift_stvg.scoring.ground_truth import FACETS, GroundTruth
+from swift_stvg.scoring.matching import ALL_PROTOCOLS
+from swift_stvg.scoring.predictions import read_predictions
+from swift_stvg.scoring.score import score
+from swift_stvg.scoring.tube_file import TubeFile
 from swift_stvg.settings import UNITS, Settings
 from swift_stvg.util.json_reading import no_garbage_collection
 from swift_stvg.util.writing import write_text_atomic
@@ -28,7 +33,8 @@ def add_options(score: argparse.ArgumentParser) -> None:
         "results",
         type=Path,
         nargs="*",
-        help=".jsonl of `swift infer`, or .json with tubes; later files are compared with the first",
+        help=".jsonl of `swift infer`, .json with tubes, or .csv with tubes for --vue-stg; later files are "
+        "compared with the first",
     )
     add(
         "--dataset",
@@ -69,6 +75,23 @@ def add_options(score: argparse.ArgumentParser) -> None:
         action="store_true",
         help="count 0 for frames of a span without a box, instead of interpolating",
     )
+    add(
+        "--vue-stg",
+        type=Path,
+        metavar="DIR",
+        help="score .csv files of tubes with VUE-STG's metrics against its folder, or against a .csv file of tubes",
+    )
+    add(
+        "--write-vue-stg",
+        type=Path,
+        metavar="FILE",
+        help="also write the final boxes of a .jsonl file to this .csv file, in the form of VUE-STG",
+    )
+    add(
+        "--diagnose",
+        action="store_true",
+        help="also print why answers lose: bias of their times, loss of vIoU by cause, identity switches",
+    )
     add("--compare-to", choices=["published"], help="print the paper's tables and later published scores too")
     add_delivery(score)
     add("--explain", metavar="ID", help="explain the answer to one sample instead: its boxes, rewards and metrics")
@@ -83,13 +106,17 @@ def add_options(score: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score, and deliver the report."""
+    if args.vue_stg is not None:
+        return _run_vue_stg(args)
     if bool(args.results) == bool(args.oracle) or (args.oracle and args.dataset):
         raise DataError("give result files, with or without --dataset; or give --oracle NAME:SUBSET alone")
-    files = [os.path.realpath(path) for path in (*args.results, args.out, args.failures) if path is not None]
+    paths = [*args.results, args.out, args.failures, args.write_vue_stg]
+    files = [os.path.realpath(path) for path in paths if path is not None]
     if len(set(files)) < len(files):
-        raise DataError("a file is given twice: the results, --out and --failures must be different files")
-    if args.explain is not None and (args.failures or args.compare_to):
-        raise DataError("--explain explains one answer: leave --failures and --compare-to out")
+        raise DataError("a file is given twice: the results and the files to write must be different files")
+    if args.explain is not None and (args.failures or args.compare_to or args.write_vue_stg or args.diagnose):
+        others = "--failures, --compare-to, --write-vue-stg and --diagnose"
+        raise DataError(f"--explain explains one answer: leave {others} out")
     how = {"protocols": args.protocol, "thresholds": args.thresholds}
     how |= {"partial": args.partial, "interpolate": not args.no_interpolation}
     by = args.by + ["query"] * bool(args.compare_to and "query" not in args.by)  # as in published tables
@@ -99,12 +126,34 @@ def run(args: argparse.Namespace) -> int:
             explained = explain(systems, truth, args.explain, **how)
             deliver(render_explanation({"swift_stvg": __version__, "answers": explained}, args.format), args.out)
             return 0
-        report, scored = score(systems, truth, by=by, **how)
+        report, scored = score(systems, truth, by=by, diagnose=args.diagnose, **how)
     if args.compare_to:
         report = with_published(report)
+    if args.write_vue_stg:
+        (system,) = systems if len(systems) == 1 else (None,)
+        if not isinstance(system, AnswerFile):
+            raise DataError("--write-vue-stg takes one .jsonl file of `swift infer`")
+        vue_stg.write_tubes(args.write_vue_stg, vue_stg.tubes_of(system))
     if args.failures:
         write_text_atomic(args.failures, "".join(s.failures() for s in scored))
     deliver(render_score(report, args.format), args.out)
+    return 0
+
+
+def _run_vue_stg(args: argparse.Namespace) -> int:
+    """Score files of VUE-STG's form with its metrics, and deliver the report."""
+    if not args.results or any(path.suffix.lower() != ".csv" for path in args.results):
+        raise DataError("--vue-stg scores .csv files of tubes: give at least one, and no others")
+    others = ["dataset", "oracle", "protocol", "partial", "no_interpolation", "diagnose", "compare_to", "explain"]
+    others += ["failures", "write_vue_stg"]
+    given = [f"--{name.replace('_', '-')}" for name in others if getattr(args, name)]
+    if given:
+        raise DataError(f"--vue-stg has metrics and groups of its own: leave {', '.join(given)} out")
+    if args.out is not None and os.path.realpath(args.out) in map(os.path.realpath, (args.vue_stg, *args.results)):
+        raise DataError(f"--out {args.out} is one of the files to read: give another one")
+    benchmark = vue_stg.Benchmark.read(args.vue_stg)
+    systems = list(zip(_names(args.results), args.results, strict=True))
+    deliver(render_score(vue_stg.report(benchmark, systems), args.format), args.out)
     return 0
 
 

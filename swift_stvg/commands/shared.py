@@ -15,7 +15,7 @@ from swift_stvg.errors import DataError, RowError
 from swift_stvg.records import Sample
 from swift_stvg.report.text.blocks import REPORT_FORMATS
 from swift_stvg.rewards.functions import check_rewards
-from swift_stvg.scoring.score import GroundTruth
+from swift_stvg.scoring.ground_truth import GroundTruth
 from swift_stvg.settings import Settings
 from swift_stvg.sources.load_report import LoadReport
 from swift_stvg.sources.registry import load_samples

@@ -23,8 +23,10 @@ from swift_stvg.report.page.html import INDEX, page
 from swift_stvg.report.page.media import FOLDER, PAGE_FORMATS, Job, remove_others, render_all
 from swift_stvg.report.page.training import read_curves
 from swift_stvg.report.text.score import preamble, score_table
-from swift_stvg.scoring.predictions import AnswerFile
-from swift_stvg.scoring.score import ALL_PROTOCOLS, GroundTruth, score
+from swift_stvg.scoring.answer_file import AnswerFile
+from swift_stvg.scoring.ground_truth import GroundTruth
+from swift_stvg.scoring.matching import ALL_PROTOCOLS
+from swift_stvg.scoring.score import score
 from swift_stvg.settings import Settings
 from swift_stvg.util.output_folder import first_line_object, make_folder, require_own_folder
 from swift_stvg.util.writing import remove_partial_files, write_text_atomic

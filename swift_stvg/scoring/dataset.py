@@ -11,7 +11,7 @@ import numpy as np
 from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.records import VideoInfo
 from swift_stvg.rows.row_truth import RowTruth
-from swift_stvg.scoring.score import box_area, event_s
+from swift_stvg.scoring.ground_truth import box_area, event_s
 
 
 def distribution(values: FloatArray | IntArray) -> list[float]:

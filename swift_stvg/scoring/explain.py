@@ -14,8 +14,12 @@ from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.rewards.batch import Batch, BoxTerms
 from swift_stvg.rewards.functions import REWARDS, spatial_term, total, usual_weights
 from swift_stvg.rows.row_truth import RowTruth
-from swift_stvg.scoring.predictions import AnswerFile, Key, TubeFile
-from swift_stvg.scoring.score import GroundTruth, score
+from swift_stvg.scoring.answer_file import AnswerFile
+from swift_stvg.scoring.diagnoses import Diagnoses
+from swift_stvg.scoring.ground_truth import GroundTruth
+from swift_stvg.scoring.problems import Key
+from swift_stvg.scoring.score import score
+from swift_stvg.scoring.tube_file import TubeFile
 from swift_stvg.sources.load_report import LoadReport
 
 BOX_LISTS = ("think", "pred")
@@ -163,7 +167,7 @@ def _in_words(boxes: BoxList | None) -> str:
 def _metrics(system: AnswerFile, i: int, key: Key, truth: GroundTruth, how: dict[str, Any]) -> dict[str, Any]:
     """Metrics of one answer under each protocol, and why it counts 0 if it does."""
     if key not in truth.keys:
-        return {"metrics": {}, "counts_zero": f"it is not in {truth.name}"}
+        return {"diagnosis": None, "metrics": {}, "counts_zero": f"it is not in {truth.name}"}
     one = system.only(i)
     alone = GroundTruth.of_rows([one])
     if truth.samples is not None:
@@ -175,4 +179,9 @@ def _metrics(system: AnswerFile, i: int, key: Key, truth: GroundTruth, how: dict
         for row in table["rows"]
         if row["part"] in BOX_LISTS
     }
-    return {"metrics": metrics, "counts_zero": "; ".join(f"{p.reason}: {p.detail}" for p in scored.problems) or None}
+    diagnosis = Diagnoses.of(scored, alone).sample(0)
+    return {
+        "diagnosis": diagnosis,
+        "metrics": metrics,
+        "counts_zero": "; ".join(f"{p.reason}: {p.detail}" for p in scored.problems) or None,
+    }

@@ -22,6 +22,8 @@ def per_sample(
     viou: FloatArray | None = None,
     siou: FloatArray | None = None,
     thresholds: Sequence[float] = THRESHOLDS,
+    *,
+    at_least: bool = False,
 ) -> dict[str, FloatArray]:
     """The metrics of each sample, (N,) each, whose means stand in a table.
 
@@ -30,6 +32,7 @@ def per_sample(
         viou: (N,) spatio-temporal IoU of each sample; None for data without boxes.
         siou: (N,) mean spatial IoU over the annotated event; None for data without boxes.
         thresholds: R of tIoU@R and vIoU@R, 1 for a sample whose value is greater than R.
+        at_least: whether a value equal to R counts too.
 
     Returns:
         m_tIoU, m_vIoU, m_sIoU, tIoU@R and vIoU@R for each threshold.
@@ -42,7 +45,7 @@ def per_sample(
     if validation.same_length("sample", "", **known) == 0:
         validation.refuse("tiou", "hold at least one sample", "none")
     above = {
-        f"{'t' if name == 'tiou' else 'v'}IoU@{r}": (column > r).astype(np.float64)
+        f"{'t' if name == 'tiou' else 'v'}IoU@{r}": (column >= r if at_least else column > r).astype(np.float64)
         for name, column in known.items()
         if name != "siou"
         for r in thresholds

@@ -8,13 +8,16 @@ with it. A sample without a prediction scores 0, and the ground truth is always 
 | hcstvg_official | 1-based frames, inclusive | every annotated one | hull of both spans |
 | tubedetr | frames, end exclusive | sampled at 5 per second, 200 at most | sampled frames of the hull |
 | cg_stvg | ground truth's end as annotated, used as exclusive | every one | frames of the hull |
+| ptd | sampled frames, inclusive | 2 per second over the clip, 4 to 64 | sampled frames with a box in either |
 
 The hull runs from the earlier beginning to the later end. Sources: tzhhhh123/HC-STVG `eval_hcvg.py`; antoyang/TubeDETR
 `datasets/hcstvg_eval.py`, `datasets/vidstg_eval.py`; HengLan/CGSTVG `datasets/evaluation/`, which STCAT and TA-STVG
-share.
+share; mbzuai-oryx/ParallelTubeDecoding `evaluation/lmms_eval/lmms_eval/tasks/`, `data/prepare_*_eval.py`.
 
-The last one skips VidSTG's sentences whose trajectory has gaps, which are scored here, and its mean spatial IoU on
-VidSTG counts the frame at `end_fid` as well, which is left out here.
+`cg_stvg` skips VidSTG's sentences whose trajectory has gaps, which are scored here, and its mean spatial IoU on
+VidSTG counts the frame at `end_fid` as well, which is left out here. `ptd` lays its grid over the frames that OpenCV
+counts in the video and leaves out HC-STVG's events between two frames of it; here the grid lies over the annotated
+frames, and such events score 0.
 """
 
 from __future__ import annotations
@@ -95,6 +98,34 @@ def evaluate(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FrameIous:
+    """IoU at each annotated frame of all samples.
+
+    Attributes:
+        owner: (K,) number of each frame's sample, not decreasing.
+        frames: (K,) the frame.
+        inside: (K,) whether the frame is in the predicted span.
+        usable: (K,) whether the frame is in the predicted span and has a predicted box, given or interpolated.
+        iou: (K,) IoU in [0, 1]; 0 if not usable.
+    """
+
+    owner: IntArray
+    frames: IntArray
+    inside: _BoolArray
+    usable: _BoolArray
+    iou: FloatArray
+
+
+def frame_ious(truths: Sequence[Truth], predictions: Sequence[Tube | None], *, interpolate: bool = True) -> FrameIous:
+    """IoU at each annotated frame, as `hcstvg_official` sums it; arguments as `evaluate` takes them."""
+    truth, prediction = _Truths.of(truths), _Prediction.of(predictions, interpolate)
+    iou, usable = prediction.iou_with(truth)
+    return FrameIous(
+        truth.owner, truth.frames, prediction.covers(truth.owner, truth.frames), usable, np.where(usable, iou, 0.0)
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Truths:
     """N samples as arrays; spans and clips are [first, end), K frames with a box in all."""
 
@@ -154,32 +185,45 @@ class _Prediction:
             interpolate,
         )
 
-    def iou_with(self, truth: _Truths) -> tuple[FloatArray, _BoolArray]:
-        """(K,) IoU at each annotated frame, 0 without a predicted box; and whether the frame has a box in the span."""
-        inside = (truth.frames >= self.spans[truth.owner, 0]) & (truth.frames < self.spans[truth.owner, 1])
-        iou = np.zeros(len(truth.frames))
-        if len(self.frames) == 0:
-            return iou, np.zeros_like(inside)
-        keys = self.owner * _STRIDE + self.frames
-        right = np.searchsorted(keys, truth.keys)  # (K,) first box at or after the frame
-        at_most = np.minimum(right, len(keys) - 1)
-        given = keys[at_most] == truth.keys
-        iou[given] = _iou(self.boxes_xyxy[at_most[given]], truth.boxes_xyxy[given])
-        if not self.interpolate:
-            return iou, given & inside
+    def covers(self, owner: IntArray, frames: IntArray) -> _BoolArray:
+        """(K,) whether each frame (K,) of the samples `owner` (K,) is in the predicted span."""
+        inside: _BoolArray = (frames >= self.spans[owner, 0]) & (frames < self.spans[owner, 1])
+        return inside
 
-        open_ = np.flatnonzero(inside & ~given)
-        owner, right = truth.owner[open_], right[open_]
+    def boxes_at(self, owner: IntArray, frames: IntArray) -> tuple[FloatArray, _BoolArray]:
+        """Boxes (K, 4) at frames of samples, both (K,) and rising; and whether there is one, given or interpolated.
+
+        Boxes are interpolated inside the span alone.
+        """
+        boxes_xyxy, found = np.zeros((len(frames), 4)), np.zeros(len(frames), dtype=bool)
+        if len(self.frames) == 0:
+            return boxes_xyxy, found
+        keys, wanted = self.owner * _STRIDE + self.frames, owner * _STRIDE + frames
+        right = np.searchsorted(keys, wanted)  # (K,) first box at or after the frame
+        at_most = np.minimum(right, len(keys) - 1)
+        found = keys[at_most] == wanted
+        boxes_xyxy[found] = self.boxes_xyxy[at_most[found]]
+        if not self.interpolate:
+            return boxes_xyxy, found
+
+        open_ = np.flatnonzero(self.covers(owner, frames) & ~found)
+        owner, right = owner[open_], right[open_]
         has_left = (right > 0) & (self.owner[right - 1] == owner)
         has_right = (right < len(keys)) & (self.owner[np.minimum(right, len(keys) - 1)] == owner)
         between = has_left | has_right
         open_, right, has_left, has_right = open_[between], right[between], has_left[between], has_right[between]
         after = np.where(has_right, right, right - 1)
         before = np.where(has_left, right - 1, right)
-        boxes = interpolate(self.frames, self.boxes_xyxy, before, after, truth.frames[open_])
-        iou[open_] = _iou(boxes, truth.boxes_xyxy[open_])
-        given[open_] = True
-        return iou, given & inside
+        boxes_xyxy[open_] = interpolate(self.frames, self.boxes_xyxy, before, after, frames[open_])
+        found[open_] = True
+        return boxes_xyxy, found
+
+    def iou_with(self, truth: _Truths) -> tuple[FloatArray, _BoolArray]:
+        """(K,) IoU at each annotated frame, 0 without a predicted box; and whether the frame has a box in the span."""
+        boxes_xyxy, found = self.boxes_at(truth.owner, truth.frames)
+        iou = np.zeros(len(truth.frames))
+        iou[found] = _iou(boxes_xyxy[found], truth.boxes_xyxy[found])
+        return iou, found & self.covers(truth.owner, truth.frames)
 
 
 _Protocol: TypeAlias = Callable[[_Truths, _Prediction], Scores]
@@ -227,6 +271,78 @@ def _cg_stvg(truth: _Truths, prediction: _Prediction) -> Scores:
     end = np.minimum(truth.spans[:, 1] - truth.one_based, truth.clips[:, 1] - 1)
     spans = np.stack([truth.spans[:, 0], end], axis=1)
     return _half_open(replace(truth, boxes_xyxy=boxes_xyxy), prediction, spans, None)
+
+
+def _ptd(truth: _Truths, prediction: _Prediction) -> Scores:
+    """PTD's evaluator: its own 2 frames per second, 64 at most, boxes in whole thousandths; R counts from R on."""
+    grids = [
+        _ptd_grid(first, end, fps) for (first, end), fps in zip(truth.clips.tolist(), truth.fps.tolist(), strict=True)
+    ]
+    count = len(grids)
+    owner = np.repeat(np.arange(count, dtype=np.int64), [len(grid) for grid in grids])
+    frames = np.concatenate([np.empty(0, dtype=np.int64), *grids])
+    index = np.concatenate([np.empty(0, dtype=np.int64), *(np.arange(len(grid)) for grid in grids)])
+    scale = truth.size_wh[owner][:, [0, 1, 0, 1]]
+
+    repaired, known = _repaired(truth), np.zeros(len(frames), dtype=bool)
+    place = np.minimum(np.searchsorted(truth.keys, owner * _STRIDE + frames), max(len(truth.frames) - 1, 0))
+    if len(truth.frames):
+        known = (truth.keys[place] == owner * _STRIDE + frames) & ~np.isnan(repaired[place, 0])
+    inside = prediction.covers(owner, frames)
+    boxes_xyxy, found = prediction.boxes_at(owner, frames)
+    found &= inside & ~np.isnan(boxes_xyxy).any(axis=1)
+
+    both = known & found
+    iou = np.zeros(len(frames))
+    iou[both] = _iou(_thousandths(boxes_xyxy[both], scale[both]), _thousandths(repaired[place[both]], scale[both]))
+
+    def of_each(values: npt.NDArray[np.generic]) -> FloatArray:
+        sums: FloatArray = np.bincount(owner, weights=values, minlength=count).astype(np.float64)
+        return sums
+
+    spans = [_ends(owner[members], index[members], count) for members in (known, inside)]
+    shared = np.maximum(np.minimum(spans[0][:, 1], spans[1][:, 1]) - np.maximum(spans[0][:, 0], spans[1][:, 0]), 0)
+    is_given = (_length(spans[0]) > 0) & (_length(spans[1]) > 0)
+    return Scores(
+        np.where(is_given, shared / np.maximum(_length(_hull(*spans)), 1), 0.0),
+        of_each(iou) / np.maximum(of_each(known | found), 1),
+        of_each(iou) / np.maximum(of_each(known), 1),
+    )
+
+
+def _ptd_grid(first: int, end: int, fps: float) -> IntArray:
+    """The frames of [first, end) that PTD's evaluator looks at."""
+    length = end - first
+    count = min(max(int(length / fps * 2.0), 4), 64, length)
+    frames = np.rint(first + np.arange(count) * (length - 1) / max(count - 1, 1))
+    return frames.astype(np.int64)
+
+
+def _ends(owner: IntArray, index: IntArray, count: int) -> IntArray:
+    """(N, 2) first and last + 1 of the indices (K,) of each sample; (0, 0) for none."""
+    first, last = np.full(count, np.iinfo(np.int64).max), np.full(count, -1, dtype=np.int64)
+    np.minimum.at(first, owner, index)
+    np.maximum.at(last, owner, index)
+    return np.stack([np.where(last < 0, 0, first), last + 1], axis=1)
+
+
+def _repaired(truth: _Truths) -> FloatArray:
+    """(K, 4) true boxes; HC-STVG's boxes of negative size are interpolated, NaN if the sample has no other box."""
+    negative = truth.one_based[truth.owner] & (truth.boxes_xyxy[:, 2:] < truth.boxes_xyxy[:, :2]).any(axis=1)
+    if not negative.any():
+        return truth.boxes_xyxy
+    keep = ~negative
+    whole = np.array([[0, np.iinfo(np.int64).max]] * len(truth.spans), dtype=np.int64).reshape(-1, 2)
+    others = _Prediction(whole, truth.owner[keep], truth.frames[keep], truth.boxes_xyxy[keep], True)
+    boxes_xyxy, found = others.boxes_at(truth.owner, truth.frames)
+    return np.where(found[:, None], boxes_xyxy, np.nan)
+
+
+def _thousandths(boxes_xyxy: FloatArray, scale: IntArray) -> FloatArray:
+    """Boxes (K, 4) in pixels as whole thousandths of the frame `scale` (K, 4), inside it and with ordered corners."""
+    rounded = np.clip(np.rint(boxes_xyxy / scale * 1000), 0, 1000)
+    low, high = np.minimum(rounded[:, :2], rounded[:, 2:]), np.maximum(rounded[:, :2], rounded[:, 2:])
+    return np.concatenate([low, high], axis=1)
 
 
 def _half_open(truth: _Truths, prediction: _Prediction, spans: IntArray, counted: IntArray | None) -> Scores:
@@ -281,5 +397,8 @@ PROTOCOLS: dict[str, _Protocol] = {
     "tubedetr": _tubedetr,
     "tubedetr_as_shipped": _tubedetr_as_shipped,
     "cg_stvg": _cg_stvg,
+    "ptd": _ptd,
 }
 """Protocols by name."""
+AT_LEAST = frozenset({"ptd"})
+"""Protocols for which a value equal to R counts in tIoU@R and vIoU@R."""

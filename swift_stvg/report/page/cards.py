@@ -15,9 +15,13 @@ from swift_stvg.geometry import FloatArray
 from swift_stvg.records import Sample, VideoInfo
 from swift_stvg.report.drawing import Overlay
 from swift_stvg.report.page.media import Job
+from swift_stvg.report.text.explanation import diagnosis_lines
 from swift_stvg.rows.making import make_row_truth
-from swift_stvg.scoring.predictions import COUNT_ZERO, AnswerFile
-from swift_stvg.scoring.score import GroundTruth, Scored, box_area, event_s
+from swift_stvg.scoring.answer_file import AnswerFile
+from swift_stvg.scoring.diagnoses import Diagnoses
+from swift_stvg.scoring.ground_truth import GroundTruth, box_area, event_s
+from swift_stvg.scoring.matching import Scored
+from swift_stvg.scoring.problems import COUNT_ZERO
 from swift_stvg.settings import Settings
 
 MOST_TEXT = 20_000
@@ -49,7 +53,7 @@ def cards_of_answers(scored: Scored, truth: GroundTruth, protocol: str) -> list[
     think = scored.scores(protocol, "think").viou if thinking.any() else np.zeros(len(truth))
     problems = {(p.subset, p.id): p for p in reversed(scored.problems) if p.reason in COUNT_ZERO}
     rows = {key: row for row, key in reversed(list(enumerate(system.keys(truth.keys[0][0]))))}
-    cards, with_boxes = [], truth.with_boxes
+    cards, with_boxes, diagnoses = [], truth.with_boxes, Diagnoses.of(scored, truth)
     for i, key in enumerate(truth.keys):
         row, sample = rows.get(key), truth.samples[i] if truth.samples is not None else None
         problem = problems.get(key)
@@ -62,6 +66,7 @@ def cards_of_answers(scored: Scored, truth: GroundTruth, protocol: str) -> list[
             "tIoU": round(float(scores.tiou[i]), 4),
             "vIoU": round(float(scores.viou[i]), 4) if with_boxes[i] else None,
             "think": round(float(think[i]), 4) if thinking[i] else None,
+            "diagnosis": diagnosis_lines(diagnoses.sample(i)),
         }
         if row is None:
             if sample is not None:

@@ -208,6 +208,10 @@ function cardOf(card) {
   add("kind", [card.query, card.category].filter(Boolean).join(", "));
   add("video", card.video);
   add("why it counts 0", card.detail);
+  for (const line of card.diagnosis || []) {
+    const [name, ...rest] = line.split(": ");
+    add(name, rest.join(": "));
+  }
   const details = make("details", {}, make("summary", {text: answers ? "Answer and truth" : "More"}));
   details.addEventListener("toggle", () => {
     if (details.children.length > 1) return;

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from swift_stvg.report.text.blocks import lines_block, table_block, write_report
+from swift_stvg.report.text.score import CAUSES
 
 
 def render_explanation(report: dict[str, Any], form: str) -> str:
@@ -34,6 +35,8 @@ def _explanation(answer: dict[str, Any], markdown: bool) -> list[str]:
     if answer["counts_zero"] is not None:
         lines.append(f"counts 0: {answer['counts_zero']}")
     lines += [f"set aside: {what}" for what in answer["set_aside"]]
+    if answer["diagnosis"] is not None:
+        lines += diagnosis_lines(answer["diagnosis"])
     spatial, floor = answer["spatial"], answer["floor"]
     clamp = "" if floor is None else f", at least {floor:g}"
     means = "; ".join(f"{part} {found['mean']:.4f} over {found['frames']} frames" for part, found in spatial.items())
@@ -62,6 +65,27 @@ def _explanation(answer: dict[str, Any], markdown: bool) -> list[str]:
         rows = [[name, *(f"{100 * values[m]:.1f}" for m in names)] for name, values in metrics.items()]
         blocks.append(table_block("Metrics of this answer", ["percent", *names], rows, markdown))
     return blocks
+
+
+def diagnosis_lines(diagnosis: dict[str, Any]) -> list[str]:
+    """What is wrong with one answer, in words; the JSON data are those of `Diagnoses.sample`."""
+    lines = []
+    if diagnosis["answered"]:
+        starts, ends = (_error(diagnosis[key]) for key in ("onset_s", "end_s"))
+        lines.append(f"times: starts {starts}; ends {ends}")
+    if "loss" in diagnosis:
+        loss = diagnosis["loss"]
+        parts = ", ".join(f"{name} {100 * loss[cause]:.1f}" for cause, name in CAUSES.items())
+        lines.append(f"lost vIoU on the sampled frames: {100 * sum(loss.values()):.1f} points = {parts}")
+        if diagnosis["identity_switches"]:
+            lines.append(f"identity switches: {diagnosis['identity_switches']}")
+    return lines
+
+
+def _error(seconds: float) -> str:
+    if abs(seconds) < 0.005:
+        return "on time"
+    return f"{abs(seconds):.2f} s too {'early' if seconds < 0 else 'late'}"
 
 
 def _box(box: Sequence[float] | None) -> str:

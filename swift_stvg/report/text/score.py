@@ -7,8 +7,8 @@ from itertools import groupby
 from typing import Any
 
 from swift_stvg.report.text.blocks import escape_markdown, lines_block, table_block, write_report
+from swift_stvg.scoring.ground_truth import AREA_EDGES, bin_labels
 from swift_stvg.scoring.published import CANDIDATES, GAINS_BY_AREA, METRICS, PAPER, published_for
-from swift_stvg.scoring.score import AREA_EDGES, bin_labels
 
 MOST_IDS = 10
 """At most this many ids of missing answers are printed."""
@@ -23,6 +23,8 @@ def _blocks(report: dict[str, Any], markdown: bool) -> list[str]:
     blocks = [lines_block(preamble(report), markdown)]
     for table in report["tables"]:
         blocks.append(table_block(*score_table(table), markdown))
+    if "diagnoses" in report:
+        blocks.append(table_block(*diagnoses_table(report["diagnoses"]), markdown))
     if "published" in report:
         blocks += _published(report, markdown)
     for name, reason in report["not_applicable"].items():
@@ -38,6 +40,43 @@ def score_table(table: dict[str, Any]) -> tuple[str, list[str], list[list[str]]]
     ]
     header = ["percent [95% interval]", "n", *table["rows"][0]["metrics"]]
     return f"{table['protocol']}: {table['description']}", header, rows
+
+
+CAUSES = {"time": "time", "place": "place", "missing_boxes": "missing boxes", "no_answer": "no answer"}
+KINDS = {
+    "both_good": "boxes and time good",
+    "boxes_good_time_wrong": "boxes good, time wrong",
+    "time_good_boxes_wrong": "time good, boxes wrong",
+    "both_wrong": "boxes and time wrong",
+    "no_box_in_both_spans": "no box in both spans",
+}
+
+
+def diagnoses_table(diagnoses: Sequence[dict[str, Any]]) -> tuple[str, list[str], list[list[str]]]:
+    """The title, header and rows of the table of diagnoses, with a column for each system."""
+    columns = [_diagnosis(found) for found in diagnoses]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    rows = [[name, *(column.get(name, "-") for column in columns)] for name in names]
+    return "Diagnoses: why answers lose", ["", *(found["system"] for found in diagnoses)], rows
+
+
+def _diagnosis(found: dict[str, Any]) -> dict[str, str]:
+    """The figures of one system in words."""
+    rows = {"protocol": found["protocol"], "answers diagnosed": str(found["answered"])}
+    for name, key in (("start", "onset_s"), ("end", "end_s")):
+        errors = found[key]
+        if errors is not None:
+            rows[f"{name}: mean error, s"] = f"{errors['mean']:+.2f}"
+            rows[f"{name}: median error, s"] = f"{errors['median']:+.2f}"
+            rows[f"{name}: too early, too late"] = f"{errors['too_early']:.1%}, {errors['too_late']:.1%}"
+    if "loss" in found:
+        rows["lost vIoU, points"] = f"{100 * found['loss']['total']:.1f}"
+        rows |= {f"  {CAUSES[cause]}": f"{100 * found['loss'][cause]:.1f}" for cause in CAUSES}
+        switches = found["identity_switches"]
+        rows["answers with identity switches"] = f"{switches['answers']} of {switches['judged']}"
+        rows["  identity switches"] = str(switches["switches"])
+        rows |= {KINDS[kind]: str(found["boxes_and_time"][kind]) for kind in KINDS}
+    return rows
 
 
 def with_published(report: dict[str, Any]) -> dict[str, Any]:
