@@ -270,7 +270,7 @@ WRONG: list[tuple[str, Callable[[], Any], type[StvgError], str]] = [
         "request: coordinates",
         lambda: request(coords="yards"),
         RecordError,
-        "`coords` must be one of pixel, norm1000, got 'yards'",
+        "`coords` must be one of pixel, norm1000, unit, source, got 'yards'",
     ),
     ("settings", lambda: Settings(fps=NAN), SettingsError, "STVG_FPS='NaN': must be a number in [0.01, 120]"),
     (

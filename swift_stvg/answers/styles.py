@@ -577,7 +577,7 @@ class SpanJson(Style):
         """
         inside = plain(answered(text))
         keys = list(_SPAN_JSON_KEY.finditer(inside))
-        ends = [key.start() for key in keys[1:]] + [len(inside)]
+        ends = [*(key.start() for key in keys), len(inside)][1:]
         sections: dict[str, dict[str, None]] = {}
         for key, end in zip(keys, ends, strict=True):
             sections.setdefault(key[1], {})[inside[key.end() : end].strip(_SPACE + ",")] = None
