@@ -128,6 +128,8 @@ class Style:
     """As `Answer.gaps`."""
     says_span: ClassVar[bool] = True
     """Whether an answer says its span. Otherwise its span is that of its boxes."""
+    knows_seconds: ClassVar[bool] = False
+    """Whether models that write so know frames by a text such as `<1.0 seconds>`, as the Qwen3 family does."""
 
     def __init__(self, fmt: AnswerFormat) -> None:
         self.fmt = fmt
@@ -421,6 +423,7 @@ class QwenJson(Style):
     think = True
     gaps = True
     says_span = False
+    knows_seconds = True
 
     def ask(self, index: str, example: str) -> str:
         """As `Style.ask`."""
@@ -525,6 +528,7 @@ class SpanJson(Style):
     """
 
     think = True
+    knows_seconds = True
     keys: ClassVar[Mapping[str, str]] = {"time": "time", THINK: "think_boxes", PRED: "boxes"}
 
     def ask(self, index: str, example: str) -> str:

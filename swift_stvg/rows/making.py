@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from swift_stvg.answers.format import Answer, BoxList
+from swift_stvg.answers.styles import STYLE_CLASSES
 from swift_stvg.errors import RowError, VideoError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.records import Sample, VideoInfo
@@ -79,7 +80,8 @@ def make_prompt(spec: PromptSpec, sentence: str, video: Path) -> dict[str, Any]:
 
 def video_request(spec: PromptSpec) -> VideoRequest:
     """The frames that a prompt shows."""
-    return VideoRequest.on(spec.timeline, spec.size_wh, spec.format.coords)
+    labels = "seconds" if STYLE_CLASSES[spec.format.style].knows_seconds else "numbers"
+    return VideoRequest.on(spec.timeline, spec.size_wh, spec.format.coords, labels)
 
 
 def make_prompt_spec(video: VideoInfo, settings: Settings, clip: tuple[int, int] | None = None) -> PromptSpec:
