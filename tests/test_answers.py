@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swift_stvg.answers.format import Answer, AnswerFormat, BoxList
-from swift_stvg.answers.reading import CLOCK_TIMES, SHARES
+from swift_stvg.answers.reading import CLOCK_TIMES, NO_SHARES, SHARES
 from swift_stvg.answers.styles import STYLE_CLASSES
 from swift_stvg.settings import UNITS
 from tests.helpers import EVERY_FORMAT, answer, boxes
@@ -201,8 +201,51 @@ def test_what_lines_mean(written: str, read: str) -> None:
     check_boxes(listed, answer_read)
 
 
+STYLED = {name: table(f"Whole answers to rows that ask for `{name}`") for name in ("qwen_json", "span_json", "fig8")}
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "read"), [(name, *row) for name, rows in STYLED.items() for row in rows], ids=str
+)
+def test_what_answers_of_models_mean(name: str, written: str, read: str) -> None:
+    answer_read = AnswerFormat(False, "second", "unit" if name == "fig8" else "norm1000", style=name).parse(written)
+    span, _, listed = read.partition("; ")
+    check_span(span, answer_read)
+    check_boxes(listed, answer_read)
+
+
+FAULTS_OF_STYLES = [
+    # style, answer, why it makes no tube on 10 seconds
+    ("qwen_json", '[{"time": 2.0, "bbox_2d": [1, 2, 3, 4]}, {"time": 5.0, "bbox_2d": [1, 2, 3, 4]}]', None),
+    ("qwen_json", '[{"time": 5.0, "bbox_2d": [1, 2, 3, 4]}, {"time": 2.0, "bbox_2d": [1, 2, 3, 4]}]', "inconsistent"),
+    ("qwen_json", '[{"time": 2.0, "bbox_2d": [1, 2, 3, 4]}, {"time": 2.0, "bbox_2d": [5, 6, 7, 8]}]', "inconsistent"),
+    ("qwen_json", '[{"time": 12.0, "bbox_2d": [1, 2, 3, 4]}]', "inconsistent"),
+    ("qwen_json", '[{"bbox_2d": [1, 2, 3, 4], "label": "man"}]', "unparsable"),
+    ("span_json", '{"time": [2, 5], "boxes": {"2": [1, 2, 3, 4], "5": [1, 2, 3, 4]}}', "inconsistent"),
+    ("fig8", "2-5\n2,0.1,0.2,0.3,0.4\n5,0.1,0.2,0.3,0.4", None),
+    ("fig8", "2-5\n2,0.1,0.2,0.3,0.4\n6,0.1,0.2,0.3,0.4", "inconsistent"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "kind"), FAULTS_OF_STYLES)
+def test_styles_with_gaps(name: str, text: str, kind: str | None) -> None:
+    """Qwen skips frames without the object, and Fig. 8 asks for some boxes; OneThinker writes one for each second."""
+    fault = (
+        AnswerFormat(False, "second", "unit" if name == "fig8" else "norm1000", style=name)
+        .parse(text)
+        .fault(10, (1000, 1000))
+    )
+    assert (fault and fault[0]) == kind
+
+
+def test_whole_numbers_are_no_shares() -> None:
+    read = AnswerFormat(False, coords="unit").parse("<time> 2 - 2 </time> <pred_bbox> 2. [10, 20, 30, 40] </pred_bbox>")
+    assert read.failures["pred_bbox"].startswith("boxes in numbers above 2, not in shares")
+    assert NO_SHARES in read.seen
+
+
 def test_the_tables_are_all_there() -> None:
-    assert [len(rows) > 10 for rows in (SPANS, LISTS, ANSWERS, LINES)] == [True] * 4
+    assert [len(rows) > 10 for rows in (SPANS, LISTS, ANSWERS, LINES, *STYLED.values())] == [True] * 7
 
 
 def test_failures_say_which_part_and_why() -> None:

@@ -129,6 +129,12 @@ def read_span(text: str, unit: str) -> Span:
     return Span(None, next(why for why in ends if isinstance(why, str)), form)
 
 
+def other_unit(text: str, unit: str) -> str:
+    """The unit that a single word names, if it is another one than `unit`; otherwise ""."""
+    named = _UNIT_OF.get(text.strip().lower(), unit)
+    return "" if named == unit else named
+
+
 def read_label(text: str, unit: str) -> int | None:
     """Read the index from the text before a box; None if it is not certain. Text before a comma is ignored."""
     usual = _USUAL_LABEL.fullmatch(text)

@@ -31,6 +31,7 @@ from swift_stvg.answers.reading import (
     CLOCK_TIMES,
     Span,
     answered,
+    other_unit,
     plain,
     read_box,
     read_label,
@@ -353,14 +354,19 @@ class Csv(Style):
         """Read lines of two numbers as the span and lines of five numbers as boxes; ignore other lines."""
         spans: dict[str, None] = {}
         entries: list[tuple[str, str]] = []
+        header = ""
         for line in answered(text).replace("\r", "\n").split("\n"):
             row = "" if len(line) > _LONGEST_ROW else plain(line).strip(_AROUND_ROW).rstrip(_AROUND_ROW + ",;")
             row = row.removeprefix("- ")
             if row.count(",") == 4:
                 label, _, box = row.partition(",")
+                header = header or other_unit(label, self.fmt.unit)
                 entries.append((label, box))
             elif row not in spans and read_span(row, self.fmt.unit).form:
                 spans[row] = None
+        if header:  # of a table that counts something else
+            self._failures = dict.fromkeys(("time", *self.parts), f"a table by {header}: {text[:40]!r}")
+            return self._answer(None, {})
         span = self._agreed("time", spans, self._span)
         if not spans:
             self._failures["time"] = f"no line of two numbers: {text[:40]!r}"
