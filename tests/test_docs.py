@@ -29,7 +29,7 @@ from swift_stvg.rows.making import frame_size
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.score import ALL_PROTOCOLS, FACETS
 from swift_stvg.scoring.tubes import read_tubes
-from swift_stvg.settings import BACKBONES, Settings, describe_settings
+from swift_stvg.settings import BACKBONES, STYLES, Settings, describe_settings
 from swift_stvg.sources import SOURCES, load_rows
 from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.jsonl import read_sample
@@ -473,6 +473,13 @@ def test_the_example_answer_is_possible() -> None:
         assert (boxes.boxes_xyxy >= 0).all()
         assert (boxes.boxes_xyxy[:, 2:] <= size_wh).all()
         assert (boxes.boxes_xyxy[:, :2] < boxes.boxes_xyxy[:, 2:]).all()
+
+
+def test_the_examples_of_styles_are_those_of_the_code() -> None:
+    for style in STYLES:
+        fmt = AnswerFormat(False, "second", "unit" if style == "fig8" else "norm1000", style=style)
+        row = line_with("docs/answers.md", f"| `{style}` | `")
+        assert fmt.example().replace("\n", "⏎").replace("\t", " ") in row
 
 
 @pytest.mark.parametrize(("beginning", "frames"), [('{"ID": {"span_frames"', [50, 62]), ('{"ID": {"st_frame"', [50])])
