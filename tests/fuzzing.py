@@ -29,7 +29,7 @@ from swift_stvg.scoring.tubes import answer_tube, read_tubes
 from swift_stvg.settings import Settings
 from swift_stvg.sources import LoadReport, hcstvg, jsonl, load_samples
 from swift_stvg.sources.files import DataRoot
-from tests.helpers import row_truth
+from tests.helpers import row_truth, true_box
 
 BOUNDS = {
     "stvg_format": (0, 1),
@@ -52,6 +52,12 @@ FORMATS = (
     AnswerFormat(False, style="csv"),
     AnswerFormat(False, "second", boxes=False, style="csv"),
     AnswerFormat(False, "second", "norm1000", style="csv"),
+    AnswerFormat(True, "frame", "unit"),
+    AnswerFormat(False, "second", "unit", style="fig8"),
+    AnswerFormat(False, "second", "norm1000", style="qwen_json"),
+    AnswerFormat(True, "second", "unit", style="qwen_json"),
+    AnswerFormat(True, "second", "norm1000", style="span_json"),
+    AnswerFormat(False, "second", "source", style="span_json"),
 )
 WORDS = (
     *("<time>", "</time>", "<think_bbox>", "</think_bbox>", "<pred_bbox>", "</pred_bbox>"),
@@ -80,6 +86,8 @@ WORDS = (
         "至",
         "到",
     ),
+    *('"time"', '"boxes"', '"think_boxes"', '"bbox_2d"', '"think_bbox_2d"', '"label"', "{", "}", "[", "]", ":", ","),
+    *('{"time": 2.0, "bbox_2d": [1, 2, 3, 4]}', '"2": [1, 2, 3, 4]', '{"time": [2, 5]', "```json\n", "0.1,0.2,0.3,0.4"),
     *("２：【１，２，３，４】", "],", "[2,1,2,3,4],\n", "2,5\n", "2,1,2,3,4\n"),
 )
 """What answers are made of, in the forms that the reader takes and in those that it must not mistake."""
@@ -92,7 +100,9 @@ HIGHEST_INDEX = 10_000_000
 def rows() -> tuple[RowTruth, ...]:
     """A row for each format, for each way of counting frames."""
     ways: list[dict[str, Any]] = [{}, {"floor": -1.0}, {"frames": "either"}, {"floor": -1.0, "frames": "either"}]
-    return tuple(row_truth(fmt=fmt, gaps=(3,) if way else (), **way) for fmt in FORMATS for way in ways)
+    return tuple(
+        row_truth(fmt=fmt, box=true_box(fmt), gaps=(3,) if way else (), **way) for fmt in FORMATS for way in ways
+    )
 
 
 def check_read(text: str, fmt: AnswerFormat) -> tuple[Answer, bool]:
@@ -105,7 +115,7 @@ def check_read(text: str, fmt: AnswerFormat) -> tuple[Answer, bool]:
         assert not answer.failures
         again = fmt.render(answer)
         assert fmt.read(again) == (answer, True), "what is valid can be rendered and read again"
-        assert fmt.parse(text + (".", "\n.")[fmt.style == "csv"]) == answer, (
+        assert fmt.parse(text + (".", "\n.")[fmt.style in ("csv", "fig8")]) == answer, (
             "the lenient reader sees what the strict one does"
         )
     parts: dict[str, object] = {"time": answer.span}
@@ -114,13 +124,22 @@ def check_read(text: str, fmt: AnswerFormat) -> tuple[Answer, bool]:
     assert set(answer.failures) == {part for part, found in parts.items() if found is None}
     written = numbers_in(text)
     indices = {round_half_down(n) for n in written} if fmt.unit == "second" else written
+    if fmt.style == "span_json":  # of a time between two seconds, the boxes say which one counts
+        indices |= {int(n) for n in written} | {int(n) + 1 for n in written}
+    places = indices if fmt.style == "qwen_json" else written
     if answer.span is not None:
         assert all(0 <= end <= HIGHEST_INDEX for end in answer.span)
         assert indices.issuperset(answer.span), "each end is a whole number of the text, no part of one"
     for boxes in (answer.think, answer.pred):
         if boxes is not None:
-            assert written.issuperset(boxes.index.tolist())
-            assert written.issuperset(np.abs(boxes.boxes_xyxy[~np.isnan(boxes.boxes_xyxy)]).tolist())
+            assert places.issuperset(boxes.index.tolist())
+            sides = np.abs(boxes.boxes_xyxy[~np.isnan(boxes.boxes_xyxy)]).tolist()
+            if fmt.shares:
+                assert (
+                    np.isclose(sorted(written), np.array(sides)[:, None] / 1000, rtol=1e-12, atol=0).any(axis=1).all()
+                )
+            else:
+                assert written.issuperset(sides)
         if boxes is not None:
             assert len(boxes.index) == len(boxes.boxes_xyxy) > 0
             assert ((boxes.index >= 0) & (boxes.index < HIGHEST_INDEX)).all()

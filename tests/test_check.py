@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path

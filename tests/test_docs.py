@@ -31,7 +31,7 @@ from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.ground_truth import FACETS
 from swift_stvg.scoring.matching import ALL_PROTOCOLS
 from swift_stvg.scoring.tubes import read_tubes
-from swift_stvg.settings import BACKBONES, Settings, describe_settings
+from swift_stvg.settings import BACKBONES, STYLES, Settings, describe_settings
 from swift_stvg.sources import SOURCES, load_rows
 from swift_stvg.sources.files import DataRoot
 from swift_stvg.sources.jsonl import read_sample
@@ -479,12 +479,19 @@ def test_the_example_answer_is_possible() -> None:
     form, size_wh = AnswerFormat.of(Settings()), frame_size((1280, 720), Settings().max_side, Settings().side_multiple)
     answer = form.parse(text)
     assert form.is_valid(text)
-    assert answer.fault(40, form.scale_wh(size_wh)) is None
+    assert answer.fault(40, form.scale_wh(size_wh, (1280, 720))) is None
     for boxes in (answer.think, answer.pred):
         assert boxes is not None
         assert (boxes.boxes_xyxy >= 0).all()
         assert (boxes.boxes_xyxy[:, 2:] <= size_wh).all()
         assert (boxes.boxes_xyxy[:, :2] < boxes.boxes_xyxy[:, 2:]).all()
+
+
+def test_the_examples_of_styles_are_those_of_the_code() -> None:
+    for style in STYLES:
+        fmt = AnswerFormat(False, "second", "unit" if style == "fig8" else "norm1000", style=style)
+        row = line_with("docs/answers.md", f"| `{style}` | `")
+        assert fmt.example().replace("\n", "⏎").replace("\t", " ") in row
 
 
 @pytest.mark.parametrize(("beginning", "frames"), [('{"ID": {"span_frames"', [50, 62]), ('{"ID": {"st_frame"', [50])])

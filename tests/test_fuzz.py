@@ -41,6 +41,7 @@ from tests.helpers import answer, boxes, row_truth
 
 EXACT = boxes(2, 5)
 SEEDS = json.loads((Path(__file__).parent / "data/fuzz/completions.json").read_text())
+SEEDS += sorted({fmt.example() for fmt in FORMATS})
 in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 tags = st.sampled_from(
@@ -91,8 +92,14 @@ numerals = st.lists(
 
 @given(numerals, numerals, st.sampled_from(["", " ", ": ", ". "]), st.sampled_from(FORMATS))
 def test_no_number_is_read_as_another(time: str, label: str, mark: str, fmt: AnswerFormat) -> None:
-    if fmt.style == "csv":
+    if fmt.style in ("csv", "fig8"):
         check_read(f"{time}\n{label},1,2,3,4\n{time}", fmt)
+    elif fmt.style == "qwen_json":
+        check_read(
+            f'[{{"time": {time}{mark}, "bbox_2d": [1, 2, 3, 4]}}, {{"time": "{label}", "bbox_2d": [{time}]}}]', fmt
+        )
+    elif fmt.style == "span_json":
+        check_read(f'{{"time": [{time}], "boxes": {{"3": [1, 2, 3, 4], "{label}"{mark}: [1, 2, 3, 4]}}}}', fmt)
     else:
         check_read(answer(time, f"1. [1, 2, 3, 4], {label}{mark}[1, 2, 3, 4]", f"{label}{mark}[1, 2, 3, 4]"), fmt)
 
@@ -164,8 +171,36 @@ HOSTILE_LINES: dict[str, Callable[[int], str]] = {
     "brackets": lambda n: "[2,1,2,3,4],\n" * (n // 13),
     "gaps": lambda n: "1,2" + (" " * 199 + "\n") * (n // 200),
 }
+ITEM = '{"time": 2.0, "bbox_2d": [1, 2, 3, 4]}'
+HOSTILE_JSON: dict[str, Callable[[int], str]] = {
+    "braces": lambda n: "{" * n,
+    "open objects": lambda n: '{"time": 2.0, "bbox_2d": [1,' * (n // 28),
+    "keys": lambda n: '"time":' * (n // 7),
+    "keys of an object": lambda n: "{" + '"time": 1, ' * (n // 11) + "}",
+    "small objects of keys": lambda n: ("{" + '"time": 1, ' * 50 + "}") * (n // 552),
+    "brackets": lambda n: '{"time": 1, "bbox_2d": ' + "[" * n,
+    "quotes": lambda n: '"' * n,
+    "the same object": lambda n: "[" + f"{ITEM}, " * (n // 42) + "]",
+    "other objects": lambda n: "".join(f'{{"time": {i}, "bbox_2d": [1, 2, 3, {i}]}}' for i in range(n // 40)),
+    "many a second": lambda n: "".join(f'{{"time": 2.{i}, "bbox_2d": [1, 2, 3, 4]}}' for i in range(n // 40)),
+    "a long valid list": lambda n: "[" + ", ".join([ITEM] * (n // 42)) + "]",
+    "gaps": lambda n: "[" + ITEM.replace(" ", " " * 8) * (n // 80),
+    "spaces": lambda n: '{"time":' + " " * n + "2}",
+    "a long label": lambda n: ITEM[:-1] + ', "label": "' + "a" * n + '"}',
+    "boxes": lambda n: '{"time": [2, 5], "boxes": {' + '"2": [1, 2, 3, 4], ' * (n // 19) + "}}",
+    "different times": lambda n: "".join(f'"time": [2, {i}], ' for i in range(n // 18)),
+    "different boxes": lambda n: "".join(f'"boxes": {{"{i}": [1, 2, 3, 4]}}, ' for i in range(n // 30)),
+    "thoughts": lambda n: "<think>" * (n // 14) + "</think>" * (n // 16),
+    "a thought": lambda n: "<think>" + "a" * n + '</think><answer>{"time": [2, 5]}</answer>',
+}
+JSON_FORMATS = [fmt for fmt in FORMATS if fmt.style.endswith("json")]
 TEXTS = [(name, text, FORMATS[0]) for name, text in HOSTILE.items()]
 TEXTS += [(f"lines: {name}", text, FORMATS[4]) for name, text in HOSTILE_LINES.items()]
+TEXTS += [
+    (f"{fmt.style}, {'think, ' * fmt.think}{fmt.coords}: {name}", text, fmt)
+    for fmt in JSON_FORMATS
+    for name, text in HOSTILE_JSON.items()
+]
 
 
 @pytest.mark.parametrize(("name", "hostile", "fmt"), TEXTS, ids=[name for name, _, _ in TEXTS])

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError, EndpointError, RowError, StvgError, VideoError
 from swift_stvg.records import Sample, VideoInfo
@@ -206,6 +207,35 @@ def test_plain_lines_of_seconds(clip: Path) -> None:
     ]
     assert found.record["boxes"][0]["think_xyxy"] is None
     assert "lines of whole numbers" in asked[0]["messages"][0]["content"]
+
+
+SPOKEN = [
+    # style, coordinates, an answer, the label of the third frame
+    ("qwen_json", "norm1000", '[{"time": 0.0, "bbox_2d": [100, 200, 300, 600], "label": "it"}]', "<1.0 seconds>"),
+    ("qwen_json", "pixel", '```json\n[{"time": 0.0, "bbox_2d": [11.2, 11.2, 33.6, 33.6]}]\n```', "<1.0 seconds>"),
+    ("span_json", "norm1000", '<answer>{"time": [0.1, 0.4], "boxes": {"0": [100, 200, 300, 600]}}', "<1.0 seconds>"),
+    ("span_json", "source", '{"time": [0, 0], "boxes": {"0": [22.4, 22.4, 67.2, 67.2]}}', "<1.0 seconds>"),
+    ("fig8", "unit", "0-0\nsecond,x1,y1,x2,y2\n0,0.1,0.2,0.3,0.6", "frame 2, 1.00 s:"),
+    ("csv", "unit", "0,0\n0,0.1,0.2,0.3,0.6", "frame 2, 1.00 s:"),
+    ("tags", "source", "<time> 0 - 0 </time> <pred_bbox> 0. [22.4, 22.4, 67.2, 67.2] </pred_bbox>", "frame 2, 1.00 s:"),
+]
+
+
+@pytest.mark.parametrize(("style", "coords", "text", "label"), SPOKEN, ids=[f"{c[0]}, {c[1]}" for c in SPOKEN])
+def test_every_style_is_asked_read_and_drawn(
+    style: str, coords: str, text: str, label: str, clip: Path, tmp_path: Path
+) -> None:
+    settings = Settings(cache_dir=None, max_side=112, style=style, index_unit="second", coords=coords, think=False)
+    with server(lambda _: text) as (url, asked):
+        (found,) = ground(clip, ["the white part"], Endpoint(url, retries=0), settings)
+    assert (found.record["status"], found.record["span_frames"]) == ("ok", [0, 12])
+    assert [box["pred_xyxy"] for box in found.record["boxes"]] == [pytest.approx([22.4, 22.4, 67.2, 67.2])]
+    render(found.overlay, clip, tmp_path / "drawn.png")
+    system, user = asked[0]["messages"]
+    assert system["content"] == AnswerFormat.of(settings).instruction()
+    texts = [part["text"] for part in user["content"] if part["type"] == "text"]
+    assert texts[2] == label
+    assert ("224 x 112 pixels" in texts[4], "112 x 56 pixels" in texts[4]) == (coords == "source", coords == "pixel")
 
 
 def test_the_time_alone(clip: Path, tmp_path: Path) -> None:

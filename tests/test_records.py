@@ -266,11 +266,12 @@ WRONG: list[tuple[str, Callable[[], Any], type[StvgError], str]] = [
         "`frames` must increase, got 0 after 5 at position 1",
     ),
     ("request: rate", lambda: request(fps=0.0), RecordError, "`fps` must be above 0, got 0.0"),
+    ("request: labels", lambda: request(labels="letters"), RecordError, "`labels` must be one of numbers, seconds"),
     (
         "request: coordinates",
         lambda: request(coords="yards"),
         RecordError,
-        "`coords` must be one of pixel, norm1000, got 'yards'",
+        "`coords` must be one of pixel, norm1000, unit, source, got 'yards'",
     ),
     ("settings", lambda: Settings(fps=NAN), SettingsError, "STVG_FPS='NaN': must be a number in [0.01, 120]"),
     (

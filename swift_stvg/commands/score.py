@@ -21,7 +21,7 @@ from swift_stvg.scoring.matching import ALL_PROTOCOLS
 from swift_stvg.scoring.predictions import read_predictions
 from swift_stvg.scoring.score import score
 from swift_stvg.scoring.tube_file import TubeFile
-from swift_stvg.settings import UNITS, Settings
+from swift_stvg.settings import COORDS, STYLES, UNITS, Settings
 from swift_stvg.util.json_reading import no_garbage_collection
 from swift_stvg.util.writing import write_text_atomic
 
@@ -65,6 +65,8 @@ def add_options(score: argparse.ArgumentParser) -> None:
         metavar="R,S",
         help="thresholds of tIoU@R and vIoU@R (default: 0.3,0.5)",
     )
+    add("--style", choices=STYLES, help="the style of the answers (default: what the file shows)")
+    add("--coords", choices=COORDS, help="the coordinates of the answers (default: what the file shows)")
     add(
         "--partial",
         action="store_true",
@@ -158,7 +160,7 @@ def _run_vue_stg(args: argparse.Namespace) -> int:
 
 
 def _read(args: argparse.Namespace, settings: Settings) -> tuple[list[AnswerFile | TubeFile], GroundTruth]:
-    systems = [read_predictions(path) for path in args.results]
+    systems = [read_predictions(path, args.style, args.coords) for path in args.results]
     for system, name in zip(systems, _names(args.results), strict=True):
         system.name = name
     name = args.oracle or args.dataset

@@ -83,22 +83,36 @@ class Batch:
     Args:
         completions: B strings that a model wrote.
         row_truths: the truth of each completion's row, B of them.
+        read: (B,) what was read of each completion, and whether it has exactly its form; read as its row asks if None.
 
     Raises:
         RecordError: the two differ in length, or hold values of another type.
     """
 
-    def __init__(self, completions: Sequence[str], row_truths: Sequence[RowTruth]) -> None:
+    def __init__(
+        self,
+        completions: Sequence[str],
+        row_truths: Sequence[RowTruth],
+        read: Sequence[tuple[Answer, bool]] | None = None,
+    ) -> None:
         validation.all_instances("completions", completions, str)
         validation.all_instances("row_truths", row_truths, RowTruth, ", as RowTruth.from_json reads them from rows")
         validation.same_length("completion", completions=completions, row_truths=row_truths)
         self.row_truths = row_truths
-        read = [c.format.read(text) for text, c in zip(completions, row_truths, strict=True)]
+        if read is None:
+            read = [c.format.read(text) for text, c in zip(completions, row_truths, strict=True)]
+        validation.same_length("completion", completions=completions, read=read)
         self.answers: list[Answer] = [answer for answer, _ in read]
         self.valid: list[bool] = [valid for _, valid in read]
 
+        self._completions = completions
+
     def __len__(self) -> int:
         return len(self.row_truths)
+
+    def only(self, i: int) -> Batch:
+        """Completion `i` alone, as it was read."""
+        return Batch([self._completions[i]], [self.row_truths[i]], [(self.answers[i], self.valid[i])])
 
     @cached_property
     def faults(self) -> list[tuple[str, str] | None]:

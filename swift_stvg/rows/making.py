@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from swift_stvg.answers.format import Answer, BoxList
+from swift_stvg.answers.styles import STYLE_CLASSES
 from swift_stvg.errors import RowError, VideoError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.records import Sample, VideoInfo
@@ -79,7 +80,8 @@ def make_prompt(spec: PromptSpec, sentence: str, video: Path) -> dict[str, Any]:
 
 def video_request(spec: PromptSpec) -> VideoRequest:
     """The frames that a prompt shows."""
-    return VideoRequest.on(spec.timeline, spec.size_wh, spec.format.coords)
+    labels = "seconds" if STYLE_CLASSES[spec.format.style].knows_seconds else "numbers"
+    return VideoRequest.on(spec.timeline, spec.size_wh, spec.format.coords, labels)
 
 
 def make_prompt_spec(video: VideoInfo, settings: Settings, clip: tuple[int, int] | None = None) -> PromptSpec:
@@ -203,8 +205,8 @@ def describe_video(spec: PromptSpec) -> str:
     facts = f"{counted}s 0 - {line.size - 1}"
     if answer_format.unit == "frame":
         facts += f", {line.fps:.4g} per second"
-    if answer_format.coords == "pixel":
-        facts += f", {spec.size_wh[0]} x {spec.size_wh[1]} pixels"
+    if answer_format.coords in ("pixel", "source"):
+        facts += f", {spec.scale_wh[0]} x {spec.scale_wh[1]} pixels"
     return f"({facts})"
 
 

@@ -67,7 +67,7 @@ class PromptSpec:
     @property
     def scale_wh(self) -> tuple[int, int]:
         """Extent of the text coordinates."""
-        return self.format.scale_wh(self.size_wh)
+        return self.format.scale_wh(self.size_wh, self.source_wh)
 
     def on_grid(self, span: tuple[int, int] | None) -> tuple[int, int] | None:
         """Cut an answer's span to the grid; None if the span runs backwards or begins after the clip."""
@@ -90,7 +90,7 @@ class RowTruth(PromptSpec):
         annotated: (size,) annotated frame number of the frame that each index points at.
         span: closed span of grid indices during which the event is annotated.
         index: (M,) indices of the span that have an annotated box, increasing. M is 0 if the format has no boxes.
-        boxes_xyxy: (M, 4) whole numbers in text coordinates (pixels of `size_wh`, or thousandths).
+        boxes_xyxy: (M, 4) whole numbers in text coordinates (pixels of `size_wh` or `source_wh`, or thousandths).
 
     Raises:
         RecordError: a shape, an order, a range or a length is wrong.

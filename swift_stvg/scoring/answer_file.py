@@ -18,6 +18,7 @@ from swift_stvg.rewards.batch import Batch
 from swift_stvg.rows.making import make_row_truth, truth_on_grid
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.problems import NO_LINE, NO_ROW, OTHER_ANNOTATION, Key, Problem, box_warnings, subset
+from swift_stvg.scoring.recognition import recognise
 from swift_stvg.scoring.tubes import answer_tube
 from swift_stvg.settings import PREFIX, Settings
 from swift_stvg.util import validation
@@ -35,6 +36,8 @@ class AnswerFile:
         lines: (B,) line of each answer in the file.
         videos: (B,) path of each row's video.
         set_aside: parts of the file that cannot be scored.
+        read_as: how the answers are written, if not as their rows ask; otherwise "".
+        open_questions: what the file does not say about its form.
 
     Raises:
         RecordError: lengths differ.
@@ -47,14 +50,16 @@ class AnswerFile:
     lines: list[int]
     videos: list[str]
     set_aside: list[Problem] = field(default_factory=list)
+    read_as: str = ""
+    open_questions: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         columns = {name: getattr(self, name) for name in ("batch", "responses", "lines", "videos")}
         validation.same_length("answer", f", {self.name}", **columns)
 
     @classmethod
-    def read(cls, path: Path) -> AnswerFile:
-        """Read a result file.
+    def read(cls, path: Path, style: str | None = None, coords: str | None = None) -> AnswerFile:
+        """Read a result file; `style` and `coords` as for `recognise`.
 
         Raises:
             DataError: the file is missing, holds no answer, or answers to rows that were made with different settings.
@@ -81,14 +86,18 @@ class AnswerFile:
                 f"{path} holds no answer with its row's `stvg` column, as `swift infer` writes them{examples}"
             )
         responses = [found.response for _, found in rows]
+        row_truths = [found.row_truth for _, found in rows]
+        recognised = recognise(responses, row_truths, style, coords)
         return cls(
             name=path.name,
             path=str(path),
-            batch=Batch(responses, [found.row_truth for _, found in rows]),
+            batch=Batch(responses, row_truths, recognised.read),
             responses=responses,
             lines=[line for line, _ in rows],
             videos=[found.video for _, found in rows],
             set_aside=problems,
+            read_as=recognised.said,
+            open_questions=recognised.warnings,
         )
 
     @classmethod
@@ -115,9 +124,8 @@ class AnswerFile:
 
     def only(self, i: int) -> AnswerFile:
         """Answer `i` alone."""
-        batch = Batch([self.responses[i]], [self.batch.row_truths[i]])
         rest = ([self.responses[i]], [self.lines[i]], [self.videos[i]])
-        return AnswerFile(self.name, self.path, batch, *rest)
+        return AnswerFile(self.name, self.path, self.batch.only(i), *rest, read_as=self.read_as)
 
     @property
     def settings(self) -> Settings:
@@ -129,7 +137,8 @@ class AnswerFile:
         """Signs that the whole file follows another convention than expected."""
         answers, fmt = self.batch.answers, AnswerFormat.of(self.settings)
         boxes_xyxy = [answer.pred.boxes_xyxy for answer in answers if answer.pred is not None]
-        found = box_warnings(boxes_xyxy, fmt.extent, shares=any(SHARES in answer.seen for answer in answers))
+        found = list(self.open_questions)
+        found += box_warnings(boxes_xyxy, fmt.extent, shares=any(SHARES in answer.seen for answer in answers))
         spans = [answer for answer in answers if answer.span is not None or CLOCK_TIMES in answer.seen]
         if spans and all(CLOCK_TIMES in answer.seen for answer in spans):
             read = "they are read as seconds from the clip's start"

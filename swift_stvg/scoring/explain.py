@@ -63,7 +63,7 @@ def explain(
 
 def _explain(system: AnswerFile, i: int, key: Key, truth: GroundTruth, how: dict[str, Any]) -> dict[str, Any]:
     row_truth, answer = system.batch.row_truths[i], system.batch.answers[i]
-    batch = Batch([system.responses[i]], [row_truth])
+    batch = system.batch.only(i)
     weights = usual_weights([row_truth])
     fault = batch.faults[0]
     terms = {part: _terms(batch, part) for part in BOX_LISTS}

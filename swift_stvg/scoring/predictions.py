@@ -14,8 +14,12 @@ Predictions: TypeAlias = AnswerFile | TubeFile
 """The predictions of one system."""
 
 
-def read_predictions(path: Path) -> Predictions:
+def read_predictions(path: Path, style: str | None = None, coords: str | None = None) -> Predictions:
     """A file of predictions: `.jsonl` as `swift infer` writes it, `.json` with tubes.
+
+    Args:
+        path: the file.
+        style, coords: of answers; as for `recognise`.
 
     Raises:
         DataError: the file is missing or has another suffix.
@@ -24,7 +28,7 @@ def read_predictions(path: Path) -> Predictions:
         raise DataError(f"no file {str(path)!r:.200}")
     suffix = path.suffix.strip().lower()
     if suffix == ".jsonl":
-        return AnswerFile.read(path)
+        return AnswerFile.read(path, style, coords)
     if suffix == ".json":
         return TubeFile.read(path)
     if suffix == ".csv":

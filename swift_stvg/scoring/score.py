@@ -139,7 +139,7 @@ def _system_report(scored: Scored, groups: IntArray) -> dict[str, Any]:
     facts: dict[str, Any] = {"name": scored.name, "file": system.path, "counts": scored.counts}
     facts |= {"reasons": scored.reasons, "warnings": system.warnings}
     if isinstance(system, AnswerFile):
-        facts["settings"] = system.settings.to_texts()
+        facts |= {"settings": system.settings.to_texts(), "read_as": system.read_as}
         if AnswerFormat.of(system.settings).think:
             reward = scored.think_reward()
             facts["think_reward"] = means_with_intervals(reward[:, None], np.ones((len(reward), 1)), groups)[0]

@@ -34,8 +34,9 @@ class Endpoint:
     Args:
         url: the address up to `/v1`, without user, password and query.
         model: the model's name on the server; the only model that the server lists if None.
-        send: "images" sends each sampled frame with its number and time, for any server with vision. "video" sends the
-            whole file and the numbers of its frames, for `swift deploy` with a template of swift_stvg.
+        send: "images" sends each sampled frame after its label (`VideoRequest.label`), for any server with vision.
+            "video" sends the whole file and the numbers of its frames, for `swift deploy` with a template of
+            swift_stvg.
         timeout_s: the longest time in seconds for a whole response, for each attempt.
         retries: number of attempts after a temporary failure, with growing pauses between them.
         at_once: number of parallel requests.
@@ -237,7 +238,7 @@ def _read_completion(answer: Any) -> Reply:
 
 
 def with_images(row: Row, frame_loader: Any) -> list[dict[str, Any]]:
-    """A row's messages with the sampled frames as pictures in place of the video, each after its number and time.
+    """A row's messages with the sampled frames as pictures in place of the video, each after its label.
 
     Args:
         row: the row to send.
@@ -249,9 +250,9 @@ def with_images(row: Row, frame_loader: Any) -> list[dict[str, Any]]:
     request = VideoRequest.from_json(row["chat_template_kwargs"][VIDEO_KEY])
     frames = frame_loader.load(row["videos"][0], request).permute(0, 2, 3, 1).numpy()  # (T, H, W, 3)
     parts: list[dict[str, Any]] = []
-    for number, (frame, time_s) in enumerate(zip(frames, request.times_s, strict=True)):
+    for number, frame in enumerate(frames):
         data = base64.b64encode(to_jpeg(frame)).decode()
-        parts.append({"type": "text", "text": f"frame {number}, {time_s:.2f} s:"})
+        parts.append({"type": "text", "text": request.label(number)})
         parts.append({"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}})
     messages = []
     for message in row["messages"]:

@@ -14,6 +14,7 @@ from swift_stvg.video.timeline import Timeline
 
 VIDEO_KEY = "stvg_video"
 """Key of `chat_template_kwargs` under which a row stores its request."""
+LABELS = ("numbers", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class VideoRequest:
         fps: nominal samples per second.
         coords: coordinate convention of the row, one of `settings.COORDS`.
         times_s: (T,) true time of each frame, in seconds from the begin of the clip.
+        labels: what stands before each frame where frames are sent as pictures, one of `LABELS`: "numbers" for
+            `frame 2, 1.00 s:`, "seconds" for `<1.0 seconds>`, which the Qwen3 family knows.
 
     Raises:
         RecordError: an order, a range or a length is wrong.
@@ -36,6 +39,7 @@ class VideoRequest:
     fps: float
     coords: str
     times_s: tuple[float, ...]
+    labels: str = "numbers"
 
     def __post_init__(self) -> None:
         frames = validation.integers("frames", self.frames)
@@ -44,6 +48,8 @@ class VideoRequest:
             validation.refuse("frames", "hold at least one frame", "none")
         if self.coords not in COORDS:
             validation.refuse("coords", f"be one of {', '.join(COORDS)}", repr(self.coords))
+        if self.labels not in LABELS:
+            validation.refuse("labels", f"be one of {', '.join(LABELS)}", repr(self.labels))
         fps = validation.number("fps", self.fps)
         if fps <= 0:
             validation.refuse("fps", "be above 0", fps)
@@ -53,16 +59,25 @@ class VideoRequest:
         )
 
     @classmethod
-    def on(cls, line: Timeline, size_wh: tuple[int, int], coords: str) -> VideoRequest:
+    def on(cls, line: Timeline, size_wh: tuple[int, int], coords: str, labels: str = "numbers") -> VideoRequest:
         """The request for the samples of a timeline."""
-        return cls(tuple(line.frames.tolist()), size_wh, line.fps, coords, tuple(line.times_s.tolist()))
+        return cls(tuple(line.frames.tolist()), size_wh, line.fps, coords, tuple(line.times_s.tolist()), labels)
+
+    def label(self, i: int) -> str:
+        """The text before frame `i` of the request."""
+        time_s = self.times_s[i]
+        return f"<{time_s:.1f} seconds>" if self.labels == "seconds" else f"frame {i}, {time_s:.2f} s:"
 
     def to_json(self) -> str:
         """One line of JSON, for `from_json`."""
-        return msgspec.json.encode(self).decode()
+        fields = msgspec.to_builtins(self)
+        if self.labels == "numbers":  # as in rows of earlier versions
+            del fields["labels"]
+        return msgspec.json.encode(fields).decode()
 
     @classmethod
     def from_json(cls, text: str) -> VideoRequest:
         """Read the JSON of `to_json`."""
         data = json.loads(text)
-        return cls(tuple(data["frames"]), data["size_wh"], data["fps"], data["coords"], tuple(data["times_s"]))
+        labels = data.get("labels", "numbers")
+        return cls(tuple(data["frames"]), data["size_wh"], data["fps"], data["coords"], tuple(data["times_s"]), labels)

@@ -114,6 +114,8 @@ def preamble(report: dict[str, Any]) -> list[str]:
             title = "counts 0" if found["counts_zero"] else "set aside"
             lines.append(f"  {title}: {found['count']} x {reason}, e.g. {found['example']}")
             lines += _ids(found.get("ids", []))
+        if system.get("read_as"):
+            lines.append(f"  {system['read_as']}")
         lines += [f"  warning: {warning}" for warning in system["warnings"]]
         if "think_reward" in system:
             mean, low, high = system["think_reward"]
