@@ -21,6 +21,8 @@ __all__ = [
     "BACKBONES",
     "COORDS",
     "DECODERS",
+    "MARKS",
+    "OBJECT_MISSING",
     "OUTSIDE",
     "PREFIX",
     "SPATIAL_FRAMES",
@@ -38,6 +40,8 @@ PREFIX = "STVG_"
 UNITS = ("frame", "second")
 COORDS = ("pixel", "norm1000")
 STYLES = ("tags", "csv")
+MARKS = ("numbers", "outlines")
+OBJECT_MISSING = ("drop", "time")
 SPATIAL_FRAMES = ("shared", "either")
 TEST_VARIABLES = frozenset({"STVG_TEST_DATA"})
 """Names with the prefix that only the test suite reads."""
@@ -176,6 +180,12 @@ class Settings:
         "frames per second of a folder of pictures, if no annotation gives them",
         of_this_machine=True,
     )
+    proposals: str | None = _setting(
+        None,
+        _folder,
+        "file or folder of tracks of objects, for answers that name an object (STVG_STYLE=ids); or off",
+        of_this_machine=True,
+    )
     fps: float = _setting(2.0, _number(0.01, 120.0), "frames sampled per second of video")
     max_side: int = _setting(
         336, _integer(4, 8192), "maximum of the longer side of a frame, in pixels; frames are never enlarged"
@@ -202,6 +212,22 @@ class Settings:
         "tags",
         _one_of(*STYLES),
         "form of answers: tags, as in the paper; or csv, lines of numbers for models that were not trained on tags",
+    )
+    marks: str = _setting(
+        "numbers",
+        _one_of(*MARKS),
+        "what is drawn onto frames with STVG_STYLE=ids: the objects' numbers, or the outlines of their boxes too",
+    )
+    object_viou: float = _setting(
+        0.5,
+        _number(0.0, 1.0),
+        "with STVG_STYLE=ids, least vIoU of the right object's track with the annotated boxes",
+    )
+    object_missing: str = _setting(
+        "drop",
+        _one_of(*OBJECT_MISSING),
+        "with STVG_STYLE=ids, what becomes of a row if no track reaches STVG_OBJECT_VIOU: drop it, or keep it for its "
+        "time, with 0 as the right number",
     )
     think_jitter: float = _setting(
         0.0,

@@ -10,6 +10,7 @@ import msgspec
 from swift_stvg.records import MAX_SIDE_PX
 from swift_stvg.settings import COORDS
 from swift_stvg.util import validation
+from swift_stvg.video.marks import Mark
 from swift_stvg.video.timeline import Timeline
 
 VIDEO_KEY = "stvg_video"
@@ -26,6 +27,8 @@ class VideoRequest:
         fps: nominal samples per second.
         coords: coordinate convention of the row, one of `settings.COORDS`.
         times_s: (T,) true time of each frame, in seconds from the begin of the clip.
+        marks: numbers of objects to draw onto the frames.
+        outlines: whether the boxes of these objects are drawn too.
 
     Raises:
         RecordError: an order, a range or a length is wrong.
@@ -36,6 +39,8 @@ class VideoRequest:
     fps: float
     coords: str
     times_s: tuple[float, ...]
+    marks: tuple[Mark, ...] = ()
+    outlines: bool = False
 
     def __post_init__(self) -> None:
         frames = validation.integers("frames", self.frames)
@@ -48,21 +53,44 @@ class VideoRequest:
         if fps <= 0:
             validation.refuse("fps", "be above 0", fps)
         size_wh = validation.integer_pair("size_wh", self.size_wh, low=1, high=MAX_SIDE_PX)
+        marks = tuple(tuple(mark) for mark in self.marks)
+        for mark in marks:
+            if len(mark) != 6 or not all(type(value) is int for value in mark) or not 0 <= mark[0] < len(frames):
+                validation.refuse("marks", "be a frame's position, a number and a box, in whole numbers", list(mark))
         validation.set_fields(
-            self, frames=tuple(frames.tolist()), size_wh=size_wh, fps=fps, times_s=tuple(times_s.tolist())
+            self,
+            frames=tuple(frames.tolist()),
+            size_wh=size_wh,
+            fps=fps,
+            times_s=tuple(times_s.tolist()),
+            marks=marks,
+            outlines=validation.boolean("outlines", self.outlines),
         )
 
     @classmethod
-    def on(cls, line: Timeline, size_wh: tuple[int, int], coords: str) -> VideoRequest:
+    def on(
+        cls,
+        line: Timeline,
+        size_wh: tuple[int, int],
+        coords: str,
+        marks: tuple[Mark, ...] = (),
+        outlines: bool = False,
+    ) -> VideoRequest:
         """The request for the samples of a timeline."""
-        return cls(tuple(line.frames.tolist()), size_wh, line.fps, coords, tuple(line.times_s.tolist()))
+        frames, times_s = tuple(line.frames.tolist()), tuple(line.times_s.tolist())
+        return cls(frames, size_wh, line.fps, coords, times_s, marks, outlines)
 
     def to_json(self) -> str:
         """One line of JSON, for `from_json`."""
-        return msgspec.json.encode(self).decode()
+        content = msgspec.to_builtins(self)
+        if not self.marks:
+            del content["marks"], content["outlines"]
+        return msgspec.json.encode(content).decode()
 
     @classmethod
     def from_json(cls, text: str) -> VideoRequest:
         """Read the JSON of `to_json`."""
         data = json.loads(text)
-        return cls(tuple(data["frames"]), data["size_wh"], data["fps"], data["coords"], tuple(data["times_s"]))
+        marks, outlines = tuple(data.get("marks", ())), data.get("outlines", False)
+        frames, times_s = tuple(data["frames"]), tuple(data["times_s"])
+        return cls(frames, data["size_wh"], data["fps"], data["coords"], times_s, marks, outlines)
