@@ -51,9 +51,7 @@ def frame_size(source_wh: tuple[int, int], max_side: int, multiple: int) -> tupl
     return width, height
 
 
-def make_row(
-    sample: Sample, video: VideoInfo, settings: Settings, tracks: VideoTracks | None = None
-) -> dict[str, Any]:
+def make_row(sample: Sample, video: VideoInfo, settings: Settings, tracks: VideoTracks | None = None) -> dict[str, Any]:
     """One ms-swift row. `tracks` are those of the video, for answers that name an object.
 
     Raises:
@@ -119,9 +117,7 @@ def make_prompt_spec(
     )
 
 
-def make_row_truth(
-    sample: Sample, video: VideoInfo, settings: Settings, tracks: VideoTracks | None = None
-) -> RowTruth:
+def make_row_truth(sample: Sample, video: VideoInfo, settings: Settings, tracks: VideoTracks | None = None) -> RowTruth:
     """The ground truth of a sample on the grid of the sampled frames; it raises the errors of `make_row`."""
     video = video.at_rate(sample.annotated_fps)
     _check_fit(sample, video)

@@ -53,7 +53,7 @@ def make_rows(
         try:
             if isinstance(video, VideoError):
                 raise VideoError(video.reason, f"{video.detail}, row {sample.id}")
-            rows.append(make_row(sample, video, settings, proposals and proposals.of(sample.video)))
+            rows.append(make_row(sample, video, settings, None if proposals is None else proposals.of(sample.video)))
             if not nominal:
                 report.videos[sample.video] = video
                 if video.aside:

@@ -66,7 +66,7 @@ def _area(mark: Mark) -> int:
 def _place(
     size: tuple[int, int], box: Sequence[int], picture_wh: tuple[int, int], taken: Sequence[tuple[int, int, int, int]]
 ) -> tuple[int, int, int, int]:
-    """The place of a number: the centre of the box, or the nearest free place above or below (left, top, right, bottom)."""
+    """Left, top, right and bottom of a number: at the centre of the box, or at the nearest free place above or below."""
     width, height = size
     left = min(max((box[0] + box[2] - width) // 2, 0), max(picture_wh[0] - width, 0))
     middle = (box[1] + box[3] - height) // 2
