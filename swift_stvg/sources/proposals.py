@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -61,7 +60,6 @@ class Proposals:
         return None
 
 
-@lru_cache(maxsize=2)
 def read_proposals(path: Path) -> Proposals:
     """Read the tracks of a file or folder.
 

@@ -52,8 +52,10 @@ def draw_marks(frames: Pixels, marks: Sequence[Mark], outlines: bool) -> Pixels:
         for _, number, *box in sorted(of_frame, key=lambda mark: (-_area(mark), mark[1])):
             place = _place(_text_size(font.size, number), box, (width, height), taken)
             taken.append(place)
-            rim = max(1, round(font.size / 12))
-            draw.text(place[:2], str(number), RED, font, anchor="lt", stroke_width=rim, stroke_fill=WHITE)
+            centre = ((place[0] + place[2]) / 2, (place[1] + place[3]) / 2)
+            bold, rim = _strokes(font.size)
+            draw.text(centre, str(number), WHITE, font, anchor="mm", stroke_width=bold + rim, stroke_fill=WHITE)
+            draw.text(centre, str(number), RED, font, anchor="mm", stroke_width=bold, stroke_fill=RED)
         drawn[position] = np.asarray(picture)
     return drawn
 
@@ -66,7 +68,7 @@ def _area(mark: Mark) -> int:
 def _place(
     size: tuple[int, int], box: Sequence[int], picture_wh: tuple[int, int], taken: Sequence[tuple[int, int, int, int]]
 ) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of a number: at the centre of the box, or at the nearest free place above or below."""
+    """Left, top, right, bottom of a number: at the centre of the box, or at the nearest free place above or below."""
     width, height = size
     left = min(max((box[0] + box[2] - width) // 2, 0), max(picture_wh[0] - width, 0))
     middle = (box[1] + box[3] - height) // 2
@@ -93,6 +95,10 @@ def _font(height: int) -> Any:
 
 @lru_cache(maxsize=1024)
 def _text_size(height: int, number: int) -> tuple[int, int]:
-    rim = max(1, round(height / 12))
-    left, top, right, bottom = _font(height).getbbox(str(number), anchor="lt", stroke_width=rim)
-    return round(right - left), round(bottom - top)
+    left, top, right, bottom = _font(height).getbbox(str(number), anchor="mm", stroke_width=sum(_strokes(height)))
+    return round(2 * max(right, -left)), round(2 * max(bottom, -top))
+
+
+def _strokes(height: int) -> tuple[int, int]:
+    """Pixels by which letters are made bolder, and width of their white rim."""
+    return height // 18, max(1, round(height / 12))
