@@ -38,8 +38,8 @@ __all__ = [
 
 PREFIX = "STVG_"
 UNITS = ("frame", "second")
-COORDS = ("pixel", "norm1000")
-STYLES = ("tags", "csv")
+COORDS = ("pixel", "norm1000", "unit", "source")
+STYLES = ("tags", "csv", "qwen_json", "span_json", "fig8", "ids")
 MARKS = ("numbers", "outlines")
 OBJECT_MISSING = ("drop", "time")
 SPATIAL_FRAMES = ("shared", "either")
@@ -202,16 +202,21 @@ class Settings:
     coords: str = _setting(
         "pixel",
         _one_of(*COORDS),
-        "coordinates in answers: pixel for Qwen2.5-VL; norm1000 for Qwen2-VL, Qwen3-VL and Qwen3.5",
+        "coordinates in answers: pixel for Qwen2.5-VL; norm1000, thousandths, for Qwen2-VL, Qwen3-VL and Qwen3.5; "
+        "unit, shares of 1, or source, pixels of the video, for other models",
     )
-    think: bool = _setting(True, _boolean, "whether an answer holds think boxes before the final boxes")
+    think: bool = _setting(
+        True, _boolean, "whether an answer holds think boxes before the final boxes; csv and fig8 never do"
+    )
     boxes: bool = _setting(
         True, _boolean, "whether answers hold boxes; without them, only the time, as in temporal grounding"
     )
     style: str = _setting(
         "tags",
         _one_of(*STYLES),
-        "form of answers: tags, as in the paper; or csv, lines of numbers for models that were not trained on tags",
+        "form of answers: tags, as in the paper; csv, lines of numbers for models that were not trained on tags; "
+        "qwen_json, Qwen3-VL's own; span_json, OneThinker's; fig8, the paper's for closed models; or ids, the "
+        "number of an object that is marked on the frames, as in STVG-R1",
     )
     marks: str = _setting(
         "numbers",
@@ -263,6 +268,9 @@ class Settings:
                 "no frame can have such a side"
             )
 
+        if fault := style_fault(self.style, self.index_unit, self.coords, self.boxes):
+            raise SettingsError(fault)
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read and check every STVG_* variable.
@@ -298,6 +306,20 @@ class Settings:
     def root(self) -> Path:
         """The data root as a path, with `~` expanded."""
         return Path(self.data_root).expanduser()
+
+
+def style_fault(style: str, index_unit: str, coords: str, boxes: bool) -> str:
+    """Why a style of answers does not fit other settings, and what to set; "" if it fits."""
+    needs = []
+    if style in ("qwen_json", "span_json", "fig8", "ids") and index_unit != "second":
+        needs.append(f"{PREFIX}INDEX_UNIT=second, because it counts seconds")
+    if style == "fig8" and coords != "unit":
+        needs.append(f"{PREFIX}COORDS=unit, because it writes shares of 1")
+    if style == "qwen_json" and not boxes:
+        needs.append(f"{PREFIX}BOXES=true, because it gives times with boxes only")
+    if style == "ids" and not boxes:
+        needs.append(f"{PREFIX}BOXES=true, because an object stands for its boxes")
+    return f"{PREFIX}STYLE={style} needs {'; and '.join(needs)}" if needs else ""
 
 
 def as_text(value: Any) -> str:

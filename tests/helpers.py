@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from swift_stvg.answers.format import AnswerFormat
+from swift_stvg.answers.styles import STYLE_CLASSES
 from swift_stvg.rows.row_truth import RowTruth
-from swift_stvg.settings import Settings
+from swift_stvg.settings import COORDS, UNITS, Settings, style_fault
 from swift_stvg.video.timeline import Timeline
+
+EVERY_FORMAT = [
+    AnswerFormat(think, unit, coords, boxes, style)
+    for style, unit, coords, boxes, think in product(STYLE_CLASSES, UNITS, COORDS, (True, False), (True, False))
+    if not style_fault(style, unit, coords, boxes)
+    and not (think and not (boxes and STYLE_CLASSES[style].think))
+    and (boxes or coords == "pixel" or style == "fig8")
+]
+"""Every combination of style, unit, coordinates and lists; formats without boxes have one kind of coordinates."""
 
 
 def grid(size: int = 10, interval_s: float = 0.5, unit: str = "frame") -> Timeline:
     """`size` samples of a 10 frames-per-second clip."""
     frames = (np.arange(size) * interval_s * 10).astype(np.int64)
     return Timeline(frames, frames / 10.0, 0.0, interval_s, unit, frames, size * interval_s)
+
+
+def true_box(fmt: AnswerFormat) -> tuple[int, int, int, int]:
+    """The box of `row_truth` in another format's coordinates."""
+    unit = {"pixel": 20, "source": 40}.get(fmt.coords, 200)
+    return unit, unit, 3 * unit, 3 * unit
 
 
 def row_truth(

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from swift_stvg.answers.format import Answer, AnswerFormat, BoxList
 from swift_stvg.cli import main
 from swift_stvg.rows.making import make_prompt, video_request
 from swift_stvg.serving.asking import prompt_spec_of
@@ -25,6 +27,7 @@ from swift_stvg.sharing.answer_alone import TICKS, Question
 from swift_stvg.sharing.checkpoint import ANSWER, public_args
 from swift_stvg.synthetic.tiny import ARCHITECTURES, TinyConfig, build
 from tests.asked import CASES, SENTENCE, TOKENS, Case, add_adapter, sensitive, settings_of, write_clips
+from tests.helpers import EVERY_FORMAT
 from tests.running import run
 from tests.videos import write_sound
 
@@ -114,6 +117,28 @@ def test_when_and_where_are_those_of_ground(case: Case, architecture: str, span:
     assert span_s == expected["span_s"]
     final = [box for box in expected["boxes"] if box["pred_xyxy"] is not None]
     assert [(box["time_s"], box["xyxy"]) for box in found] == [(box["time_s"], box["pred_xyxy"]) for box in final]
+
+
+@pytest.mark.parametrize("fmt", [fmt for fmt in EVERY_FORMAT if fmt.boxes], ids=str)
+def test_every_style_is_read_as_by_ground(fmt: AnswerFormat, clips: dict[str, Path]) -> None:
+    settings = Settings(
+        cache_dir=None, think=fmt.think, index_unit=fmt.unit, coords=fmt.coords, style=fmt.style, max_side=96
+    )
+    video = clips[CASES[0].title]
+    info, question = prompt_spec_of(video, settings, None)
+    record = public_args({}, template="", ours="stvg_qwen3_vl", settings=settings, base_model=None, adapter=False)
+    index, boxes_xyxy = np.array([1, 2]), np.array([[10.0, 20, 40, 50], [0, 0, 90, 12]])
+    text = fmt.render(Answer((1, 2), BoxList(index, boxes_xyxy + 1), BoxList(index, boxes_xyxy)))
+    expected = make_record(question, info, {}, SENTENCE, Reply(text))
+    found = Question(str(video), SENTENCE, record)
+    content = make_prompt(question, SENTENCE, video)["messages"][-1]["content"]
+    assert f"{found.before}<video>{found.after}" == content
+    span_s, final = found.read(text)
+    assert expected["status"] == "ok"
+    assert span_s == expected["span_s"]
+    assert [(box["time_s"], box["xyxy"]) for box in final] == [
+        (box["time_s"], box["pred_xyxy"]) for box in expected["boxes"]
+    ]
 
 
 CLIPS = [(1.0, 3.0), (1.33, 2.71), (0.0, 99.0), (2.0, 2.05), (2.5, 99.0), (1.0, 1.1)]

@@ -12,49 +12,56 @@ from hypothesis import strategies as st
 
 from swift_stvg.answers.format import Answer, AnswerFormat, BoxList
 from swift_stvg.answers.reading import CLOCK_TIMES, SHARES
-from swift_stvg.settings import COORDS, UNITS
-from tests.helpers import answer, boxes
+from swift_stvg.answers.styles import STYLE_CLASSES
+from swift_stvg.settings import UNITS
+from tests.helpers import EVERY_FORMAT, answer, boxes
 
-FORMATS = [AnswerFormat(think, unit, coords) for think in (True, False) for unit in UNITS for coords in COORDS]
-OTHERS = [AnswerFormat(False, unit, boxes=False) for unit in UNITS]
-OTHERS += [
-    AnswerFormat(False, unit, coords, boxes, "csv") for unit in UNITS for coords in COORDS for boxes in (True, False)
-]
 numbers = st.integers(0, 9_999_999)
 box_lists = st.lists(st.tuples(numbers, numbers, numbers, numbers, numbers), min_size=1, max_size=20).map(
     lambda rows: BoxList(np.array([r[0] for r in rows]), np.array([r[1:] for r in rows], dtype=np.float64))
 )
+formats = st.sampled_from(EVERY_FORMAT)
 
 
-@given(st.tuples(numbers, numbers), box_lists, box_lists, st.sampled_from(FORMATS + OTHERS))
+def sayable(span: tuple[int, int], think: BoxList, pred: BoxList, fmt: AnswerFormat) -> Answer:
+    """An answer that the format can say: shares are below 2, and qwen_json has its boxes' span and their indices."""
+    if fmt.shares:
+        think, pred = (BoxList(part.index, part.boxes_xyxy % 2000) for part in (think, pred))
+    if fmt.style == "qwen_json":
+        index, boxes_xyxy = pred.first_of_each()
+        pred, think = BoxList(index, boxes_xyxy), BoxList(index, boxes_xyxy[::-1])
+        span = int(index[0]), int(index[-1])
+    gaps = STYLE_CLASSES[fmt.style].gaps
+    return Answer(span, think if fmt.think else None, pred if fmt.boxes else None, gaps=gaps)
+
+
+@given(st.tuples(numbers, numbers), box_lists, box_lists, formats)
 def test_parse_inverts_render(span: tuple[int, int], think: BoxList, pred: BoxList, fmt: AnswerFormat) -> None:
-    original = Answer(span, think if fmt.think else None, pred if fmt.boxes else None)
+    original = sayable(span, think, pred, fmt)
     text = fmt.render(original)
     assert fmt.is_valid(text)
     assert fmt.parse(text) == original
 
 
-@given(
-    st.tuples(numbers, numbers), box_lists, st.sampled_from(["\nx", "\n .", "\n-"]), st.sampled_from(FORMATS + OTHERS)
-)
+@given(st.tuples(numbers, numbers), box_lists, st.sampled_from(["\nx", "\n .", "\n-"]), formats)
 def test_lenient_and_strict_reading_agree(span: tuple[int, int], both: BoxList, noise: str, fmt: AnswerFormat) -> None:
-    text = fmt.render(Answer(span, both if fmt.think else None, both if fmt.boxes else None))
-    lenient, valid = fmt.read(text + noise)
+    original = sayable(span, both, both, fmt)
+    lenient, valid = fmt.read(fmt.render(original) + noise)
     assert not valid
-    assert lenient == fmt.parse(text)
+    assert lenient == original
 
 
-@pytest.mark.parametrize("fmt", OTHERS, ids=str)
-def test_other_instructions_show_a_valid_answer(fmt: AnswerFormat) -> None:
+@pytest.mark.parametrize("fmt", EVERY_FORMAT, ids=str)
+def test_instructions_show_a_valid_answer_and_name_the_convention(fmt: AnswerFormat) -> None:
     text = fmt.instruction()
-    if fmt.style == "csv":
-        assert fmt.is_valid(text.partition("For example:\n")[2])
-    else:
-        example = text.splitlines()[0].partition("in exactly this form: ")[2]
-        assert fmt.is_valid(example)
-    assert ("second" in text) == (fmt.unit == "second")
-    assert ("thousandths" in text) == (fmt.coords == "norm1000" and fmt.boxes)
+    assert fmt.is_valid(fmt.example())
+    assert fmt.example() in text
+    assert ("frame number" in text, "second" in text) == (fmt.unit == "frame", fmt.unit == "second")
+    extents = {"norm1000": "thousandths", "unit": "shares", "pixel": "pixels of the frames", "source": "of the video"}
+    named = {coords for coords, words in extents.items() if words in text}
+    assert named == ({fmt.coords} if fmt.boxes else set())
     assert ("box" in text) == fmt.boxes
+    assert ("first guess" in text) == fmt.think
 
 
 ROWS = [
@@ -85,16 +92,6 @@ def test_lines_of_numbers(
     assert (found.span, is_valid) == (span, valid), reason
     assert (found.pred and found.pred.index.tolist()) == index, reason
     assert ("time" in found.failures, "pred_bbox" in found.failures) == (span is None, index is None)
-
-
-@pytest.mark.parametrize("fmt", FORMATS, ids=str)
-def test_instruction_shows_a_valid_answer_and_names_the_convention(fmt: AnswerFormat) -> None:
-    text = fmt.instruction()
-    example = next(line[line.index("<time>") :] for line in text.splitlines() if "<time> 5" in line)
-    assert fmt.is_valid(example)
-    assert ("second" in text) == (fmt.unit == "second")
-    assert ("thousandths" in text) == (fmt.coords == "norm1000")
-    assert ("<think_bbox>" in text) == fmt.think
 
 
 def test_the_instruction_is_this() -> None:

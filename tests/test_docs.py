@@ -467,7 +467,7 @@ def test_the_example_answer_is_possible() -> None:
     form, size_wh = AnswerFormat.of(Settings()), frame_size((1280, 720), Settings().max_side, Settings().side_multiple)
     answer = form.parse(text)
     assert form.is_valid(text)
-    assert answer.fault(40, form.scale_wh(size_wh)) is None
+    assert answer.fault(40, form.scale_wh(size_wh, (1280, 720))) is None
     for boxes in (answer.think, answer.pred):
         assert boxes is not None
         assert (boxes.boxes_xyxy >= 0).all()

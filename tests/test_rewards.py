@@ -8,7 +8,7 @@ from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import DataError
 from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import BOX_REWARDS, REWARDS, boxes_viou, check_rewards
-from tests.helpers import answer, boxes, row_truth
+from tests.helpers import EVERY_FORMAT, answer, boxes, row_truth, true_box
 
 FIVE = ("stvg_format", "stvg_consistency", "stvg_temporal", "stvg_spatial", "stvg_think")
 
@@ -175,14 +175,6 @@ def test_floor_clamps_each_frame(floor: float | None, expected: float) -> None:
     assert REWARDS["stvg_spatial"](Batch([text], [row_truth(floor=floor)]))[0] == pytest.approx(1 + expected)
 
 
-FORMATS = [
-    AnswerFormat(),
-    AnswerFormat(think=False),
-    AnswerFormat(think=False, style="csv"),
-    AnswerFormat(think=False, boxes=False),
-    AnswerFormat(think=False, boxes=False, style="csv"),
-    AnswerFormat(unit="second", coords="norm1000"),
-]
 Counts = tuple[int, int]
 WORTH: list[tuple[str, tuple[int, int] | None, bool, bool, Counts, Counts]] = [
     # span, whether think and final boxes are written, (exact, worst) frames of a written list under `shared`, `either`
@@ -204,23 +196,25 @@ TERMS = {"stvg_spatial": (1.0, -5.0), "stvg_spatial_giou": (1.0, -1.0), "stvg_sp
 
 def written(fmt: AnswerFormat, span: tuple[int, int] | None, think: bool, pred: bool) -> str:
     """An answer whose boxes are the truth; a list that is not written cannot be read."""
-    box = "200, 200, 600, 600" if fmt.coords == "norm1000" else "20, 20, 60, 60"
+    box = ", ".join(f"{side / 1000:g}" if fmt.shares else str(side) for side in true_box(fmt))
     first, last = span if span and span[0] <= span[1] else (2, 5)
-    if fmt.style == "csv":
+    if fmt.style in ("csv", "fig8"):
         rows = [f"{i}, {box}" for i in range(first, last + 1)] if pred else []
         return "\n".join(([f"{span[0]}, {span[1]}"] if span else []) + rows)
+    if fmt.style == "span_json":
+        keyed = "{" + ", ".join(f'"{i}": [{box}]' for i in range(first, last + 1)) + "}"
+        lists = [f'"{key}": {keyed}' for key, there in (("think_boxes", think), ("boxes", pred)) if there]
+        return "{" + ", ".join(([f'"time": [{span[0]}, {span[1]}]'] if span else []) + lists) + "}"
     lists = [boxes(first, last, box) if there else "none" for there in (think, pred)]
     return answer(f"{span[0]} - {span[1]}" if span else "", *lists)
 
 
-@pytest.mark.parametrize("fmt", FORMATS, ids=str)
+@pytest.mark.parametrize("fmt", [fmt for fmt in EVERY_FORMAT if fmt.style != "qwen_json"], ids=str)
 @pytest.mark.parametrize("frames", ["shared", "either"])
 @pytest.mark.parametrize("floor", [None, -1.0, 0.0, 1.0])
 def test_what_a_box_list_is_worth(fmt: AnswerFormat, frames: str, floor: float | None) -> None:
     """Under every setting that a reward depends on; README, GUARANTEES.md and the docstrings say the same."""
-    row = row_truth(
-        box=(200, 200, 600, 600) if fmt.coords == "norm1000" else (20, 20, 60, 60), fmt=fmt, frames=frames, floor=floor
-    )
+    row = row_truth(box=true_box(fmt), fmt=fmt, frames=frames, floor=floor)
     for title, span, think, pred, shared, either in WORTH:
         batch = Batch([written(fmt, span, think, pred)], [row])
         exact_n, worst_n = shared if frames == "shared" else either

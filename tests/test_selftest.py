@@ -11,7 +11,7 @@ from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.rewards.functions import REWARDS, WEIGHTS, usual_weights
 from swift_stvg.rewards.known_mistakes import EXACT, MISTAKES, landscape
 from swift_stvg.rows.row_truth import RowTruth
-from tests.helpers import row_truth
+from tests.helpers import EVERY_FORMAT, row_truth
 
 Boxes = dict[int, tuple[float, float, float, float]]
 TRUE: Boxes = {2: (10, 20, 30, 60), 3: (14, 20, 34, 60), 4: (18, 22, 38, 62), 5: (22, 24, 42, 64)}
@@ -21,8 +21,8 @@ INDICES, WIDTH, HEIGHT = 10, 100, 80
 def row(fmt: AnswerFormat | None = None, floor: float | None = None) -> RowTruth:
     made = row_truth(fmt=fmt, floor=floor)
     boxes_xyxy = np.array(list(TRUE.values()), dtype=np.float64)
-    if made.format.coords == "norm1000":
-        boxes_xyxy = np.rint(boxes_xyxy * np.array([10, 12.5, 10, 12.5]))
+    factor = {"pixel": np.ones(4), "source": np.full(4, 2.5)}.get(made.format.coords, np.array([10, 12.5, 10, 12.5]))
+    boxes_xyxy = np.rint(boxes_xyxy * factor)
     return replace(made, size_wh=(WIDTH, HEIGHT), source_wh=(250, 200), boxes_xyxy=boxes_xyxy[: len(made.index)])
 
 
@@ -113,14 +113,7 @@ def test_mistakes_earn_what_the_equations_say(name: str) -> None:
 
 
 def test_the_usual_settings_pay_for_no_mistake() -> None:
-    for fmt in (
-        AnswerFormat(),
-        AnswerFormat(think=False),
-        AnswerFormat(unit="second"),
-        AnswerFormat(coords="norm1000"),
-        AnswerFormat(False, style="csv"),
-        AnswerFormat(False, boxes=False),
-    ):
+    for fmt in EVERY_FORMAT:
         row_truths = [row(fmt), row(fmt, floor=-1.0)]
         found = landscape(row_truths, usual_weights(row_truths))
         assert found["faults"] == {}

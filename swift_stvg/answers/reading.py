@@ -11,8 +11,10 @@ import math
 import re
 from typing import NamedTuple
 
-CLOCK_TIMES, SHARES = "clock times", "shares of 1"
+CLOCK_TIMES, SHARES, NO_SHARES = "clock times", "shares of 1", "numbers above 2"
 """Forms that `Answer.seen` reports."""
+LARGEST_SHARE = 2.0
+"""A number of at most this magnitude can be a share of the picture; a box may leave the picture a little."""
 LONGEST_SPAN, LONGEST_LABEL = 200, 120
 """Upper bounds in characters of the text of a span, and of the text before a box."""
 
@@ -44,6 +46,7 @@ _LABEL_BREAK = re.compile(r"[\"'{}()\[\]*=#]|:(?![0-9])|(?<![0-9]):|\.(?!\S)")
 _ANY_NUMBER, _WORD = re.compile(_NUMBER), re.compile(r"[^\W\d_]+")
 _LABEL = re.compile(rf"(?:- )?(?:({_WORD.pattern})[\s_]*)?({_NUMBER})\s*({_WORD.pattern})?\s*-?")
 _USUAL_LABEL = re.compile(r"[ ,]{0,8}([0-9]{1,7})[.:]? ?")  # most labels; the result is that of the expressions above
+_TIME = re.compile(rf"({_NUMBER})[ \t]{{0,8}}(s|secs?|seconds?)?")
 _COORDINATE = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 _PLAIN = {0xFF01 + i: 0x21 + i for i in range(94)} | str.maketrans(
@@ -63,11 +66,13 @@ class Span(NamedTuple):
         ends: both indices, or None.
         why: the reason for None; otherwise "".
         form: "numbers" or `CLOCK_TIMES`; "" if the text does not hold exactly two of them.
+        written: both numbers before they became indices; clock times as seconds.
     """
 
     ends: tuple[int, int] | None
     why: str
     form: str = ""
+    written: tuple[float, float] | None = None
 
 
 def answered(text: str) -> str:
@@ -120,7 +125,7 @@ def read_span(text: str, unit: str) -> Span:
     form = CLOCK_TIMES if first.clock else "numbers"
     ends = [_index(end, words, unit, nearest=True) for end in (first, last)]
     if isinstance(ends[0], int) and isinstance(ends[1], int):
-        return Span((ends[0], ends[1]), "", form)
+        return Span((ends[0], ends[1]), "", form, (first.value, last.value))
     return Span(None, next(why for why in ends if isinstance(why, str)), form)
 
 
@@ -143,14 +148,37 @@ def read_label(text: str, unit: str) -> int | None:
     return index if isinstance(index, int) else None
 
 
-def read_box(cells: list[str]) -> tuple[float, float, float, float] | str | None:
-    """Read four coordinates; `SHARES` if they are shares of 1; None if they are not four numbers."""
+def read_time(text: str) -> float | None:
+    """Read one time in seconds: a number, with or without a word for seconds, or a clock time; None if it is neither.
+
+    Quotes and angle brackets may surround it, as in `"5.0"` and `<5.0 seconds>`.
+    """
+    found = None if len(text) > LONGEST_LABEL else _TIME.fullmatch(text.lower().strip(" \t\r\n\"'<>"))
+    number = _number(found[1]) if found else None
+    return None if number is None or (number.clock and found and found[2]) else number.value
+
+
+def read_box(cells: list[str], shares: bool = False) -> tuple[float, float, float, float] | str | None:
+    """Read four coordinates.
+
+    Args:
+        cells: their texts.
+        shares: whether the text coordinates are shares of 1. They are read as thousandths.
+
+    Returns:
+        The coordinates; None if the cells are not four numbers. If the numbers are of another form: `SHARES`, shares of
+        1 where other coordinates are asked for, or `NO_SHARES`, numbers that cannot be shares.
+    """
     found = [_COORDINATE.fullmatch(cell.strip()) for cell in cells]
     numbers = [float(number[0]) for number in found if number is not None]
     if len(found) != 4 or len(numbers) != 4:
         return None
     x1, y1, x2, y2 = numbers
-    if min(x1, y1, x2, y2) >= 0 and max(x1, y1, x2, y2) <= 1 and any("." in cell for cell in cells):
+    if shares:
+        if max(map(abs, numbers)) > LARGEST_SHARE:
+            return NO_SHARES
+        x1, y1, x2, y2 = (float(f"{cell.strip()}e3") for cell in cells)  # exact, as a product is not
+    elif min(x1, y1, x2, y2) >= 0 and max(x1, y1, x2, y2) <= 1 and any("." in cell for cell in cells):
         return SHARES
     return x1, y1, x2, y2
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from swift_stvg.answers.format import Answer, BoxList
+from swift_stvg.answers.styles import STYLE_CLASSES
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import BOX_REWARDS, REWARDS, total
@@ -144,14 +145,17 @@ def _rescaled(boxes_xyxy: FloatArray, from_wh: tuple[int, int], to_wh: tuple[int
     return boxes_xyxy * factor
 
 
+def _written_in(row_truth: RowTruth, boxes_xyxy: FloatArray, to_wh: tuple[int, int]) -> FloatArray:
+    """Boxes whose written numbers have another extent. Shares of 1 are kept as thousandths, so these grow too."""
+    return _rescaled(boxes_xyxy, row_truth.scale_wh, to_wh) * (1000 if row_truth.format.shares else 1)
+
+
 def _other_coordinates(row_truth: RowTruth, boxes_xyxy: FloatArray) -> FloatArray:
-    return _rescaled(
-        boxes_xyxy, row_truth.scale_wh, (1000, 1000) if row_truth.format.coords == "pixel" else row_truth.size_wh
-    )
+    return _written_in(row_truth, boxes_xyxy, (1000, 1000) if row_truth.format.coords == "pixel" else row_truth.size_wh)
 
 
 def _source_pixels(row_truth: RowTruth, boxes_xyxy: FloatArray) -> FloatArray:
-    return _rescaled(boxes_xyxy, row_truth.scale_wh, row_truth.source_wh)
+    return _written_in(row_truth, boxes_xyxy, row_truth.source_wh)
 
 
 def _xywh(_: RowTruth, boxes_xyxy: FloatArray) -> FloatArray:
@@ -181,18 +185,18 @@ def _without(*lists: str, keep: bool = False) -> Callable[[RowTruth], str | None
     """The exact answer with empty lists, or with every second box of the lists if `keep`."""
 
     def write(row_truth: RowTruth) -> str | None:
-        text = row_truth.format.render(row_truth.answer)
-        if row_truth.format.style != "tags" or not row_truth.format.boxes:
+        if not row_truth.format.boxes or (lists == ("think",) and not row_truth.format.think):
             return None
-        if lists == ("think_bbox",) and not row_truth.format.think:
-            return None
-        for tag in lists:
-            before, opening, rest = text.partition(f"<{tag}> ")
-            boxes, closing, after = rest.partition(f" </{tag}>")
-            kept = "], ".join(boxes.split("], ")[::2]) if keep else ""
-            kept += "]" * (keep and not kept.endswith("]"))
-            text = before + opening + kept + closing + after
-        return text
+        left = slice(None, None, 2) if keep else slice(0)
+
+        def rest(boxes: BoxList | None, part: str) -> BoxList | None:
+            return boxes if boxes is None or part not in lists else BoxList(boxes.index[left], boxes.boxes_xyxy[left])
+
+        answer, span = row_truth.answer, row_truth.span
+        think, pred = rest(answer.think, "think"), rest(answer.pred, "pred")
+        if keep and pred is not None and not STYLE_CLASSES[row_truth.format.style].says_span:
+            span = span[0], int(pred.index[-1])
+        return row_truth.format.render(Answer(span, think, pred))
 
     return write
 
@@ -214,9 +218,9 @@ MISTAKES: dict[str, Callable[[RowTruth], str | None]] = {
     "boxes far off, think alike": _boxes(_corner),
     "think boxes far off, final ones right": _boxes(_corner, ("think",)),
     "think boxes right, final ones far off": _boxes(_corner, ("pred",)),
-    "every second box left out": _without("think_bbox", "pred_bbox", keep=True),
-    "no think boxes": _without("think_bbox"),
-    "no boxes": _without("think_bbox", "pred_bbox"),
+    "every second box left out": _without("think", "pred", keep=True),
+    "no think boxes": _without("think"),
+    "no boxes": _without("think", "pred"),
     "text after the exact answer": lambda row_truth: row_truth.format.render(row_truth.answer) + " That is all.",
     "nothing": lambda row_truth: "",
 }

@@ -241,8 +241,8 @@ def describe_video(spec: PromptSpec) -> str:
     facts = f"{counted}s 0 - {line.size - 1}"
     if answer_format.unit == "frame":
         facts += f", {line.fps:.4g} per second"
-    if answer_format.coords == "pixel":
-        facts += f", {spec.size_wh[0]} x {spec.size_wh[1]} pixels"
+    if answer_format.coords in ("pixel", "source"):
+        facts += f", {spec.scale_wh[0]} x {spec.scale_wh[1]} pixels"
     return f"({facts})"
 
 

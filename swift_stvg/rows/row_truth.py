@@ -78,7 +78,7 @@ class PromptSpec:
     @property
     def scale_wh(self) -> tuple[int, int]:
         """Extent of the text coordinates."""
-        return self.format.scale_wh(self.size_wh)
+        return self.format.scale_wh(self.size_wh, self.source_wh)
 
     def read(self, text: str) -> tuple[Answer, bool]:
         """Read any text as an answer, in linear time, and check its form; see `AnswerFormat.read`.
@@ -101,8 +101,7 @@ class PromptSpec:
         boxes = object_boxes(self.objects, answer.object, np.arange(first, last + 1, dtype=np.int64))
         if boxes is not None:
             return replace(answer, pred=boxes)
-        known = f"1 to {len(self.objects)}" if self.objects else "none"
-        failure = f"no object has the number {answer.object}; the numbers are {known}"
+        failure = f"no object has the number {answer.object}; the numbers are 1 to {len(self.objects)}"
         return replace(answer, failures=dict(answer.failures) | {"pred_bbox": failure})
 
     def on_grid(self, span: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -126,7 +125,7 @@ class RowTruth(PromptSpec):
         annotated: (size,) annotated frame number of the frame that each index points at.
         span: closed span of grid indices during which the event is annotated.
         index: (M,) indices of the span that have an annotated box, increasing. M is 0 if the format has no boxes.
-        boxes_xyxy: (M, 4) whole numbers in text coordinates (pixels of `size_wh`, or thousandths).
+        boxes_xyxy: (M, 4) whole numbers in text coordinates (pixels of `size_wh` or `source_wh`, or thousandths).
         object: for answers that name an object, the number of the object that covers the truth best; 0 if none covers
             it well enough. None for other answers.
 

@@ -42,6 +42,14 @@ HERE = Path(__file__).absolute().parent  # not of the file that a link leads to,
 START, PAD, END = "<|vision_start|>", "<|video_pad|>", "<|vision_end|>"
 TICKS = 10_000
 """Per second, in which frames are dated."""
+NUMBER = r"\d+(?:\.\d+)?"
+BOX = rf"\s*\[\s*({NUMBER})\s*,\s*({NUMBER})\s*,\s*({NUMBER})\s*,\s*({NUMBER})\s*\]"
+FORMS = {
+    "tags": (r"<time>\s*(\d+)\s*-\s*(\d+)\s*</time>", r"(\d+)\.", "<pred_bbox>"),
+    "span_json": (r'"time":\s*\[\s*(\d+)\s*,\s*(\d+)\s*\]', r'"(\d+)":', '"boxes":'),
+    "qwen_json": ("", r'"time":\s*(\d+)(?:\.0)?,[^{}]*?"bbox_2d":', "["),
+}
+"""Of styles but for those of lines: the time, what is before a box, and where the final boxes begin."""
 
 
 class Question:
@@ -78,11 +86,12 @@ class Question:
             video, first + chosen, ticks, int(asked["max_side"]), int(asked["side_multiple"])
         )
         height, width = self.frames.shape[2:]
-        pixels = asked["coords"] == "pixel"
-        self.scale_wh = (width, height) if pixels else (1000, 1000)
+        extents = {"pixel": (width, height), "source": self.size_wh, "unit": (1, 1)}
+        self.scale_wh = extents.get(asked["coords"], (1000, 1000))
+        size = f", {self.scale_wh[0]} x {self.scale_wh[1]} pixels" * (asked["coords"] in ("pixel", "source"))
 
         facts = f"({'frame' if by_frame else 'second'}s 0 - {len(self.index_s) - 1}"
-        facts += f", {1 / self.step_s:.4g} per second" * by_frame + f", {width} x {height} pixels" * pixels + ")"
+        facts += f", {1 / self.step_s:.4g} per second" * by_frame + f"{size})"
         first = asked["query_first"] == "true"
         self.before = f"{sentence.strip()}\n" if first else ""
         self.after = facts if first else f"{facts}\n{sentence.strip()}"
@@ -96,23 +105,25 @@ class Question:
 
     def read(self, text: str) -> tuple[list[float] | None, list[dict[str, Any]]]:
         """When, as seconds [begin, end], and a box for each index, of an answer in the form of the training."""
-        if self.style == "csv":
-            rows = [[int(cell) for cell in re.findall(r"\d+", line)] for line in text.splitlines()]
-            spans, boxes = [row for row in rows if len(row) == 2], [row for row in rows if len(row) == 5]
+        if self.style in FORMS:
+            time, label, start = FORMS[self.style]
+            boxes = re.findall(label + BOX, text.partition(start)[2])
+            spans = re.findall(time, text) if time else [(boxes[0][0], boxes[-1][0])] * bool(boxes)
         else:
-            spans = [[int(n) for n in found] for found in re.findall(r"<time>\s*(\d+)\s*-\s*(\d+)\s*</time>", text)]
-            entry = r"(\d+)\.\s*\[\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\]"
-            boxes = [[int(n) for n in found] for found in re.findall(entry, text.partition("<pred_bbox>")[2])]
+            rows = [re.findall(NUMBER, line) for line in text.splitlines()]
+            spans, boxes = [row for row in rows if len(row) == 2], [row for row in rows if len(row) == 5]
         top = len(self.index_s) - 1
-        if not spans or spans[0][0] > min(spans[0][1], top):
+        begin, end = (int(index) for index in spans[0]) if spans else (1, 0)
+        if begin > min(end, top):
             return None, []
-        begin, end = spans[0][0], min(spans[0][1], top)
+        end = min(end, top)
         # an event lasts half an interval beyond its first and last index, and to the ends of the video from its ends
         middle = (self.index_s[1:] + self.index_s[:-1]) / 2
         span_s = [self.index_s[0] if begin == 0 else middle[begin - 1], self.end_s if end == top else middle[end]]
         found: dict[int, dict[str, Any]] = {}
         scale = np.array(self.size_wh * 2) / np.array(self.scale_wh * 2)
-        for index, *box in boxes:
+        for label, *sides in boxes:
+            index, box = int(label), [float(side) for side in sides]
             if begin <= index <= end and index not in found and box[0] <= box[2] and box[1] <= box[3]:
                 xyxy = np.clip(np.array(box) * scale, 0, self.size_wh * 2)
                 found[index] = {"time_s": round(float(self.index_s[index]), 3), "xyxy": xyxy.round(2).tolist()}

@@ -71,11 +71,7 @@ class Card:
 
     def _example(self) -> str:
         """An answer in the format of the training, as a Markdown code block."""
-        said = AnswerFormat.of(self.settings).instruction()
-        if self.settings.style == "csv":
-            example = said.partition("example:\n")[2]
-        else:
-            example = said.partition("form: ")[2].splitlines()[0]
+        example = AnswerFormat.of(self.settings).example()
         return "\n".join(f"    {line}" for line in example.splitlines())
 
     def _front_matter(self) -> str:

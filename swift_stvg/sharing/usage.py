@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.records import VideoInfo
 from swift_stvg.rows.making import make_prompt, make_prompt_spec
 from swift_stvg.settings import BACKBONES, PREFIX, Settings
@@ -73,7 +74,7 @@ def _legend(settings: Settings) -> str:
     unit = (
         "pixels of the frame as the model receives it"
         if settings.coords == "pixel"
-        else "thousandths of the frame's width and height"
+        else AnswerFormat.of(settings).extent
     )
     return (
         f"The model sees {settings.fps:g} frames a second, at most {settings.max_frames}, with a longer side of at "

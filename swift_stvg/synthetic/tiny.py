@@ -9,7 +9,7 @@ from typing import Any
 
 from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.errors import StvgError
-from swift_stvg.settings import BACKBONES, COORDS, UNITS
+from swift_stvg.settings import BACKBONES, UNITS
 from swift_stvg.util.output_folder import new_folder
 
 _SPECIAL = (
@@ -252,7 +252,7 @@ def _corpus() -> Iterator[str]:
     from swift_stvg.synthetic.clips import WORDS
 
     for unit in UNITS:
-        for coords in COORDS:
+        for coords in ("pixel", "norm1000"):  # of the backbones
             for think in (True, False):
                 yield AnswerFormat(think, unit, coords).instruction()
     yield "system\nuser\nassistant\n frames seconds per second pixels what which? . ,"
