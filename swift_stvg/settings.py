@@ -311,7 +311,7 @@ class Settings:
 def style_fault(style: str, index_unit: str, coords: str, boxes: bool) -> str:
     """Why a style of answers does not fit other settings, and what to set; "" if it fits."""
     needs = []
-    if style in ("qwen_json", "span_json", "fig8", "ids") and index_unit != "second":
+    if style in ("qwen_json", "span_json", "fig8") and index_unit != "second":
         needs.append(f"{PREFIX}INDEX_UNIT=second, because it counts seconds")
     if style == "fig8" and coords != "unit":
         needs.append(f"{PREFIX}COORDS=unit, because it writes shares of 1")

@@ -86,6 +86,11 @@ class AnswerFormat:
         return self.coords == "unit"
 
     @property
+    def names_object(self) -> bool:
+        """Whether an answer names an object in place of boxes."""
+        return self.style == "ids"
+
+    @property
     def extent(self) -> str:
         """The unit of a coordinate, in words."""
         return _EXTENTS[self.coords]

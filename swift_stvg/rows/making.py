@@ -103,7 +103,7 @@ def make_prompt_spec(
     )
     size_wh = frame_size(video.size_wh, settings.max_side, settings.side_multiple)
     spec = PromptSpec(settings, size_wh, video.size_wh, timeline)
-    if settings.style != "ids":
+    if not spec.format.names_object:
         return spec
     if tracks is None:
         raise RowError("video without tracks", f"STVG_PROPOSALS does not name {video.path}")
@@ -136,7 +136,7 @@ def make_row_truth(sample: Sample, video: VideoInfo, settings: Settings, tracks:
     spec = make_prompt_spec(video, settings, clip, tracks)
     shown = numbers[spec.timeline.index_frames]  # (size,) annotated frame of each index
     span, index, boxes_xyxy = truth_on_grid(sample, shown, spec)
-    number = _best_object(sample, spec, index, boxes_xyxy) if settings.style == "ids" else None
+    number = _best_object(sample, spec, index, boxes_xyxy) if spec.format.names_object else None
     return RowTruth(
         id=sample.id,
         sentence=sample.sentence,
@@ -241,7 +241,7 @@ def describe_video(spec: PromptSpec) -> str:
     facts = f"{counted}s 0 - {line.size - 1}"
     if answer_format.unit == "frame":
         facts += f", {line.fps:.4g} per second"
-    if answer_format.coords in ("pixel", "source"):
+    if answer_format.coords in ("pixel", "source") and not answer_format.names_object:
         facts += f", {spec.scale_wh[0]} x {spec.scale_wh[1]} pixels"
     return f"({facts})"
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from swift_stvg.answers.format import BoxList
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes, interpolate, paired_iou
@@ -116,16 +115,14 @@ def best_object(objects: Sequence[BoxList], index: IntArray, boxes_xyxy: FloatAr
 
     With the true span, this mean IoU is the answer's vIoU: the most that naming this object can earn.
     """
-    scores: npt.NDArray[np.float64] = np.array(
-        [_cover(objects, number, index, boxes_xyxy) for number in range(1, len(objects) + 1)]
-    )
-    if len(scores) == 0:
+    lists = (object_boxes(objects, number, index) for number in range(1, len(objects) + 1))
+    scores = [0.0 if boxes is None else mean_iou(boxes, boxes_xyxy) for boxes in lists]
+    if not scores:
         return 0, 0.0
-    best = int(scores.argmax())
-    return best + 1, float(scores[best])
+    best = int(np.argmax(scores))
+    return best + 1, scores[best]
 
 
-def _cover(objects: Sequence[BoxList], number: int, index: IntArray, boxes_xyxy: FloatArray) -> float:
-    boxes = object_boxes(objects, number, index)
-    assert boxes is not None
+def mean_iou(boxes: BoxList, boxes_xyxy: FloatArray) -> float:
+    """Mean IoU of the boxes of a list with as many others (K, 4), K >= 1."""
     return float(paired_iou(boxes.boxes_xyxy, boxes_xyxy).mean())

@@ -152,7 +152,7 @@ class RowTruth(PromptSpec):
             validation.text(name, getattr(self, name), where)
         if self.category is not None:
             validation.text("category", self.category, where)
-        if (self.object is not None) != (self.settings.style == "ids"):
+        if (self.object is not None) != self.format.names_object:
             validation.refuse("object", 'be a number in the style "ids", and None in others', self.object, where)
         if self.object is not None:
             validation.set_fields(
