@@ -22,6 +22,7 @@ from swift_stvg.rows.making import make_row_truth, truth_on_grid
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.tubes import answer_tube, read_tubes
 from swift_stvg.settings import PREFIX, Settings
+from swift_stvg.sources.proposals import load_proposals
 from swift_stvg.sources.registry import SOURCES
 from swift_stvg.util import validation
 
@@ -217,9 +218,11 @@ class AnswerFile:
             DataError: no sample makes a row.
         """
         row_truths, problems = [], []
+        proposals = load_proposals(settings)
         for sample in samples:
             try:
-                row_truths.append(make_row_truth(sample, VideoInfo.nominal(sample), settings))
+                tracks = proposals.of(sample.video)
+                row_truths.append(make_row_truth(sample, VideoInfo.nominal(sample), settings, tracks))
             except (RowError, VideoError) as error:
                 problems.append(Problem(NO_ROW, str(error), subset(sample.dataset, sample.split), sample.id))
         if not row_truths:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from swift_stvg.errors import DataError, RowError, VideoError
@@ -11,7 +10,7 @@ from swift_stvg.records import Sample, VideoInfo
 from swift_stvg.rows.making import fit_notes, make_row
 from swift_stvg.settings import Settings
 from swift_stvg.sources.load_report import LoadReport
-from swift_stvg.sources.proposals import Proposals, read_proposals
+from swift_stvg.sources.proposals import load_proposals
 from swift_stvg.sources.registry import load_samples
 from swift_stvg.video.probing import probe_all
 
@@ -43,17 +42,17 @@ def make_rows(
         nominal: whether to trust the annotations, so that videos need not exist.
 
     Raises:
-        DataError: a row is bad in strict mode.
+        DataError: a row is bad in strict mode, or the tracks cannot be read (`load_proposals`).
     """
     videos = {} if nominal else probe_all({sample.video for sample in samples}, report.name, settings)
-    proposals = _proposals(settings)
+    proposals = load_proposals(settings)
     rows = []
     for sample in samples:
         video = VideoInfo.nominal(sample) if nominal else videos[sample.video]
         try:
             if isinstance(video, VideoError):
                 raise VideoError(video.reason, f"{video.detail}, row {sample.id}")
-            rows.append(make_row(sample, video, settings, None if proposals is None else proposals.of(sample.video)))
+            rows.append(make_row(sample, video, settings, proposals.of(sample.video)))
             if not nominal:
                 report.videos[sample.video] = video
                 if video.aside:
@@ -67,16 +66,3 @@ def make_rows(
             report.drop(error)
     report.kept = len(rows)
     return rows
-
-
-def _proposals(settings: Settings) -> Proposals | None:
-    """The tracks for answers that name an object; None for other answers.
-
-    Raises:
-        DataError: they are not set, or cannot be read.
-    """
-    if settings.style != "ids":
-        return None
-    if settings.proposals is None:
-        raise DataError("STVG_STYLE=ids needs tracks of objects: set STVG_PROPOSALS to their file or folder")
-    return read_proposals(Path(settings.proposals).expanduser())

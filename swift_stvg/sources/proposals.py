@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,6 +30,7 @@ import numpy as np
 from swift_stvg.errors import DataError
 from swift_stvg.records import MAX_COORDINATE, MAX_VIDEO_FRAMES, Tube
 from swift_stvg.rows.objects import VideoTracks
+from swift_stvg.settings import Settings
 from swift_stvg.sources.files import VIDEO_SUFFIXES
 from swift_stvg.util.json_reading import PARSE_ERRORS, json_integer, read_bytes, read_json
 
@@ -58,6 +60,26 @@ class Proposals:
             if found is not None:
                 return found
         return None
+
+
+def load_proposals(settings: Settings) -> Proposals:
+    """The tracks for answers that name an object; no tracks for other answers.
+
+    Raises:
+        DataError: they are not set, or cannot be read.
+    """
+    if settings.style != "ids":
+        return Proposals(Path())
+    if settings.proposals is None:
+        raise DataError("STVG_STYLE=ids needs tracks of objects: set STVG_PROPOSALS to their file or folder")
+    path = Path(settings.proposals).expanduser()
+    return _read(path, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, changed_ns: int) -> Proposals:
+    """`read_proposals`, once for each version of a file."""
+    return read_proposals(path)
 
 
 def read_proposals(path: Path) -> Proposals:
