@@ -214,10 +214,10 @@ def _without(*lists: str, keep: bool = False) -> Callable[[RowTruth], str | None
 
 
 def _named(choose: Callable[[RowTruth], int]) -> Callable[[RowTruth], str | None]:
-    """The exact answer with another object; None if that is the right one, or the format names no object."""
+    """The exact answer with another object; None if that is the right one, or the row has no right object."""
 
     def write(row_truth: RowTruth) -> str | None:
-        if not row_truth.format.names_object or choose(row_truth) == row_truth.object:
+        if not row_truth.object or choose(row_truth) == row_truth.object:
             return None
         return row_truth.format.render(Answer(row_truth.span, None, None, object=choose(row_truth)))
 
