@@ -68,7 +68,7 @@ def test_every_form_says_the_same(write: Callable[[Path], Path], tmp_path: Path)
 
 
 def test_a_video_is_found_by_as_much_of_its_path_as_is_given(tmp_path: Path) -> None:
-    names = {"a/clip.mp4": 1, "b/clip.mkv": 2, "other": 3, "frames.of/it": 4}
+    names = {"a/clip.mp4": 1, "b/clip.mkv": 2, "other": 3, "frames.of/it": 4, "/data/whole/path.mp4": 5}
     entries = {name: {"tracks": {str(n): {"0": [0, 0, 5, 5]}}} for name, n in names.items()}
     proposals = read_proposals(written(tmp_path / "t.json", entries))
 
@@ -81,6 +81,7 @@ def test_a_video_is_found_by_as_much_of_its_path_as_is_given(tmp_path: Path) -> 
     assert track_of("/data/c/clip.mp4") is None, "not told apart by its name alone"
     assert track_of("/data/deep/other.mp4") == 3
     assert track_of("/data/frames.of/it") == 4, "a folder of pictures"
+    assert track_of("/data/whole/path.mp4") == 5
 
 
 FAULTS: dict[str, tuple[Any, str]] = {

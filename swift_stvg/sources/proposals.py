@@ -123,7 +123,7 @@ def read_proposals(path: Path) -> Proposals:
 def _key(name: str) -> str:
     """The name of a video without the suffix of a video or of a MOTChallenge file."""
     path = PurePosixPath(name)
-    return (path.with_suffix("") if path.suffix.lower() in VIDEO_SUFFIXES | {".txt"} else path).as_posix()
+    return (path.with_suffix("") if path.suffix.lower() in VIDEO_SUFFIXES | {".txt"} else path).as_posix().lstrip("/")
 
 
 def _add(
