@@ -21,6 +21,8 @@ __all__ = [
     "BACKBONES",
     "COORDS",
     "DECODERS",
+    "MARKS",
+    "OBJECT_MISSING",
     "OUTSIDE",
     "PREFIX",
     "SPATIAL_FRAMES",
@@ -37,7 +39,9 @@ __all__ = [
 PREFIX = "STVG_"
 UNITS = ("frame", "second")
 COORDS = ("pixel", "norm1000", "unit", "source")
-STYLES = ("tags", "csv", "qwen_json", "span_json", "fig8")
+STYLES = ("tags", "csv", "qwen_json", "span_json", "fig8", "ids")
+MARKS = ("numbers", "outlines")
+OBJECT_MISSING = ("drop", "time")
 SPATIAL_FRAMES = ("shared", "either")
 TEST_VARIABLES = frozenset({"STVG_TEST_DATA"})
 """Names with the prefix that only the test suite reads."""
@@ -176,6 +180,12 @@ class Settings:
         "frames per second of a folder of pictures, if no annotation gives them",
         of_this_machine=True,
     )
+    proposals: str | None = _setting(
+        None,
+        _folder,
+        "file or folder of tracks of objects, for answers that name an object (STVG_STYLE=ids); or off",
+        of_this_machine=True,
+    )
     fps: float = _setting(2.0, _number(0.01, 120.0), "frames sampled per second of video")
     max_side: int = _setting(
         336, _integer(4, 8192), "maximum of the longer side of a frame, in pixels; frames are never enlarged"
@@ -205,7 +215,24 @@ class Settings:
         "tags",
         _one_of(*STYLES),
         "form of answers: tags, as in the paper; csv, lines of numbers for models that were not trained on tags; "
-        "qwen_json, Qwen3-VL's own; span_json, OneThinker's; or fig8, the paper's for closed models",
+        "qwen_json, Qwen3-VL's own; span_json, OneThinker's; fig8, the paper's for closed models; or ids, the "
+        "number of an object that is marked on the frames, as in STVG-R1",
+    )
+    marks: str = _setting(
+        "numbers",
+        _one_of(*MARKS),
+        "what is drawn onto frames with STVG_STYLE=ids: the objects' numbers, or the outlines of their boxes too",
+    )
+    object_viou: float = _setting(
+        0.5,
+        _number(0.0, 1.0),
+        "with STVG_STYLE=ids, least vIoU of the right object's track with the annotated boxes",
+    )
+    object_missing: str = _setting(
+        "drop",
+        _one_of(*OBJECT_MISSING),
+        "with STVG_STYLE=ids, what becomes of a row if no track reaches STVG_OBJECT_VIOU: drop it, or keep it for its "
+        "time, with 0 as the right number",
     )
     think_jitter: float = _setting(
         0.0,
@@ -290,6 +317,8 @@ def style_fault(style: str, index_unit: str, coords: str, boxes: bool) -> str:
         needs.append(f"{PREFIX}COORDS=unit, because it writes shares of 1")
     if style == "qwen_json" and not boxes:
         needs.append(f"{PREFIX}BOXES=true, because it gives times with boxes only")
+    if style == "ids" and not boxes:
+        needs.append(f"{PREFIX}BOXES=true, because an object stands for its boxes")
     return f"{PREFIX}STYLE={style} needs {'; and '.join(needs)}" if needs else ""
 
 

@@ -99,6 +99,8 @@ class Answer:
             unreadable.
         gaps: whether the style lets an answer leave out the boxes of single indices of the span, such as those at which
             the object cannot be seen.
+        object: the number of the object that the answer names, 0 for none of them; None in styles that write boxes. It
+            is the row that knows the object's boxes (`PromptSpec.read`).
 
     Raises:
         RecordError: the span is not two indices, or a list is not a BoxList.
@@ -110,6 +112,7 @@ class Answer:
     failures: Mapping[str, str] = field(default_factory=dict)
     seen: frozenset[str] = frozenset()
     gaps: bool = False
+    object: int | None = None
 
     def __post_init__(self) -> None:
         for name, boxes in (("think", self.think), ("pred", self.pred)):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from swift_stvg.answers.answer import FAR_OUTSIDE, LAST_INDEX, MAX_TEXT_COORDINATE, Answer, BoxList
-from swift_stvg.answers.styles import PRED, STYLE_CLASSES, THINK, Style
+from swift_stvg.answers.styles import STYLE_CLASSES, Style
 from swift_stvg.settings import COORDS, STYLES, UNITS, Settings, style_fault
 
 __all__ = ["FAR_OUTSIDE", "LAST_INDEX", "MAX_TEXT_COORDINATE", "Answer", "AnswerFormat", "BoxList"]
@@ -86,6 +86,11 @@ class AnswerFormat:
         return self.coords == "unit"
 
     @property
+    def names_object(self) -> bool:
+        """Whether an answer names an object in place of boxes."""
+        return self.style == "ids"
+
+    @property
     def extent(self) -> str:
         """The unit of a coordinate, in words."""
         return _EXTENTS[self.coords]
@@ -108,7 +113,7 @@ class AnswerFormat:
         pred = np.array([[120.0, 40, 180, 160], [124, 40, 184, 160]])
         think = pred + np.array([[3, -3, 3, -3], [3, 0, 3, 0]])
         index = np.array([5, 6])
-        return self.render(Answer((5, 6), BoxList(index, think), BoxList(index, pred)))
+        return self.render(Answer((5, 6), BoxList(index, think), BoxList(index, pred), object=3))
 
     def render(self, answer: Answer) -> str:
         """Write a complete answer; `parse(render(a)) == a`.
@@ -120,16 +125,11 @@ class AnswerFormat:
             ValueError: a part is missing, a coordinate is not a whole number of at least 0, or the style cannot say the
                 answer.
         """
-        lists = {THINK: answer.think} if self.think else {}
-        lists |= {PRED: answer.pred} if self.boxes else {}
-        rows = {part: self._rows(boxes) for part, boxes in lists.items() if boxes is not None}
-        if answer.span is None or len(rows) < len(lists):
-            raise ValueError(f"only a complete answer can be rendered, missing: {dict(answer.failures) or 'a part'}")
-        return self._style.render(answer.span, rows)
+        return self._style.write(answer, self._rows)
 
     def is_valid(self, text: str) -> bool:
         """Strict check (Eq. 3): the whole text has the form, each part once, in order; white space may surround it."""
-        return self._style.strict(text.strip(" \t\r\n")) is not None
+        return self._style.exact(text.strip(" \t\r\n")) is not None
 
     def parse(self, text: str) -> Answer:
         """Read any string in linear time; this never raises.
@@ -142,12 +142,8 @@ class AnswerFormat:
     def read(self, text: str) -> tuple[Answer, bool]:
         """`parse` and `is_valid` in one pass."""
         style = self._style
-        strict = style.strict(text.strip(" \t\r\n"))
-        if strict is None:
-            return style.lenient(text), False
-        span, lists = strict
-        think, pred = lists[0] if self.think else None, lists[-1] if self.boxes else None
-        return Answer(span, think, pred, gaps=style.gaps), True
+        exact = style.exact(text.strip(" \t\r\n"))
+        return (style.lenient(text), False) if exact is None else (exact, True)
 
     @property
     def _style(self) -> Style:

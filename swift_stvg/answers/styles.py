@@ -15,6 +15,8 @@ fig8       arXiv 2511.21375, Fig. 8, the prompt for closed models.
 qwen_json  QwenLM/Qwen3-VL, cookbooks/video_understanding.ipynb, "spatial-temporal grounding"; the fence and
            `bbox_2d` also in Qwen2.5-VL's grounding cookbook.
 span_json  tulerfeng/OneThinker, Evaluation/Eval/eval_bench.py, "spatial-temporal grounding".
+ids        the idea is that of arXiv 2602.11730 (STVG-R1), the tags are this package's. STVG-R1's own form is read too:
+           XiaowZhang00/stvg-r1, src/open_r1/grpo_video.py.
 """
 
 from __future__ import annotations
@@ -98,6 +100,10 @@ _STRICT_SPAN_JSON = re.compile(
     rf'(?:{_GAP},{_GAP}"boxes"{_GAP}:{_GAP}\{{([^{{}}]*)\}})?{_GAP}\}}'
 )
 
+_STRICT_OBJECT = re.compile(rf"<object>{_GAP}([0-9]{{1,4}}){_GAP}</object>{_GAP}")
+_NAMED_OBJECT = re.compile(r"[^0-9]{0,12}([0-9]{1,4})[^0-9]{0,4}")
+_R1_TIME = re.compile(r"(?i:time range)[ \t]{0,4}:([^\n<]{1,60})")
+_R1_OBJECT = re.compile(r"(?i:target id)[ \t]{0,4}:([^\n<,]{1,20})")
 _BOX = re.compile(r"[\[(]([^\[\]()]{0,120})[\])]")
 _OBJECT = re.compile(r"\{([^{}]{0,600})\}")
 _TIME_KEYS, _BOX_KEYS = ("time", "timestamp", "seconds", "second"), ("bbox_2d", "bbox", "box")
@@ -148,9 +154,34 @@ class Style:
         """
         raise NotImplementedError
 
+    def write(self, answer: Answer, rows_of: Callable[[BoxList], Rows]) -> str:
+        """Write a whole answer.
+
+        Args:
+            answer: the answer.
+            rows_of: index and coordinates of each box of a list, as texts.
+
+        Raises:
+            ValueError: a part is missing, or the style cannot say the answer.
+        """
+        lists = {part: answer.think if part == THINK else answer.pred for part in self.parts}
+        rows = {part: rows_of(boxes) for part, boxes in lists.items() if boxes is not None}
+        if answer.span is None or len(rows) < len(lists):
+            raise ValueError(f"only a complete answer can be rendered, missing: {dict(answer.failures) or 'a part'}")
+        return self.render(answer.span, rows)
+
     def render(self, span: Ends, lists: Mapping[str, Rows]) -> str:
         """Write a whole answer; `lists` has the rows of each of `parts`."""
         raise NotImplementedError
+
+    def exact(self, text: str) -> Answer | None:
+        """The answer if the text has exactly the form; None if not."""
+        found = self.strict(text)
+        if found is None:
+            return None
+        span, lists = found
+        think, pred = lists[0] if self.fmt.think else None, lists[-1] if self.fmt.boxes else None
+        return Answer(span, think, pred, gaps=self.gaps)
 
     def strict(self, text: str) -> tuple[Ends, list[BoxList]] | None:
         """The span and the lists of `parts` if the text has exactly the form; None if not."""
@@ -634,11 +665,63 @@ def _sections(text: str, tag: str) -> list[str]:
     return list(dict.fromkeys(sections))
 
 
+class Ids(Style):
+    """`<time> 5 - 6 </time> <object> 3 </object>`: a number that is drawn onto the frames, 0 for none of them."""
+
+    def __init__(self, fmt: AnswerFormat) -> None:
+        super().__init__(fmt)
+        self.parts = ()
+
+    def ask(self, index: str, example: str) -> str:
+        """As `Style.ask`."""
+        return (
+            f"Objects are marked with numbers in the frames. Answer in exactly this form: {example}\n<time> holds the"
+            f" first and the last {index} of the event, both included. <object> holds the number of the described"
+            " object, or 0 if it has no number. Write nothing else."
+        )
+
+    def write(self, answer: Answer, rows_of: Callable[[BoxList], Rows]) -> str:
+        """As `Style.write`; the answer's boxes are not written."""
+        if answer.span is None or answer.object is None:
+            raise ValueError(f"only a complete answer can be rendered, missing: {dict(answer.failures) or 'a part'}")
+        return f"<time> {answer.span[0]} - {answer.span[1]} </time> <object> {answer.object} </object>"
+
+    def exact(self, text: str) -> Answer | None:
+        """As `Style.exact`."""
+        head = _STRICT_TIME.match(text)
+        named = _STRICT_OBJECT.fullmatch(text, head.end()) if head else None
+        if head is None or named is None:
+            return None
+        return Answer((int(head[1]), int(head[2])), None, None, object=int(named[1]))
+
+    def lenient(self, text: str) -> Answer:
+        """Read the parts between tags, or else STVG-R1's `Target ID: 3, Time range: 12.54 to 17.83`."""
+        inside = answered(text)
+        times = _sections(inside, "time") or _R1_TIME.findall(plain(inside))
+        objects = _sections(inside, "object") or _R1_OBJECT.findall(plain(inside))
+        for part, found, tag in (("time", times, "time"), (PRED, objects, "object")):
+            if not found:
+                self._failures[part] = f"no <{tag}>: {text[:40]!r}"
+        span = self._agreed("time", times, self._span)
+        number = self._agreed(PRED, objects, self._object)
+        return Answer(span, None, None, self._failures, frozenset(self._seen), object=number)
+
+    def where(self, part: str) -> str:
+        """As `Style.where`."""
+        return "<object>" if part == PRED else "<time>"
+
+    @staticmethod
+    def _object(text: str, where: str) -> tuple[int | None, str]:
+        found = _NAMED_OBJECT.fullmatch(plain(text).strip(_SPACE))
+        return (int(found[1]), "") if found else (None, f"not one number in {where}")
+
+
 STYLE_CLASSES: dict[str, type[Style]] = {
     "tags": Tags,
     "csv": Csv,
     "qwen_json": QwenJson,
     "span_json": SpanJson,
     "fig8": Fig8,
+    "ids": Ids,
 }
 """Styles by the name that STVG_STYLE takes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from swift_stvg.commands.clips import Clip, add_workers, check_workers, clip_of, each_clip
@@ -64,7 +65,9 @@ def write_all(clips: list[Clip], cache: FrameCache, workers: int, decoder: str =
             path = cache.path(Path(video), request.frames, request.size_wh)
             if cache.holds(path, len(request.frames), request.size_wh):
                 return "there", 0
-            return "written", cache.write(path, decode(video, request, decoder).permute(0, 2, 3, 1).numpy())
+            return "written", cache.write(
+                path, decode(video, replace(request, marks=()), decoder).permute(0, 2, 3, 1).numpy()
+            )
         except VideoError as error:
             return str(error), 0
 

@@ -35,6 +35,7 @@ from swift_stvg.scoring.ground_truth import GroundTruth
 from swift_stvg.scoring.score import counted, score
 from swift_stvg.settings import BACKBONES, Settings
 from swift_stvg.sources import LoadReport, load_samples, make_rows, parse_dataset
+from swift_stvg.sources.proposals import load_proposals
 from swift_stvg.video.reader import frame_batches
 
 _VIDEO_MISSING = "video missing"
@@ -172,6 +173,8 @@ class Check:
         samples = load_samples(name, split, self._settings, report)
         annotations = len(samples) + report.n_dropped
         rows = make_rows(samples, self._settings, report, nominal=self._args.annotations_only)
+        for reason, detail in load_proposals(self._settings).faults:
+            report.note(f"{reason}, left out", detail)
         dropped = f"{report.name}: {report.n_dropped} of {annotations} annotations are dropped"
         if samples and report.dropped.get(_VIDEO_MISSING, (0, ""))[0] == len(samples):
             self.errors.append(f"{report.name}: all videos are missing")
@@ -266,10 +269,15 @@ class Check:
         )
 
     def _ceiling(self, part: _Part) -> list[dict[str, Any]]:
-        """The scores of the exact answers, as `swift-stvg score --oracle` gives them."""
-        oracle = AnswerFile.oracle(part.samples, replace(self._settings, think=False))
+        """The scores of the exact answers, as `swift-stvg score --oracle` gives them.
+
+        Where an answer names an object, these are the scores of the best tracks: the most that the method can reach.
+        """
+        names_object = self._settings.style == "ids"
+        oracle = AnswerFile.oracle(part.samples, replace(self._settings, think=False, object_viou=0.0))
         truth = GroundTruth.of_samples(part.report.name, part.samples, LoadReport(part.report.name))
-        tables: list[dict[str, Any]] = score([oracle], truth, by=())[0]["tables"]
+        by = ("area", "length") if names_object else ()
+        tables: list[dict[str, Any]] = score([oracle], truth, by=by)[0]["tables"]
         return tables
 
     def _rewards(self, row_truths: list[RowTruth], weights: dict[str, float] | None) -> dict[str, Any]:

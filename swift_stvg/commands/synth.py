@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from swift_stvg.commands.shared import add_config, read_config
+from swift_stvg.commands.shared import add_config, check_writable, read_config
 from swift_stvg.synthetic.clips import SynthConfig, generate
+from swift_stvg.synthetic.tracks import write_tracks
+from swift_stvg.util.output_folder import make_folder
 
 
 def add_options(synth: argparse.ArgumentParser) -> None:
@@ -40,17 +42,42 @@ def add_options(synth: argparse.ArgumentParser) -> None:
         metavar=("SMALLEST", "LARGEST"),
         help="sides of things, in units of the frame's shorter side, 0.1 to 0.6 (default: the difficulty's)",
     )
+    synth.add_argument(
+        "--tracks",
+        type=Path,
+        metavar="FILE.json",
+        help="write the tracks of all things too, for STVG_PROPOSALS and answers that name an object (STVG_STYLE=ids)",
+    )
+    synth.add_argument(
+        "--track_noise",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="error of the tracks' boxes, as a share of their sides (default: 0)",
+    )
+    synth.add_argument(
+        "--track_missing",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the things that the tracks miss (default: 0)",
+    )
     synth.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Make the clips and their annotations."""
+    splits, config = {name: count for name, count, _ in args.splits}, read_config(SynthConfig, args)
+    make_folder(args.out)  # the tracks may lie in it or beside it
+    check_writable(args.tracks)
     generate(
         args.out,
-        {name: count for name, count, _ in args.splits},
-        read_config(SynthConfig, args),
+        splits,
+        config,
         label_scale={name: scale for name, _, scale in args.splits},
     )
+    if args.tracks is not None:
+        write_tracks(args.tracks, splits, config, noise=args.track_noise, missing=args.track_missing)
     return 0
 
 

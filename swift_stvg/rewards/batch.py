@@ -100,7 +100,7 @@ class Batch:
         validation.same_length("completion", completions=completions, row_truths=row_truths)
         self.row_truths = row_truths
         if read is None:
-            read = [c.format.read(text) for text, c in zip(completions, row_truths, strict=True)]
+            read = [c.read(text) for text, c in zip(completions, row_truths, strict=True)]
         validation.same_length("completion", completions=completions, read=read)
         self.answers: list[Answer] = [answer for answer, _ in read]
         self.valid: list[bool] = [valid for _, valid in read]

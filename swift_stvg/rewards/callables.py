@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from swift_stvg.geometry import FloatArray
 from swift_stvg.rewards.batch import Batch
-from swift_stvg.rewards.functions import BOX_REWARDS, REWARDS
+from swift_stvg.rewards.functions import REWARDS, applies
 from swift_stvg.rows.row_truth import RowTruth
 
 Completion: TypeAlias = str | Sequence[dict[str, Any]]
@@ -56,11 +56,9 @@ def compute_reward(name: str, completions: Sequence[Completion], stvg: Sequence[
         return RewardResult([None] * len(completions), None, np.empty(0), np.empty(0, dtype=bool))
     batch = _batch(*zip(*ours, strict=True))
     rewards = REWARDS[name](batch)
-    applies = np.array(
-        [name not in BOX_REWARDS or row_truth.format.boxes for row_truth in batch.row_truths], dtype=bool
-    )
-    given = iter([value if fits else None for value, fits in zip(rewards.tolist(), applies.tolist(), strict=True)])
-    return RewardResult([None if row is None else next(given) for row in row_truths], batch, rewards, applies)
+    fits = np.array([applies(name, row_truth) for row_truth in batch.row_truths], dtype=bool)
+    given = iter([value if fit else None for value, fit in zip(rewards.tolist(), fits.tolist(), strict=True)])
+    return RewardResult([None if row is None else next(given) for row in row_truths], batch, rewards, fits)
 
 
 @lru_cache(maxsize=4)

@@ -28,6 +28,7 @@ from swift_stvg.answers.format import Answer, AnswerFormat
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import THRESHOLDS, FloatArray, span_iou
 from swift_stvg.rewards.batch import Batch, BoxTerms, Term
+from swift_stvg.rows.objects import mean_iou, object_boxes
 from swift_stvg.rows.row_truth import RowTruth
 
 
@@ -98,6 +99,28 @@ def think_reward(batch: Batch) -> FloatArray:
     return np.where(readable, np.maximum(pred - think, 0.0), 0.0)
 
 
+def object_reward(batch: Batch) -> FloatArray:
+    """0 or 1: the answer names the right object. 0 for a row without a right object, and for answers with boxes.
+
+    Source: arXiv 2602.11730 (STVG-R1); github.com/XiaowZhang00/stvg-r1, src/open_r1/grpo_video.py.
+    """
+    pairs = zip(batch.answers, batch.row_truths, strict=True)
+    return np.array([bool(c.object) and a.object == c.object for a, c in pairs], dtype=np.float64)
+
+
+def object_viou_reward(batch: Batch) -> FloatArray:
+    """In [0, 1]: mean IoU of the named object's boxes with the annotated ones; the vIoU that the true span would earn.
+
+    It pays for an object that is nearly right. 0 for a number that no object has, and for answers with boxes.
+    """
+
+    def cover(answer: Answer, row_truth: RowTruth) -> float:
+        boxes = object_boxes(row_truth.objects, answer.object or 0, row_truth.index)
+        return 0.0 if boxes is None else mean_iou(boxes, row_truth.boxes_xyxy)
+
+    return np.array([cover(a, c) for a, c in zip(batch.answers, batch.row_truths, strict=True)], dtype=np.float64)
+
+
 def tiou(batch: Batch) -> FloatArray:
     """tIoU on the sampled grid as the scorer counts it, in [0, 1]: R_t, or 0 for an answer that makes no tube."""
     return np.where(batch.complete, temporal_reward(batch), 0.0)
@@ -135,21 +158,43 @@ REWARDS: dict[str, Callable[[Batch], FloatArray]] = {
     "stvg_think": think_reward,
     "stvg_spatial_giou": spatial_giou_reward,
     "stvg_spatial_l1": spatial_l1_reward,
+    "stvg_object": object_reward,
+    "stvg_object_viou": object_viou_reward,
     "stvg_tiou": tiou,
     "stvg_viou": viou,
     **{f"stvg_viou@{r}": partial(_viou_above, threshold=r) for r in THRESHOLDS},
 }
 """Rewards and logged metrics by their names in ms-swift."""
 
-BOX_REWARDS = frozenset(REWARDS) - {"stvg_format", "stvg_consistency", "stvg_temporal", "stvg_tiou"}
+OBJECT_REWARDS = frozenset({"stvg_object", "stvg_object_viou"})
+"""Rewards that need answers which name an object; they are 0 for other answers."""
+BOX_REWARDS = frozenset(REWARDS) - {"stvg_format", "stvg_consistency", "stvg_temporal", "stvg_tiou"} - OBJECT_REWARDS
 """Rewards that need boxes; they are 0 for a format without boxes."""
 
 WEIGHTS = {"stvg_format": 1.0, "stvg_consistency": 1.0, "stvg_temporal": 1.0, "stvg_spatial": 1.0, "stvg_think": 0.5}
 """The paper's rewards and weights (Eq. 10)."""
 
 
+OBJECT_WEIGHTS = {"stvg_format": 1.0, "stvg_temporal": 1.0, "stvg_object": 1.0}
+"""STVG-R1's rewards and weights, for answers that name an object."""
+
+
+def applies(name: str, row_truth: RowTruth) -> bool:
+    """Whether a reward applies to a row: whether the row has what the reward needs."""
+    if name == "stvg_object":
+        return bool(row_truth.object)
+    if name in OBJECT_REWARDS:
+        return row_truth.object is not None
+    return name not in BOX_REWARDS or row_truth.format.boxes
+
+
 def usual_weights(row_truths: Sequence[RowTruth]) -> dict[str, float]:
-    """The paper's weights, without the rewards that need think boxes or boxes which the rows do not have."""
+    """The paper's weights, without the rewards that need think boxes or boxes which the rows do not have.
+
+    For answers that name an object, STVG-R1's weights.
+    """
+    if all(row_truth.format.names_object for row_truth in row_truths):
+        return dict(OBJECT_WEIGHTS)
     thinks, boxes = (all(getattr(c.format, part) for c in row_truths) for part in ("think", "boxes"))
     unfit = BOX_REWARDS if not boxes else set() if thinks else {"stvg_think"}
     return {name: weight for name, weight in WEIGHTS.items() if name not in unfit}

@@ -12,7 +12,7 @@ import numpy as np
 
 from swift_stvg.answers.format import Answer, BoxList
 from swift_stvg.answers.styles import STYLE_CLASSES
-from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
+from swift_stvg.geometry import FloatArray, IntArray, box_areas, clip_boxes
 from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import BOX_REWARDS, REWARDS, total
 from swift_stvg.rows.row_truth import RowTruth
@@ -28,7 +28,16 @@ _NOTHING = {"stvg_think": 0.0, "stvg_spatial_l1": 0.0}
 
 
 def full_mark(row_truth: RowTruth, weights: Mapping[str, float]) -> float:
-    """What the exact answer must earn: 5 with the paper's weights, 4 without think boxes, 3 without boxes."""
+    """What the exact answer must earn: 5 with the paper's weights, 4 without think boxes, 3 without boxes.
+
+    An answer that names an object must earn 3 with STVG-R1's weights, or 2 if the row has no right object. From rewards
+    of boxes it earns what the track is worth.
+    """
+    if row_truth.format.names_object:
+        exact = Batch([row_truth.format.render(row_truth.answer)], [row_truth])
+        earned = {name: float(REWARDS[name](exact)[0]) for name in BOX_REWARDS | {"stvg_object_viou"}}
+        earned |= {} if row_truth.object else {"stvg_object": 0.0}
+        return sum(weight * earned.get(name, 1.0) for name, weight in weights.items())
     marks = (_BOTH_LISTS if row_truth.format.think else _ONE_LIST) | _NOTHING
     marks |= {} if row_truth.format.boxes else dict.fromkeys(BOX_REWARDS, 0.0)
     return sum(weight * marks.get(name, 1.0) for name, weight in weights.items())
@@ -83,7 +92,8 @@ def _exact(row_truth: RowTruth) -> tuple[tuple[int, int], FloatArray]:
 def _written(row_truth: RowTruth, span: tuple[int, int], think_xyxy: FloatArray, pred_xyxy: FloatArray) -> str:
     index = np.arange(span[0], span[1] + 1, dtype=np.int64)
     think = BoxList(index, think_xyxy) if row_truth.format.think else None
-    return row_truth.format.render(Answer(span, think, BoxList(index, pred_xyxy) if row_truth.format.boxes else None))
+    pred = BoxList(index, pred_xyxy) if row_truth.format.boxes else None
+    return row_truth.format.render(Answer(span, think, pred, object=row_truth.object))
 
 
 def _moved(row_truth: RowTruth, by: int) -> str | None:
@@ -127,7 +137,7 @@ def _boxes(
     """The exact answer with other boxes in some lists; None if they mean the same, or the format lacks a list."""
 
     def write(row_truth: RowTruth) -> str | None:
-        if not row_truth.format.boxes:
+        if not row_truth.format.boxes or row_truth.format.names_object:
             return None
         span, boxes_xyxy = _exact(row_truth)
         changed = np.rint(change(row_truth, boxes_xyxy))
@@ -185,6 +195,8 @@ def _without(*lists: str, keep: bool = False) -> Callable[[RowTruth], str | None
     """The exact answer with empty lists, or with every second box of the lists if `keep`."""
 
     def write(row_truth: RowTruth) -> str | None:
+        if row_truth.format.names_object:
+            return None
         if not row_truth.format.boxes or (lists == ("think",) and not row_truth.format.think):
             return None
         left = slice(None, None, 2) if keep else slice(0)
@@ -199,6 +211,22 @@ def _without(*lists: str, keep: bool = False) -> Callable[[RowTruth], str | None
         return row_truth.format.render(Answer(span, think, pred))
 
     return write
+
+
+def _named(choose: Callable[[RowTruth], int]) -> Callable[[RowTruth], str | None]:
+    """The exact answer with another object; None if that is the right one, or the row has no right object."""
+
+    def write(row_truth: RowTruth) -> str | None:
+        if not row_truth.object or choose(row_truth) == row_truth.object:
+            return None
+        return row_truth.format.render(Answer(row_truth.span, None, None, object=choose(row_truth)))
+
+    return write
+
+
+def _largest(row_truth: RowTruth) -> int:
+    areas = [float(box_areas(boxes.boxes_xyxy).max()) for boxes in row_truth.objects]
+    return int(np.argmax(areas)) + 1
 
 
 MISTAKES: dict[str, Callable[[RowTruth], str | None]] = {
@@ -221,6 +249,9 @@ MISTAKES: dict[str, Callable[[RowTruth], str | None]] = {
     "every second box left out": _without("think", "pred", keep=True),
     "no think boxes": _without("think"),
     "no boxes": _without("think", "pred"),
+    "always object 1": _named(lambda row_truth: 1),
+    "always the largest object": _named(_largest),
+    "a number that no object has": _named(lambda row_truth: len(row_truth.objects) + 1),
     "text after the exact answer": lambda row_truth: row_truth.format.render(row_truth.answer) + " That is all.",
     "nothing": lambda row_truth: "",
 }

@@ -21,6 +21,7 @@ from swift_stvg.answers.styles import STYLE_CLASSES
 from swift_stvg.errors import RowError, VideoError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.records import Sample, VideoInfo
+from swift_stvg.rows.objects import ClipObjects, VideoTracks, best_object
 from swift_stvg.rows.row_truth import PromptSpec, RowTruth
 from swift_stvg.settings import Settings
 from swift_stvg.video.request import VIDEO_KEY, VideoRequest
@@ -51,13 +52,13 @@ def frame_size(source_wh: tuple[int, int], max_side: int, multiple: int) -> tupl
     return width, height
 
 
-def make_row(sample: Sample, video: VideoInfo, settings: Settings) -> dict[str, Any]:
-    """One ms-swift row.
+def make_row(sample: Sample, video: VideoInfo, settings: Settings, tracks: VideoTracks | None = None) -> dict[str, Any]:
+    """One ms-swift row. `tracks` are those of the video, for answers that name an object.
 
     Raises:
         RowError, VideoError: the annotation does not fit the video. The load report counts the error by its reason.
     """
-    row_truth = make_row_truth(sample, video, settings)
+    row_truth = make_row_truth(sample, video, settings, tracks)
     row = make_prompt(row_truth, sample.sentence, video.path)
     row["messages"].append({"role": "assistant", "content": row_truth.format.render(_target(row_truth))})
     return row | {"stvg": row_truth.to_json()}
@@ -81,11 +82,18 @@ def make_prompt(spec: PromptSpec, sentence: str, video: Path) -> dict[str, Any]:
 def video_request(spec: PromptSpec) -> VideoRequest:
     """The frames that a prompt shows."""
     labels = "seconds" if STYLE_CLASSES[spec.format.style].knows_seconds else "numbers"
-    return VideoRequest.on(spec.timeline, spec.size_wh, spec.format.coords, labels)
+    outlines = spec.settings.marks == "outlines"
+    return VideoRequest.on(spec.timeline, spec.size_wh, spec.format.coords, labels, spec.marks, outlines)
 
 
-def make_prompt_spec(video: VideoInfo, settings: Settings, clip: tuple[int, int] | None = None) -> PromptSpec:
-    """The prompt spec for the decoded frames [first, end) of a video, or for all its frames."""
+def make_prompt_spec(
+    video: VideoInfo, settings: Settings, clip: tuple[int, int] | None = None, tracks: VideoTracks | None = None
+) -> PromptSpec:
+    """The prompt spec for the decoded frames [first, end) of a video, or for all its frames.
+
+    Raises:
+        RowError: answers name an object, and the video has no tracks, or none on the sampled frames.
+    """
     timeline = Timeline.sample(
         video.frame_times_s,
         video.end_s,
@@ -94,12 +102,23 @@ def make_prompt_spec(video: VideoInfo, settings: Settings, clip: tuple[int, int]
         clip=clip,
         unit=settings.index_unit,
     )
-    return PromptSpec(
-        settings, frame_size(video.size_wh, settings.max_side, settings.side_multiple), video.size_wh, timeline
+    size_wh = frame_size(video.size_wh, settings.max_side, settings.side_multiple)
+    spec = PromptSpec(settings, size_wh, video.size_wh, timeline)
+    if not spec.format.names_object:
+        return spec
+    if tracks is None:
+        raise RowError("video without tracks", f"STVG_PROPOSALS does not name {video.path}")
+    objects = ClipObjects.of(tracks, timeline.frames, video.frame_times_s, video.size_wh)
+    if not objects.tubes:
+        raise RowError("no track on a sampled frame", f"{len(tracks.tracks)} tracks, {video.path}")
+    return replace(
+        spec,
+        objects=objects.lists(timeline.index_frames, spec.scale_wh),
+        marks=objects.marks(timeline.frames, size_wh),
     )
 
 
-def make_row_truth(sample: Sample, video: VideoInfo, settings: Settings) -> RowTruth:
+def make_row_truth(sample: Sample, video: VideoInfo, settings: Settings, tracks: VideoTracks | None = None) -> RowTruth:
     """The ground truth of a sample on the grid of the sampled frames; it raises the errors of `make_row`."""
     video = video.at_rate(sample.annotated_fps)
     _check_fit(sample, video)
@@ -115,9 +134,10 @@ def make_row_truth(sample: Sample, video: VideoInfo, settings: Settings) -> RowT
             f"event {sample.span_frames}, frames {numbers[clip[0]]} to {numbers[clip[1] - 1]} decoded, {video.path}, "
             f"row {sample.id}",
         )
-    spec = make_prompt_spec(video, settings, clip)
+    spec = make_prompt_spec(video, settings, clip, tracks)
     shown = numbers[spec.timeline.index_frames]  # (size,) annotated frame of each index
     span, index, boxes_xyxy = truth_on_grid(sample, shown, spec)
+    number = _best_object(sample, spec, index, boxes_xyxy) if spec.format.names_object else None
     return RowTruth(
         id=sample.id,
         sentence=sample.sentence,
@@ -133,6 +153,23 @@ def make_row_truth(sample: Sample, video: VideoInfo, settings: Settings) -> RowT
         span=span,
         index=index,
         boxes_xyxy=boxes_xyxy,
+        objects=spec.objects,
+        marks=spec.marks,
+        object=number,
+    )
+
+
+def _best_object(sample: Sample, spec: PromptSpec, index: IntArray, boxes_xyxy: FloatArray) -> int:
+    """The number of the right object; 0 if none covers the truth well enough and the row is kept for its time."""
+    number, viou = best_object(spec.objects, index, boxes_xyxy)
+    if viou >= spec.settings.object_viou:
+        return number
+    if spec.settings.object_missing == "time":
+        return 0
+    raise RowError(
+        "no track covers the object",
+        f"the best of {len(spec.objects)} has vIoU {viou:.2f}, STVG_OBJECT_VIOU is {spec.settings.object_viou:g}, "
+        f"row {sample.id}",
     )
 
 
@@ -205,7 +242,7 @@ def describe_video(spec: PromptSpec) -> str:
     facts = f"{counted}s 0 - {line.size - 1}"
     if answer_format.unit == "frame":
         facts += f", {line.fps:.4g} per second"
-    if answer_format.coords in ("pixel", "source"):
+    if answer_format.coords in ("pixel", "source") and not answer_format.names_object:
         facts += f", {spec.scale_wh[0]} x {spec.scale_wh[1]} pixels"
     return f"({facts})"
 

@@ -63,7 +63,7 @@ def parse(reply: str | None, spec: PromptSpec) -> Reading:
     """
     validation.all_instances("reply", (reply,), (str, type(None)))
     validation.all_instances("spec", (spec,), PromptSpec, ", as `ask` and RowTruth.from_json give it")
-    answer = spec.format.parse(reply or "")
+    answer = spec.parse(reply or "")
     status, detail = answer.fault(spec.timeline.size, spec.scale_wh) or (OK, "")
     line, tracks = spec.timeline, {track.kind: track for track in answer_tracks(spec, answer)}
     boxes = {kind: track.boxes_xyxy * np.array(spec.source_wh * 2) for kind, track in tracks.items()}

@@ -7,7 +7,7 @@ A row holds everything that scoring an answer needs, so rewards and the scorer r
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,8 +18,10 @@ from swift_stvg.answers.format import Answer, AnswerFormat, BoxList
 from swift_stvg.errors import DataError, RecordError
 from swift_stvg.geometry import FloatArray, IntArray
 from swift_stvg.records import MAX_FRAME_NUMBER, MAX_SIDE_PX
+from swift_stvg.rows.objects import object_boxes
 from swift_stvg.settings import Settings
 from swift_stvg.util import validation
+from swift_stvg.video.marks import Mark
 from swift_stvg.video.timeline import Timeline, nearest
 
 ROW_TRUTH_VERSION = 3
@@ -35,6 +37,8 @@ class PromptSpec:
         size_wh: frame size in pixels, as the model receives it.
         source_wh: frame size in pixels, as decoded.
         timeline: the sampled frames, the index grid, and the end of the clip.
+        objects: for answers that name an object, the boxes of the objects 1, 2, ... in text coordinates.
+        marks: the numbers of these objects on the sampled frames. The JSON of a row truth does not hold them.
 
     Raises:
         RecordError: a size is not positive, or the unit of the timeline is not that of the settings.
@@ -44,6 +48,8 @@ class PromptSpec:
     size_wh: tuple[int, int]
     source_wh: tuple[int, int]
     timeline: Timeline
+    objects: tuple[BoxList, ...] = field(default=(), kw_only=True)
+    marks: tuple[Mark, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         for name, value, kind in (("settings", self.settings, Settings), ("timeline", self.timeline, Timeline)):
@@ -58,6 +64,11 @@ class PromptSpec:
             validation.refuse(
                 "timeline.unit", f"be {self.settings.index_unit}, as the settings say", self.timeline.unit
             )
+        validation.all_instances("objects", self.objects, BoxList)
+        for boxes in self.objects:
+            validation.integers("objects", boxes.index, most=self.timeline.size - 1)
+            if len(boxes.index) == 0:
+                validation.refuse("objects", "have at least one box each", "none")
 
     @property
     def format(self) -> AnswerFormat:
@@ -68,6 +79,31 @@ class PromptSpec:
     def scale_wh(self) -> tuple[int, int]:
         """Extent of the text coordinates."""
         return self.format.scale_wh(self.size_wh, self.source_wh)
+
+    def read(self, text: str) -> tuple[Answer, bool]:
+        """Read any text as an answer, in linear time, and check its form; see `AnswerFormat.read`.
+
+        If the answer names an object, it gets that object's boxes.
+        """
+        answer, valid = self.format.read(text)
+        return self.with_object(answer), valid
+
+    def parse(self, text: str) -> Answer:
+        """The first result of `read`."""
+        return self.read(text)[0]
+
+    def with_object(self, answer: Answer) -> Answer:
+        """The answer with the boxes of the object that it names; other answers as they are."""
+        if answer.object is None or answer.span is None:
+            return answer
+        first, last = answer.span
+        if not first <= last < self.timeline.size:
+            return answer  # `Answer.fault` says why
+        boxes = object_boxes(self.objects, answer.object, np.arange(first, last + 1, dtype=np.int64))
+        if boxes is not None:
+            return replace(answer, pred=boxes)
+        failure = f"no object has the number {answer.object}; the numbers are 1 to {len(self.objects)}"
+        return replace(answer, failures=dict(answer.failures) | {"pred_bbox": failure})
 
     def on_grid(self, span: tuple[int, int] | None) -> tuple[int, int] | None:
         """Cut an answer's span to the grid; None if the span runs backwards or begins after the clip."""
@@ -91,6 +127,8 @@ class RowTruth(PromptSpec):
         span: closed span of grid indices during which the event is annotated.
         index: (M,) indices of the span that have an annotated box, increasing. M is 0 if the format has no boxes.
         boxes_xyxy: (M, 4) whole numbers in text coordinates (pixels of `size_wh` or `source_wh`, or thousandths).
+        object: for answers that name an object, the number of the object that covers the truth best; 0 if none covers
+            it well enough. None for other answers.
 
     Raises:
         RecordError: a shape, an order, a range or a length is wrong.
@@ -106,6 +144,7 @@ class RowTruth(PromptSpec):
     span: tuple[int, int]
     index: IntArray
     boxes_xyxy: FloatArray
+    object: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         PromptSpec.__post_init__(self)  # `super()` does not work in classes with slots
@@ -114,6 +153,12 @@ class RowTruth(PromptSpec):
             validation.text(name, getattr(self, name), where)
         if self.category is not None:
             validation.text("category", self.category, where)
+        if (self.object is not None) != self.format.names_object:
+            validation.refuse("object", 'be a number in the style "ids", and None in others', self.object, where)
+        if self.object is not None:
+            validation.set_fields(
+                self, object=validation.integer("object", self.object, where, low=0, high=len(self.objects))
+            )
         size = self.timeline.size
         annotated = validation.integers("annotated", self.annotated, where, most=MAX_FRAME_NUMBER, rising="weakly")
         validation.same_length("index", where, index_frames=self.timeline.index_frames, annotated=annotated)
@@ -139,6 +184,8 @@ class RowTruth(PromptSpec):
         if not self.format.boxes:
             return Answer(self.span, None, None)
         wanted = np.arange(self.span[0], self.span[1] + 1, dtype=np.int64)
+        if self.object is not None:
+            return self.with_object(Answer(self.span, None, None, object=self.object))
         boxes = BoxList(wanted, self.boxes_xyxy[nearest(self.index, wanted)])
         return Answer(self.span, boxes if self.format.think else None, boxes)
 
@@ -169,6 +216,11 @@ class RowTruth(PromptSpec):
                     [i, *map(int, box)] for i, box in zip(self.index.tolist(), self.boxes_xyxy.tolist(), strict=True)
                 ],
             }
+            | (
+                {}
+                if self.object is None
+                else {"object": self.object, "objects": [_table(boxes).tolist() for boxes in self.objects]}
+            )
         )
 
     @staticmethod
@@ -192,9 +244,7 @@ def _read_row_truth(text: str) -> RowTruth:
                 f"the `stvg` column has version {data['v']}, but this package reads version {ROW_TRUTH_VERSION}: "
                 "make the rows again with this version of swift-stvg"
             )
-        boxes = np.array(data["boxes"], dtype=np.float64).reshape(-1, 5)
-        if not (np.abs(boxes[:, 0]) < 1e9).all() or not np.array_equal(boxes[:, 0], np.rint(boxes[:, 0])):
-            validation.refuse("boxes", "begin with whole numbers", boxes[:, 0].tolist())
+        boxes = _box_list("boxes", data["boxes"])
         settings = _settings(tuple(data["settings"].items()))
         index_frames = data["frames"] if data["index_frames"] is None else data["index_frames"]
         return RowTruth(
@@ -218,8 +268,10 @@ def _read_row_truth(text: str) -> RowTruth:
             ),
             annotated=index_frames if data["annotated"] is None else data["annotated"],
             span=data["span"],
-            index=boxes[:, 0].astype(np.int64),
-            boxes_xyxy=boxes[:, 1:],
+            index=boxes.index,
+            boxes_xyxy=boxes.boxes_xyxy,
+            object=data.get("object"),
+            objects=tuple(_box_list("objects", table) for table in data.get("objects", ())),
         )
     except RecordError as error:
         raise DataError(f"the `stvg` column does not hold a row truth: {error}: {text[:80]!r}") from None
@@ -227,6 +279,19 @@ def _read_row_truth(text: str) -> RowTruth:
         if isinstance(error, DataError):
             raise
         raise DataError(f"the `stvg` column does not hold a row truth ({error!r}): {text[:80]!r}") from None
+
+
+def _table(boxes: BoxList) -> FloatArray:
+    """Index, x1, y1, x2, y2 of each box, (K, 5)."""
+    return np.column_stack([boxes.index, boxes.boxes_xyxy])
+
+
+def _box_list(name: str, table: Any) -> BoxList:
+    """Read rows of index, x1, y1, x2, y2."""
+    boxes = np.array(table, dtype=np.float64).reshape(-1, 5)
+    if not (np.abs(boxes[:, 0]) < 1e9).all() or not np.array_equal(boxes[:, 0], np.rint(boxes[:, 0])):
+        validation.refuse(name, "begin with whole numbers", boxes[:, 0].tolist())
+    return BoxList(boxes[:, 0].astype(np.int64), boxes[:, 1:])
 
 
 @lru_cache(maxsize=64)

@@ -21,6 +21,7 @@ from swift_stvg.scoring.problems import NO_LINE, NO_ROW, OTHER_ANNOTATION, Key, 
 from swift_stvg.scoring.recognition import recognise
 from swift_stvg.scoring.tubes import answer_tube
 from swift_stvg.settings import PREFIX, Settings
+from swift_stvg.sources.proposals import load_proposals
 from swift_stvg.util import validation
 
 
@@ -108,9 +109,11 @@ class AnswerFile:
             DataError: no sample makes a row.
         """
         row_truths, problems = [], []
+        proposals = load_proposals(settings)
         for sample in samples:
             try:
-                row_truths.append(make_row_truth(sample, VideoInfo.nominal(sample), settings))
+                tracks = proposals.of(sample.video)
+                row_truths.append(make_row_truth(sample, VideoInfo.nominal(sample), settings, tracks))
             except (RowError, VideoError) as error:
                 problems.append(Problem(NO_ROW, str(error), subset(sample.dataset, sample.split), sample.id))
         if not row_truths:

@@ -86,6 +86,8 @@ def recognise(
     unread = [text for text, (answer, _) in zip(responses, read, strict=True) if not _readable(answer)]
     counts = {found: len(responses) - len(unread)}
     for name in STYLE_CLASSES if unread else ():
+        if name == "ids":
+            continue  # only a row of that style knows the objects
         if name != found and not style_fault(name, "second", _wanted(asked, name, coords)["coords"], boxes=True):
             counts[name] = sum(_readable(answer) for answer, _ in read_as(name, unread)[1])
     if style is None and (best := _best_style(counts, found, unread)) != found:
@@ -96,7 +98,7 @@ def recognise(
     if others := {name: n for name, n in counts.items() if n and not {name, found} <= LINES and name != found}:
         listed = ", ".join(f"{count} as {name}" for name, count in others.items())
         warnings.append(f"{counts[found]} of {len(responses)} answers are readable as {found}; of the others {listed}")
-    if coords is None and fmt.boxes and found != "fig8":
+    if coords is None and fmt.boxes and found not in ("fig8", "ids"):
         whole = read if not fmt.shares else read_as(found, responses, "norm1000")[1]
         kind, left_open = _best_coords(read, whole, row_truths, fmt)
         if left_open:
@@ -108,7 +110,10 @@ def recognise(
             fmt, read = read_as(found, responses, kind)
     return Recognised(
         fmt,
-        [(_on_row(answer, fmt, row), valid) for (answer, valid), row in zip(read, row_truths, strict=True)],
+        [
+            (row.with_object(_on_row(answer, fmt, row)), valid)
+            for (answer, valid), row in zip(read, row_truths, strict=True)
+        ],
         _in_words(fmt, asked, counts[found], len(responses), forced=bool(style or coords)),
         warnings,
     )

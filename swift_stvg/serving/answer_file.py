@@ -86,7 +86,7 @@ def answer_rows(
     try:
         for row, reply in zip(prompts, replies(prompts, engine), strict=True):
             row_truth = RowTruth.from_json(row["stvg"])
-            status, detail = reply_status(row_truth, row_truth.format.parse(reply.text), reply)
+            status, detail = reply_status(row_truth, row_truth.parse(reply.text), reply)
             line = {"response": reply.text, **row, "status": status, "detail": detail, **made_by}
             progress.replies.append(reply)
             progress.lines.append(line)

@@ -12,6 +12,7 @@ from swift_stvg.records import VideoInfo, sentence_fault
 from swift_stvg.rows.making import make_prompt, make_prompt_spec
 from swift_stvg.rows.row_truth import PromptSpec
 from swift_stvg.settings import Settings
+from swift_stvg.sources.proposals import load_proposals
 from swift_stvg.util import validation
 from swift_stvg.video.probing import probe_all
 
@@ -32,7 +33,7 @@ def ask(
 
     Raises:
         VideoError: the video is missing or cannot be read.
-        RowError: the sentence is not valid, or the clip has no frame.
+        RowError: the sentence is not valid; the clip has no frame; or the video has no tracks, for STVG_STYLE=ids.
         RecordError: `clip_s` is not two numbers.
     """
     check_sentence(sentence)
@@ -46,7 +47,8 @@ def prompt_spec_of(video: Path, settings: Settings, clip_s: tuple[float, float] 
     info = probe_all({video}, str(video), settings)[video]
     if isinstance(info, VideoError):
         raise info
-    return info, make_prompt_spec(info, settings, None if clip_s is None else clip_frames(info, clip_s))
+    clip = None if clip_s is None else clip_frames(info, clip_s)
+    return info, make_prompt_spec(info, settings, clip, load_proposals(settings).of(video))
 
 
 def check_sentence(sentence: str) -> None:

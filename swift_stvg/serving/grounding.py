@@ -181,7 +181,7 @@ def make_record(
         response: the model's text.
         messages, videos, settings: as in the row.
     """
-    answer = spec.format.parse(reply.text)
+    answer = spec.parse(reply.text)
     status, detail = reply_status(spec, answer, reply)
     record: dict[str, Any] = {
         "schema": GROUNDING_SCHEMA,
@@ -235,7 +235,7 @@ def reply_status(spec: PromptSpec, answer: Answer, reply: Reply) -> tuple[str, s
 
 def _overlay(spec: PromptSpec, sentence: str, text: str) -> Overlay:
     """The drawing of an answer. If the format has no boxes, only the span is drawn."""
-    answer = spec.format.parse(text)
+    answer = spec.parse(text)
     if not spec.format.boxes:
         answer = replace(answer, pred=BoxList(np.empty(0, dtype=np.int64), np.empty((0, 4))))
     return Overlay.of(spec, sentence, answer)

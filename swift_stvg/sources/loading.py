@@ -10,6 +10,7 @@ from swift_stvg.records import Sample, VideoInfo
 from swift_stvg.rows.making import fit_notes, make_row
 from swift_stvg.settings import Settings
 from swift_stvg.sources.load_report import LoadReport
+from swift_stvg.sources.proposals import load_proposals
 from swift_stvg.sources.registry import load_samples
 from swift_stvg.video.probing import probe_all
 
@@ -41,16 +42,17 @@ def make_rows(
         nominal: whether to trust the annotations, so that videos need not exist.
 
     Raises:
-        DataError: a row is bad in strict mode.
+        DataError: a row is bad in strict mode, or the tracks cannot be read (`load_proposals`).
     """
     videos = {} if nominal else probe_all({sample.video for sample in samples}, report.name, settings)
+    proposals = load_proposals(settings)
     rows = []
     for sample in samples:
         video = VideoInfo.nominal(sample) if nominal else videos[sample.video]
         try:
             if isinstance(video, VideoError):
                 raise VideoError(video.reason, f"{video.detail}, row {sample.id}")
-            rows.append(make_row(sample, video, settings))
+            rows.append(make_row(sample, video, settings, proposals.of(sample.video)))
             if not nominal:
                 report.videos[sample.video] = video
                 if video.aside:

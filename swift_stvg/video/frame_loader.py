@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import functional as transforms
 from swift_stvg.errors import DataError, SettingsError
 from swift_stvg.settings import Settings
 from swift_stvg.video.frame_cache import FrameCache
+from swift_stvg.video.marks import draw_marks
 from swift_stvg.video.memory import Memory
 from swift_stvg.video.reader import frame_batches
 from swift_stvg.video.request import VideoRequest
@@ -80,7 +81,7 @@ class FrameLoader:
             return self._remembered(path, request, name)
 
     def _remembered(self, path: str, request: VideoRequest, name: str | None) -> torch.Tensor:
-        key = (name or path, request.frames, request.size_wh)
+        key = (name or path, request.frames, request.size_wh, request.marks, request.outlines)
         if get_worker_info() is not None:  # in SFT a clip is needed once in an epoch
             return self._load(path, request)
         frames: torch.Tensor = self.memory.get(key, lambda: self._load(path, request))
@@ -98,7 +99,7 @@ class FrameLoader:
                     logger.warning("%s; the video is decoded instead", error)
                 cached = None
             if cached is not None:
-                return torch.from_numpy(cached).permute(0, 3, 1, 2).contiguous()
+                return _marked(torch.from_numpy(cached).permute(0, 3, 1, 2).contiguous(), request)
         return decode(path, request, self._decoder)
 
 
@@ -129,6 +130,8 @@ def _copy(thing: Any) -> Any:
 def decode(path: str, request: VideoRequest, decoder: str = "pyav") -> torch.Tensor:
     """Decode the requested frames of a file (T, 3, H, W), resized as in qwen-vl-utils (bicubic, antialiased).
 
+    The marks of the request are drawn onto them.
+
     `decoder` is one of `settings.DECODERS`.
 
     Raises:
@@ -144,4 +147,11 @@ def decode(path: str, request: VideoRequest, decoder: str = "pyav") -> torch.Ten
         )
         for batch in frame_batches(Path(path), np.array(request.frames, dtype=np.int64), decoder)
     ]
-    return torch.cat(batches)
+    return _marked(torch.cat(batches), request)
+
+
+def _marked(frames: torch.Tensor, request: VideoRequest) -> torch.Tensor:
+    if not request.marks:
+        return frames
+    drawn = draw_marks(frames.permute(0, 2, 3, 1).numpy(), request.marks, request.outlines)
+    return torch.from_numpy(drawn).permute(0, 3, 1, 2).contiguous()

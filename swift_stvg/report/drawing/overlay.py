@@ -76,7 +76,7 @@ class Overlay:
         """
         line = spec.timeline
         if isinstance(answer, str):
-            answer = spec.format.parse(answer)
+            answer = spec.parse(answer)
         return cls(
             sentence=sentence,
             tracks=(*true_tracks(spec), *answer_tracks(spec, answer)),

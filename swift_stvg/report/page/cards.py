@@ -23,6 +23,7 @@ from swift_stvg.scoring.ground_truth import GroundTruth, box_area, event_s
 from swift_stvg.scoring.matching import Scored
 from swift_stvg.scoring.problems import COUNT_ZERO
 from swift_stvg.settings import Settings
+from swift_stvg.sources.proposals import load_proposals
 
 MOST_TEXT = 20_000
 """At most this many characters of an answer are shown."""
@@ -112,7 +113,7 @@ def prepare(card: Card, sample: Sample, video: VideoInfo | VideoError, settings:
     try:
         if isinstance(video, VideoError):
             raise video
-        row_truth = make_row_truth(sample, video, settings)
+        row_truth = make_row_truth(sample, video, settings, load_proposals(settings).of(sample.video))
         card.job = Job(Overlay.of(row_truth, sample.sentence), sample.video)
     except (RowError, VideoError) as error:
         card.problem = str(error)
