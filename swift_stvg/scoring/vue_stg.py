@@ -82,6 +82,9 @@ class Benchmark:
         videos: (N,) video of each query, the unit of resampling; the query itself if `query.csv` is missing.
         video_s: (N,) length of each video in seconds; NaN if unknown.
         set_aside: lines that could not be read.
+
+    Raises:
+        RecordError: lengths differ.
     """
 
     path: Path
@@ -89,6 +92,9 @@ class Benchmark:
     videos: list[str]
     video_s: FloatArray
     set_aside: list[Problem]
+
+    def __post_init__(self) -> None:
+        validation.same_length("query", tubes=list(self.tubes), videos=self.videos, video_s=self.video_s)
 
     @classmethod
     def read(cls, path: Path) -> Benchmark:
