@@ -157,6 +157,9 @@ def tubes_of(answers: AnswerFile) -> dict[str, TimedBoxes]:
 
     Boxes between two indices are interpolated linearly. Times are those of the video file. An answer that counts 0, or
     has no usable box, has no tube.
+
+    Raises:
+        DataError: two rows have the same id, as rows of two datasets may have.
     """
     tubes = {}
     for answer, fault, row_truth in zip(
@@ -174,6 +177,8 @@ def tubes_of(answers: AnswerFile) -> dict[str, TimedBoxes]:
         first, last = np.floor(times_s[[0, -1]] + 0.5)
         seconds = np.arange(first, last + 1)
         boxes = np.stack([np.interp(seconds, times_s, column) for column in boxes_xyxy[usable].T], axis=1)
+        if row_truth.id in tubes:
+            raise DataError(f"two rows of {answers.name} have the id {row_truth.id}: write each dataset apart")
         tubes[row_truth.id] = TimedBoxes((seconds * STEP_MS).astype(np.int64), boxes)
     return tubes
 
