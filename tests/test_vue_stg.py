@@ -150,6 +150,18 @@ def test_answers_as_tubes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
         assert tubes[row.id].boxes_xyxy.max() <= 1
 
 
+def test_rows_of_one_id_are_not_mixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    row = make_row_truth(samples()[0], VideoInfo.nominal(samples()[0]), Settings(data_root=tmp_path))
+    line = json.dumps({"response": row.format.render(row.answer), "stvg": row.to_json()})
+    (tmp_path / "a.jsonl").write_text(line + "\n" + line.replace("hcstvg_v1", "hcstvg_v2") + "\n")
+    assert main(["score", "a.jsonl", "--write-vue-stg", "a.csv"]) == 1
+    assert "two rows of a.jsonl have the id" in capsys.readouterr().err
+    assert not (tmp_path / "a.csv").exists()
+
+
 REFUSED = [
     ("time_ms,x0,y0,x1,y1\n", "lacks query_id", "no column of ids"),
     (HEADER, "holds no box", "only a header"),
@@ -174,6 +186,10 @@ def test_refused(folder: Path, capsys: pytest.CaptureFixture[str], text: str, me
         (["predicted.csv", "--vue-stg", "nowhere"], "cannot be read"),
         (["--vue-stg", "bench"], "give at least one"),
         (["predicted.csv", "--vue-stg", "bench", "--dataset", "hcstvg_v1:test"], "leave --dataset out"),
+        (
+            ["predicted.csv", "--vue-stg", "bench", "--by", "area", "--thresholds", "0.7"],
+            "leave --by, --thresholds out",
+        ),
         (["predicted.csv", "--vue-stg", "bench", "--out", "predicted.csv"], "is one of the files to read"),
     ],
 )

@@ -25,6 +25,8 @@ from swift_stvg.settings import COORDS, STYLES, UNITS, Settings
 from swift_stvg.util.json_reading import no_garbage_collection
 from swift_stvg.util.writing import write_text_atomic
 
+BY = ["query"]
+
 
 def add_options(score: argparse.ArgumentParser) -> None:
     """Add the command's options."""
@@ -54,7 +56,7 @@ def add_options(score: argparse.ArgumentParser) -> None:
     add(
         "--by",
         type=names_of(FACETS),
-        default=["query"],
+        default=BY,
         metavar="A,B",
         help="also score groups of samples by these properties (default: query)",
     )
@@ -149,6 +151,7 @@ def _run_vue_stg(args: argparse.Namespace) -> int:
     others = ["dataset", "oracle", "protocol", "partial", "no_interpolation", "diagnose", "compare_to", "explain"]
     others += ["failures", "write_vue_stg"]
     given = [f"--{name.replace('_', '-')}" for name in others if getattr(args, name)]
+    given += ["--by"] * (args.by != BY) + ["--thresholds"] * (args.thresholds != THRESHOLDS)
     if given:
         raise DataError(f"--vue-stg has metrics and groups of its own: leave {', '.join(given)} out")
     if args.out is not None and os.path.realpath(args.out) in map(os.path.realpath, (args.vue_stg, *args.results)):

@@ -107,6 +107,9 @@ class FrameIous:
         inside: (K,) whether the frame is in the predicted span.
         usable: (K,) whether the frame is in the predicted span and has a predicted box, given or interpolated.
         iou: (K,) IoU in [0, 1]; 0 if not usable.
+
+    Raises:
+        RecordError: lengths differ.
     """
 
     owner: IntArray
@@ -114,6 +117,10 @@ class FrameIous:
     inside: _BoolArray
     usable: _BoolArray
     iou: FloatArray
+
+    def __post_init__(self) -> None:
+        columns = {name: getattr(self, name) for name in ("owner", "frames", "inside", "usable", "iou")}
+        validation.same_length("frame", **columns)
 
 
 def frame_ious(truths: Sequence[Truth], predictions: Sequence[Tube | None], *, interpolate: bool = True) -> FrameIous:

@@ -82,6 +82,9 @@ class Benchmark:
         videos: (N,) video of each query, the unit of resampling; the query itself if `query.csv` is missing.
         video_s: (N,) length of each video in seconds; NaN if unknown.
         set_aside: lines that could not be read.
+
+    Raises:
+        RecordError: lengths differ.
     """
 
     path: Path
@@ -89,6 +92,9 @@ class Benchmark:
     videos: list[str]
     video_s: FloatArray
     set_aside: list[Problem]
+
+    def __post_init__(self) -> None:
+        validation.same_length("query", tubes=list(self.tubes), videos=self.videos, video_s=self.video_s)
 
     @classmethod
     def read(cls, path: Path) -> Benchmark:
@@ -151,6 +157,9 @@ def tubes_of(answers: AnswerFile) -> dict[str, TimedBoxes]:
 
     Boxes between two indices are interpolated linearly. Times are those of the video file. An answer that counts 0, or
     has no usable box, has no tube.
+
+    Raises:
+        DataError: two rows have the same id, as rows of two datasets may have.
     """
     tubes = {}
     for answer, fault, row_truth in zip(
@@ -168,6 +177,8 @@ def tubes_of(answers: AnswerFile) -> dict[str, TimedBoxes]:
         first, last = np.floor(times_s[[0, -1]] + 0.5)
         seconds = np.arange(first, last + 1)
         boxes = np.stack([np.interp(seconds, times_s, column) for column in boxes_xyxy[usable].T], axis=1)
+        if row_truth.id in tubes:
+            raise DataError(f"two rows of {answers.name} have the id {row_truth.id}: write each dataset apart")
         tubes[row_truth.id] = TimedBoxes((seconds * STEP_MS).astype(np.int64), boxes)
     return tubes
 

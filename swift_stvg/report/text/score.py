@@ -24,7 +24,7 @@ def _blocks(report: dict[str, Any], markdown: bool) -> list[str]:
     for table in report["tables"]:
         blocks.append(table_block(*score_table(table), markdown))
     if "diagnoses" in report:
-        blocks.append(table_block(*diagnoses_table(report["diagnoses"]), markdown))
+        blocks.append(table_block(*diagnoses_table(report["diagnoses"], markdown), markdown))
     if "published" in report:
         blocks += _published(report, markdown)
     for name, reason in report["not_applicable"].items():
@@ -52,12 +52,13 @@ KINDS = {
 }
 
 
-def diagnoses_table(diagnoses: Sequence[dict[str, Any]]) -> tuple[str, list[str], list[list[str]]]:
+def diagnoses_table(diagnoses: Sequence[dict[str, Any]], markdown: bool) -> tuple[str, list[str], list[list[str]]]:
     """The title, header and rows of the table of diagnoses, with a column for each system."""
     columns = [_diagnosis(found) for found in diagnoses]
     names = list(dict.fromkeys(name for column in columns for name in column))
     rows = [[name, *(column.get(name, "-") for column in columns)] for name in names]
-    return "Diagnoses: why answers lose", ["", *(found["system"] for found in diagnoses)], rows
+    systems = [escape_markdown(found["system"]) if markdown else found["system"] for found in diagnoses]
+    return "Diagnoses: why answers lose", ["", *systems], rows
 
 
 def _diagnosis(found: dict[str, Any]) -> dict[str, str]:
