@@ -50,6 +50,7 @@ def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 STATE = "import sys; print([sorted(sys.modules), [getattr(finder, '__name__', '?') for finder in sys.meta_path]])"
 
 
+@pytest.mark.slow
 def test_it_is_all_that_a_start_adds(environment: Environment, tmp_path: Path) -> None:
     """No module is imported, nothing is written; and without `site`, as by -S, there is none, nor are its packages."""
     before = sorted(environment.site.rglob("*"))
@@ -74,6 +75,7 @@ print(len(steps))
 """
 
 
+@pytest.mark.slow
 def test_it_takes_few_steps(environment: Environment, tmp_path: Path) -> None:
     """Lines, calls and returns of Python, imports included: some hundreds are less than a millisecond."""
     steps = int(environment.start(COUNTED.replace("{line!r}", repr(str(environment.site / LINE))), tmp_path))
@@ -150,6 +152,7 @@ def test_workers_that_start_anew_take_it_too(environment: Environment, tmp_path:
     assert "KNOWN [True]" in printed
 
 
+@pytest.mark.slow
 def test_another_package_called_swift_is_left_alone(environment: Environment, tmp_path: Path) -> None:
     (tmp_path / "swift/utils").mkdir(parents=True)
     for name in ("__init__.py", "utils/__init__.py"):
@@ -180,6 +183,7 @@ def test_a_start_survives_half_an_uninstallation(environment: Environment, tmp_p
             path.with_name(f"{path.name}.gone").rename(path)
 
 
+@pytest.mark.slow
 def test_uninstalling_takes_it_away(environment: Environment, tmp_path: Path) -> None:
     environment.pip("uninstall", "--quiet", "--yes", "swift-stvg")
     assert not list(environment.site.glob("*swift_stvg*"))
