@@ -297,7 +297,7 @@ OTHER_PAGES = [page for page in PAGES if page != README]
     [pytest.param([README], id="README"), pytest.param(OTHER_PAGES, id="the others", marks=pytest.mark.long)],
 )
 def test_what_pages_tell_to_type_works(given: Path, pages: list[Path], tmp_path: Path) -> None:
-    """Every command as it is written, what pages show of its output, and the options that the text of any page names."""
+    """Every command as it is written, what pages show of its output, and the options that any page names."""
     content = try_all(given, pages, tmp_path)
     faults = []
     tried = [each for page in pages for each in TRIED if each.page == page]
