@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Style, types, layers and tests, in an environment of its own.
 #   bash tests/check.sh          what every change must pass, in minutes
-#   bash tests/check.sh --fast   without the tests that use ms-swift
+#   bash tests/check.sh --fast   without the tests that use ms-swift or take seconds
 #   bash tests/check.sh --all    with the tests that take long, and with more examples
 # Further words go to pytest.
 set -euo pipefail
@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 venv=${VENV:-.venv}
 which=(--all)
 case "${1:-}" in
-    --fast) which=(-m "not swift"); shift ;;
+    --fast) which=(-m "not swift and not slow"); shift ;;
     --all) shift ;;
     *) which=() ;;
 esac

@@ -43,6 +43,7 @@ def measured(tmp_path: Path, *words: str) -> list[dict[str, Any]]:
     return results
 
 
+@pytest.mark.slow
 def test_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain, arrays, answers = measured(tmp_path, "score", "--rounds", "1")
     assert plain["ours"] == arrays["ours"]
@@ -67,6 +68,7 @@ def test_video_and_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "| what | ours |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_load(tmp_path: Path) -> None:
     first, again = measured(tmp_path, "load", "--quick")
     assert first["what"].startswith("9 sentences of VidSTG's size about 3 videos")
@@ -81,6 +83,7 @@ def test_unknown_benchmarks_are_refused(words: list[str], capsys: pytest.Capture
     )
 
 
+@pytest.mark.slow
 def test_a_baseline_that_differs_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -208,11 +208,11 @@ def test_two_steps_with_a_tiny_model(name: str, workspace: Path, tiny: Path, col
         assert ("rewards/StvgThink/mean" in logged[0]) == (name != "no_think_boxes")
 
 
-def test_the_runner_prints(tmp_path: Path) -> None:
+def test_the_runner_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name in RUNS:
-        words = [sys.executable, str(ROOT / "examples/paper/run.py"), name, "--print", "--output", "out"]
-        done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60)
-        data, *before, train, answers, report = done.stdout.splitlines()
+        monkeypatch.setattr(sys, "argv", ["run.py", name, "--print", "--output", "out"])
+        assert runner.main() == 0
+        data, *before, train, answers, report = capsys.readouterr().out.splitlines()
         assert f"--oracle {RUNS[name]['test']}" in data
         assert len(before) == ("from" in RUNS[name])
         assert f"out/{RUNS[name]['trained_as']}/train" in train

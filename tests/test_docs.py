@@ -263,11 +263,11 @@ def given(workspace: Path, env: dict[str, str], cold_start: Path, tmp_path_facto
     return folder
 
 
-def try_all(given: Path) -> dict[str, Any]:
-    """What every command of every page did, each page in a folder of its own; and the options that commands know."""
+def try_all(given: Path, pages: list[Path], scratch: Path) -> dict[str, Any]:
+    """What every command of pages did, each page in a folder of its own; and the options that commands know."""
     tries = []
-    for page in PAGES:
-        folder = given.parent / "at" / page
+    for page in pages:
+        folder = scratch / "at" / page
         folder.mkdir(parents=True)
         for path in given.iterdir():  # who reads README has made nothing yet
             if page != README or path.name in ("configs", "examples"):
@@ -277,11 +277,11 @@ def try_all(given: Path) -> dict[str, Any]:
             if page == README and words[0] == "swift":
                 words.append(REALLY)
             more = {name: substituted(value, given) for name, value in each.env.items()}
-            about = {"STVG_CACHE_DIR": str(given.parent / "cache"), "RECORD_TO": str(given.parent / "record")}
+            about = {"STVG_CACHE_DIR": str(scratch / "cache"), "RECORD_TO": str(scratch / "record")}
             env = about | ({} if page == README else SIZES) | {"OPENAI_API_KEY": "none"} | more
             tries.append({"words": words, "env": env, "folder": str(folder), "out": each.out})
-    (given.parent / "tries.json").write_text(json.dumps(tries))
-    paths = [str(given.parent / name) for name in ("tries.json", "results.json")]
+    (scratch / "tries.json").write_text(json.dumps(tries))
+    paths = [str(scratch / name) for name in ("tries.json", "results.json")]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}
     clean |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     words = [sys.executable, "-m", "tests.pages", *paths]
@@ -299,13 +299,21 @@ def substituted(word: str, given: Path) -> str:
     return word.replace("http://127.0.0.1:8000", SERVER).replace("https://api.openai.com", SERVER)
 
 
+OTHER_PAGES = [page for page in PAGES if page != README]
+
+
 @pytest.mark.swift
 @pytest.mark.timeout(1500)  # one after the other, in one process
-def test_what_pages_tell_to_type_works(given: Path) -> None:
-    """Every command as it is written, what pages show of its output, and the options that the text names."""
-    content = try_all(given)
+@pytest.mark.parametrize(
+    "pages",
+    [pytest.param([README], id="README"), pytest.param(OTHER_PAGES, id="the others", marks=pytest.mark.long)],
+)
+def test_what_pages_tell_to_type_works(given: Path, pages: list[Path], tmp_path: Path) -> None:
+    """Every command as it is written, what pages show of its output, and the options that any page names."""
+    content = try_all(given, pages, tmp_path)
     faults = []
-    for each, result in zip(TRIED, content["results"], strict=True):
+    tried = [each for page in pages for each in TRIED if each.page == page]
+    for each, result in zip(tried, content["results"], strict=True):
         if "failed" in result:
             faults.append(f"{each}: {result['failed']}")
             continue

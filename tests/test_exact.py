@@ -83,6 +83,7 @@ def number_of(picture: np.ndarray) -> int:
     return sum(int(picture[1:7, 10 * bit + 1 : 10 * bit + 7].mean() > 128) << bit for bit in range(9))
 
 
+@pytest.mark.slow
 def test_random_files_that_nobody_cut(films: dict[Path, dict]) -> None:
     """Their frames are those that were encoded."""
     for path, plan in films.items():
@@ -92,12 +93,14 @@ def test_random_files_that_nobody_cut(films: dict[Path, dict]) -> None:
             assert [number_of(picture) for picture in read_frames(path, numbers)] == numbers.tolist(), plan
 
 
+@pytest.mark.slow
 def test_random_files_against_decoding_all(films: dict[Path, dict]) -> None:
     rng = np.random.default_rng(0)
     wrong = {str(films[path]): found for path in films if (found := compare(path, rng))["wrong"]}
     assert not wrong
 
 
+@pytest.mark.slow
 def test_decord_where_it_is_said_to_be_right(films: dict[Path, dict]) -> None:
     rng, chosen = np.random.default_rng(0), []
     for path in films:

@@ -131,6 +131,7 @@ def test_a_box_of_a_second_stands_at_the_frame_nearest_to_it(
     assert (first, last) == ((frames[0] + 0) // 2 + 1, (frames[2] + round(4 * fps)) // 2)
 
 
+@pytest.mark.slow
 def test_a_rate_takes_no_more_than_the_frames_it_is_for() -> None:
     """Ten hours: a table of moments and frames would not fit into any memory."""
     times_s = np.arange(1_000_000) / 28

@@ -252,6 +252,7 @@ def test_in_the_papers_equations_none_pays_for_boxes_that_are_evenly_right(think
     assert most <= earns(start.text(), row_truth(), think) + SAME, found.text()
 
 
+@pytest.mark.slow
 def test_in_the_papers_equations_the_search_finds_what_pays() -> None:
     """Boxes right in one frame only: the span shrinks to it. Boxes that are poor in all: the event is missed."""
     start = honest([0.0, 1.5, 1.5, 1.5])

@@ -104,6 +104,7 @@ PIECES = [
 ]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.lists(st.one_of(st.sampled_from(PIECES), st.text()), min_size=4, max_size=4), min_size=1, max_size=4)
 )

@@ -60,6 +60,7 @@ def content(path: Path) -> dict[str, bytes]:
     return {str(p.relative_to(path)): p.read_bytes() for p in found if p.is_file() and not p.name.endswith(".part")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", [pytest.param(name, marks=pytest.mark.long if name in ("cache", "show") else []) for name in COMMANDS]
 )

@@ -372,6 +372,7 @@ def test_the_copy_goes_into_a_folder_of_its_own(
     assert list(out.parent.iterdir()) == [], "no half of a folder stays"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", [[], ["--use_hf"]])
 def test_pushed(tmp_path: Path, client: list[str]) -> None:
     """With both clients: what is there whole, lacks a file, or holds another one."""

@@ -33,6 +33,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_figures_are_the_scorers(result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert show(result, "--out", "page") == 0
     assert f"{CLIPS} samples, {CLIPS} of them drawn" in capsys.readouterr().out
@@ -76,6 +77,7 @@ def test_what_is_drawn_by_default_and_used_again(result: Path, tmp_path: Path) -
     assert len(names - {path.name for path in after}) == 2
 
 
+@pytest.mark.slow
 def test_the_same_input_gives_the_same_bytes(result: Path, tmp_path: Path) -> None:
     assert main(["show", str(result), "--out", "one", "--workers", "2", "--also", "sheet"]) == 0
     assert show(result, "--out", "two", "--also", "sheet") == 0

@@ -16,6 +16,7 @@ from swift_stvg.rows.row_truth import RowTruth
 from tests.shown import ANSWERS, CLIPS, data_of, logged, moved, rows_of, write_result
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+pytestmark = pytest.mark.slow
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 SECONDS = 10_000
