@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,6 +34,7 @@ from swift_stvg.scoring.dataset import (
 from swift_stvg.scoring.predictions import AnswerFile
 from swift_stvg.scoring.score import GroundTruth, counted, score
 from swift_stvg.settings import BACKBONES, Settings
+from swift_stvg.sharing.trained_settings import take_settings
 from swift_stvg.sources import LoadReport, load_samples, make_rows, parse_dataset
 from swift_stvg.video.reader import frame_batches
 
@@ -133,6 +135,8 @@ class Check:
             from swift_stvg.adapters.lengths import prepare
 
             template = prepare(self._args.model, name, self._args.model_type)
+            take_settings([template.processor.model_info.model_dir], partial(print, file=sys.stderr))
+            self._settings = settings = Settings.from_env()
             try:
                 template.require(settings.coords, (settings.side_multiple,))
             except TemplateMismatch as error:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from swift_stvg.serving.exporters import to_coco, to_mot, to_tubes
 from swift_stvg.serving.grounding import EVERY_FRAME, OK, Grounded, Search
 from swift_stvg.settings import Settings
 from swift_stvg.sharing.checkpoint import secrets
+from swift_stvg.sharing.trained_settings import take_settings
 from swift_stvg.sources import load_rows, parse_dataset
 from swift_stvg.start import model_or_start
 from swift_stvg.util.output_folder import first_line_object, make_folder, require_own_folder
@@ -77,7 +80,8 @@ def add_options(ground: argparse.ArgumentParser) -> None:
     )
     ground.epilog = (
         "Give VIDEO and sentences first. Options that are not listed go to ms-swift, as for `swift infer`: --adapters, "
-        "--max_new_tokens, --infer_backend. Use the STVG_* settings of the training."
+        "--max_new_tokens, --infer_backend. The STVG_* settings are those that the checkpoint was trained with. "
+        "For a server, or a checkpoint that does not name them, set them in the environment."
     )
     ground.set_defaults(run=run, passes_on=True)
 
@@ -95,13 +99,19 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("--send, --timeout, --retries, --at-once and --body are for a server: give --endpoint too")
     if bool(args.what) == bool(args.dataset):
         raise DataError("give a video and sentences, or --dataset; options for ms-swift come after them")
+    engine = cache(partial(_engine, args))
     if not args.endpoint:
         args.model = model_or_start(args.model)
+        folders = [*_options(args.further).get("--adapters", "").split(), args.model]
+        if all(map(os.path.isdir, folders)):
+            take_settings(folders, partial(print, file=sys.stderr))
+        else:
+            engine()  # a model of a hub: its settings are known when it is loaded
     settings = Settings.from_env()
-    return _answer_dataset(args, settings) if args.dataset else _ground(args, settings)
+    return (_answer_dataset if args.dataset else _ground)(args, settings, engine)
 
 
-def _ground(args: argparse.Namespace, settings: Settings) -> int:
+def _ground(args: argparse.Namespace, settings: Settings, engine: Callable[[], Engine]) -> int:
     if (args.format or args.draw not in (None, "none")) and not args.out:
         raise DataError("--format and --draw write files: give --out, a folder")
     video, *sentences = args.what
@@ -111,7 +121,7 @@ def _ground(args: argparse.Namespace, settings: Settings) -> int:
         require_own_folder(args.out, "answers of swift-stvg ground", lambda: _is_own(args.out / ANSWERS))
         made = make_folder(args.out)
     try:
-        found = search.answers_from(_engine(args), args.rate)
+        found = search.answers_from(engine(), args.rate)
     except BaseException:
         with suppress(OSError):
             for folder in made:
@@ -167,7 +177,7 @@ def _draw(args: argparse.Namespace, found: list[Grounded]) -> None:
             render(grounded.overlay, video, args.out / f"{number}.{form}", most, title)
 
 
-def _answer_dataset(args: argparse.Namespace, settings: Settings) -> int:
+def _answer_dataset(args: argparse.Namespace, settings: Settings, engine: Callable[[], Engine]) -> int:
     if args.out is None or args.out.suffix != ".jsonl":
         raise DataError("--dataset needs --out, a .jsonl file")
     if args.clip or args.rate or args.format or args.draw:
@@ -175,7 +185,7 @@ def _answer_dataset(args: argparse.Namespace, settings: Settings) -> int:
     check_writable(args.out)
     name, splits, count = parse_dataset(args.dataset)
     rows = [row for split in splits for row in load_rows(name, split, settings)[0]][:count]
-    done = answer_rows(args.out, rows, partial(_engine, args), _made_by(args), settings)
+    done = answer_rows(args.out, rows, engine, _made_by(args), settings)
     print(f"{args.out}: {done.kept} answers were there, {done.asked} were asked for", file=sys.stderr)
     done.check()
     _report([{**line, "sentence": RowTruth.from_json(line["stvg"]).id} for line in done.lines])

@@ -184,10 +184,22 @@ def trained_with(args: Mapping[str, Any]) -> tuple[str, Settings | None]:
     Raises:
         DataError, SettingsError: what it noted is damaged.
     """
-    template, texts = args.get(OUR_TEMPLATE, args.get("template")), args.get(OUR_SETTINGS)
-    if not isinstance(template, str) or not isinstance(texts, dict | None):
+    template = args.get(OUR_TEMPLATE, args.get("template"))
+    if not isinstance(template, str):
         raise DataError(f"{ARGS} must say what template the training used, got {template!r:.80}")
-    return template, None if texts is None else Settings.from_texts({str(k): str(v) for k, v in texts.items()})
+    return template, recorded_settings(args)
+
+
+def recorded_settings(args: Mapping[str, Any]) -> Settings | None:
+    """The settings of the training in `args.json`; None if there are none.
+
+    Raises:
+        DataError, SettingsError: they are damaged.
+    """
+    texts = args.get(OUR_SETTINGS)
+    if not isinstance(texts, dict | None):
+        raise DataError(f"{OUR_SETTINGS} in {ARGS} must hold an object, got {texts!r:.80}")
+    return None if texts is None else Settings.from_texts({str(k): str(v) for k, v in texts.items()})
 
 
 def _without_paths(value: Any) -> Any:
