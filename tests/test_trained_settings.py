@@ -20,6 +20,8 @@ from tests.running import TRAIN, SwiftFailed, json_lines, swift
 from tests.templated import row
 from tests.videos import write_video
 
+pytestmark = pytest.mark.filterwarnings("default")  # importing torch and ms-swift warns
+
 
 def checkpoint(folder: Path, args: Any) -> Path:
     folder.mkdir()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Sequence
 from contextlib import redirect_stderr
+from dataclasses import replace
 from typing import Any
 
 from swift_stvg.errors import DataError, StvgError, VideoError
@@ -35,8 +37,10 @@ class SwiftEngine:
 
     def answer(self, rows: Sequence[Row]) -> list[Reply]:
         """As `Engine.answer`; TemplateMismatch for rows that were made for another backbone."""
+        began = time.monotonic()
         found = self._pipeline.infer(list(rows), self._config, use_tqdm=False, **self._pipeline.infer_kwargs)
-        return [_reply(response) for response in found]
+        seconds = (time.monotonic() - began) / max(1, len(rows))
+        return [replace(_reply(response), seconds=seconds) for response in found]
 
 
 def start_pipeline(args: Any, who: str = "swift-stvg") -> Any:
@@ -133,4 +137,5 @@ def _reply(response: Any) -> Reply:
     if isinstance(response, Exception):
         return Reply("", f"{type(response).__name__}: {response}")
     choice = response.choices[0]
-    return Reply(choice.message.content or "", cut=cut_off(choice.finish_reason, response.usage.completion_tokens))
+    tokens = response.usage.completion_tokens
+    return Reply(choice.message.content or "", cut=cut_off(choice.finish_reason, tokens), tokens=tokens)

@@ -16,6 +16,7 @@ from swift_stvg.report.text.score import render_score, with_published
 from swift_stvg.scoring.explain import explain
 from swift_stvg.scoring.predictions import AnswerFile, TubeFile, read_predictions
 from swift_stvg.scoring.score import ALL_PROTOCOLS, FACETS, GroundTruth, score
+from swift_stvg.scoring.vote import RULES, read_voted
 from swift_stvg.settings import UNITS, Settings
 from swift_stvg.util.json_reading import no_garbage_collection
 from swift_stvg.util.writing import write_text_atomic
@@ -69,6 +70,12 @@ def add_options(score: argparse.ArgumentParser) -> None:
         action="store_true",
         help="count 0 for frames of a span without a box, instead of interpolating",
     )
+    add(
+        "--vote",
+        choices=RULES,
+        help="score one answer to each row, joined from the sampled answers of `ground --samples` or `headroom "
+        "--answers`: medoid or median",
+    )
     add("--compare-to", choices=["published"], help="print the paper's tables and later published scores too")
     add_delivery(score)
     add("--explain", metavar="ID", help="explain the answer to one sample instead: its boxes, rewards and metrics")
@@ -83,7 +90,7 @@ def add_options(score: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score, and deliver the report."""
-    if bool(args.results) == bool(args.oracle) or (args.oracle and args.dataset):
+    if bool(args.results) == bool(args.oracle) or (args.oracle and (args.dataset or args.vote)):
         raise DataError("give result files, with or without --dataset; or give --oracle NAME:SUBSET alone")
     files = [os.path.realpath(path) for path in (*args.results, args.out, args.failures) if path is not None]
     if len(set(files)) < len(files):
@@ -109,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read(args: argparse.Namespace, settings: Settings) -> tuple[list[AnswerFile | TubeFile], GroundTruth]:
-    systems = [read_predictions(path) for path in args.results]
+    systems = [read_voted(path, args.vote) if args.vote else read_predictions(path) for path in args.results]
     for system, name in zip(systems, _names(args.results), strict=True):
         system.name = name
     name = args.oracle or args.dataset

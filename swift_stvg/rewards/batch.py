@@ -92,7 +92,7 @@ class Batch:
         validation.all_instances("completions", completions, str)
         validation.all_instances("row_truths", row_truths, RowTruth, ", as RowTruth.from_json reads them from rows")
         validation.same_length("completion", completions=completions, row_truths=row_truths)
-        self.row_truths = row_truths
+        self.completions, self.row_truths = completions, row_truths
         read = [c.format.read(text) for text, c in zip(completions, row_truths, strict=True)]
         self.answers: list[Answer] = [answer for answer, _ in read]
         self.valid: list[bool] = [valid for _, valid in read]
