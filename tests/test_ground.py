@@ -898,7 +898,7 @@ def test_a_model_answers_about_any_video(synthetic: dict[str, dict[str, Any]], w
         assert found.record["response"] == reply.text
         assert found.record["messages"] == row["messages"][:-1]
     for options in (("--template", "qwen2_5_vl"), ("--template=qwen2_5_vl",), ("--nonsense", "1")):
-        with pytest.raises(DataError, match=r"none of swift_stvg|knows these options: --nonsense"):
+        with pytest.raises(DataError, match=r"not a template of swift_stvg|knows these options: --nonsense"):
             SwiftEngine(model, *how, *options)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="ms-swift cannot take"):

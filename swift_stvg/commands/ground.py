@@ -231,8 +231,8 @@ def _answer_dataset(args: argparse.Namespace, engine: Callable[[], Engine]) -> i
     if args.clip or args.rate or args.format or args.draw:
         raise DataError("--clip, --rate, --format and --draw are for one video: leave them out with --dataset")
     check_writable(args.out)
-    settings = _settings(args, engine)
     name, splits, count = parse_dataset(args.dataset)
+    settings = _settings(args, engine)
     rows = [row for split in splits for row in load_rows(name, split, settings)[0]][:count]
     done = answer_rows(args.out, rows, engine, _made_by(args), settings, args.voting)
     print(f"{args.out}: {done.kept} answers were there, {done.asked} were asked for", file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 Row = dict[str, Any]
@@ -29,7 +29,7 @@ class Reply:
     down: bool = False
     cut: str = ""
     tokens: int | None = None
-    seconds: float | None = None
+    seconds: float | None = field(default=None, compare=False)
     samples: tuple[str, ...] = ()
 
 
