@@ -2,8 +2,8 @@
 
 An installation puts swift_stvg_startup.pth beside this file. Python runs its line at each start. The line adds an
 import finder before Python's own finders. The finder is added only once, although `site` reads the file twice in a
-virtual environment. It handles a single module, ms-swift's module that imports plugins, and then imports this file. The line
-holds the code of the finder, because importing another module at each start could take more than a millisecond.
+virtual environment. It handles a single module, ms-swift's module that imports plugins, and then imports this file. The
+line holds the code of the finder, because importing another module at each start could take more than a millisecond.
 """
 
 from __future__ import annotations
