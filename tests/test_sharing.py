@@ -102,7 +102,7 @@ def test_card(checkpoint: Path, result: Path, tmp_path: Path, capsys: pytest.Cap
         "python answer.py clip.mp4",
         "vllm serve me/my_model --trust-request-mm-kwargs\n",
         "swift infer --model me/my_model --val_dataset row.jsonl",
-        "which here concerns clips of more than 64 s (1 s a pair in shorter ones)",
+        "For this model this concerns clips of more than 64 s (1 s a pair in shorter ones)",
         "(training.png)",
     ):
         assert said in text, said

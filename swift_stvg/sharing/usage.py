@@ -137,7 +137,7 @@ def _with_vllm(name: str, template: str, adapter: bool) -> list[str]:
     own = f" The prompt goes along, since {_OUTER_PAIR}, and vLLM does as transformers." if timed else ""
     trusted = f"--trust-request-mm-kwargs{' --trust-request-chat-template' * timed}"
     return [
-        f"Use vLLM 0.31 or later (tried: 0.32, on a CPU). vLLM chooses other frames if it gets a file, so "
+        "Use vLLM 0.31 or later (tried: 0.32, on a CPU). vLLM chooses other frames if it gets a file, so "
         f"{sharing.ANSWER} sends the frames.{own}",
         _block(
             "bash",
@@ -146,8 +146,8 @@ def _with_vllm(name: str, template: str, adapter: bool) -> list[str]:
             f'python {sharing.ANSWER} clip.mp4 "{SENTENCE}" --server http://127.0.0.1:8000',
         ),
         "In the request, `media_io_kwargs` gives the times of the frames. A `num_frames` of -1 keeps all frames; by "
-        "default vLLM keeps 32. `mm_processor_kwargs` keeps the frames unchanged. vLLM accepts it in requests only with "
-        "the option above, which is for clients that you trust; otherwise it answers with an error. With "
+        "default vLLM keeps 32. `mm_processor_kwargs` keeps the frames unchanged. vLLM accepts it in requests only "
+        "with the option above, which is for clients that you trust; otherwise it answers with an error. With "
         f"random models of this architecture {_VLLM_TRIED[template]}",
         _block(
             "json",
