@@ -1,4 +1,4 @@
-"""What `swift-stvg check` looks at, and the report of what it finds."""
+"""The checks of `swift-stvg check`, and their report."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Check:
         self.not_checked: list[str] = []
 
     def report(self, weights: dict[str, float] | None) -> dict[str, Any]:
-        """Everything that was found, as a dictionary for JSON."""
+        """Run all checks. Returns the report as a dictionary for JSON."""
         template = self._template()  # first, since opening videos takes longer
         parts = self._load()
         rows = [row for part in parts for row in part.rows]
