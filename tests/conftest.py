@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 
 from swift_stvg import start
+from swift_stvg.sharing import trained_settings
 from tests.running import EVALUATE, PREVIEW, SIZES, TRAIN, logged, swift
 
 pytest_plugins = ["tests.shown", "tests.templated"]  # their fixtures
@@ -83,6 +84,8 @@ def stvg_test_data() -> Path:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [n for n in os.environ if n.startswith("STVG_") and n != "STVG_TEST_DATA"]:
         monkeypatch.delenv(name)
+    monkeypatch.setattr(trained_settings, "_taken", {})
+    monkeypatch.setattr(trained_settings, "_said", set())
 
 
 def pip(*words: str) -> None:

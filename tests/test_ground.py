@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -930,7 +931,7 @@ def test_a_model_answers_about_any_video(synthetic: dict[str, dict[str, Any]], w
         assert found.record["response"] == reply.text
         assert found.record["messages"] == row["messages"][:-1]
     for options in (("--template", "qwen2_5_vl"), ("--template=qwen2_5_vl",), ("--nonsense", "1")):
-        with pytest.raises(DataError, match=r"none of swift_stvg|knows these options: --nonsense"):
+        with pytest.raises(DataError, match=r"not a template of swift_stvg|knows these options: --nonsense"):
             SwiftEngine(model, *how, *options)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="ms-swift cannot take"):
@@ -987,3 +988,30 @@ def until_up(process: Any, url: str, log: Path, how: dict[str, Any]) -> Endpoint
         except EndpointError:
             time.sleep(1)
     raise SwiftFailed(f"not up after five minutes: {log.read_text()[-4000:]}")
+
+
+def test_answers_are_printed_for_a_person_or_as_records(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STVG_MAX_SIDE", "112")
+    monkeypatch.setenv("STVG_CACHE_DIR", "off")
+    with server(lambda _: ANSWER) as (url, asked):
+        words = ["ground", str(clip), "one", "--endpoint", url]
+        assert main(words) == 0
+        printed = capsys.readouterr()
+        assert printed.out.startswith(
+            "'one': 0.24 to 1.24 s, 2 boxes. Status: ok\n      0.48 s  frame     12     40.0 "
+        )
+        assert re.search(
+            r"cost of 1 answers: \d+\.\d\d s per video, .* per second of video, .* boxes per second", printed.err
+        )
+        assert main([*words, "--format", "json", "--samples", "3", "--vote", "median"]) == 0
+        record = json.loads(capsys.readouterr().out)
+        assert record["samples"] == [ANSWER] * 3
+        assert record["seconds"] > 0
+        assert [request["temperature"] for request in asked] == [0, 1, 1, 1]
+        for body in ('{"temperature": 0}', '{"seed": 1}'):
+            assert main([*words, "--samples", "2", "--body", body]) == 1
+            assert "--samples needs different answers" in capsys.readouterr().err
+        assert main([*words, "--samples", "0"]) == 1
+        assert "samples must be at least 1" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from swift_stvg import start
 from swift_stvg.cli import main
 from swift_stvg.settings import Settings
 from swift_stvg.sharing.checkpoint import ANSWER, answer_script, missing_for_users, paths_of, read_args
+from swift_stvg.sharing.trained_settings import take_settings
 from swift_stvg.synthetic.clips import SynthConfig, generate
 
 LARGEST = 4_000_000
@@ -38,10 +39,11 @@ def test_its_settings_are_taken_where_the_environment_says_nothing(
     before = dict(os.environ)
     monkeypatch.setattr(os, "environ", before | {"STVG_MAX_FRAMES": "64"})
     assert start.model_or_start("Qwen/Qwen2.5-VL-7B-Instruct") == "Qwen/Qwen2.5-VL-7B-Instruct"
-    assert Settings.from_env() == Settings(max_frames=64)
     assert capsys.readouterr().err == ""
     assert start.model_or_start(None) == str(start.folder())
     assert "knows synthetic clips only" in capsys.readouterr().err
+    assert take_settings([start.folder()], print)
+    assert "STVG_MAX_FRAMES=64 instead of 128" in capsys.readouterr().out
     found = Settings.from_env()
     assert (found.max_side, found.side_multiple, found.index_unit, found.max_frames) == (56, 56, "second", 64)
     assert start.model_or_start(str(start.folder())) == str(start.folder())
@@ -67,7 +69,7 @@ def test_without_a_model_it_grounds_a_clip_of_synth(
     truths = [json.loads(line) for line in (tmp_path / "clips/demo.jsonl").read_text().splitlines()]
     shares = []
     for truth in truths:
-        assert main(["ground", str(tmp_path / "clips" / truth["video"]), truth["sentence"]]) == 0
+        assert main(["ground", str(tmp_path / "clips" / truth["video"]), truth["sentence"], "--format", "json"]) == 0
         record = json.loads(capsys.readouterr().out)
         assert record["status"] == "ok"
         first, last = record["span_frames"]

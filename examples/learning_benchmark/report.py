@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -263,6 +264,21 @@ def _correlation(points: list[dict[str, Any]], column: str) -> str:
     return f"Spearman's rho {result.statistic:.2f} over {len(points)} starts"
 
 
+def deliver(
+    find: Callable[[], dict[str, Any]], as_text: Callable[[dict[str, Any]], str], json_file: Path | None
+) -> dict[str, Any] | None:
+    """Print a report as text, and write it as JSON. Returns it; None after an error message."""
+    try:
+        found = find()
+    except RunnerError as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        return None
+    print(as_text(found), end="")
+    if json_file:
+        json_file.write_text(json.dumps(found, indent=1) + "\n")
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
@@ -270,14 +286,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE.json")
     args = parser.parse_args()
     plan = Plan.read(args.plan)
-    try:
-        found = report(plan, args.seeds or plan.seeds, args.output, args.split)
-    except RunnerError as error:
-        print(f"report.py: {error}", file=sys.stderr)
+    found = deliver(lambda: report(plan, args.seeds or plan.seeds, args.output, args.split), as_markdown, args.json)
+    if found is None:
         return 1
-    print(as_markdown(found), end="")
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n")
     if args.figure:
         from figure import draw
 

@@ -9,13 +9,12 @@ They say what other clips might have given, not what another training, or anothe
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "learning_benchmark"))
-from report import METRICS, report
+from report import METRICS, deliver, report
 from run import Plan
 from steps import RunnerError
 
@@ -80,15 +79,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="default: 1")
     parser.add_argument("--json", type=Path, metavar="FILE.json", help="write what was measured there, too")
     args = parser.parse_args()
-    try:
-        found = measured(args.output, args.seed)
-    except RunnerError as error:
-        print(f"verdict.py: {error}", file=sys.stderr)
-        return 1
-    print(as_text(found), end="")
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n")
-    return 0
+    return int(deliver(lambda: measured(args.output, args.seed), as_text, args.json) is None)
 
 
 if __name__ == "__main__":

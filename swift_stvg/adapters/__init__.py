@@ -6,6 +6,7 @@ Importing this package registers them. So a spawned worker that unpickles one of
 from importlib import import_module
 
 from swift_stvg.adapters.versions import check_installed, warn_of_lack
+from swift_stvg.errors import VersionError
 from swift_stvg.settings import Settings
 
 NEEDED = ("datasets", "templates", "rewards")
@@ -13,6 +14,7 @@ NEEDED = ("datasets", "templates", "rewards")
 EXTRA = {
     "metrics": "--eval_metric stvg",
     "preview": "--callbacks stvg_preview",
+    "checkpoints": "settings in checkpoints",
     "hub": "pushing with today's clients of the hubs",
 }
 """Modules that a run can do without, and the feature that each one gives."""
@@ -33,7 +35,7 @@ def register() -> None:
     for name, what in EXTRA.items():
         try:
             import_module(f"swift_stvg.adapters.{name}").register()
-        except ImportError as error:
+        except (ImportError, VersionError) as error:
             warn_of_lack(what, error)
 
 

@@ -1,11 +1,13 @@
-"""A model in ms-swift's own engines, as what answers rows."""
+"""A model in one of ms-swift's engines, which answers rows."""
 
 from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Sequence
 from contextlib import redirect_stderr
+from dataclasses import replace
 from typing import Any
 
 from swift_stvg.errors import DataError, StvgError, VideoError
@@ -17,10 +19,10 @@ class SwiftEngine:
 
     Args:
         model: a model or checkpoint, as for `swift infer`.
-        options: further ones of `swift infer`, as its command line has them; answers are greedy unless these say other.
+        options: further words of the command line of `swift infer`. Answers are greedy if they set no temperature.
 
     Raises:
-        DataError: ms-swift knows no such model or option, or there is no template of swift_stvg for the model.
+        DataError: ms-swift does not know the model or an option, or no template of swift_stvg fits the model.
     """
 
     at_once = 16
@@ -29,21 +31,23 @@ class SwiftEngine:
         words = ["--model", model, "--stream", "false", "--temperature", "0", "--max_new_tokens", "2048", *options]
         args = swift_arguments(model, words)
         self._pipeline = start_pipeline(args)
-        # one video that cannot be decoded is one answer less
+        # a video that cannot be decoded costs one answer, and does not end the call
         self._pipeline.infer_engine.strict = False
         self._config = self._pipeline.args.get_request_config()
 
     def answer(self, rows: Sequence[Row]) -> list[Reply]:
         """As `Engine.answer`; TemplateMismatch for rows that were made for another backbone."""
+        began = time.monotonic()
         found = self._pipeline.infer(list(rows), self._config, use_tqdm=False, **self._pipeline.infer_kwargs)
-        return [_reply(response) for response in found]
+        seconds = (time.monotonic() - began) / max(1, len(rows))
+        return [replace(_reply(response), seconds=seconds) for response in found]
 
 
 def start_pipeline(args: Any, who: str = "swift-stvg") -> Any:
-    """ms-swift's pipeline of `swift infer`, from its arguments or their words, with all of swift_stvg registered.
+    """ms-swift's pipeline of `swift infer`. `args` are its arguments, or words of a command line.
 
     Raises:
-        DataError: a word is no option.
+        DataError: a word is not an option.
     """
     from swift.pipelines.infer.infer import SwiftInfer
 
@@ -65,7 +69,7 @@ def swift_arguments(model: str, words: list[str]) -> Any:
 
     from swift_stvg.adapters.templates import StvgTemplate
 
-    def is_ours(name: str) -> bool:  # asked once plugins are imported, which may bring more
+    def is_ours(name: str) -> bool:  # called after plugins are imported, because they may register templates
         return name in TEMPLATE_MAPPING and issubclass(TEMPLATE_MAPPING[name].template_cls, StvgTemplate)
 
     words = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
@@ -81,32 +85,33 @@ def swift_arguments(model: str, words: list[str]) -> Any:
     except (ValueError, AssertionError) as error:
         raise DataError(f"ms-swift cannot take {model}: {error!s:.500}") from None
     if args.stream:
-        raise DataError("answers are read whole: leave --stream out")
+        raise DataError("--stream true is not supported: leave it out")
     if not is_ours(args.template):
         fitting = f"stvg_{args.model_type}"
         if "--template" in words or not is_ours(fitting):
             known = ", ".join(sorted(filter(is_ours, TEMPLATE_MAPPING)))
             raise DataError(
-                f"{model} ({args.model_type}) would be asked with the template {args.template}, which is none of "
-                f"swift_stvg: {known}. See examples/add_a_backbone, or serve the model and "
-                "give --endpoint"
+                f"{model} ({args.model_type}) would be asked with the template {args.template}, which is not a "
+                f"template of swift_stvg: {known}. See examples/add_a_backbone, or serve the model and give --endpoint"
             )
         args.template, args.template_meta = fitting, TEMPLATE_MAPPING[fitting]
     return args
 
 
 def _check_words(words: list[str]) -> None:
-    """Refuse words that are no options of `swift infer`, or values that they cannot have; nothing is looked up.
+    """Refuse unknown options of `swift infer` and impossible values. This looks for no model.
+
+    ms-swift's own parser would print a hundred lines of usage before the message.
 
     Raises:
-        DataError: there is one. ms-swift's parser would print a hundred lines of usage before it says so.
+        DataError: an option is unknown, or a value is impossible.
     """
     from swift.arguments import InferArguments
     from swift.utils import parse_args
 
     class Words(InferArguments):  # type: ignore[misc]
         def __post_init__(self) -> None:
-            """Look for no model."""
+            """Do nothing; the original method looks for the model."""
 
     try:
         with redirect_stderr(io.StringIO()) as said:
@@ -133,4 +138,5 @@ def _reply(response: Any) -> Reply:
     if isinstance(response, Exception):
         return Reply("", f"{type(response).__name__}: {response}")
     choice = response.choices[0]
-    return Reply(choice.message.content or "", cut=cut_off(choice.finish_reason, response.usage.completion_tokens))
+    tokens = response.usage.completion_tokens
+    return Reply(choice.message.content or "", cut=cut_off(choice.finish_reason, tokens), tokens=tokens)

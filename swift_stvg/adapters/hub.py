@@ -1,4 +1,4 @@
-"""`swift export --push_to_hub true` with current clients of the hubs, and into repositories that exist.
+"""Make `swift export --push_to_hub true` work with current clients of the hubs, and with existing repositories.
 
 ms-swift 4.5 and 4.6 pass the visibility of a new repository to ModelScope's client by position, and expect an HTTPError
 if the repository exists. The client (1.40) takes the visibility by name only and raises its own errors, so every push

@@ -181,8 +181,7 @@ class StvgPreview(TrainerCallback):  # type: ignore[misc]
         try:
             work()
         except Exception:
-            # any exception: a video may be missing, a disk full, a tracker may fail in its own way, and none of this
-            # may end days of training
+            # everything is caught: TensorBoard and SwanLab raise errors of any class, and no preview may end a training
             self.failed += 1
             if self.failed == 1:
                 logger.exception(f"stvg_preview cannot show {what}; training goes on, further failures are counted")

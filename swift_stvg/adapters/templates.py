@@ -21,7 +21,9 @@ from swift_stvg.adapters.positions import correct_positions
 from swift_stvg.adapters.prompts import PAD, VIDEO, log_correction_once, vllm_keeps_outer_pair, without_outer_pair
 from swift_stvg.adapters.versions import warn_of_lack
 from swift_stvg.errors import TemplateMismatch, VersionError, VideoError
+from swift_stvg.rows.making import SETTINGS_KEY, settings_of
 from swift_stvg.settings import BACKBONES, Settings
+from swift_stvg.sharing.trained_settings import require_same_settings
 from swift_stvg.video.frame_loader import FrameLoader
 from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 from swift_stvg.video.unreadable import Unread
@@ -44,6 +46,7 @@ class StvgTemplate:
         coords: the backbone's coordinate convention.
         tag: the text or ids that the stock template replaces by a video's tokens; `vllm_tag` is the text for vLLM.
         placeholders: the tokens that stand for the pixels of an image and of a video.
+        trained: the settings of the model, for models whose checkpoint names them; rows must have been made with these.
     """
 
     coords: ClassVar[str]
@@ -52,6 +55,7 @@ class StvgTemplate:
     placeholders: ClassVar[tuple[str, str]] = ("<|image_pad|>", "<|video_pad|>")
     in_use: ClassVar[StvgTemplate | None] = None
     """The template that got a processor last. ms-swift makes it before it loads datasets."""
+    trained: Settings | None = None
     processor: Any
     tokenizer: Any
     config: Any
@@ -88,12 +92,15 @@ class StvgTemplate:
 
     def replace_tag(self, media_type: str, index: int, inputs: Any) -> list[Any]:
         """Load the frames that the row names. Other media are loaded by the stock template."""
-        request_json = (inputs.chat_template_kwargs or {}).get(VIDEO_KEY)
+        facts = inputs.chat_template_kwargs or {}
+        request_json = facts.get(VIDEO_KEY)
         if media_type != "video" or request_json is None:
             tokens: list[Any] = super().replace_tag(media_type, index, inputs)  # type: ignore[misc]
             return tokens
         request = VideoRequest.from_json(request_json)
         self.require(request.coords, request.size_wh)
+        if self.trained is not None and SETTINGS_KEY in facts:
+            require_same_settings(settings_of(facts[SETTINGS_KEY]), self.trained)
         with video_file(inputs.videos[index]) as (path, name):
             try:
                 frames = FRAMES.load(path, request, name)

@@ -27,7 +27,7 @@ LENGTHS_S = (10, 60, 180)
 
 
 def measure(folder: Path, scale: Scale) -> Iterator[Result]:
-    """A film with several numbers of generations, and home videos of several lengths with 8 generations."""
+    """Measured steps: a film with several numbers of generations, and home videos of several lengths with 8."""
     import torch
 
     torch.set_num_threads(1)

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from swift_stvg.scoring.score import score
 from swift_stvg.settings import Settings
 from swift_stvg.sharing import checkpoint as sharing
 from swift_stvg.sharing.card import PICTURE, Card
+from swift_stvg.sharing.trained_settings import require_same_settings, take_settings
 from swift_stvg.util.json_reading import no_garbage_collection, read_json
 from swift_stvg.util.output_folder import new_folder
 from swift_stvg.util.writing import write_bytes_atomic, write_text_atomic
@@ -77,8 +79,14 @@ def run(args: argparse.Namespace) -> int:
     _check_readme((args.out or checkpoint) / sharing.README, checkpoint / sharing.README, args.force)
     if args.dataset and not args.scores:
         raise DataError("--dataset is the ground truth for --scores: give --scores too")
-    here = Settings.from_env()
-    report, settings = _scored(args, here) if args.scores else (None, noted or here)
+    take_settings([checkpoint], partial(print, file=sys.stderr))
+    settings, report = Settings.from_env(), None
+    if args.scores:
+        report, scored_with = _scored(args, settings)
+        if noted is None:
+            settings = scored_with
+        else:
+            require_same_settings(scored_with, settings)
     new = sharing.public_args(
         old, template=template, ours=ours, settings=settings, base_model=base, adapter=adapter is not None
     )

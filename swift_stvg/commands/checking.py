@@ -1,8 +1,9 @@
-"""What `swift-stvg check` looks at, and the report of what it finds."""
+"""The checks of `swift-stvg check`, and their report."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,6 +35,7 @@ from swift_stvg.scoring.dataset import (
 from swift_stvg.scoring.ground_truth import GroundTruth
 from swift_stvg.scoring.score import counted, score
 from swift_stvg.settings import BACKBONES, Settings
+from swift_stvg.sharing.trained_settings import take_settings
 from swift_stvg.sources import LoadReport, load_samples, make_rows, parse_dataset
 from swift_stvg.sources.proposals import load_proposals
 from swift_stvg.video.reader import frame_batches
@@ -73,7 +75,7 @@ class Check:
         self.not_checked: list[str] = []
 
     def report(self, weights: dict[str, float] | None) -> dict[str, Any]:
-        """Everything that was found, as a dictionary for JSON."""
+        """Run all checks. Returns the report as a dictionary for JSON."""
         template = self._template()  # first, since opening videos takes longer
         parts = self._load()
         rows = [row for part in parts for row in part.rows]
@@ -135,6 +137,8 @@ class Check:
             from swift_stvg.adapters.lengths import prepare
 
             template = prepare(self._args.model, name, self._args.model_type)
+            take_settings([template.processor.model_info.model_dir], partial(print, file=sys.stderr))
+            self._settings = settings = Settings.from_env()
             try:
                 template.require(settings.coords, (settings.side_multiple,))
             except TemplateMismatch as error:

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from swift_stvg.commands.shared import check_writable
-from swift_stvg.errors import DataError
+from swift_stvg.errors import DataError, VideoError
 from swift_stvg.records import MAX_VIDEO_FRAMES
 from swift_stvg.report.drawing import render
-from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.report.text.grounding import render_grounding
+from swift_stvg.rows.row_truth import PromptSpec, RowTruth
+from swift_stvg.scoring.vote import RULES
 from swift_stvg.serving.answer_file import answer_rows
+from swift_stvg.serving.cost import cost_of
 from swift_stvg.serving.endpoint import SEND, Endpoint, check_url
-from swift_stvg.serving.engines import Engine
+from swift_stvg.serving.engines import Engine, Reply
 from swift_stvg.serving.exporters import to_coco, to_mot, to_tubes
 from swift_stvg.serving.grounding import EVERY_FRAME, OK, Grounded, Search
+from swift_stvg.serving.sampling import Voting
 from swift_stvg.settings import Settings
 from swift_stvg.sharing.checkpoint import secrets
+from swift_stvg.sharing.trained_settings import take_settings
 from swift_stvg.sources import load_rows, parse_dataset
 from swift_stvg.start import model_or_start
 from swift_stvg.util.output_folder import first_line_object, make_folder, require_own_folder
@@ -31,6 +38,8 @@ from swift_stvg.util.writing import write_text_atomic
 from swift_stvg.video.reader import is_picture
 
 EXPORTS = ("coco", "mot", "tubes")
+FREE = {"--temperature": "1", "--top_k": "-1", "--top_p": "1", "--repetition_penalty": "1"}
+"""Options of ms-swift for --samples, unless given: as in GRPO, and not as in a model's generation_config.json."""
 DRAWINGS = ("mp4", "gif", "png", "none")
 ANSWERS = "answers.jsonl"
 
@@ -54,7 +63,13 @@ def add_options(ground: argparse.ArgumentParser) -> None:
         help="a server with OpenAI's chat completions API, such as http://127.0.0.1:8000/v1",
     )
     add("--out", type=Path, metavar="PATH", help="output folder; with --dataset: a .jsonl file")
-    add("--format", nargs="+", choices=EXPORTS, default=[], help="write the boxes to the folder in these formats too")
+    add(
+        "--format",
+        nargs="+",
+        choices=("json", *EXPORTS),
+        default=[],
+        help="json: print the records, not a text; others: write the boxes to the folder in these formats too",
+    )
     add("--draw", choices=DRAWINGS, help="format in which answers are drawn onto the video (default: mp4)")
     add("--clip", nargs=2, type=float, metavar=("START", "END"), help="search only this part of the video, in seconds")
     add(
@@ -62,6 +77,14 @@ def add_options(ground: argparse.ArgumentParser) -> None:
         type=_rate,
         metavar="R",
         help="boxes per second, or all for each frame (default: only the boxes that the model gave)",
+    )
+    add("--samples", type=int, default=1, metavar="K", help="sample K answers to each sentence, and join them to one")
+    add(
+        "--vote",
+        choices=RULES,
+        default="medoid",
+        help="how to join them: medoid takes the answer that agrees most with the others; median takes the median of "
+        "spans and boxes (default: medoid)",
     )
     server = ground.add_argument_group("with --endpoint")
     add = server.add_argument
@@ -77,7 +100,8 @@ def add_options(ground: argparse.ArgumentParser) -> None:
     )
     ground.epilog = (
         "Give VIDEO and sentences first. Options that are not listed go to ms-swift, as for `swift infer`: --adapters, "
-        "--max_new_tokens, --infer_backend. Use the STVG_* settings of the training."
+        "--max_new_tokens, --infer_backend. The STVG_* settings are those that the checkpoint was trained with. "
+        "For a server, or a checkpoint that does not name them, set them in the environment."
     )
     ground.set_defaults(run=run, passes_on=True)
 
@@ -95,23 +119,57 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("--send, --timeout, --retries, --at-once and --body are for a server: give --endpoint too")
     if bool(args.what) == bool(args.dataset):
         raise DataError("give a video and sentences, or --dataset; options for ms-swift come after them")
+    args.voting = Voting(args.samples, args.vote)
+    if args.samples > 1:
+        _make_sampling(args)
     if not args.endpoint:
         args.model = model_or_start(args.model)
-    settings = Settings.from_env()
-    return _answer_dataset(args, settings) if args.dataset else _ground(args, settings)
+    return (_answer_dataset if args.dataset else _ground)(args, cache(partial(_engine, args)))
 
 
-def _ground(args: argparse.Namespace, settings: Settings) -> int:
-    if (args.format or args.draw not in (None, "none")) and not args.out:
+def _make_sampling(args: argparse.Namespace) -> None:
+    """Add the options by which a model samples its answers.
+
+    Raises:
+        DataError: the options ask for the same answer each time.
+    """
+    if args.endpoint:
+        args.body = {"temperature": 1} | (args.body or {})
+        same = args.body["temperature"] == 0 or args.body.get("seed") is not None
+    else:
+        given = _options(args.further)
+        args.further += [f"{name}={value}" for name, value in FREE.items() if name not in given]
+        same = given.get("--temperature") in ("0", "0.0")
+    if same:
+        raise DataError("--samples needs different answers: give a temperature above 0, and no seed in --body")
+
+
+def _settings(args: argparse.Namespace, engine: Callable[[], Engine]) -> Settings:
+    """The settings of the model's training, or of the environment."""
+    if not args.endpoint:
+        folders = [*_options(args.further).get("--adapters", "").split(), args.model]
+        if all(map(os.path.isdir, folders)):
+            take_settings(folders, partial(print, file=sys.stderr))
+        else:
+            engine()  # a model of a hub: its settings are known when it is loaded
+    return Settings.from_env()
+
+
+def _ground(args: argparse.Namespace, engine: Callable[[], Engine]) -> int:
+    exports = [form for form in args.format if form != "json"]
+    if (exports or args.draw not in (None, "none")) and not args.out:
         raise DataError("--format and --draw write files: give --out, a folder")
     video, *sentences = args.what
-    search = Search.of(Path(video), sentences, settings, tuple(args.clip) if args.clip else None)
+    if not os.path.exists(video):
+        raise VideoError("video missing", video)
     made: list[Path] = []
     if args.out:
         require_own_folder(args.out, "answers of swift-stvg ground", lambda: _is_own(args.out / ANSWERS))
         made = make_folder(args.out)
     try:
-        found = search.answers_from(_engine(args), args.rate)
+        clip_s = tuple(args.clip) if args.clip else None
+        search = Search.of(Path(video), sentences, _settings(args, engine), clip_s)
+        found = search.answers_from(engine(), args.rate, args.voting)
     except BaseException:
         with suppress(OSError):
             for folder in made:
@@ -125,9 +183,9 @@ def _ground(args: argparse.Namespace, settings: Settings) -> int:
         write_text_atomic(args.out / ANSWERS, lines)
         _export(args, records)
         _draw(args, found)
-    else:
-        print(lines, end="")
+    print(lines if "json" in args.format else "".join(map(render_grounding, records)), end="")
     _report(records)
+    _report_cost([grounded.reply for grounded in found], [search.spec] * len(found))
     return 0
 
 
@@ -167,18 +225,21 @@ def _draw(args: argparse.Namespace, found: list[Grounded]) -> None:
             render(grounded.overlay, video, args.out / f"{number}.{form}", most, title)
 
 
-def _answer_dataset(args: argparse.Namespace, settings: Settings) -> int:
+def _answer_dataset(args: argparse.Namespace, engine: Callable[[], Engine]) -> int:
     if args.out is None or args.out.suffix != ".jsonl":
         raise DataError("--dataset needs --out, a .jsonl file")
     if args.clip or args.rate or args.format or args.draw:
         raise DataError("--clip, --rate, --format and --draw are for one video: leave them out with --dataset")
     check_writable(args.out)
     name, splits, count = parse_dataset(args.dataset)
+    settings = _settings(args, engine)
     rows = [row for split in splits for row in load_rows(name, split, settings)[0]][:count]
-    done = answer_rows(args.out, rows, partial(_engine, args), _made_by(args), settings)
+    done = answer_rows(args.out, rows, engine, _made_by(args), settings, args.voting)
     print(f"{args.out}: {done.kept} answers were there, {done.asked} were asked for", file=sys.stderr)
     done.check()
-    _report([{**line, "sentence": RowTruth.from_json(line["stvg"]).id} for line in done.lines])
+    row_truths = [RowTruth.from_json(line["stvg"]) for line in done.lines]
+    _report([{**line, "sentence": found.id} for line, found in zip(done.lines, row_truths, strict=True)])
+    _report_cost(done.replies, row_truths)
     return 0
 
 
@@ -191,6 +252,7 @@ def _made_by(args: argparse.Namespace) -> dict[str, Any]:
         "endpoint": args.endpoint,
         "send": (args.send or SEND[0]) if args.endpoint else None,
         "body": {name: value for name, value in body.items() if name not in secrets(body, {})},
+        "votes": None if args.samples == 1 else [args.samples, args.vote],
         "options": {name: value for name, value in options.items() if name not in secrets(options, {})},
     }
 
@@ -238,6 +300,11 @@ def _report(records: list[dict[str, Any]]) -> None:
                 f"{first['detail']:.300}",
                 file=sys.stderr,
             )
+
+
+def _report_cost(replies: Sequence[Reply], specs: Sequence[PromptSpec]) -> None:
+    if line := cost_of(replies, specs).line():
+        print(line, file=sys.stderr)
 
 
 def _rate(text: str) -> float:

@@ -35,7 +35,7 @@ def add_options(recipe: argparse.ArgumentParser) -> None:
     add_delivery(recipe)
     recipe.epilog = (
         "Options that are not listed override the recipe's, as after `swift rlhf FILE`. Exit status: 1 if ms-swift "
-        "would refuse the recipe, or do something else than it says; else 0."
+        "would refuse the recipe or treat it differently; otherwise 0."
     )
     recipe.set_defaults(run=run, passes_on=True)
 

@@ -21,6 +21,7 @@ from swift_stvg.scoring.matching import ALL_PROTOCOLS
 from swift_stvg.scoring.predictions import read_predictions
 from swift_stvg.scoring.score import score
 from swift_stvg.scoring.tube_file import TubeFile
+from swift_stvg.scoring.vote import RULES, read_voted
 from swift_stvg.settings import COORDS, STYLES, UNITS, Settings
 from swift_stvg.util.json_reading import no_garbage_collection
 from swift_stvg.util.writing import write_text_atomic
@@ -96,6 +97,12 @@ def add_options(score: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also print why answers lose: bias of their times, loss of vIoU by cause, identity switches",
     )
+    add(
+        "--vote",
+        choices=RULES,
+        help="score one answer to each row, joined from the sampled answers of `ground --samples` or `headroom "
+        "--answers`: medoid or median",
+    )
     add("--compare-to", choices=["published"], help="print the paper's tables and later published scores too")
     add_delivery(score)
     add("--explain", metavar="ID", help="explain the answer to one sample instead: its boxes, rewards and metrics")
@@ -112,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     """Score, and deliver the report."""
     if args.vue_stg is not None:
         return _run_vue_stg(args)
-    if bool(args.results) == bool(args.oracle) or (args.oracle and args.dataset):
+    if bool(args.results) == bool(args.oracle) or (args.oracle and (args.dataset or args.vote)):
         raise DataError("give result files, with or without --dataset; or give --oracle NAME:SUBSET alone")
     paths = [*args.results, args.out, args.failures, args.write_vue_stg]
     files = [os.path.realpath(path) for path in paths if path is not None]
@@ -163,7 +170,10 @@ def _run_vue_stg(args: argparse.Namespace) -> int:
 
 
 def _read(args: argparse.Namespace, settings: Settings) -> tuple[list[AnswerFile | TubeFile], GroundTruth]:
-    systems = [read_predictions(path, args.style, args.coords) for path in args.results]
+    systems: list[AnswerFile | TubeFile] = [
+        read_voted(path, args.vote) if args.vote else read_predictions(path, args.style, args.coords)
+        for path in args.results
+    ]
     for system, name in zip(systems, _names(args.results), strict=True):
         system.name = name
     name = args.oracle or args.dataset

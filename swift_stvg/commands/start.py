@@ -8,7 +8,7 @@ from swift_stvg.start import environment, folder
 
 
 def add_options(start: argparse.ArgumentParser) -> None:
-    """Add the options, and say what runs."""
+    """Add the command's options."""
     start.add_argument("--settings", action="store_true", help="print the settings of its training instead")
     start.set_defaults(run=run)
 

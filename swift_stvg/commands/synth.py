@@ -26,7 +26,11 @@ def add_options(synth: argparse.ArgumentParser) -> None:
     )
     add_config(synth, SynthConfig, "difficulty", "size_wh", "duration_s", "fps", "sentences_per_clip", "seed")
     synth.add_argument(
-        "--objects", type=int, nargs=2, metavar=("FEWEST", "MOST"), help="things in a clip (default: the difficulty's)"
+        "--objects",
+        type=int,
+        nargs=2,
+        metavar=("FEWEST", "MOST"),
+        help="minimum and maximum number of things in a clip (default: from the difficulty)",
     )
     synth.add_argument(
         "--background",

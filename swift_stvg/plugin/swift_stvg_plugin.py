@@ -1,7 +1,7 @@
-"""The plugin as a file: `--external_plugins "$(swift-stvg plugin)"`, for where its name is not understood.
+"""The plugin as a file: `--external_plugins "$(swift-stvg plugin)"`, for an ms-swift that does not accept its name.
 
-It has a folder of its own, since ms-swift puts a plugin's folder first on the path, where other modules would be hidden
-by ours that have the same name.
+ms-swift puts the folder of a plugin first on the module path. This file has a folder of its own, so that no module of
+this package hides another module of the same name.
 """
 
 import swift_stvg

@@ -98,21 +98,19 @@ class Batch:
         validation.all_instances("completions", completions, str)
         validation.all_instances("row_truths", row_truths, RowTruth, ", as RowTruth.from_json reads them from rows")
         validation.same_length("completion", completions=completions, row_truths=row_truths)
-        self.row_truths = row_truths
+        self.completions, self.row_truths = completions, row_truths
         if read is None:
             read = [c.read(text) for text, c in zip(completions, row_truths, strict=True)]
         validation.same_length("completion", completions=completions, read=read)
         self.answers: list[Answer] = [answer for answer, _ in read]
         self.valid: list[bool] = [valid for _, valid in read]
 
-        self._completions = completions
-
     def __len__(self) -> int:
         return len(self.row_truths)
 
     def only(self, i: int) -> Batch:
         """Completion `i` alone, as it was read."""
-        return Batch([self._completions[i]], [self.row_truths[i]], [(self.answers[i], self.valid[i])])
+        return Batch([self.completions[i]], [self.row_truths[i]], [(self.answers[i], self.valid[i])])
 
     @cached_property
     def faults(self) -> list[tuple[str, str] | None]:

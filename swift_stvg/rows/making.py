@@ -2,15 +2,18 @@
 
 messages              [system,] user (the video, the sentence, the timeline), assistant (the exact answer)
 videos                [path]
-chat_template_kwargs  {"stvg_video": JSON of `VideoRequest`}, from which the template decodes and resizes the frames
+chat_template_kwargs  {"stvg_video": JSON of `VideoRequest`}, from which the template decodes and resizes the frames;
+                      "stvg_settings": JSON of the settings, which must be those of the model
 stvg                  JSON of `RowTruth`
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ import numpy as np
 
 from swift_stvg.answers.format import Answer, BoxList
 from swift_stvg.answers.styles import STYLE_CLASSES
-from swift_stvg.errors import RowError, VideoError
+from swift_stvg.errors import DataError, RowError, VideoError
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes
 from swift_stvg.records import Sample, VideoInfo
 from swift_stvg.rows.objects import ClipObjects, VideoTracks, best_object
@@ -36,6 +39,8 @@ from swift_stvg.video.timeline import (
     slack_s,
 )
 
+SETTINGS_KEY = "stvg_settings"
+"""Key of `chat_template_kwargs` under which a row stores the settings that it was made with."""
 _SAME_COUNT = 2
 """Frame counts of the same video may differ by this many."""
 
@@ -75,8 +80,26 @@ def make_prompt(spec: PromptSpec, sentence: str, video: Path) -> dict[str, Any]:
             {"role": "user", "content": "\n".join(reversed(content) if settings.query_first else content)},
         ],
         "videos": [str(video)],
-        "chat_template_kwargs": {VIDEO_KEY: video_request(spec).to_json()},
+        "chat_template_kwargs": {
+            VIDEO_KEY: video_request(spec).to_json(),
+            SETTINGS_KEY: json.dumps(settings.to_texts()),
+        },
     }
+
+
+@lru_cache(maxsize=64)
+def settings_of(text: str) -> Settings:
+    """The settings that a row has under `SETTINGS_KEY`.
+
+    Raises:
+        DataError, SettingsError: the text does not hold settings.
+    """
+    try:
+        return Settings.from_texts(json.loads(text))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{SETTINGS_KEY} of a row does not hold settings: {text[:80]!r}") from None
 
 
 def video_request(spec: PromptSpec) -> VideoRequest:

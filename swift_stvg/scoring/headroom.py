@@ -20,6 +20,7 @@ from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import REWARDS, check_rewards, tiou, total, usual_weights, viou
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.metrics import means_with_intervals
+from swift_stvg.scoring.vote import RULES, vote
 from swift_stvg.util import validation
 from swift_stvg.util.json_reading import PARSE_ERRORS, json_text
 
@@ -143,6 +144,7 @@ def _gain(greedy: Batch, samples: Batch, weights: Mapping[str, float], margin: f
         }
     }
     every = np.ones(n_rows)
+    voted = {rule: _voted(samples, n_rows, rule) for rule in RULES}
     with_boxes = np.array([row_truth.format.boxes for row_truth in greedy.row_truths], dtype=np.float64)
     figures: dict[str, tuple[Callable[[Batch], FloatArray], FloatArray]] = {
         "reward": (lambda b: total(b, weights), every),
@@ -153,8 +155,17 @@ def _gain(greedy: Batch, samples: Batch, weights: Mapping[str, float], margin: f
         one, many = compute(greedy), compute(samples).reshape(n_rows, -1)
         top = many[np.arange(n_rows), best]
         columns = {"greedy": one, "samples": many.mean(axis=1), "best sample": top, "best - greedy": top - one}
+        columns |= {f"{rule} - greedy": compute(batch) - one for rule, batch in voted.items()}
         lines[name] = {column: (values, counted) for column, values in columns.items()}
     return lines
+
+
+def _voted(samples: Batch, n_rows: int, rule: str) -> Batch:
+    """The joined answer to each row."""
+    n = len(samples) // n_rows
+    row_truths = samples.row_truths[::n]
+    texts = [vote(samples.completions[i * n : (i + 1) * n], c, rule) for i, c in enumerate(row_truths)]
+    return Batch(texts, row_truths)
 
 
 def _variance(samples: Batch, weights: Mapping[str, float], n_rows: int) -> dict[str, dict[str, Column]]:

@@ -10,9 +10,11 @@ from typing import Any
 
 from swift_stvg.errors import DataError
 from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.serving.cost import cost_fields
 from swift_stvg.serving.endpoint import Endpoint
 from swift_stvg.serving.engines import Engine, Reply, Row
 from swift_stvg.serving.grounding import NO_ANSWER, STATUSES, no_answers, replies, reply_status
+from swift_stvg.serving.sampling import Voting
 from swift_stvg.settings import Settings
 from swift_stvg.util.json_reading import PARSE_ERRORS, json_text
 from swift_stvg.util.writing import write_text_atomic
@@ -53,6 +55,7 @@ def answer_rows(
     start_engine: Callable[[], Engine],
     made_by: Mapping[str, Any],
     settings: Settings,
+    voting: Voting | None = None,
 ) -> Progress:
     """Ask about the rows that the file has no answer to. Each answer is added to the file when it comes.
 
@@ -63,6 +66,7 @@ def answer_rows(
         made_by: which model answers and with which options, written into each line. `model` may be None if only the
             server knows it.
         settings: the settings that the rows were made with.
+        voting: as for `ground`.
 
     Raises:
         DataError: the file holds something else, or answers that were made in another way.
@@ -83,11 +87,13 @@ def answer_rows(
             _check_same(path, line, made_by)
     if path.exists():
         write_text_atomic(path, _text(lines.values()))  # without a line that was cut off
+    engine = (voting or Voting()).around(engine, lambda row: RowTruth.from_json(row["stvg"]))
     try:
         for row, reply in zip(prompts, replies(prompts, engine), strict=True):
             row_truth = RowTruth.from_json(row["stvg"])
             status, detail = reply_status(row_truth, row_truth.parse(reply.text), reply)
-            line = {"response": reply.text, **row, "status": status, "detail": detail, **made_by}
+            line = {"response": reply.text, **row, "status": status, "detail": detail}
+            line |= cost_fields(reply) | made_by
             progress.replies.append(reply)
             progress.lines.append(line)
             with path.open("a", encoding="utf-8", errors="backslashreplace") as file:

@@ -100,7 +100,9 @@ class Endpoint:
         except VideoError as error:
             return Reply("", str(error))
         try:
+            began = time.monotonic()
             reply = _read_completion(self._client.post("/chat/completions", body=request, cast_to=object))
+            reply = replace(reply, seconds=time.monotonic() - began)
         except (openai.APIError, ValueError, RecursionError) as error:  # the last two: JSON that is invalid or too deep
             down = isinstance(
                 error,
@@ -234,7 +236,9 @@ def _read_completion(answer: Any) -> Reply:
     if not isinstance(content, str):
         return Reply("", f"an answer without text: {answer!r}")
     usage = answer.get("usage")
-    return Reply(content, cut=cut_off(reason, usage.get("completion_tokens") if isinstance(usage, dict) else None))
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    tokens = tokens if type(tokens) is int and 0 <= tokens < 10**9 else None
+    return Reply(content, cut=cut_off(reason, tokens), tokens=tokens)
 
 
 def with_images(row: Row, frame_loader: Any) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 Row = dict[str, Any]
@@ -19,12 +19,18 @@ class Reply:
         failure: why the model gave no text; None if it gave one.
         down: whether the server is the likely cause of the failure, and not this row.
         cut: how the text was cut off; empty if it was not.
+        tokens: tokens of the text, as the engine counts them; None if it does not.
+        seconds: time until the text was there; for rows that are answered in one call, the call's time by their number.
+        samples: the sampled texts that were joined to this text; empty if it was not made so.
     """
 
     text: str
     failure: str | None = None
     down: bool = False
     cut: str = ""
+    tokens: int | None = None
+    seconds: float | None = field(default=None, compare=False)
+    samples: tuple[str, ...] = ()
 
 
 class Engine(Protocol):

@@ -28,7 +28,9 @@ from swift_stvg.rows.row_truth import PromptSpec
 from swift_stvg.rows.tracks import Track
 from swift_stvg.scoring.tubes import tube_on
 from swift_stvg.serving.asking import check_sentence, prompt_spec_of
+from swift_stvg.serving.cost import cost_fields
 from swift_stvg.serving.engines import Engine, Reply, Row
+from swift_stvg.serving.sampling import Voting
 from swift_stvg.settings import Settings
 from swift_stvg.util import validation
 from swift_stvg.video.timeline import nearest
@@ -50,10 +52,12 @@ class Grounded:
     Attributes:
         record: the answer as data for JSON; see `make_record`.
         overlay: the answer as a drawing on the video.
+        reply: the reply of the engine.
     """
 
     record: dict[str, Any]
     overlay: Overlay
+    reply: Reply
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,10 +94,11 @@ class Search:
         info, spec = prompt_spec_of(video, settings, clip_s)
         return cls(info, spec, sentences, [make_prompt(spec, sentence, video) for sentence in sentences])
 
-    def answers_from(self, engine: Engine, rate: float | None = None) -> list[Grounded]:
+    def answers_from(self, engine: Engine, rate: float | None = None, voting: Voting | None = None) -> list[Grounded]:
         """Let an engine answer; arguments and errors as for `ground`."""
         if rate is not None and not rate > 0:
             raise DataError(f"boxes per second must be above 0, got {rate:g}")
+        engine = (voting or Voting()).around(engine, lambda _: self.spec)
         answers: list[Reply] = []
         try:
             for reply in replies(self.rows, engine):
@@ -108,7 +113,7 @@ class Search:
         for i, reply in enumerate(answers):
             sentence, name = self.sentences[i], self.info.path.name + (f"#{i + 1}" if i else "")
             record = {"id": name} | make_record(self.spec, self.info, self.rows[i], sentence, reply, rate)
-            found.append(Grounded(record, _overlay(self.spec, sentence, reply.text)))
+            found.append(Grounded(record, _overlay(self.spec, sentence, reply.text), reply))
         return found
 
 
@@ -120,6 +125,7 @@ def ground(
     *,
     clip_s: tuple[float, float] | None = None,
     rate: float | None = None,
+    voting: Voting | None = None,
 ) -> list[Grounded]:
     """Ask an engine for the tube of each sentence.
 
@@ -131,12 +137,14 @@ def ground(
         clip_s: the part [start, end) of the video to look at, in seconds of presentation time; the whole video if None.
         rate: boxes per second, or `EVERY_FRAME`; boxes between the model's boxes are interpolated linearly. Only the
             model's boxes if None.
+        voting: how many answers are sampled for a sentence, and how they are joined; one answer if None. The engine
+            must sample.
 
     Raises:
         VideoError, RowError: the video or a sentence is not usable.
         EndpointError: no sentence was answered.
     """
-    return Search.of(video, sentences, settings or Settings.from_env(), clip_s).answers_from(engine, rate)
+    return Search.of(video, sentences, settings or Settings.from_env(), clip_s).answers_from(engine, rate, voting)
 
 
 def replies(rows: Sequence[Row], engine: Engine, title: str = "answers") -> Iterator[Reply]:
@@ -179,6 +187,7 @@ def make_record(
         boxes: for each box: time_s; frame, counted from 0; given, whether the model gave it and it is not interpolated;
             think_xyxy and pred_xyxy, None if there is no such box or it is inverted.
         response: the model's text.
+        seconds, tokens, samples: the cost of the answer and the sampled texts that were joined to it, where known.
         messages, videos, settings: as in the row.
     """
     answer = spec.parse(reply.text)
@@ -222,7 +231,7 @@ def make_record(
                         },
                     }
                 )
-    return record | {"response": reply.text, **row, "settings": spec.settings.to_texts()}
+    return record | {"response": reply.text, **cost_fields(reply), **row, "settings": spec.settings.to_texts()}
 
 
 def reply_status(spec: PromptSpec, answer: Answer, reply: Reply) -> tuple[str, str]:

@@ -1,7 +1,8 @@
-"""Checkpoints for others: an `args.json` that holds nothing of the machine of the training, and a look at what leaks.
+"""Checkpoints for other people: an `args.json` without private values, and a search for private values in files.
 
-ms-swift's `args.json` says how the training was called, down to paths and tokens. On loading, ms-swift takes from it
-what is in `LOADED_ARGS`; an external plugin or a template that the reader lacks ends the run.
+ms-swift's `args.json` holds all arguments of a training, with paths and tokens. When ms-swift loads a checkpoint, it
+takes `external_plugins` and the arguments in `LOADED_ARGS` from this file. If the reader's machine lacks the plugin or
+the template, the run ends with an error.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ _ORIGINS = ("base_model_name_or_path", "_name_or_path", "name_or_path")
 README = "README.md"
 OUR_TEMPLATE, OUR_SETTINGS = "stvg_template", "stvg_settings"
 OUR_SYSTEM, OUR_BEGINNING = "stvg_system", "stvg_answer_begins"
-"""Where `args.json` says what it was trained with; ms-swift leaves keys alone that it does not know."""
+"""Keys of `args.json` for the template, settings and prompt of the training. ms-swift ignores unknown keys."""
 ANSWER = "answer.py"
-"""Beside the weights: asks the model without this package."""
+"""Name of the script beside the weights that asks the model without this package."""
 MARK = "<!-- Written by swift-stvg card. Without this line it will not be overwritten. -->"
 LOADED_ARGS = (
     *("swift_version", "tuner_type", "task_type", "model", "model_type", "model_revision", "torch_dtype", "attn_impl"),
@@ -37,7 +38,7 @@ LOADED_ARGS = (
     *("bnb_4bit_use_double_quant", "template", "system", "truncation_strategy", "agent_template", "norm_bbox"),
     *("use_chat_template", "response_prefix"),
 )
-"""What ms-swift 4.5 reads back from `args.json`, but for `external_plugins`."""
+"""The arguments that ms-swift 4.5 reads back from `args.json`, without `external_plugins`."""
 CARD_ARGS = (
     *("rlhf_type", "dataset", "val_dataset", "reward_funcs", "reward_weights", "num_generations", "beta", "epsilon"),
     *("loss_type", "temperature", "max_completion_length", "max_length", "learning_rate", "lr_scheduler_type"),
@@ -45,15 +46,15 @@ CARD_ARGS = (
     *("global_world_size", "num_train_epochs", "max_steps", "freeze_vit", "freeze_aligner", "lora_rank", "lora_alpha"),
     *("target_modules", "seed"),
 )
-"""What a reader may want to know of the training."""
+"""Arguments of the training that a model card lists."""
 TRAINING_FILES = (
     *("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "training_args.bin", "trainer_state.json", "latest"),
     *("global_step*", "zero_to_fp32.py", "pytorch_model_fsdp*", "checkpoint-*", "runs", "images", "logging.jsonl"),
     *("predict.jsonl", "completions.jsonl", "infer_result", "deploy_result", "__pycache__"),
 )
-"""Names of what resuming a training needs, or a run leaves; using the model needs none of it."""
+"""Names of files that only resuming a training needs, and of files that a run leaves behind."""
 MAX_SEARCHED_BYTES = 1 << 26
-"""Bytes of a file that is looked into."""
+"""Larger files are not searched."""
 _HIDDEN = (".git", ".cache", ".ms_upload_cache", ".*.part")
 _SECRET = re.compile(r"token|secret|passw|api_?key|webhook", re.IGNORECASE)
 _SECRET_VARIABLE = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|ACCESS_?KEY|WEBHOOK")
@@ -66,7 +67,7 @@ def read_args(checkpoint: Path) -> dict[str, Any]:
     """The `args.json` of a checkpoint.
 
     Raises:
-        DataError: there is none.
+        DataError: the file is missing, or does not hold an object.
     """
     if not (checkpoint / ARGS).is_file():
         raise DataError(f"{checkpoint} holds no {ARGS}: it is no checkpoint of ms-swift")
@@ -77,7 +78,7 @@ def read_args(checkpoint: Path) -> dict[str, Any]:
 
 
 def hub_id(model: Any) -> str | None:
-    """OWNER/NAME of a model as `--model` had it: an id, or a folder in a hub's cache; None for any other folder."""
+    """OWNER/NAME of a model from `--model`, which is an id or a folder in a hub's cache; None for other folders."""
     if not isinstance(model, str):
         return None
     if (found := _cached(model)) is not None:
@@ -95,16 +96,18 @@ def _cached(path: Any) -> str | None:
 
 
 def base_model(args: Mapping[str, Any], adapter: Mapping[str, Any], checkpoint: Path) -> str | None:
-    """OWNER/NAME of the model that a training began with; None for a folder.
+    """OWNER/NAME of the model that a training began with; None if that was a local folder.
+
+    A value such as `output/merged` may be a folder or a model on a hub. The path from which ms-swift loaded the model
+    decides between the two.
 
     Args:
-        args: as ms-swift wrote them. `output/merged` in them is a folder below that of the training, or a model of
-            OUTPUT on a hub; where ms-swift loaded it from tells which.
-        adapter: configuration of the adapter; empty for a whole model.
-        checkpoint: where the arguments lie.
+        args: the arguments as ms-swift wrote them.
+        adapter: the configuration of the adapter; empty for a whole model.
+        checkpoint: the folder that holds the arguments.
 
     Raises:
-        DataError: it may be either.
+        DataError: the arguments do not decide between a folder and a hub.
     """
     loaded_from, origin = args.get("model_dir"), adapter.get(_ORIGINS[0])
     model = args.get("model") or origin
@@ -116,37 +119,38 @@ def base_model(args: Mapping[str, Any], adapter: Mapping[str, Any], checkpoint: 
         return None
     if OUR_TEMPLATE in args or (isinstance(loaded_from, str) and not loaded_from.endswith(f"/{found}")):
         return found
-    raise DataError(f"is {found}, which was trained, a folder or a model on a hub? Give --base_model OWNER/NAME")
+    raise DataError(f"is the base model {found} a folder or a model on a hub? Give --base_model OWNER/NAME")
 
 
 def stock_template(template: str, asked: str | None) -> str:
-    """The template of ms-swift behind one of ours; a template that is not ours is its own.
+    """The template of ms-swift that one of our templates extends. Other templates are returned unchanged.
 
     Args:
-        template: as `args.json` has it.
-        asked: what the user says it is; for a template that this package does not know.
+        template: the template in `args.json`.
+        asked: the user's answer, for a template that this package does not know.
 
     Raises:
-        DataError: it cannot be known.
+        DataError: the template is unknown, and the user gave no answer.
     """
     if asked is not None or not template.startswith("stvg_"):
         return asked or template
     if template not in BACKBONES:
-        raise DataError(f"what template of ms-swift is behind {template}? Give --stock_template NAME")
+        raise DataError(f"which template of ms-swift does {template} extend? Give --stock_template NAME")
     return template.removeprefix("stvg_")
 
 
 def public_args(
     args: Mapping[str, Any], *, template: str, ours: str, settings: Settings, base_model: str | None, adapter: bool
 ) -> dict[str, Any]:
-    """What of `args.json` a stranger needs or may want to know.
+    """The arguments for a public `args.json`: those that loading needs, and those that describe the training.
 
     Args:
-        args: as ms-swift wrote them.
-        template: of ms-swift itself, so that it loads without a plugin.
-        ours: the template that it was trained with, and `settings` those of the training.
-        base_model: as a hub knows it.
-        adapter: whether the checkpoint is one, and not a whole model.
+        args: the arguments as ms-swift wrote them.
+        template: the template of ms-swift itself, with which the model loads without a plugin.
+        ours: the template of the training.
+        settings: the settings of the training.
+        base_model: the id of the base model on a hub.
+        adapter: whether the checkpoint is an adapter and not a whole model.
     """
     told = [name for name in CARD_ARGS if adapter or not name.startswith(("lora_", "target_modules"))]
     kept = {name: args.get(name) for name in LOADED_ARGS if _without_paths(args.get(name)) == args.get(name)}
@@ -164,30 +168,42 @@ def public_args(
 
 
 def answer_script(template: str) -> str | None:
-    """What asks a model of this template without this package; None for templates of others."""
+    """The script that asks a model of this template without this package; None for templates of other packages."""
     return Path(__file__).with_name("answer_alone.py").read_text("utf-8") if template in BACKBONES else None
 
 
 def missing_for_users(folder: Path) -> str | None:
-    """What a folder lacks that those need who have no plugin; None if it has all."""
+    """The message that a folder lacks files which users without the plugin need; None if it lacks none."""
     args = read_json(folder / ARGS) if (folder / ARGS).is_file() else {}
     recorded = isinstance(args, dict) and OUR_SETTINGS in args
     missing = [ANSWER] * (not (folder / ANSWER).is_file()) + [f"the settings in {ARGS}"] * (not recorded)
     if not missing:
         return None
-    return f"{folder} lacks {' and '.join(missing)}, by which others ask the model as it was trained: swift-stvg card"
+    return f"{folder} lacks {' and '.join(missing)}, which users without this package need: run swift-stvg card"
 
 
 def trained_with(args: Mapping[str, Any]) -> tuple[str, Settings | None]:
-    """Our template, and our settings where an earlier card has noted them.
+    """The template and the settings of the training; None for settings that `args.json` does not hold.
 
     Raises:
-        DataError, SettingsError: what it noted is damaged.
+        DataError, SettingsError: the values in `args.json` are damaged.
     """
-    template, texts = args.get(OUR_TEMPLATE, args.get("template")), args.get(OUR_SETTINGS)
-    if not isinstance(template, str) or not isinstance(texts, dict | None):
+    template = args.get(OUR_TEMPLATE, args.get("template"))
+    if not isinstance(template, str):
         raise DataError(f"{ARGS} must say what template the training used, got {template!r:.80}")
-    return template, None if texts is None else Settings.from_texts({str(k): str(v) for k, v in texts.items()})
+    return template, recorded_settings(args)
+
+
+def recorded_settings(args: Mapping[str, Any]) -> Settings | None:
+    """The settings of the training in `args.json`; None if there are none.
+
+    Raises:
+        DataError, SettingsError: they are damaged.
+    """
+    texts = args.get(OUR_SETTINGS)
+    if not isinstance(texts, dict | None):
+        raise DataError(f"{OUR_SETTINGS} in {ARGS} must hold an object, got {texts!r:.80}")
+    return None if texts is None else Settings.from_texts({str(k): str(v) for k, v in texts.items()})
 
 
 def _without_paths(value: Any) -> Any:
@@ -203,7 +219,7 @@ def _without_paths(value: Any) -> Any:
 
 
 def public_config(config: Mapping[str, Any], base_model: str | None) -> dict[str, Any]:
-    """A configuration in which no folder of this machine stands for the model that this one was made from."""
+    """A configuration in which the base model has its name on the hub instead of a local path."""
     kept = dict(config)
     for name in _ORIGINS:
         if isinstance(kept.get(name), str) and (name == _ORIGINS[0] or os.path.isabs(kept[name])):
@@ -212,7 +228,7 @@ def public_config(config: Mapping[str, Any], base_model: str | None) -> dict[str
 
 
 def files_of(folder: Path, *, all_of_them: bool = True) -> Iterator[str]:
-    """Paths of the files below a folder that a push uploads, in order, or of those that using the model needs."""
+    """Sorted paths of the files below a folder that a push uploads, or only of those that users of the model need."""
     ignored = _HIDDEN if all_of_them else (*_HIDDEN, *TRAINING_FILES)
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
@@ -221,7 +237,7 @@ def files_of(folder: Path, *, all_of_them: bool = True) -> Iterator[str]:
 
 
 def copy_model(checkpoint: Path, out: Path) -> None:
-    """Put what using a checkpoint needs into a folder, weights as hard links where the file system has them."""
+    """Copy the files that users of a checkpoint need to a folder. Weights become hard links where this is possible."""
     for name in files_of(checkpoint, all_of_them=False):
         target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -239,9 +255,10 @@ def _is_weights(name: str) -> bool:
 
 
 def secrets(args: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """Values that must not be shared, by name: those of `args.json` and of the environment that are called so.
+    """Secret values by name: values of `args.json` and of the environment whose names say that they are secret.
 
-    The path of a file that holds a secret is none; what begins like a path and leads nowhere may be a key.
+    The path of an existing file is not a secret, even if the file holds one. A text that looks like a path, but
+    names no file, may be a key.
     """
     found = {name: value for name, value in args.items() if isinstance(value, str) and _SECRET.search(name)}
     found |= {name: value for name, value in environ.items() if _SECRET_VARIABLE.search(name)}
@@ -253,13 +270,13 @@ def _is_path(value: str) -> bool:
 
 
 def paths_of(args: Mapping[str, Any]) -> list[str]:
-    """Absolute paths that the arguments of a training hold."""
+    """Absolute paths in the arguments of a training."""
     values = [value for value in args.values() if isinstance(value, str)]
     return sorted({value for value in values if os.path.isabs(value) and value.count("/") > 1})
 
 
 def leaks(folder: Path, wanted: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(file, name) of each file that holds one of the wanted values, given by name; weights are not looked into."""
+    """(file, name) for each file that holds one of the wanted values, given by name. Weights are not searched."""
     found = []
     for name in files_of(folder):
         if not _is_weights(name) and (folder / name).stat().st_size <= MAX_SEARCHED_BYTES:

@@ -20,7 +20,7 @@ SAMPLE_S, SAMPLE_WH = 20, (1280, 720)
 """Length and size of the clip of the examples."""
 
 _TIMED = "stvg_qwen3"
-"""How the templates begin whose models read times as text."""
+"""First letters of the templates whose models read times as text."""
 _OUTER_PAIR = (
     "transformers 5.12 and later leave one more pair of vision markers around a video than the processor that came "
     "with the model (5.12.0, 5.16.1 and 5.24.0 were read; 4.57.6 to 5.9.0 do not)"
@@ -36,20 +36,20 @@ _VLLM_TRIED = {
         "because on a CPU its own takes bfloat16 only."
     ),
 }
-"""What vLLM 0.32 on a CPU was seen to do with random models of an architecture (tests/engines/pushed.py)."""
+"""Results of vLLM 0.32 on a CPU with random models of an architecture (tests/engines/pushed.py)."""
 
 
 def usage_sections(name: str, template: str, new: Mapping[str, Any], settings: Settings, adapter: bool) -> list[str]:
-    """How the model is asked, as Markdown.
+    """The sections about using the model, as Markdown.
 
     Args:
-        name: as it will be pushed.
-        template: of the training.
-        new: arguments as `sharing.public_args` gives them.
-        settings: those of the training.
-        adapter: whether the weights are an adapter's.
+        name: name of the model on the hub.
+        template: template of the training.
+        new: arguments from `checkpoint.public_args`.
+        settings: settings of the training.
+        adapter: whether the checkpoint is an adapter.
     """
-    parts = ["## Use", _legend(settings), "### With swift_stvg", *_with_plugin(name, template, new, settings, adapter)]
+    parts = ["## Use", _legend(settings), "### With swift_stvg", *_with_plugin(name, template, new, adapter)]
     if template not in BACKBONES:
         return [*parts, "### With ms-swift alone", *_bare(name, new, settings, adapter)]
     return [
@@ -78,20 +78,18 @@ def _legend(settings: Settings) -> str:
     )
     return (
         f"The model sees {settings.fps:g} frames a second, at most {settings.max_frames}, with a longer side of at "
-        f"most {settings.max_side} pixels and sides that are multiples of {settings.side_multiple}, and is told how "
-        f"they are numbered. An index, before a box or in the time, is {index}. Coordinates are {unit}: left, top, "
-        "right, bottom. Asked in another way than in training, the model answers worse."
+        f"most {settings.max_side} pixels and sides that are multiples of {settings.side_multiple}. The prompt says "
+        f"how they are numbered. An index, before a box or in the time, is {index}. Coordinates are {unit}: left, top, "
+        "right, bottom. With other frames or another prompt than in training, the model answers worse."
     )
 
 
-def _with_plugin(name: str, template: str, new: Mapping[str, Any], settings: Settings, adapter: bool) -> list[str]:
-    exports = [f"export {setting}" for setting in changed_settings(settings)]
+def _with_plugin(name: str, template: str, new: Mapping[str, Any], adapter: bool) -> list[str]:
     return [
-        "The plugin gives the model frames as in training, and reads its answers. The settings are those of the "
-        "training.",
+        "The plugin gives the model frames as in training, and reads its answers. It takes the settings of the "
+        f"training from `{sharing.ARGS}`.",
         _block(
             "bash",
-            *exports,
             f"swift infer {_model(name, new, adapter)} --external_plugins swift_stvg --template {template} \\",
             "    --val_dataset stvg_jsonl:clips.jsonl --temperature 0 --max_new_tokens 2048 --result_path result.jsonl",
             "swift-stvg score result.jsonl",
@@ -102,8 +100,8 @@ def _with_plugin(name: str, template: str, new: Mapping[str, Any], settings: Set
 def _with_transformers(template: str, settings: Settings, adapter: bool) -> list[str]:
     further = " peft" if adapter else ""
     return [
-        f"[{sharing.ANSWER}]({sharing.ANSWER}), beside the weights, asks as in training and prints seconds and pixels "
-        "of the video. Its text is that of swift_stvg.",
+        f"[{sharing.ANSWER}]({sharing.ANSWER}), beside the weights, asks the model as in training, and prints seconds "
+        "and pixels of the video. The model's text is the same as with swift_stvg.",
         _block(
             "bash",
             f"pip install torch torchvision transformers qwen-vl-utils{further}",
@@ -117,18 +115,18 @@ def _with_transformers(template: str, settings: Settings, adapter: bool) -> list
 
 
 def _transformers_versions(template: str, settings: Settings) -> str:
-    """Which versions ask this model as it was trained."""
+    """The versions of transformers with which the model gets the same input as in its training."""
     if template.startswith(_TIMED):
         return f"All versions that were tried give the tokens the positions of the training, but {_OUTER_PAIR}."
     said = (
-        "transformers 5.3 to 5.24 place the text after a video among its frames, against the model's release and its "
+        "transformers 5.3 to 5.24 place the text after a video among its frames, unlike the model's release and its "
         "training; 4.57.6 to 5.2 do not."
     )
     if template == "stvg_qwen2_5_vl":
         whole = (2 / settings.fps).is_integer()
         clips = f"clips of more than {settings.max_frames / settings.fps:g} s" if whole else "all clips"
         said += (
-            " 4.57.6 to 5.17 also cut the seconds of a pair of frames to whole ones, which here concerns "
+            " 4.57.6 to 5.17 also cut the seconds of a pair of frames to whole seconds. For this model this concerns "
             f"{clips} ({2 / settings.fps:g} s a pair{' in shorter ones' if whole else ''})."
         )
     return said
@@ -140,17 +138,17 @@ def _with_vllm(name: str, template: str, adapter: bool) -> list[str]:
     own = f" The prompt goes along, since {_OUTER_PAIR}, and vLLM does as transformers." if timed else ""
     trusted = f"--trust-request-mm-kwargs{' --trust-request-chat-template' * timed}"
     return [
-        f"vLLM 0.31 or later (tried: 0.32, on a CPU). Sent a file, it would choose frames of its own; {sharing.ANSWER} "
-        f"sends the frames.{own}",
+        "Use vLLM 0.31 or later (tried: 0.32, on a CPU). vLLM chooses other frames if it gets a file, so "
+        f"{sharing.ANSWER} sends the frames.{own}",
         _block(
             "bash",
             *merge,
             f"vllm serve {'merged' if adapter else name} {trusted}",
             f'python {sharing.ANSWER} clip.mp4 "{SENTENCE}" --server http://127.0.0.1:8000',
         ),
-        "In the request `media_io_kwargs` says when the frames were, and with a `num_frames` of -1 that all are kept, "
-        "of which vLLM would keep 32; `mm_processor_kwargs` says that they stay as they are. vLLM takes the latter "
-        "from requests only with the option above, which is for clients that you trust, and says so otherwise. With "
+        "In the request, `media_io_kwargs` gives the times of the frames. A `num_frames` of -1 keeps all frames; by "
+        "default vLLM keeps 32. `mm_processor_kwargs` keeps the frames unchanged. vLLM accepts it in requests only "
+        "with the option above, which is for clients that you trust; otherwise it answers with an error. With "
         f"random models of this architecture {_VLLM_TRIED[template]}",
         _block(
             "json",
@@ -166,8 +164,8 @@ def _with_vllm(name: str, template: str, adapter: bool) -> list[str]:
 
 def _with_stock(name: str, template: str, new: Mapping[str, Any], adapter: bool) -> list[str]:
     return [
-        "ms-swift loads the model without a plugin too. Given a file it chooses frames of its own, so "
-        f"{sharing.ANSWER} writes those of the training into a film that holds nothing else, and the row.",
+        "ms-swift loads the model without a plugin too. It chooses other frames if it gets a file. So "
+        f"{sharing.ANSWER} writes a film that holds only the frames of the training, and the row.",
         _block(
             "bash",
             f'python {sharing.ANSWER} clip.mp4 "{SENTENCE}" --row frames.mkv > row.jsonl',
@@ -178,15 +176,15 @@ def _with_stock(name: str, template: str, new: Mapping[str, Any], adapter: bool)
 
 
 _STOCK_TRIED = {"stvg_qwen2_vl": 4, "stvg_qwen2_5_vl": 0, "stvg_qwen3_vl": 1}
-"""Clips of 8 of which ms-swift 4.6.0 alone wrote the same with transformers 5.19.0 (tests/engines/stock.py)."""
+"""Number of 8 clips with the same answer from ms-swift 4.6.0 alone and transformers 5.19.0 (tests/engines/stock.py)."""
 
 
 def _stock_differs(template: str) -> str:
     seen = ""
     if template in _STOCK_TRIED:
         seen = (
-            f" With ms-swift 4.6.0 and transformers 5.19.0 random models of this kind wrote what {sharing.ANSWER} did "
-            f"for {_STOCK_TRIED[template]} of 8 clips."
+            f" With ms-swift 4.6.0 and transformers 5.19.0 random models of this kind gave the answer of "
+            f"{sharing.ANSWER} for {_STOCK_TRIED[template]} of 8 clips."
         )
     return _why_stock_differs(template) + seen
 
@@ -194,14 +192,14 @@ def _stock_differs(template: str) -> str:
 def _why_stock_differs(template: str) -> str:
     if template.startswith(_TIMED):
         return (
-            "What differs: times are written as of evenly spaced frames, of which an odd last one stands twice, and "
-            f"{_OUTER_PAIR}, which ms-swift passes on."
+            "Differences: times are those of evenly spaced frames, an odd last frame is repeated, and "
+            f"{_OUTER_PAIR}; ms-swift keeps this pair."
         )
-    return "What differs is what the installed transformers does to positions, as above; nothing corrects it there."
+    return "The positions of the installed transformers may differ, as above; nothing corrects them in this case."
 
 
 def _bare(name: str, new: Mapping[str, Any], settings: Settings, adapter: bool) -> list[str]:
-    """Of a template of others, for which there is no script."""
+    """The section for a template of another package, which has no script."""
     times_s = np.arange(25 * SAMPLE_S) / 25
     question = make_prompt_spec(VideoInfo(Path("clip.mp4"), times_s, float(SAMPLE_S), SAMPLE_WH), settings)
     row = make_prompt(question, SENTENCE, Path("clip.mp4"))

@@ -7,7 +7,6 @@ examples/start makes it.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -27,17 +26,8 @@ def environment() -> dict[str, str]:
 
 
 def model_or_start(model: str | None) -> str:
-    """The model that a command is to ask: the start if none is given, or if its folder is given.
-
-    The settings of the start are then put into the environment where that says nothing of them.
-    """
-    if model is None:
-        print(
-            "no --model: the start that comes with swift_stvg answers, which knows synthetic clips only",
-            file=sys.stderr,
-        )
-    elif Path(model).resolve() != folder().resolve():
+    """The model that a command asks: the given one, or else the start. The latter is said on standard error."""
+    if model is not None:
         return model
-    for name, text in environment().items():
-        os.environ.setdefault(name, text)
+    print("no --model: the start that comes with swift_stvg answers, which knows synthetic clips only", file=sys.stderr)
     return str(folder())

@@ -1,9 +1,9 @@
-"""Makes `--external_plugins swift_stvg` mean the installed package, also for ms-swift 4.5.3 on, which takes files only.
+"""Make `--external_plugins swift_stvg` mean the installed package. ms-swift 4.5.3 and later accept only files.
 
-swift_stvg_startup.pth, which an installation puts beside this, is run at each start of Python. Its line puts a finder
-before Python's own (once, although site reads it twice in a virtual environment), which answers to one name only:
-ms-swift's module that imports plugins. This is imported then. The finder stands in the line itself, since a module of
-its own would cost more than a millisecond where it is not compiled.
+An installation puts swift_stvg_startup.pth beside this file. Python runs its line at each start. The line adds an
+import finder before Python's own finders. The finder is added only once, although `site` reads the file twice in a
+virtual environment. It handles a single module, ms-swift's module that imports plugins, and then imports this file. The
+line holds the code of the finder, because importing another module at each start could take more than a millisecond.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NAME = "swift_stvg"
 
 
 def find(name: str, path: Any, target: Any) -> ModuleSpec | None:
-    """Find ms-swift's module that holds `import_external_file`, which changes once it is loaded."""
+    """Find ms-swift's module that holds `import_external_file`. When it is loaded, its function is replaced."""
     spec = PathFinder.find_spec(name, path, target)
     if spec is not None and spec.loader is not None:
         run = spec.loader.exec_module
@@ -31,9 +31,9 @@ def find(name: str, path: Any, target: Any) -> ModuleSpec | None:
 
 
 def take_name(utils: ModuleType) -> None:
-    """Make ms-swift's import of a plugin understand the name of this one; anything else is imported as ever."""
+    """Make ms-swift's import of plugins accept the name of this plugin. It imports other plugins as before."""
     load = getattr(utils, "import_external_file", None)
-    if load is None:  # another package of that name, or a version that does it elsewhere
+    if load is None:  # another package of that name, or a version whose function is elsewhere
         return
 
     @functools.wraps(load)
@@ -43,7 +43,7 @@ def take_name(utils: ModuleType) -> None:
         import swift_stvg
 
         swift_stvg.register()
-        again = getattr(utils, "_external_files", None)  # what workers that start anew import, from 4.5.3 on
+        again = getattr(utils, "_external_files", None)  # from 4.5.3 on: the plugins that spawned workers import
         if again is not None and NAME not in again:
             again.append(NAME)
         return swift_stvg

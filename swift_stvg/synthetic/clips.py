@@ -6,15 +6,15 @@
     out/train.jsonl         one sentence a line
     out/videos/train_000000.mp4
 
-A sentence names one thing by some of its size, colour and shape, and something that happens to it exactly once: "the
-small red circle moves left.", "what grows?". Nothing else in the clip that fits the name does the same at any time,
-though other things share the colour, the shape, or everything but the size or the deed. Its span is when that happens.
-A thing that changes its size fits both size words. "Stands still" means neither moving nor changing size.
+A sentence names one thing and one event: "the small red circle moves left.", "what grows?". The name gives some of
+size, colour and shape. The event happens to the thing exactly once, and its time is the span. No other thing that fits
+the name does the same at any time, but other things may have the same colour or shape. A thing that changes its size
+fits both size words. A thing that "stands still" neither moves nor changes its size.
 
-Boxes are amodal: the whole thing, clipped to the frame, also where a passing gray bar or another thing hides some of
-it. A frame in which less than a pixel of the thing is inside has no box, and is no part of any span.
+Boxes are amodal: a box holds the whole thing, clipped to the frame, even if a gray bar or another thing hides a part of
+it. If less than a pixel of the thing is inside a frame, the frame has no box and belongs to no span.
 
-Each clip depends on the seed, the split's name, the clip's number and the settings, on nothing else.
+A clip depends only on the seed, the split's name, the clip's number and the settings.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ WORDS = tuple(sorted({"the", "what", "which", "shape", *HALF, *RGB, *SHAPES, *" 
 """Every word of every sentence; sentences end in a full stop or a question mark."""
 
 GENERATOR = 1
-"""Raised whenever the same settings would give other clips."""
+"""Version of the generator. It increases when the same settings give other clips."""
 ATTEMPTS = 300
 CALM_GRAY = 118
 CALM_HALF = {"small": (0.10, 0.12), "large": (0.20, 0.24)}
@@ -72,14 +72,14 @@ CALM_TRAVEL = (0.1, 0.45)
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What a difficulty stands for; the fields that are not explained here are explained in `SynthConfig`.
+    """The settings of a difficulty; `SynthConfig` describes the fields that are not listed here.
 
     Attributes:
-        deeds: those of DEEDS that sentences tell of.
-        calm: whether clips are as plain as a model of a million parameters needs to learn from them within minutes:
-            things of two clearly different sizes appear at once, stand still or move a little, and vanish at once, all
-            within half the clip; sentences name colour and shape; the background is middle gray, which a model's image
-            normalisation turns into nearly 0.
+        deeds: the indices of DEEDS that sentences use.
+        calm: whether clips are plain, so that a model of a million parameters learns from them within minutes. Things
+            have two clearly different sizes. They appear at once, stand still or move a little, and vanish at once,
+            within half the clip. Sentences name colour and shape. The background is middle gray, which is nearly 0
+            after a model's image normalisation.
     """
 
     objects: tuple[int, int]
@@ -101,23 +101,23 @@ LEVELS = {
 
 @dataclass(frozen=True, slots=True)
 class SynthConfig:
-    """What clips look like.
+    """The settings of clips.
 
     Attributes:
-        seed: of everything random.
+        seed: the random seed.
         size_wh: frame size in pixels, even.
-        duration_s: of a clip.
+        duration_s: duration of a clip in seconds.
         fps: native frame rate.
-        difficulty: easy, normal or hard; sets what the next six leave at None.
-        objects: fewest and most things in a clip.
+        difficulty: easy, normal or hard; it gives the next six fields their values where they are None.
+        objects: minimum and maximum number of things in a clip.
         distractor: probability that a thing takes its colour, its shape or both from another one.
         occlusion: probability that a gray bar passes over the thing that the first sentence is about.
         min_event_s: duration of the shortest event.
         background: darkest and lightest gray of backgrounds, which are plain or have a faint pattern of waves.
-        sides: side of the smallest and of the largest thing, in units of the frame's shorter side. Things are called
-            small in the lowest third of this range, large in the highest third; there are none between.
+        sides: minimum and maximum side of a thing, in units of the frame's shorter side. Things are called
+            small in the lowest third of this range, and large in the highest third; no thing has a size between.
         question: probability that a sentence is a question.
-        sentences_per_clip: sentences, and so lines, about each clip.
+        sentences_per_clip: number of sentences about a clip; each has a line of its own.
     """
 
     seed: int = 0
@@ -177,19 +177,19 @@ class SynthConfig:
 
     @property
     def level(self) -> Level:
-        """The difficulty's level with what is set here in its place."""
+        """The level of the difficulty, with the fields that are set here instead of its own."""
         names = ("objects", "distractor", "occlusion", "min_event_s", "background", "sides")
         given = {name: getattr(self, name) for name in names}
         return replace(LEVELS[self.difficulty], **{name: value for name, value in given.items() if value is not None})
 
     @property
     def n_frames(self) -> int:
-        """Frames of a clip."""
+        """Number of frames of a clip."""
         return round(self.duration_s * self.fps)
 
     @property
     def min_frames(self) -> int:
-        """Frames of the shortest event."""
+        """Number of frames of the shortest event."""
         return round(self.level.min_event_s * self.fps)
 
 
@@ -198,14 +198,14 @@ class Thing:
     """One moving shape over the F frames of a clip.
 
     Attributes:
-        shape, colour: words.
-        size: "small", "large", or "changing" for what grows or shrinks.
-        rgb: as drawn, 0 to 255.
-        centre_xy: (F, 2) in pixels.
+        shape, colour: words of sentences.
+        size: "small" or "large"; "changing" if the thing grows or shrinks.
+        rgb: the colour in the picture, 0 to 255.
+        centre_xy: (F, 2) centre in pixels.
         half: (F,) half the side of its box, in pixels.
-        deed: (F,) what led to this frame, an index of DEEDS; -1 where the thing does not exist.
+        deed: (F,) what the thing did just before this frame, an index of DEEDS; -1 if the thing does not exist.
         boxes_xyxy: (F, 4) in pixels, clipped to the frame.
-        visible: (F,) whether at least a pixel of it, each way, is inside the frame.
+        visible: (F,) whether at least a pixel of its width and of its height is inside the frame.
     """
 
     shape: str
@@ -219,11 +219,11 @@ class Thing:
     visible: npt.NDArray[np.bool_]
 
     def does(self, deed: int) -> npt.NDArray[np.bool_]:
-        """Frames (F,) in which it visibly does this."""
+        """Whether the thing visibly does this in each frame, (F,)."""
         return self.visible if deed == VISIBLE else self.visible & (self.deed == deed)
 
     def fits(self, size: str | None, colour: str | None, noun: str) -> bool:
-        """Whether a name applies to it; None: the name does not say."""
+        """Whether a name fits the thing; None for a property that the name does not give."""
         return size in (None, self.size) + (tuple(HALF) if self.size == "changing" else ()) and (
             colour in (None, self.colour) and noun in ("shape", self.shape)
         )
@@ -231,7 +231,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence about `things[thing]` and when it is true: frames [first, end)."""
+    """A sentence about `things[thing]`, and the frames [first, end) in which it is true."""
 
     text: str
     query: str
@@ -245,11 +245,11 @@ class Scene:
     """A clip before it is drawn.
 
     Attributes:
-        things: in the order they are drawn, those that are or become large first.
-        sentences: about them.
+        things: the things in the order of drawing: large things, and things that become large, come first.
+        sentences: sentences about the things.
         background: (H, W, 3) RGB.
         bar_x: (F,) centre of the gray bar in pixels, or None.
-        bar_width: in pixels.
+        bar_width: width of the bar in pixels.
     """
 
     things: tuple[Thing, ...]
@@ -260,10 +260,10 @@ class Scene:
 
 
 def make_scene(config: SynthConfig, split: str, number: int) -> Scene:
-    """What clip `number` of a split shows, and what is said about it.
+    """The scene of clip `number` of a split, with its sentences.
 
     Raises:
-        DataError: the settings leave too little to say about a clip.
+        DataError: the settings allow too few different sentences about a clip.
     """
     rng = random.Random(f"{config.seed}/{split}/{number}")
     for _ in range(ATTEMPTS):
@@ -285,19 +285,20 @@ def generate(
     workers: int | None = None,
     label_scale: Mapping[str, tuple[float, float]] | None = None,
 ) -> None:
-    """Write clips and annotations; what an earlier call with the same settings left unfinished is completed.
+    """Write clips and annotations. A call with the same settings completes the work of an earlier call.
 
-    Later calls may add splits and clips to a folder. Work is spread over processes that are spawned, so a script that
-    calls this needs the usual `if __name__ == "__main__"`.
+    Later calls may add splits and clips to a folder. This function spawns processes, so a script that calls it needs
+    `if __name__ == "__main__"`.
 
     Args:
         out: folder, made if missing.
         splits: name of each split to its number of clips.
-        config: what clips look like.
-        workers: processes; as many as CPU cores if None.
-        label_scale: split to the least and greatest factor by which its annotated boxes are scaled about their
-            centres, drawn anew for each clip: (0.7, 0.7) for an annotator who draws too tight, (0.5, 0.9) for one who
-            does so unevenly; (1, 1) where missing. The videos do not depend on it.
+        config: the settings of the clips.
+        workers: number of processes; the number of CPU cores if None.
+        label_scale: for each split, the minimum and maximum factor of its annotated boxes. Each clip gets a random
+            factor between them, and its boxes are scaled about their centres. (0.7, 0.7) imitates an annotator who
+            always draws too tight boxes, (0.5, 0.9) an annotator who does so unevenly. The default is (1, 1). The
+            videos do not depend on it.
 
     Raises:
         DataError: the folder holds something else, or an argument is impossible.
@@ -343,7 +344,7 @@ def _check(
 
 
 def _claim(out: Path, config: SynthConfig, scales: Mapping[str, tuple[float, float]]) -> None:
-    """Make the folder with its manifest, or check that it is one that the same settings made."""
+    """Make the folder with its manifest, or check that an existing folder was made with the same settings."""
     manifest = out / "synth.json"
     mine = {"generator": GENERATOR, "stvg_schema": JSONL_SCHEMA, "config": asdict(config) | asdict(config.level)}
     mine = json.loads(json.dumps(mine))
@@ -378,7 +379,7 @@ def _differences(found: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
 
 
 def _make_clip(out: Path, config: SynthConfig, split: str, scale: tuple[float, float], number: int) -> str:
-    """Render a clip unless it is there; its annotation lines."""
+    """Render a clip unless it exists. Returns its lines of annotation."""
     scene = make_scene(config, split, number)
     factor = random.Random(f"label_scale/{config.seed}/{split}/{number}").uniform(*scale)
     video = out / "videos" / f"{split}_{number:06d}.mp4"
@@ -422,7 +423,7 @@ def _things(rng: random.Random, config: SynthConfig) -> list[Thing]:
 
 
 def _thing(rng: random.Random, config: SynthConfig, shape: str, colour: str, size: str) -> Thing:
-    """A thing that exists for a while and does one deed after another, none twice in a row."""
+    """A thing that exists for some time and does several deeds; two deeds in sequence are never the same."""
     n_frames, shortest = config.n_frames, config.min_frames
     side = min(config.size_wh)
     calm = config.level.calm
@@ -464,7 +465,7 @@ def _thing(rng: random.Random, config: SynthConfig, shape: str, colour: str, siz
 
 
 def _halves(level: Level) -> dict[str, tuple[float, float]]:
-    """Least and greatest half side of small and large things, in units of the frame's shorter side."""
+    """Minimum and maximum half side of small and large things, in units of the frame's shorter side."""
     if level.sides is None:
         return CALM_HALF if level.calm else HALF
     least, greatest = (side / 2 for side in level.sides)
@@ -475,7 +476,7 @@ def _halves(level: Level) -> dict[str, tuple[float, float]]:
 def _path(
     rng: random.Random, config: SynthConfig, deed: int, xy: list[float], half: float, n: int, enters: bool, leaves: bool
 ) -> FloatArray | None:
-    """Centre and half side (n, 3) of a thing at `xy` after each step of a deed; None where there is no room for it."""
+    """Centre and half side (n, 3) of a thing at `xy` after each step of a deed; None if there is no room for it."""
     side, seconds = min(config.size_wh), n / config.fps
     path = np.tile([*xy, half], (n, 1))
     steps = np.arange(1, n + 1) / n
@@ -511,7 +512,7 @@ def _path(
 
 
 def _sentences(rng: random.Random, config: SynthConfig, things: tuple[Thing, ...]) -> tuple[Sentence, ...]:
-    """Unambiguous sentences about different events, or fewer than asked for."""
+    """Unambiguous sentences about different events; fewer than wanted if there are not enough."""
     events: dict[int, list[tuple[int, tuple[int, int]]]] = {}
     for (k, thing), deed in product(enumerate(things), config.level.deeds):
         frames = np.flatnonzero(thing.does(deed))
@@ -532,7 +533,7 @@ def _sentences(rng: random.Random, config: SynthConfig, things: tuple[Thing, ...
 def _unambiguous(
     rng: random.Random, config: SynthConfig, things: tuple[Thing, ...], k: int, deed: int
 ) -> list[tuple[str, str]]:
-    """Sentences, with their kinds of query, that only `things[k]` fulfils."""
+    """Sentences that are true only for `things[k]`, with their kinds of query."""
     thing = things[k]
     others = [other for i, other in enumerate(things) if i != k and other.does(deed).any()]
     sizes = [None] if thing.size == "changing" else [None, thing.size]
@@ -555,7 +556,7 @@ def _unambiguous(
 
 
 def _hidden(things: tuple[Thing, ...], k: int) -> FloatArray:
-    """Share (F,) of the box of `things[k]` that any one other box covers: one drawn later, or of the same colour."""
+    """Share (F,) of the box of `things[k]` that one box covers, which is drawn later or has the same colour."""
     mine = things[k].boxes_xyxy
     area = np.maximum((mine[:, 2:] - mine[:, :2]).prod(axis=1), 1e-9)
     hidden = np.zeros(len(mine))
@@ -569,7 +570,7 @@ def _hidden(things: tuple[Thing, ...], k: int) -> FloatArray:
 
 
 def _bar(rng: random.Random, config: SynthConfig, thing: Thing, sentence: Sentence) -> tuple[FloatArray | None, float]:
-    """Path (F,) and width of an upright bar, narrower than the thing, that meets it in the middle of the event."""
+    """Path (F,) and width of an upright bar. It is narrower than the thing, and meets it in the middle of the event."""
     if rng.random() >= config.level.occlusion:
         return None, 0.0
     middle = sum(sentence.span_frames) // 2
@@ -636,7 +637,7 @@ def _distance(shape: str, x: Any, y: Any, half: float) -> npt.NDArray[np.float32
 
 
 def _encoded(frames: Iterator[Pixels], config: SynthConfig) -> bytes:
-    """H.264 by one thread, which makes the bytes repeatable, and without B-frames, so that time starts at 0."""
+    """H.264 data. One thread makes the bytes repeatable. There are no B-frames, so that time starts at 0."""
     import av
     from av.video.reformatter import VideoReformatter
 

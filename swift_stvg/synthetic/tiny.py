@@ -37,14 +37,14 @@ _MESSAGES = (
 
 
 INITIALIZER_RANGE = 0.06
-"""Standard deviation of random weights. With the usual 0.02, such narrow models learn less than half as fast."""
+"""Standard deviation of random weights. With the usual 0.02, models of this width learn less than half as fast."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Architecture:
     """A backbone: its names in transformers, the side of a patch in pixels, and its configuration.
 
-    `text` and `vision` make the entries that only this architecture has, from the size of the model.
+    `text` and `vision` compute the configuration entries that only this architecture has, from the size of the model.
     """
 
     name: str
@@ -198,7 +198,7 @@ def _write(folder: Path, config: TinyConfig) -> int:
 
 
 def _chat_template(architecture: str) -> str:
-    """A chat template that writes messages without tools as the real model's template does."""
+    """A chat template. For messages without tools it writes the same text as the template of the real model."""
     backbone = BACKBONES[f"stvg_{architecture}"]
     system = f"<|im_start|>system\n{backbone.system}<|im_end|>\n" if backbone.system else ""
     ends, assistant = "{{ content }}<|im_end|>\n", "<|im_start|>assistant\n"
@@ -216,7 +216,7 @@ def _processor(tokenizer: Any, kind: _Architecture, config: TinyConfig) -> Any:
 
     size = {"patch_size": kind.patch, "temporal_patch_size": 2, "merge_size": config.spatial_merge}
     video_processor = getattr(transformers, kind.video_processor)(**size)
-    # the same mean and deviation for pictures and videos, as in the real models: vLLM uses those of pictures for both
+    # pictures and videos have the same mean and deviation, as in the real models: vLLM uses those of pictures for both
     colours = {"image_mean": video_processor.image_mean, "image_std": video_processor.image_std}
     return getattr(transformers, f"{kind.processor or kind.name}Processor")(
         image_processor=transformers.Qwen2VLImageProcessor(**size, **colours),
