@@ -43,16 +43,7 @@ def add_options(ground: argparse.ArgumentParser) -> None:
         "Find when and where sentences happen. VIDEO is a video or a picture; each SENTENCE is searched for alone."
     )
     add("--dataset", metavar="NAME:SUBSET", help="answer these rows instead, for `swift-stvg score`")
-    add(
-        "--model",
-        help="a model or checkpoint, as for `swift infer`; with --endpoint: the model's name on the server (default: "
-        "the start, a small model of this package, which knows synthetic clips only)",
-    )
-    add(
-        "--endpoint",
-        metavar="URL",
-        help="a server with OpenAI's chat completions API, such as http://127.0.0.1:8000/v1",
-    )
+    add_engine_options(ground)
     add("--out", type=Path, metavar="PATH", help="output folder; with --dataset: a .jsonl file")
     add("--format", nargs="+", choices=EXPORTS, default=[], help="write the boxes to the folder in these formats too")
     add("--draw", choices=DRAWINGS, help="format in which answers are drawn onto the video (default: mp4)")
@@ -63,7 +54,26 @@ def add_options(ground: argparse.ArgumentParser) -> None:
         metavar="R",
         help="boxes per second, or all for each frame (default: only the boxes that the model gave)",
     )
-    server = ground.add_argument_group("with --endpoint")
+    ground.epilog = (
+        "Give VIDEO and sentences first. Options that are not listed go to ms-swift, as for `swift infer`: --adapters, "
+        "--max_new_tokens, --infer_backend. Use the STVG_* settings of the training."
+    )
+    ground.set_defaults(run=run, passes_on=True)
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the model or server, and those of the server."""
+    parser.add_argument(
+        "--model",
+        help="a model or checkpoint, as for `swift infer`; with --endpoint: the model's name on the server (default: "
+        "the start, a small model of this package, which knows synthetic clips only)",
+    )
+    parser.add_argument(
+        "--endpoint",
+        metavar="URL",
+        help="a server with OpenAI's chat completions API, such as http://127.0.0.1:8000/v1",
+    )
+    server = parser.add_argument_group("with --endpoint")
     add = server.add_argument
     add("--send", choices=SEND, help="send frames as images (default), or the video file, for `swift deploy`")
     add("--timeout", dest="timeout_s", type=float, metavar="S", help="seconds to wait for an answer (default: 120)")
@@ -75,11 +85,6 @@ def add_options(ground: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help='more fields of the request, such as {"max_tokens": null, "seed": 1}',
     )
-    ground.epilog = (
-        "Give VIDEO and sentences first. Options that are not listed go to ms-swift, as for `swift infer`: --adapters, "
-        "--max_new_tokens, --infer_backend. Use the STVG_* settings of the training."
-    )
-    ground.set_defaults(run=run, passes_on=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -87,18 +92,27 @@ def run(args: argparse.Namespace) -> int:
     # video and sentences are no arguments of argparse, which would count values of ms-swift's options among them
     args.what = list(takewhile(lambda word: not _is_option(word), args.further))
     args.further = args.further[len(args.what) :]
+    if bool(args.what) == bool(args.dataset):
+        raise DataError("give a video and sentences, or --dataset; options for ms-swift come after them")
+    check_engine_options(args)
+    settings = Settings.from_env()
+    return _answer_dataset(args, settings) if args.dataset else _ground(args, settings)
+
+
+def check_engine_options(args: argparse.Namespace) -> None:
+    """Check the options of `add_engine_options`, and take the start if no model is given.
+
+    Raises:
+        DataError: options do not fit together, or the address is not valid.
+    """
     if args.endpoint and args.further:
         raise DataError(f"with --endpoint leave out these options, which are for ms-swift: {' '.join(args.further)}")
     if args.endpoint:
         check_url(args.endpoint)
     if not args.endpoint and _of_server(args):
         raise DataError("--send, --timeout, --retries, --at-once and --body are for a server: give --endpoint too")
-    if bool(args.what) == bool(args.dataset):
-        raise DataError("give a video and sentences, or --dataset; options for ms-swift come after them")
     if not args.endpoint:
         args.model = model_or_start(args.model)
-    settings = Settings.from_env()
-    return _answer_dataset(args, settings) if args.dataset else _ground(args, settings)
 
 
 def _ground(args: argparse.Namespace, settings: Settings) -> int:
@@ -111,7 +125,7 @@ def _ground(args: argparse.Namespace, settings: Settings) -> int:
         require_own_folder(args.out, "answers of swift-stvg ground", lambda: _is_own(args.out / ANSWERS))
         made = make_folder(args.out)
     try:
-        found = search.answers_from(_engine(args), args.rate)
+        found = search.answers_from(make_engine(args), args.rate)
     except BaseException:
         with suppress(OSError):
             for folder in made:
@@ -175,7 +189,7 @@ def _answer_dataset(args: argparse.Namespace, settings: Settings) -> int:
     check_writable(args.out)
     name, splits, count = parse_dataset(args.dataset)
     rows = [row for split in splits for row in load_rows(name, split, settings)[0]][:count]
-    done = answer_rows(args.out, rows, partial(_engine, args), _made_by(args), settings)
+    done = answer_rows(args.out, rows, partial(make_engine, args), _made_by(args), settings)
     print(f"{args.out}: {done.kept} answers were there, {done.asked} were asked for", file=sys.stderr)
     done.check()
     _report([{**line, "sentence": RowTruth.from_json(line["stvg"]).id} for line in done.lines])
@@ -213,7 +227,8 @@ def _is_option(word: str) -> bool:
     return word.startswith("-") and " " not in word.partition("=")[0]
 
 
-def _engine(args: argparse.Namespace) -> Engine:
+def make_engine(args: argparse.Namespace) -> Engine:
+    """The model or server of the options."""
     if not args.endpoint:
         from swift_stvg.adapters.engine import SwiftEngine
 
