@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from tests.running import SIZES, TRAIN, logged, swift
 
-pytest_plugins = ["tests.shown", "tests.templated"]  # their fixtures
+pytest_plugins = ["tests.browsing", "tests.shown", "tests.templated"]  # their fixtures
 
 # time limits on single examples fail on a busy machine; that time grows linearly has a test of its own
 hypothesis.settings.register_profile("stvg", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
+import tempfile
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,12 +48,15 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"--max-mb must be at least 1, got {args.max_mb}")
     check_engine_options(args)
     settings = Settings.from_env()
-    from swift_stvg.serving.app import App
-
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that files are deleted
     with TemporaryDirectory(prefix="swift-stvg-app-") as folder:
-        examples = _examples(Path(folder) / "examples")
-        app = App(make_engine(args), settings, examples, Path(folder), _who(args))
+        examples, files, uploads = (Path(folder, name) for name in ("examples", "visits", "uploads"))
+        for path in (files, uploads):
+            path.mkdir(mode=0o700)
+        os.environ["GRADIO_TEMP_DIR"] = tempfile.tempdir = str(uploads)
+        from swift_stvg.serving.app import App
+
+        app = App(make_engine(args), settings, _examples(examples), files, uploads, _who(args))
         address = app.serve(args.host, args.port, args.max_mb, local=args.host in LOOPBACK)
         print(f"Open {address} in a browser. Ctrl-C ends the app and deletes all uploads.", flush=True)
         if args.host not in LOOPBACK:

@@ -12,7 +12,6 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -53,6 +52,8 @@ _POLICY = (
     "base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
 )
 _FILES = "/clips"
+_STORED = re.compile(r"/\S*/[\w-]{22}/video(\.\w{1,8})?")
+"""The path of the video of a visit."""
 
 
 @dataclass(slots=True)
@@ -94,21 +95,25 @@ class App:
         engine: the engine that answers.
         settings: the settings of the training.
         examples: clips to try, with a sentence about each.
-        folder: an empty folder for all files. The caller deletes it.
+        files: an empty folder for the files of visits. The caller deletes it.
+        uploads: the folder of Gradio's uploads, on the same disk. Before Gradio was imported, GRADIO_TEMP_DIR and
+            `tempfile.tempdir` must have been set to it.
         by: what answers, as a sentence.
     """
 
     def __init__(
-        self, engine: Engine, settings: Settings, examples: Sequence[tuple[Path, str]], folder: Path, by: str
+        self,
+        engine: Engine,
+        settings: Settings,
+        examples: Sequence[tuple[Path, str]],
+        files: Path,
+        uploads: Path,
+        by: str,
     ) -> None:
         self._engine, self._settings, self._examples, self._by = engine, settings, examples, by
         self._visits: dict[str, Visit] = {}
         self._lock = threading.Lock()
-        self._uploads, self._files = folder / "uploads", folder / "visits"
-        for path in (self._uploads, self._files):
-            path.mkdir(mode=0o700)
-        # Gradio and the parser of uploads put their files here
-        os.environ["GRADIO_TEMP_DIR"] = tempfile.tempdir = str(self._uploads)
+        self._files, self._uploads = files, uploads
 
     def serve(self, host: str, port: int | None, largest_mib: int, local: bool) -> str:
         """Start to serve the page. Returns its address.
@@ -177,21 +182,19 @@ class App:
                         elem_id="sentences",
                     )
                     with gr.Row():
-                        start = gr.Number(
-                            label="from second (optional)", value=None, minimum=0, min_width=100, elem_id="start"
-                        )
-                        end = gr.Number(
-                            label="to second (optional)", value=None, minimum=0, min_width=100, elem_id="end"
-                        )
+                        ends = [
+                            gr.Number(label=f"{which} second (optional)", value=None, min_width=100, elem_id=which)
+                            for which in ("from", "to")
+                        ]
                     find = gr.Button("Find", variant="primary", elem_id="find")
                 with gr.Column(scale=3, min_width=300):
                     found = gr.HTML(show.start(), padding=False, elem_id="found")
             hidden: dict[str, Any] = {"show_progress": "hidden", "api_name": False}
             upload.upload(self._uploaded, upload, [upload, chosen, found], **hidden)
             for i, button in enumerate(buttons):
-                button.click(self._example(i), None, [chosen, sentences, start, end, found], **hidden)
+                button.click(self._example(i), None, [chosen, sentences, *ends, found], **hidden)
             searching = find.click(
-                self._find, [sentences, start, end], found, concurrency_limit=1, scroll_to_output=True, **hidden
+                self._find, [sentences, *ends], found, concurrency_limit=1, scroll_to_output=True, **hidden
             )
             searching.failure(lambda: show.whole(show.error(BROKEN)), None, found, **hidden)
             page.unload(self._closed)
@@ -204,7 +207,7 @@ class App:
             return None, self._choose(request.session_hash, uploaded, uploaded), show.start()
         except (StvgError, OSError) as error:
             uploaded.unlink(missing_ok=True)
-            return None, show.whole(show.error(_said(error, uploaded, uploaded.name))), show.start()
+            return None, show.whole(show.error(_said(error, uploaded.name))), show.start()
 
     def _example(self, i: int) -> Any:
         """A function that takes example `i`."""
@@ -223,7 +226,9 @@ class App:
         """
         folder = self._files / secrets.token_urlsafe(16)
         folder.mkdir(mode=0o700)
-        visit = Visit(folder, folder / f"video{video.suffix.lower()}", video.name, uploaded)
+        suffix = video.suffix.lower()
+        stored = f"video{suffix}" if re.fullmatch(r"\.\w{1,8}", suffix) else "video"
+        visit = Visit(folder, folder / stored, video.name, uploaded)
         try:
             os.link(video, visit.video)
             info, _ = prompt_spec_of(visit.video, self._settings, None)
@@ -263,13 +268,13 @@ class App:
                 try:
                     (grounded,) = Search(search.info, search.spec, [sentence], [row]).answers_from(self._engine)
                 except EndpointError as error:
-                    done.append(show.failed(sentence, _said(error, visit.video, visit.name)))
+                    done.append(show.failed(sentence, _said(error, visit.name)))
                     break
                 yield show.whole(*done, show.progress(2 * i + 1, 2 * len(sentences), f"{which}: its answer is drawn …"))
                 done.append(_answer(visit, i + 1, grounded))
             yield show.whole(*done)
         except (StvgError, OSError) as error:
-            yield show.whole(*done, show.error(_said(error, visit.video, visit.name)))
+            yield show.whole(*done, show.error(_said(error, visit.name)))
 
     def _closed(self, request: gr.Request) -> None:
         """Delete the visit of a page that was closed."""
@@ -377,9 +382,9 @@ def _end(end_s: float | None) -> float:
     return float("inf") if end_s is None else end_s
 
 
-def _said(error: Exception, video: Path, name: str) -> str:
-    """An error's message, in which the video has the name that the user knows."""
-    return str(error).replace(str(video), name)
+def _said(error: Exception | str, name: str) -> str:
+    """An error's message, in which the video has the name that the user knows and no path of this machine."""
+    return _STORED.sub(lambda _: name, str(error))
 
 
 def _answer(visit: Visit, number: int, grounded: Grounded) -> str:
@@ -389,7 +394,7 @@ def _answer(visit: Visit, number: int, grounded: Grounded) -> str:
         VideoError, OSError: it cannot be drawn or written.
     """
     record = grounded.record | {"id": visit.name, "videos": [visit.name]}  # no path of this machine
-    record["detail"] = record["detail"].replace(str(visit.video), visit.name)
+    record["detail"] = _said(record["detail"], visit.name)
     begin = f"{visit.asked}-{number}"
     still = is_picture(visit.video)
     files = {f"{begin}.json": json.dumps(record, ensure_ascii=False, indent=1) + "\n"}

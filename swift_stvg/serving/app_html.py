@@ -36,6 +36,7 @@ footer { display: none !important; }
 .stvg .empty { border: 1px dashed var(--border-color-primary); border-radius: 12px; padding: 40px 20px;
   text-align: center; }
 .stvg .scroll { overflow: auto; max-height: 260px; margin: 8px 0 0; }
+.stvg .scroll table, .stvg .scroll tr { border: 0; }
 .stvg .scroll table { border-collapse: collapse; width: 100%; margin: 0; font-size: 13.5px;
   font-variant-numeric: tabular-nums; }
 .stvg .scroll th, .stvg .scroll td { text-align: right; padding: 4px 8px; white-space: nowrap; border: 0 solid;
@@ -48,6 +49,7 @@ footer { display: none !important; }
 .stvg .files a { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 4px 14px;
   color: var(--body-text-color); text-decoration: none; font-size: 14px; }
 .stvg .files a:hover { border-color: var(--color-accent); }
+@media (max-width: 560px) { .stvg .scroll th, .stvg .scroll td { padding: 4px 3px; font-size: 12px; } }
 .stvg progress { width: 100%; height: 8px; accent-color: var(--color-accent); }
 """
 """The style of the page. Colours are Gradio's variables, so that its light and dark modes work."""
@@ -59,8 +61,8 @@ document.addEventListener("click", event => {
   if (event.target.paused) event.target.play().catch(() => {}); else event.target.pause();
 });
 document.addEventListener("timeupdate", event => {
-  const found = film(event.target);
-  if (found && event.target.duration) found.querySelector("input").value = event.target.currentTime / event.target.duration;
+  const [found, video] = [film(event.target), event.target];
+  if (found && video.duration) found.querySelector("input").value = video.currentTime / video.duration;
 }, true);
 document.addEventListener("input", event => {
   const found = film(event.target);
