@@ -12,7 +12,7 @@ import pytest
 from swift_stvg.cli import main
 from swift_stvg.rows.row_truth import RowTruth
 from tests.browsing import DESKTOP, PHONE, Opened, playing
-from tests.shown import ANSWERS, CLIPS, data_of, logged, moved, rows_of, write_result
+from tests.shown import ANSWERS, CLIPS, OTHERS, data_of, logged, moved, rows_of, write_result
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 
@@ -130,6 +130,46 @@ def test_a_point_leads_to_its_sample(browser: Any, page_folder: Path) -> None:
     playwright.expect(page.locator(".card pre").first).to_contain_text("<time>")
     page.fill("#text", " ")
     opened.count(f"{CLIPS} of {CLIPS}")
+    assert opened.complaints == []
+    page.close()
+
+
+def test_two_systems(browser: Any, shapes: Path, tmp_path: Path) -> None:
+    """Who wins first, who alone is right, both in one film; on a desktop and on a phone."""
+    rows = rows_of(shapes)
+    first = write_result(tmp_path / "<b>a.jsonl", rows)
+    second = write_result(tmp_path / "b.jsonl", rows, OTHERS)
+    words = ["--out", str(tmp_path / "out"), "--workers", "1"]
+    assert main(["show", str(first), str(second), *words]) == 0
+    opened = shown(browser, tmp_path / "out", DESKTOP)
+    page = opened.page
+    opened.count(f"{CLIPS} of {CLIPS}")
+    assert page.locator("#legend span:visible").all_inner_texts()[:3] == ["truth", "A: <b>a.jsonl", "B: b.jsonl"]
+    won = page.locator(".card .scores span:nth-child(3)")
+    assert won.first.inner_text().startswith("A wins by")
+    page.select_option("#sort", "B wins by most")
+    playwright.expect(won.first).to_contain_text("B wins by")
+    leads = [float(text.split()[-1]) for text in won.all_inner_texts() if text.startswith("B wins")]
+    assert leads == sorted(leads, reverse=True)
+    assert len(leads) == 3
+    for choice, number in (("only A right", 1), ("only B right", 2), ("both right", 4), ("neither right", 1)):
+        page.select_option("#status", choice)
+        opened.count(f"{number} of {CLIPS}")
+    page.select_option("#status", "only A right")
+    opened.count(f"1 of {CLIPS}")
+    page.locator(".card .play").click()
+    playing(page, page.locator(".card video"))
+    page.locator(".card summary").click()
+    assert page.locator(".card pre").count() == 3, "both answers and the truth"
+    page.fill("#right", "0.1")
+    opened.count(f"0 of {CLIPS}")
+    page.click("button[type=reset]")
+    opened.count(f"{CLIPS} of {CLIPS}")
+    page.locator("figure svg a").first.click(force=True)
+    opened.count("sample 1 alone")
+    page.set_viewport_size(PHONE)
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert opened.complaints == []
     page.close()
 
