@@ -219,7 +219,7 @@ def test_a_gif(clip: Path, tmp_path: Path) -> None:
 def test_a_contact_sheet(clip: Path, tmp_path: Path) -> None:
     sheet = contact_sheet(overlay(full()), clip)
     assert sheet.width == 4 * 240 + 3 * 8
-    counts = [has(sheet, kind, (0, 0, sheet.width, sheet.height)) for kind in PENS]
+    counts = [has(sheet, kind, (0, 0, sheet.width, sheet.height)) for kind in ("truth", "think", "pred")]
     assert min(counts) > 300, "truth, think and final boxes"
     render(overlay(full()), clip, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as written:
@@ -301,7 +301,7 @@ BLIND = {  # Machado et al. 2009, severity 1: linear RGB as people without red, 
 }
 
 
-def lab(rgb: Any) -> Any:
+def lab(rgb: np.ndarray) -> np.ndarray:
     """CIE L*a*b* of linear RGB."""
     xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ np.clip(rgb, 0, 1)
     x, y, z = np.cbrt(np.maximum(xyz / [0.9505, 1, 1.089], 0.0089))

@@ -195,10 +195,8 @@ def test_two_systems_have_the_figures_and_intervals_of_the_scorer(
     assert tile[:2] == [mean, f"[{low}, {high}]"]
     for i, path in enumerate((result, other)):
         assert show(path, "--out", "alone") == 0
-        alone = data_of(tmp_path / "alone")["cards"]
-        assert [c["systems"][i] for c in data["cards"]] == [
-            {n: a[n] for n in c["systems"][i]} for a, c in zip(alone, data["cards"], strict=True)
-        ]
+        for one, card in zip(data_of(tmp_path / "alone")["cards"], data["cards"], strict=True):
+            assert card["systems"][i] == {name: one[name] for name in card["systems"][i]}
     assert data["systems"] == ["result.jsonl", "other.jsonl"]
     assert {f["reason"]: f["count"] for f in data["failures"]} == {
         "A: unparsable": 1,

@@ -168,6 +168,17 @@ def _of_two(args: argparse.Namespace, settings: Settings) -> Made:
         label = f"answers of {letter} that count" + (f"; {missing} samples are not in its file" if missing else "")
         tiles.append([f"{counts['scored']} / {counts['samples']}", "", label])
     names = [scored.name for scored in systems]
+    _, header, cells = score_table(table)
+    sides = [cells[table["rows"].index(row)] for row in final]
+    about = _about(report)
+    about["tables"].insert(
+        0,
+        {
+            "title": f"Side by side: {table['protocol']}; the intervals of the difference are paired",
+            "header": ["percent [95% interval]", f"A: {names[0]}", f"B: {names[1]}", "B - A"],
+            "rows": [[header[i], *(side[i] for side in sides)] for i in range(2, len(header))],
+        },
+    )
     data = {
         "kind": "two",
         "title": f"A: {names[0]}, B: {names[1]}",
@@ -180,7 +191,7 @@ def _of_two(args: argparse.Namespace, settings: Settings) -> Made:
         ],
     }
     charts = of_two(samples_on.both(cards), "vIoU" if truth.with_boxes.any() else "tIoU")
-    return cards, chosen, data | _about(report), list(charts)
+    return cards, chosen, data | about, list(charts)
 
 
 def _scored(args: argparse.Namespace, settings: Settings) -> tuple[dict[str, Any], GroundTruth, list[Scored]]:

@@ -182,9 +182,9 @@ class App:
                         elem_id="sentences",
                     )
                     with gr.Row():
-                        ends = [
-                            gr.Number(label=f"{which} second (optional)", value=None, min_width=100, elem_id=which)
-                            for which in ("from", "to")
+                        ends = [  # no gr.Number, whose empty field is sometimes 0
+                            gr.Textbox(label=f"{name} second (optional)", max_lines=1, min_width=100, elem_id=name)
+                            for name in ("from", "to")
                         ]
                     find = gr.Button("Find", variant="primary", elem_id="find")
                 with gr.Column(scale=3, min_width=300):
@@ -212,9 +212,9 @@ class App:
     def _example(self, i: int) -> Any:
         """A function that takes example `i`."""
 
-        def choose(request: gr.Request) -> tuple[str, str, None, None, str]:
+        def choose(request: gr.Request) -> tuple[str, str, str, str, str]:
             video, sentence = self._examples[i]
-            return self._choose(request.session_hash, video, None), sentence, None, None, show.start()
+            return self._choose(request.session_hash, video, None), sentence, "", "", show.start()
 
         return choose
 
@@ -246,7 +246,7 @@ class App:
             about += f", {info.n_frames} frames, {first_s:.2f} to {info.end_s:.2f} s"
         return show.preview(visit.name, visit.address(visit.video.name), about, still)
 
-    def _find(self, lines: str, start_s: float | None, end_s: float | None, request: gr.Request) -> Iterator[str]:
+    def _find(self, lines: str, start: str, end: str, request: gr.Request) -> Iterator[str]:
         """Search for each sentence in the visit's video. Yields the page's answers so far."""
         with self._lock:
             visit = self._visits.get(request.session_hash)
@@ -260,7 +260,7 @@ class App:
         done: list[str] = []
         try:
             sentences = _sentences(lines)
-            clip_s = None if start_s is None and end_s is None else (start_s or 0.0, _end(end_s))
+            clip_s = _part(start, end)
             search = Search.of(visit.video, sentences, self._settings, clip_s)
             for i, (sentence, row) in enumerate(zip(sentences, search.rows, strict=True)):
                 which = f"Sentence {i + 1} of {len(sentences)}"
@@ -325,6 +325,8 @@ class _Guard:
                 await asyncio.wait_for(self._app(scope, receive, send), UPLOAD_S)
             except asyncio.TimeoutError:  # an alias of TimeoutError from Python 3.11 on
                 await PlainTextResponse(TOO_LONG, 408)(scope, receive, send)
+        elif scope["path"].endswith("/upload_progress"):
+            await self._app(scope, receive, _done_if_unknown(send))
         elif scope["path"] == "/":
             await self._without_others(scope, receive, send)
         else:
@@ -350,6 +352,24 @@ class _Guard:
             await send({"type": "http.response.body", "body": page})
 
         await self._app(scope, receive, change)
+
+
+def _done_if_unknown(send: Any) -> Any:
+    """`send` that calls an unknown upload done: a small one ends before the page asks how far it is."""
+    unknown = False
+
+    async def changed(message: Any) -> None:
+        nonlocal unknown
+        if message["type"] == "http.response.start" and message["status"] == 404:
+            unknown = True
+            headers = [(b"content-type", b"text/event-stream")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+        elif unknown:
+            await send({"type": "http.response.body", "body": b'data: {"msg": "done"}\n\n'})
+        else:
+            await send(message)
+
+    return changed
 
 
 def _with_headers(send: Any, *more: tuple[bytes, bytes]) -> Any:
@@ -378,8 +398,18 @@ def _sentences(lines: str) -> list[str]:
     return sentences
 
 
-def _end(end_s: float | None) -> float:
-    return float("inf") if end_s is None else end_s
+def _part(start: str, end: str) -> tuple[float, float] | None:
+    """The part of the video from two fields, in seconds; None for the whole video.
+
+    Raises:
+        DataError: a field holds something that is not a number.
+    """
+    if not start.strip() and not end.strip():
+        return None
+    try:
+        return float(start.strip() or "-inf"), float(end.strip() or "inf")
+    except ValueError:
+        raise DataError("The part of the video must be two numbers of seconds, such as 2.5, or empty.") from None
 
 
 def _said(error: Exception | str, name: str) -> str:

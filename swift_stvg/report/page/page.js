@@ -121,6 +121,7 @@ for (const [id, options] of [["sort", SORTS], ["metric", METRICS], ["status", ST
 }
 document.querySelectorAll(".answers").forEach(element => { element.hidden = !answers; });
 document.querySelectorAll(".two").forEach(element => { element.hidden = !two; });
+document.body.classList.toggle("compare", two);
 if (two) [$("first").textContent, $("second").textContent] = data.systems;
 data.cards.forEach((card, i) => {
   card.number = i;
