@@ -43,7 +43,7 @@ PENS = {
     "think": Pen("think box", (77, 148, 255), (1.2, 1.8)),
     "pred": Pen("final box", (255, 84, 72), (5.0, 2.5)),
     "first": Pen("A", (255, 80, 160), (5.0, 2.5)),
-    "second": Pen("B", (110, 110, 255), (1.2, 1.8)),
+    "second": Pen("B", (110, 110, 255), (1.2, 3.8)),
 }
 """A pen for each kind of track, in the order of drawing."""
 GROUND, TEXT, FAINT, LANE = (18, 20, 25), (240, 242, 246), (150, 156, 168), (48, 52, 62)
