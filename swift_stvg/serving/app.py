@@ -27,6 +27,7 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response
 from fastapi.routing import APIRoute
 
 from swift_stvg.errors import DataError, EndpointError, StvgError
+from swift_stvg.records import MAX_VIDEO_S
 from swift_stvg.report.drawing import render
 from swift_stvg.serving import app_html as show
 from swift_stvg.serving.asking import prompt_spec_of
@@ -231,11 +232,11 @@ class App:
         visit = Visit(folder, folder / stored, video.name, uploaded)
         try:
             os.link(video, visit.video)
+            self._forget(session)  # after the link: both may be the same upload
             info, _ = prompt_spec_of(visit.video, self._settings, None)
         except (StvgError, OSError):
             visit.delete()
             raise
-        self._forget(session)
         with self._lock:
             self._visits[session] = visit
         still = is_picture(visit.video)
@@ -407,9 +408,10 @@ def _part(start: str, end: str) -> tuple[float, float] | None:
     if not start.strip() and not end.strip():
         return None
     try:
-        return float(start.strip() or "-inf"), float(end.strip() or "inf")
+        clip_s = float(start.strip() or -MAX_VIDEO_S), float(end.strip() or MAX_VIDEO_S)
     except ValueError:
         raise DataError("The part of the video must be two numbers of seconds, such as 2.5, or empty.") from None
+    return clip_s
 
 
 def _said(error: Exception | str, name: str) -> str:
