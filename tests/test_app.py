@@ -162,8 +162,11 @@ def test_upload_ask_play_and_download(
     assert str(folder) not in got["JSON"].read_text() + got["COCO"].read_text(), "no path of the machine"
     assert len(json.loads(got["COCO"].read_text())["annotations"]) == len(got["MOT"].read_text().splitlines()) == 2
     assert got["MP4"].read_bytes()[4:8] == b"ftyp"
-    page.locator("#found video").first.click()
-    assert page.locator("#found video").first.evaluate("v => v.paused")
+    film = page.locator("#found video").first
+    film.scroll_into_view_if_needed()
+    playing(page, film)  # the browser stops what cannot be seen
+    film.click()
+    assert film.evaluate("v => v.paused")
     for size in (PHONE, DESKTOP):
         page.set_viewport_size(size)
         page.wait_for_timeout(300)
@@ -174,6 +177,7 @@ def test_upload_ask_play_and_download(
     page.close()
 
 
+@pytest.mark.long
 def test_errors_are_said(
     browser: Any, served: tuple[str, Path, list[dict[str, Any]]], clip: Path, tmp_path: Path
 ) -> None:
