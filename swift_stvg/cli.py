@@ -29,7 +29,10 @@ COMMANDS = {
         "score": "score predictions with the protocols of published tables",
         "show": "make a web page of predictions or of a dataset",
     },
-    "use": {"ground": "find when and where a sentence happens in a video"},
+    "use": {
+        "ground": "find when and where a sentence happens in a video",
+        "app": "open a local page in the browser that does the same",
+    },
     "share": {
         "card": "write a model card, and make a checkpoint load without this package",
         "pushed": "check that a model hub holds the same files as a local folder",

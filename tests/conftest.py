@@ -17,7 +17,7 @@ from swift_stvg import start
 from swift_stvg.sharing import trained_settings
 from tests.running import EVALUATE, PREVIEW, SIZES, TRAIN, logged, swift
 
-pytest_plugins = ["tests.shown", "tests.templated"]  # their fixtures
+pytest_plugins = ["tests.browsing", "tests.shown", "tests.templated"]  # their fixtures
 
 FEW, MANY = 25, 200
 """Examples of each property, and with `--all`."""

@@ -54,8 +54,8 @@ TRL = "examples/reuse/trl_grpo.py"
 """Needs a Python without ms-swift, which changes TRL; test_reuse.py runs it."""
 SHORT = "examples/step_cost/scaling.py"
 """The one script of its folder that does not take long."""
-LONG = {"bench", "pushed"}
-"""Commands of swift-stvg that take long or need a hub: their options are read. Tests of bench and hub run them."""
+LONG = {"app", "bench", "pushed"}
+"""Commands of swift-stvg that take long, wait or need a hub: their options are read. Tests of their own run them."""
 REALLY = "REALLY"
 """After the words of a command of ms-swift: run it."""
 SERVER = "SERVER"

@@ -43,6 +43,19 @@ ANSWERS: list[Callable[[RowTruth], str]] = [
 ]
 
 
+OTHERS: list[Callable[[RowTruth], str]] = [
+    lambda row: moved(row, 0.3, 0.6),  # worse than ANSWERS, and no longer right
+    lambda row: moved(row, 0.0, 0.0),  # better
+    lambda row: moved(row, 0.2, 0.1),  # the same
+    lambda row: moved(row, 0.8, 0.0),  # better, and now right
+    lambda row: moved(row, 0.1, 0.2),
+    lambda row: moved(row, 0.1, 0.0),  # right, where ANSWERS counts 0
+    lambda row: "I do not know.",  # counts 0 in both
+    lambda row: moved(row, 0.4, 0.3),
+]
+"""Of a second system, beside ANSWERS."""
+
+
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with synthetic clips."""

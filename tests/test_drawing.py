@@ -219,7 +219,7 @@ def test_a_gif(clip: Path, tmp_path: Path) -> None:
 def test_a_contact_sheet(clip: Path, tmp_path: Path) -> None:
     sheet = contact_sheet(overlay(full()), clip)
     assert sheet.width == 4 * 240 + 3 * 8
-    counts = [has(sheet, kind, (0, 0, sheet.width, sheet.height)) for kind in PENS]
+    counts = [has(sheet, kind, (0, 0, sheet.width, sheet.height)) for kind in ("truth", "think", "pred")]
     assert min(counts) > 300, "truth, think and final boxes"
     render(overlay(full()), clip, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as written:
@@ -291,3 +291,26 @@ def test_the_real_clip(stvg_test_data: Path, tmp_path: Path) -> None:
     picture = still(shown, Path(row["videos"][0]))
     assert picture.size[0] == 560
     assert has(picture, "pred", (0, 0, 560, 316)) > 500
+
+
+BLIND = {  # Machado et al. 2009, severity 1: linear RGB as people without red, green or blue cones see it
+    "red": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "green": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "blue": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+    "none": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+}
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* of linear RGB."""
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ np.clip(rgb, 0, 1)
+    x, y, z = np.cbrt(np.maximum(xyz / [0.9505, 1, 1.089], 0.0089))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("missing", BLIND)
+def test_colours_of_two_systems_and_the_truth_differ_for_everybody(missing: str) -> None:
+    seen = [lab(BLIND[missing] @ (np.array(PENS[kind].colour) / 255) ** 2.2) for kind in ("truth", "first", "second")]
+    apart = [np.linalg.norm(a - b) for i, a in enumerate(seen) for b in seen[:i]]
+    assert min(apart) > 30, "2 is what people just notice"
+    assert len({PENS[kind].dash for kind in ("truth", "first", "second")}) == 3, "and without any colour"

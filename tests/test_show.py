@@ -14,7 +14,7 @@ from swift_stvg.errors import DataError
 from swift_stvg.report.page.html import safe_json
 from swift_stvg.report.page.training import read_curves
 from swift_stvg.settings import Settings
-from tests.shown import ANSWERS, CLIPS, data_of, logged, moved, rows_of, write_result
+from tests.shown import ANSWERS, CLIPS, OTHERS, data_of, logged, moved, rows_of, write_result
 
 
 @pytest.fixture
@@ -187,9 +187,71 @@ def test_an_error_leaves_the_page_that_was_there(result: Path, tmp_path: Path) -
     assert content(tmp_path / "page") == before
 
 
+def test_two_systems_have_the_figures_and_intervals_of_the_scorer(
+    result: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_result(tmp_path / "other.jsonl", rows_of(shapes), OTHERS)
+    assert show(result, other, "--out", "page") == 0
+    assert f"{CLIPS} samples, {CLIPS} of them drawn" in capsys.readouterr().out
+    data = data_of(tmp_path / "page")
+    assert main(["score", str(result), str(other), "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["tables"][0]["rows"]
+    (minus,) = [row for row in rows if "minus" in row and "group" not in row]
+    mean, low, high = (f"{100 * value:+.1f}" for value in minus["metrics"]["m_vIoU"])
+    (tile,) = [tile for tile in data["tiles"] if tile[2].startswith("m_vIoU: B - A")]
+    assert tile[:2] == [mean, f"[{low}, {high}]"]
+    for i, path in enumerate((result, other)):
+        assert show(path, "--out", "alone") == 0
+        for one, card in zip(data_of(tmp_path / "alone")["cards"], data["cards"], strict=True):
+            assert card["systems"][i] == {name: one[name] for name in card["systems"][i]}
+    assert data["systems"] == ["result.jsonl", "other.jsonl"]
+    assert {f["reason"]: f["count"] for f in data["failures"]} == {
+        "A: unparsable": 1,
+        "A: inconsistent": 1,
+        "B: unparsable": 1,
+    }
+    leads = [c["systems"][0]["vIoU"] - c["systems"][1]["vIoU"] for c in data["cards"]]
+    assert np.sign(np.round(leads, 3)).tolist() == [1, -1, 0, -1, 1, -1, 0, 0]
+    assert ["2 : 3", "", "samples that A and B win; 3 are a draw"] in data["tiles"]
+
+
+def test_two_systems_are_joined_by_id(result: Path, shapes: Path, tmp_path: Path) -> None:
+    """In any order; ids of one file only are counted, said, and count 0 for the other."""
+    (tmp_path / "b").mkdir()
+    other = write_result(tmp_path / "b/result.jsonl", rows_of(shapes))
+    lines = other.read_text().splitlines(keepends=True)
+    other.write_text("".join(lines[:2:-1]))  # without the first three
+    result.write_text("".join(result.read_text().splitlines(keepends=True)[:-1]))
+    assert show(result, other, "--out", "page") == 0
+    data = data_of(tmp_path / "page")
+    systems = {card["id"]: [s["status"] for s in card["systems"]] for card in data["cards"]}
+    assert len(systems) == CLIPS
+    assert sum(b == "missing" for _, b in systems.values()) == 3
+    assert sum(a == "missing" for a, _ in systems.values()) == 1
+    labels = [tile[2] for tile in data["tiles"]]
+    assert "answers of A that count; 1 samples are not in its file" in labels
+    assert "answers of B that count; 3 samples are not in its file" in labels
+    assert {f["reason"]: f["count"] for f in data["failures"]}["B: missing"] == 3
+    assert data["systems"] == [str(result), str(other)], "the same name twice says nothing"
+    assert all("media" in card for card in data["cards"])
+
+
+def test_two_systems_of_other_grids_need_the_annotations(
+    result: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_result(tmp_path / "other.jsonl", rows_of(shapes, index_unit="second", think=False))
+    assert show(result, other, "--out", "page") == 1
+    assert "give --dataset" in capsys.readouterr().err
+    assert show(result, other, "--out", "page", "--dataset", "stvg_synthetic:test") == 0
+    data = data_of(tmp_path / "page")
+    assert sum("media" in card for card in data["cards"]) == CLIPS
+
+
 WRONG = [
     (["--out", "page"], "give a result file of `swift infer`, or --dataset NAME:SUBSET"),
     (["tubes.json", "--out", "page"], "tubes.json must be a .jsonl file of `swift infer`"),
+    (["result.jsonl"] * 3 + ["--out", "page"], "at most two result files"),
+    (["result.jsonl", "tubes.json", "--out", "page"], "tubes.json must be a .jsonl file"),
     (["no.jsonl", "--out", "page"], "no.jsonl cannot be read"),
     (["result.jsonl", "--out", "page", "--logging", "no.jsonl"], "no.jsonl cannot be read"),
     (["result.jsonl", "--out", "page", "--logging", "result.jsonl"], "result.jsonl holds no step of a training"),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +11,15 @@ import pytest
 
 from swift_stvg.cli import main
 from swift_stvg.rows.row_truth import RowTruth
-from tests.shown import ANSWERS, CLIPS, data_of, logged, moved, rows_of, write_result
+from tests.browsing import DESKTOP, PHONE, Opened, playing
+from tests.shown import ANSWERS, CLIPS, OTHERS, data_of, logged, moved, rows_of, write_result
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 pytestmark = pytest.mark.slow
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-SECONDS = 10_000
-"""Milliseconds to wait at most."""
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed (Debian: apt-get install chromium)")
-    with playwright.sync_playwright() as started:
-        instance = started.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else [])
-        yield instance
-        instance.close()
-
-
-class Opened:
-    """A page with all that it complained of."""
-
-    def __init__(self, browser: Any, folder: Path, viewport: dict[str, int], **options: Any) -> None:
-        self.complaints: list[str] = []
-        self.page = browser.new_page(viewport=viewport, **options)
-        self.page.set_default_timeout(SECONDS)
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss()))
-        self.requests: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto((folder / "index.html").as_uri())
-
-    def sentences(self) -> list[str]:
-        return [str(text) for text in self.page.locator(".card h3").all_inner_texts()]
-
-    def count(self, expected: str) -> None:
-        playwright.expect(self.page.locator("#count")).to_have_text(expected, timeout=SECONDS)
+def shown(browser: Any, folder: Path, viewport: dict[str, int], **options: Any) -> Opened:
+    return Opened(browser, (folder / "index.html").as_uri(), viewport, **options)
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +35,7 @@ def page_folder(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("viewport", "scheme"), [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light")])
 def test_it_can_be_seen(browser: Any, page_folder: Path, tmp_path: Path, viewport: dict[str, int], scheme: str) -> None:
-    opened = Opened(browser, page_folder, viewport, color_scheme=scheme)
+    opened = shown(browser, page_folder, viewport, color_scheme=scheme)
     page = opened.page
     assert page.locator(".card").count() == CLIPS
     assert page.locator("figure svg").count() == 6
@@ -83,7 +50,7 @@ def test_it_can_be_seen(browser: Any, page_folder: Path, tmp_path: Path, viewpor
 
 
 def test_sorting(browser: Any, page_folder: Path) -> None:
-    opened = Opened(browser, page_folder, DESKTOP)
+    opened = shown(browser, page_folder, DESKTOP)
     page = opened.page
 
     def column(text: str) -> list[float]:
@@ -103,7 +70,7 @@ def test_sorting(browser: Any, page_folder: Path) -> None:
 
 
 def test_filters(browser: Any, page_folder: Path) -> None:
-    opened = Opened(browser, page_folder, DESKTOP)
+    opened = shown(browser, page_folder, DESKTOP)
     page = opened.page
     opened.count(f"{CLIPS} of {CLIPS}")
     word = opened.sentences()[0].split()[-1]
@@ -132,20 +99,15 @@ def test_filters(browser: Any, page_folder: Path) -> None:
 
 
 def test_a_film_plays(browser: Any, page_folder: Path) -> None:
-    opened = Opened(browser, page_folder, PHONE)
+    opened = shown(browser, page_folder, PHONE)
     page = opened.page
     video = page.locator("video").first
     assert video.evaluate("v => [v.preload, v.readyState]") == ["none", 0], "nothing is loaded before it is wanted"
     page.locator(".play").first.focus()
     page.keyboard.press("Enter")
     playwright.expect(page.locator(".stage").first).to_have_class("stage playing")
-    state = "v => [v.readyState, v.duration, v.currentTime, v.videoWidth, v.paused]"
-    for _ in range(100):
-        ready, duration, now, width, paused = video.evaluate(state)
-        if now > 0.2:
-            break
-        page.wait_for_timeout(50)
-    assert (ready >= 2, now > 0.2, width >= 360, paused) == (True, True, True, False)
+    duration, width = playing(page, video)
+    assert width >= 360
     assert duration == pytest.approx(2.0, abs=0.2)
     page.keyboard.press("Enter")
     playwright.expect(page.locator(".stage").first).to_have_class("stage")
@@ -157,7 +119,7 @@ def test_a_film_plays(browser: Any, page_folder: Path) -> None:
 
 
 def test_a_point_leads_to_its_sample(browser: Any, page_folder: Path) -> None:
-    opened = Opened(browser, page_folder, DESKTOP)
+    opened = shown(browser, page_folder, DESKTOP)
     page = opened.page
     points = page.locator("figure svg a")
     assert points.count() == 6
@@ -169,6 +131,46 @@ def test_a_point_leads_to_its_sample(browser: Any, page_folder: Path) -> None:
     playwright.expect(page.locator(".card pre").first).to_contain_text("<time>")
     page.fill("#text", " ")
     opened.count(f"{CLIPS} of {CLIPS}")
+    assert opened.complaints == []
+    page.close()
+
+
+def test_two_systems(browser: Any, shapes: Path, tmp_path: Path) -> None:
+    """Who wins first, who alone is right, both in one film; on a desktop and on a phone."""
+    rows = rows_of(shapes)
+    first = write_result(tmp_path / "<b>a.jsonl", rows)
+    second = write_result(tmp_path / "b.jsonl", rows, OTHERS)
+    words = ["--out", str(tmp_path / "out"), "--workers", "1"]
+    assert main(["show", str(first), str(second), *words]) == 0
+    opened = shown(browser, tmp_path / "out", DESKTOP)
+    page = opened.page
+    opened.count(f"{CLIPS} of {CLIPS}")
+    assert page.locator("#legend span:visible").all_inner_texts()[:3] == ["truth", "A: <b>a.jsonl", "B: b.jsonl"]
+    won = page.locator(".card .scores span:nth-child(3)")
+    assert won.first.inner_text().startswith("A wins by")
+    page.select_option("#sort", "B wins by most")
+    playwright.expect(won.first).to_contain_text("B wins by")
+    leads = [float(text.split()[-1]) for text in won.all_inner_texts() if text.startswith("B wins")]
+    assert leads == sorted(leads, reverse=True)
+    assert len(leads) == 3
+    for choice, number in (("only A right", 1), ("only B right", 2), ("both right", 4), ("neither right", 1)):
+        page.select_option("#status", choice)
+        opened.count(f"{number} of {CLIPS}")
+    page.select_option("#status", "only A right")
+    opened.count(f"1 of {CLIPS}")
+    page.locator(".card .play").click()
+    playing(page, page.locator(".card video"))
+    page.locator(".card summary").click()
+    assert page.locator(".card pre").count() == 3, "both answers and the truth"
+    page.fill("#right", "0.1")
+    opened.count(f"0 of {CLIPS}")
+    page.click("button[type=reset]")
+    opened.count(f"{CLIPS} of {CLIPS}")
+    page.locator("figure svg a").first.click(force=True)
+    opened.count("sample 1 alone")
+    page.set_viewport_size(PHONE)
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert opened.complaints == []
     page.close()
 
@@ -201,7 +203,7 @@ def test_hostile_text_is_shown_and_does_not_run(browser: Any, shapes: Path, tmp_
     (tmp_path / "logging.jsonl").write_text(logged(1, **{name: 1.0}) + logged(2, **{name: 2.0}))
     words = ["--out", str(tmp_path / "out"), "--logging", str(tmp_path / "logging.jsonl"), "--workers", "1"]
     assert main(["show", str(result), *words]) == 0
-    opened = Opened(browser, tmp_path / "out", DESKTOP)
+    opened = shown(browser, tmp_path / "out", DESKTOP)
     page = opened.page
     for details in page.locator("summary").all():
         details.click()
@@ -221,7 +223,7 @@ def test_hostile_text_is_shown_and_does_not_run(browser: Any, shapes: Path, tmp_
 
 
 def test_nothing_but_its_own_script_may_run(browser: Any, page_folder: Path) -> None:
-    opened = Opened(browser, page_folder, DESKTOP)
+    opened = shown(browser, page_folder, DESKTOP)
     opened.page.evaluate(
         "() => { const s = document.createElement('script'); s.textContent = 'window.__pwned = 1';"
         " document.body.append(s); const d = document.createElement('div');"
@@ -245,7 +247,7 @@ def test_two_thousand_samples(browser: Any, shapes: Path, tmp_path: Path) -> Non
     (tmp_path / "many.jsonl").write_text("".join(lines))
     words = ["--out", str(tmp_path / "out"), "--overlays", "0", "--workers", "1"]
     assert main(["show", str(tmp_path / "many.jsonl"), *words]) == 0
-    opened = Opened(browser, tmp_path / "out", DESKTOP)
+    opened = shown(browser, tmp_path / "out", DESKTOP)
     page = opened.page
     opened.count("2000 of 2000")
     assert page.locator(".card").count() <= 48
@@ -265,7 +267,7 @@ def test_a_dataset(browser: Any, shapes: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("STVG_CACHE_DIR", "off")
     words = ["--dataset", "stvg_synthetic:test", "--out", str(tmp_path / "out"), "--overlays", "1", "--workers", "1"]
     assert main(["show", *words]) == 0
-    opened = Opened(browser, tmp_path / "out", PHONE)
+    opened = shown(browser, tmp_path / "out", PHONE)
     page = opened.page
     opened.count(f"{CLIPS} of {CLIPS}")
     assert page.locator("video").count() == 4
@@ -296,7 +298,7 @@ def test_hostile_categories_of_a_dataset(
     monkeypatch.setenv("STVG_CACHE_DIR", "off")
     words = ["--dataset", "stvg_synthetic:test", "--out", str(tmp_path / "out"), "--overlays", "0", "--workers", "1"]
     assert main(["show", *words]) == 0
-    opened = Opened(browser, tmp_path / "out", DESKTOP)
+    opened = shown(browser, tmp_path / "out", DESKTOP)
     page = opened.page
     opened.count(f"{CLIPS} of {CLIPS}")
     ticks = page.locator("figure svg text").evaluate_all("all => all.map(t => t.textContent)")

@@ -52,16 +52,7 @@ def add_options(ground: argparse.ArgumentParser) -> None:
         "Find when and where sentences happen. VIDEO is a video or a picture; each SENTENCE is searched for alone."
     )
     add("--dataset", metavar="NAME:SUBSET", help="answer these rows instead, for `swift-stvg score`")
-    add(
-        "--model",
-        help="a model or checkpoint, as for `swift infer`; with --endpoint: the model's name on the server (default: "
-        "the start, a small model of this package, which knows synthetic clips only)",
-    )
-    add(
-        "--endpoint",
-        metavar="URL",
-        help="a server with OpenAI's chat completions API, such as http://127.0.0.1:8000/v1",
-    )
+    add_engine_options(ground)
     add("--out", type=Path, metavar="PATH", help="output folder; with --dataset: a .jsonl file")
     add(
         "--format",
@@ -86,7 +77,27 @@ def add_options(ground: argparse.ArgumentParser) -> None:
         help="how to join them: medoid takes the answer that agrees most with the others; median takes the median of "
         "spans and boxes (default: medoid)",
     )
-    server = ground.add_argument_group("with --endpoint")
+    ground.epilog = (
+        "Give VIDEO and sentences first. Options that are not listed go to ms-swift, as for `swift infer`: --adapters, "
+        "--max_new_tokens, --infer_backend. The STVG_* settings are those that the checkpoint was trained with. "
+        "For a server, or a checkpoint that does not name them, set them in the environment."
+    )
+    ground.set_defaults(run=run, passes_on=True)
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the model or server, and those of the server."""
+    parser.add_argument(
+        "--model",
+        help="a model or checkpoint, as for `swift infer`; with --endpoint: the model's name on the server (default: "
+        "the start, a small model of this package, which knows synthetic clips only)",
+    )
+    parser.add_argument(
+        "--endpoint",
+        metavar="URL",
+        help="a server with OpenAI's chat completions API, such as http://127.0.0.1:8000/v1",
+    )
+    server = parser.add_argument_group("with --endpoint")
     add = server.add_argument
     add("--send", choices=SEND, help="send frames as images (default), or the video file, for `swift deploy`")
     add("--timeout", dest="timeout_s", type=float, metavar="S", help="seconds to wait for an answer (default: 120)")
@@ -98,12 +109,6 @@ def add_options(ground: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help='more fields of the request, such as {"max_tokens": null, "seed": 1}',
     )
-    ground.epilog = (
-        "Give VIDEO and sentences first. Options that are not listed go to ms-swift, as for `swift infer`: --adapters, "
-        "--max_new_tokens, --infer_backend. The STVG_* settings are those that the checkpoint was trained with. "
-        "For a server, or a checkpoint that does not name them, set them in the environment."
-    )
-    ground.set_defaults(run=run, passes_on=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -111,20 +116,29 @@ def run(args: argparse.Namespace) -> int:
     # video and sentences are no arguments of argparse, which would count values of ms-swift's options among them
     args.what = list(takewhile(lambda word: not _is_option(word), args.further))
     args.further = args.further[len(args.what) :]
+    if bool(args.what) == bool(args.dataset):
+        raise DataError("give a video and sentences, or --dataset; options for ms-swift come after them")
+    check_engine_options(args)
+    args.voting = Voting(args.samples, args.vote)
+    if args.samples > 1:
+        _make_sampling(args)
+    return (_answer_dataset if args.dataset else _ground)(args, cache(partial(make_engine, args)))
+
+
+def check_engine_options(args: argparse.Namespace) -> None:
+    """Check the options of `add_engine_options`, and take the start if no model is given.
+
+    Raises:
+        DataError: options do not fit together, or the address is not valid.
+    """
     if args.endpoint and args.further:
         raise DataError(f"with --endpoint leave out these options, which are for ms-swift: {' '.join(args.further)}")
     if args.endpoint:
         check_url(args.endpoint)
     if not args.endpoint and _of_server(args):
         raise DataError("--send, --timeout, --retries, --at-once and --body are for a server: give --endpoint too")
-    if bool(args.what) == bool(args.dataset):
-        raise DataError("give a video and sentences, or --dataset; options for ms-swift come after them")
-    args.voting = Voting(args.samples, args.vote)
-    if args.samples > 1:
-        _make_sampling(args)
     if not args.endpoint:
         args.model = model_or_start(args.model)
-    return (_answer_dataset if args.dataset else _ground)(args, cache(partial(_engine, args)))
 
 
 def _make_sampling(args: argparse.Namespace) -> None:
@@ -144,7 +158,7 @@ def _make_sampling(args: argparse.Namespace) -> None:
         raise DataError("--samples needs different answers: give a temperature above 0, and no seed in --body")
 
 
-def _settings(args: argparse.Namespace, engine: Callable[[], Engine]) -> Settings:
+def model_settings(args: argparse.Namespace, engine: Callable[[], Engine]) -> Settings:
     """The settings of the model's training, or of the environment."""
     if not args.endpoint:
         folders = [*_options(args.further).get("--adapters", "").split(), args.model]
@@ -168,7 +182,7 @@ def _ground(args: argparse.Namespace, engine: Callable[[], Engine]) -> int:
         made = make_folder(args.out)
     try:
         clip_s = tuple(args.clip) if args.clip else None
-        search = Search.of(Path(video), sentences, _settings(args, engine), clip_s)
+        search = Search.of(Path(video), sentences, model_settings(args, engine), clip_s)
         found = search.answers_from(engine(), args.rate, args.voting)
     except BaseException:
         with suppress(OSError):
@@ -232,7 +246,7 @@ def _answer_dataset(args: argparse.Namespace, engine: Callable[[], Engine]) -> i
         raise DataError("--clip, --rate, --format and --draw are for one video: leave them out with --dataset")
     check_writable(args.out)
     name, splits, count = parse_dataset(args.dataset)
-    settings = _settings(args, engine)
+    settings = model_settings(args, engine)
     rows = [row for split in splits for row in load_rows(name, split, settings)[0]][:count]
     done = answer_rows(args.out, rows, engine, _made_by(args), settings, args.voting)
     print(f"{args.out}: {done.kept} answers were there, {done.asked} were asked for", file=sys.stderr)
@@ -275,7 +289,8 @@ def _is_option(word: str) -> bool:
     return word.startswith("-") and " " not in word.partition("=")[0]
 
 
-def _engine(args: argparse.Namespace) -> Engine:
+def make_engine(args: argparse.Namespace) -> Engine:
+    """The model or server of the options."""
     if not args.endpoint:
         from swift_stvg.adapters.engine import SwiftEngine
 

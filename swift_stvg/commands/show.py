@@ -18,14 +18,15 @@ from swift_stvg.commands.shared import names_of, read_dataset
 from swift_stvg.errors import DataError, VideoError
 from swift_stvg.report.page import cards as samples_on
 from swift_stvg.report.page.cards import Card, column
-from swift_stvg.report.page.charts import Chart, of_dataset, of_results, of_training
+from swift_stvg.report.page.charts import Chart, of_dataset, of_results, of_training, of_two
 from swift_stvg.report.page.html import INDEX, page
 from swift_stvg.report.page.media import FOLDER, PAGE_FORMATS, Job, remove_others, render_all
 from swift_stvg.report.page.training import read_curves
 from swift_stvg.report.text.score import preamble, score_table
 from swift_stvg.scoring.answer_file import AnswerFile
 from swift_stvg.scoring.ground_truth import GroundTruth
-from swift_stvg.scoring.matching import ALL_PROTOCOLS
+from swift_stvg.scoring.matching import ALL_PROTOCOLS, Scored
+from swift_stvg.scoring.problems import MISSING
 from swift_stvg.scoring.score import score
 from swift_stvg.settings import Settings
 from swift_stvg.util.output_folder import first_line_object, make_folder, require_own_folder
@@ -34,6 +35,9 @@ from swift_stvg.video.probing import probe_all
 
 MARK, WHAT = "show.json", "a page of swift-stvg show"
 """The file that marks a folder as a page of this command, and its content."""
+ON_TILES = ("m_tIoU", "m_vIoU", "vIoU@0.3", "vIoU@0.5")
+DRAW = 0.005
+"""Scores that differ by less than this are a draw; a page shows two digits."""
 OF_EACH = 12
 CHOSEN_GROUPS = 4
 """A page of a dataset draws as many clips as a page of answers draws in four of its groups together."""
@@ -44,10 +48,12 @@ def add_options(show: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add = show.add_argument
     add(
-        "result",
+        "results",
         type=Path,
-        nargs="?",
-        help=".jsonl of `swift infer`; without it, the annotations of --dataset are shown",
+        nargs="*",
+        metavar="result",
+        help=".jsonl of `swift infer`; two of them are compared, as systems A and B; without one, the annotations of "
+        "--dataset are shown",
     )
     add(
         "--out",
@@ -71,7 +77,8 @@ def add_options(show: argparse.ArgumentParser) -> None:
         default=OF_EACH,
         metavar="N|all",
         help="number of clips to draw in each group: the best, the worst, the most improved and the most damaged "
-        f"answers, and answers that count 0 (default: {OF_EACH}); for a dataset {CHOSEN_GROUPS} times this number",
+        "answers, and answers that count 0; of two systems: A wins, B wins, both good, both bad "
+        f"(default: {OF_EACH}); for a dataset {CHOSEN_GROUPS} times this number",
     )
     add("--also", nargs="+", choices=sorted(EXTRAS), default=[], help="draw GIFs or contact sheets too")
     add_workers(show, "processes")
@@ -80,16 +87,20 @@ def add_options(show: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the page."""
-    if args.result is None and not args.dataset:
+    if not args.results and not args.dataset:
         raise DataError("give a result file of `swift infer`, or --dataset NAME:SUBSET, or both")
     check_workers(args.workers)
-    if args.result is None and args.protocol:
+    if len(args.results) > 2:
+        raise DataError(f"at most two result files can be compared on a page, got {len(args.results)}")
+    if not args.results and args.protocol:
         raise DataError("--protocol scores answers: give a result file too")
     settings = Settings.from_env()
     curves = read_curves(args.logging) if args.logging else None
     require_own_folder(args.out, WHAT, lambda: first_line_object(args.out / MARK).get("what") == WHAT)
-    if args.result is None:
+    if not args.results:
         cards, chosen, data, charts = _of_dataset(args.dataset, args.overlays, settings)
+    elif len(args.results) == 2:
+        cards, chosen, data, charts = _of_two(args, settings)
     else:
         cards, chosen, data, charts = _of_answers(args, settings)
     charts += of_training(curves) if curves else []
@@ -115,11 +126,7 @@ Made = tuple[list[Card], list[int], dict[str, Any], list[Chart]]
 
 
 def _of_answers(args: argparse.Namespace, settings: Settings) -> Made:
-    if args.result.suffix != ".jsonl":
-        raise DataError(f"{args.result} must be a .jsonl file of `swift infer`")
-    answers = AnswerFile.read(args.result)
-    truth = read_dataset(args.dataset, settings)[1] if args.dataset else GroundTruth.of_rows([answers])
-    report, (scored,) = score([answers], truth, protocols=args.protocol, by=["query", "area", "length"])
+    report, truth, (scored,) = _scored(args, settings)
     first = report["tables"][0]
     cards = samples_on.cards_of_answers(scored, truth, first["protocol"])
     chosen = samples_on.chosen_of_answers(cards, len(cards) if args.overlays is None else args.overlays)
@@ -131,28 +138,95 @@ def _of_answers(args: argparse.Namespace, settings: Settings) -> Made:
         samples_on.improvement_by_area(first),
     )
     metrics = first["rows"][0]["metrics"]
-    tiles = [
-        [*_percent(metrics[name]), name] for name in metrics if name in ("m_tIoU", "m_vIoU", "vIoU@0.3", "vIoU@0.5")
-    ]
+    tiles = [[*_percent(metrics[name]), name] for name in metrics if name in ON_TILES]
     gain = [row["metrics"]["m_vIoU"] for row in first["rows"] if row["part"] == "pred - think" and "group" not in row]
     tiles += [[*_percent(gain[0], "+"), "m_vIoU: final minus think boxes"]] if gain else []
     counts = scored.counts
     tiles += [[f"{counts['scored']} / {counts['samples']}", "", "answers that count; the others score 0"]]
+    data = {"kind": "answers", "title": scored.name, "tiles": tiles, "failures": _failures(scored)}
+    return cards, chosen, data | _about(report), list(charts)
+
+
+def _of_two(args: argparse.Namespace, settings: Settings) -> Made:
+    """The page of two systems. The first file is A, the second is B."""
+    report, truth, systems = _scored(args, settings)
+    table = report["tables"][0]
+    cards = samples_on.cards_of_two(
+        *(samples_on.cards_of_answers(scored, truth, table["protocol"]) for scored in systems)
+    )
+    chosen = samples_on.chosen_of_two(cards, len(cards) if args.overlays is None else args.overlays)
+    final = [row for row in table["rows"] if row["part"] == "pred" and "group" not in row]
+    first, second, minus = (row["metrics"] for row in final)
+    tiles = [
+        [*_percent(minus[name], "+"), f"{name}: B - A (A {_percent(first[name])[0]}, B {_percent(second[name])[0]})"]
+        for name in minus
+        if name in ON_TILES
+    ]
+    lead = np.subtract(*samples_on.both(cards))
+    wins = [int((lead > DRAW).sum()), int((lead < -DRAW).sum())]
+    tiles.append([f"{wins[0]} : {wins[1]}", "", f"samples that A and B win; {len(cards) - sum(wins)} are a draw"])
+    for letter, scored in zip("AB", systems, strict=True):
+        counts = scored.counts
+        missing = scored.reasons.get(MISSING, {"count": 0})["count"]
+        label = f"answers of {letter} that count" + (f"; {missing} samples are not in its file" if missing else "")
+        tiles.append([f"{counts['scored']} / {counts['samples']}", "", label])
+    names = [scored.name for scored in systems]
+    _, header, cells = score_table(table)
+    sides = [cells[table["rows"].index(row)] for row in final]
+    about = _about(report)
+    about["tables"].insert(
+        0,
+        {
+            "title": f"Side by side: {table['protocol']}; the intervals of the difference are paired",
+            "header": ["percent [95% interval]", f"A: {names[0]}", f"B: {names[1]}", "B - A"],
+            "rows": [[header[i], *(side[i] for side in sides)] for i in range(2, len(header))],
+        },
+    )
     data = {
-        "kind": "answers",
-        "title": answers.name,
-        "subtitle": f"{report['ground_truth']['samples']} samples of {report['ground_truth']['videos']} videos, "
-        f"{', '.join(report['ground_truth']['splits'])}. Percent with 95% intervals. These figures, the charts and the "
-        f"gallery use the protocol {first['protocol']}.",
+        "kind": "two",
+        "title": f"A: {names[0]}, B: {names[1]}",
+        "systems": names,
         "tiles": tiles,
-        "tables": [dict(zip(("title", "header", "rows"), score_table(t), strict=True)) for t in report["tables"]],
-        "preamble": [line.strip() for line in preamble(report)],
         "failures": [
-            {"reason": reason, "count": f["count"], "zero": f["counts_zero"], "example": f["example"]}
-            for reason, f in scored.reasons.items()
+            failure | {"reason": f"{letter}: {failure['reason']}"}
+            for letter, scored in zip("AB", systems, strict=True)
+            for failure in _failures(scored)
         ],
     }
-    return cards, chosen, data, list(charts)
+    charts = of_two(samples_on.both(cards), "vIoU" if truth.with_boxes.any() else "tIoU")
+    return cards, chosen, data | about, list(charts)
+
+
+def _scored(args: argparse.Namespace, settings: Settings) -> tuple[dict[str, Any], GroundTruth, list[Scored]]:
+    """The report on the result files, the ground truth, and the scored answers of each file."""
+    for path in args.results:
+        if path.suffix != ".jsonl":
+            raise DataError(f"{path} must be a .jsonl file of `swift infer`")
+    files = [AnswerFile.read(path) for path in args.results]
+    if len({file.name for file in files}) < len(files):
+        for file in files:
+            file.name = file.path
+    truth = read_dataset(args.dataset, settings)[1] if args.dataset else GroundTruth.of_rows(files)
+    report, scored = score(files, truth, protocols=args.protocol, by=["query", "area", "length"])
+    return report, truth, scored
+
+
+def _about(report: dict[str, Any]) -> dict[str, Any]:
+    """What a page of answers says of its figures."""
+    truth, protocol = report["ground_truth"], report["tables"][0]["protocol"]
+    return {
+        "subtitle": f"{truth['samples']} samples of {truth['videos']} videos, {', '.join(truth['splits'])}. Percent "
+        f"with 95% intervals. These figures, the charts and the gallery use the protocol {protocol}.",
+        "tables": [dict(zip(("title", "header", "rows"), score_table(t), strict=True)) for t in report["tables"]],
+        "preamble": [line.strip() for line in preamble(report)],
+    }
+
+
+def _failures(scored: Scored) -> list[dict[str, Any]]:
+    return [
+        {"reason": reason, "count": f["count"], "zero": f["counts_zero"], "example": f["example"]}
+        for reason, f in scored.reasons.items()
+    ]
 
 
 def _of_dataset(name: str, count: int | None, settings: Settings) -> Made:

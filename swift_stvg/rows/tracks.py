@@ -12,7 +12,8 @@ from swift_stvg.records import MAX_COORDINATE
 from swift_stvg.rows.row_truth import PromptSpec, RowTruth
 from swift_stvg.util import validation
 
-TRACK_KINDS = ("truth", "think", "pred")
+TRACK_KINDS = ("truth", "think", "pred", "first", "second")
+"""The truth; think and final boxes of an answer; final boxes of two systems that are compared."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,8 +5,10 @@
 
 The true boxes are green and solid, think boxes blue and dotted, final boxes red and dashed. These are the paper's
 colours; the line styles tell them apart without colour. Annotated and answered boxes are drawn with thick lines.
-Between two of them boxes are interpolated linearly and drawn with thin lines. The sentence, the scores, the true and
-the answered span, and the time of the frame stand below the frame.
+Where two systems are compared, the final boxes of A are pink and dashed, those of B violet and dotted. Colour-blind
+people can tell these colours from each other and from the green of the truth. Between two given boxes, boxes are
+interpolated linearly and drawn with thin lines. The sentence, the scores, the spans, and the time of the frame stand
+below the frame.
 """
 
 from swift_stvg.report.drawing.files import DRAWING_FORMATS, contact_sheet, play, render, still

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,24 @@ class Overlay:
             duration_s=line.end_s,
             scores=dict(scores or {}),
         )
+
+    @classmethod
+    def of_two(cls, first: Overlay | None, second: Overlay | None, scores: Mapping[str, float]) -> Overlay:
+        """The truth of a sample, and the final boxes and spans of two systems, A and B.
+
+        Args:
+            first, second: the drawing of each system's answer to the same sample; None where there is no answer, but
+                not for both.
+            scores: scores to show beside the legend.
+        """
+        base = first or second
+        if base is None:
+            raise ValueError("one of two systems must have an answer")
+        tracks = [track for track in base.tracks if track.kind == "truth"]
+        for kind, overlay in (("first", first), ("second", second)):
+            if overlay is not None:
+                tracks += [replace(track, kind=kind) for track in overlay.tracks if track.kind == "pred"]
+        return replace(base, tracks=tuple(tracks), scores=dict(scores))
 
     def to_data(self) -> dict[str, Any]:
         """Everything that the drawing depends on except the video, for JSON."""

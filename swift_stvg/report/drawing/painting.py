@@ -42,6 +42,8 @@ PENS = {
     "truth": Pen("truth", (46, 204, 95), None),
     "think": Pen("think box", (77, 148, 255), (1.2, 1.8)),
     "pred": Pen("final box", (255, 84, 72), (5.0, 2.5)),
+    "first": Pen("A", (255, 80, 160), (5.0, 2.5)),
+    "second": Pen("B", (110, 110, 255), (1.2, 3.8)),
 }
 """A pen for each kind of track, in the order of drawing."""
 GROUND, TEXT, FAINT, LANE = (18, 20, 25), (240, 242, 246), (150, 156, 168), (48, 52, 62)
@@ -146,7 +148,7 @@ class Panel:
         y = self._pad // 2 + line_height * len(lines)
         legend_y, scores_y = y + 3, y + 3 + line_height * own_line
         self._bar_y = scores_y + line_height + 4
-        spans = [(PENS[track.kind], track.span_s) for track in overlay.tracks if track.kind in ("truth", "pred")]
+        spans = [(PENS[track.kind], track.span_s) for track in overlay.tracks if track.kind != "think"]
         self._lanes = 9 * max(len(spans), 1)
         self.image = Image.new("RGB", (width, _even(self._bar_y + self._lanes + line_height + 4)), GROUND)
         draw = ImageDraw.Draw(self.image)

@@ -28,6 +28,8 @@ from swift_stvg.sources.proposals import load_proposals
 MOST_TEXT = 20_000
 """At most this many characters of an answer are shown."""
 SCORED = "scored"
+OF_SYSTEM = ("status", "detail", "tIoU", "vIoU", "think", "answer", "response", "line")
+"""Data of a card that differ between systems."""
 
 
 @dataclass(slots=True)
@@ -98,6 +100,42 @@ def cards_of_answers(scored: Scored, truth: GroundTruth, protocol: str) -> list[
         }
         cards.append(Card(data, Job(overlay, video)))
     return cards
+
+
+def cards_of_two(first: Sequence[Card], second: Sequence[Card]) -> list[Card]:
+    """A card for each sample of the ground truth (N), with the answers of two systems, A and B.
+
+    Args:
+        first, second: (N,) cards of `cards_of_answers` for the same ground truth.
+    """
+    cards = []
+    for pair in zip(first, second, strict=True):
+        base = next((card for card in pair if card.job is not None), pair[0])
+        data = {name: value for name, value in base.data.items() if name not in OF_SYSTEM}
+        data["systems"] = [{name: card.data[name] for name in OF_SYSTEM if name in card.data} for card in pair]
+        if base.job is None:
+            cards.append(Card(data, problem=base.problem))
+            continue
+        name = "tIoU" if base.data["vIoU"] is None else "vIoU"
+        shown = {f"{name} {letter}": card.data[name] for letter, card in zip("AB", pair, strict=True)}
+        a, b = (None if card.job is None else card.job.overlay for card in pair)
+        cards.append(Card(data, Job(Overlay.of_two(a, b, shown), base.job.video)))
+    return cards
+
+
+def chosen_of_two(cards: Sequence[Card], count: int) -> list[int]:
+    """Indices of at most `count` samples in each group: A wins, B wins, both good, both bad."""
+    scores = both(cards)
+    gain = scores[1] - scores[0]
+    order, together = np.argsort(gain, kind="stable"), np.argsort(scores.sum(axis=0), kind="stable")
+    kinds = (order[gain[order] < 0], order[gain[order] > 0][::-1], together[::-1], together)
+    return sorted({int(i) for kind in kinds for i in kind[:count]})
+
+
+def both(cards: Sequence[Card]) -> FloatArray:
+    """(2, N) vIoU of two systems, or tIoU for samples without boxes."""
+    systems = [[card.data["systems"][i] for card in cards] for i in (0, 1)]
+    return np.array([[s["tIoU"] if s["vIoU"] is None else s["vIoU"] for s in of] for of in systems])
 
 
 def cards_of_dataset(samples: Sequence[Sample]) -> list[Card]:

@@ -17,7 +17,7 @@ from swift_stvg.report.page.training import Curves
 
 INK = "#010203"
 """A placeholder for the colour of the page's text."""
-TRUTH, THINK, PRED = ("#{:02x}{:02x}{:02x}".format(*PENS[kind].colour) for kind in ("truth", "think", "pred"))
+TRUTH, THINK, PRED, FIRST, SECOND = ("#{:02x}{:02x}{:02x}".format(*pen.colour) for pen in PENS.values())
 _NOT_SHOWN = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL)
 MOST_LINKS = 5000
 COUNT = "samples"
@@ -115,6 +115,28 @@ def of_results(
 
     if areas:
         yield chart("vIoU by share of the frame that the box covers", by_area, "box area / frame area", "mean vIoU")
+
+
+def of_two(scores: FloatArray, name: str) -> Iterator[Chart]:
+    """Charts of the (2, N) scores of systems A and B; points lead to `#s0`, `#s1`, ..."""
+    first, second = scores
+
+    def scatter(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], color=INK, alpha=0.5, linewidth=1)
+        points = axes.scatter(first, second, s=24, color=SECOND, alpha=0.6, linewidths=0)
+        if len(first) <= MOST_LINKS:
+            points.set_urls([f"#s{i}" for i in range(len(first))])
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+
+    def differences(axes: Any) -> None:
+        _, _, bars = axes.hist(second - first, np.linspace(-1, 1, 41), color=SECOND)
+        for bar in list(bars)[:20]:
+            bar.set(color=FIRST, hatch="///", edgecolor="#ffffff55")
+        axes.axvline(0, color=INK, alpha=0.5, linewidth=1)
+
+    yield chart("Each sample: above the line B is better, below it A", scatter, f"{name}, A", f"{name}, B")
+    yield chart("Who wins by how much: A to the left, B to the right", differences, f"{name}, B - A", COUNT)
 
 
 def of_dataset(

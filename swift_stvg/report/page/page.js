@@ -4,6 +4,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const PAGE = 24;
 const $ = id => document.getElementById(id);
 const answers = data.kind === "answers";
+const two = data.kind === "two";  // systems A and B
 
 function make(tag, attributes, ...children) {
   const element = document.createElement(tag);
@@ -18,6 +19,8 @@ function make(tag, attributes, ...children) {
 const percent = value => (100 * value).toFixed(1);
 const signed = value => (value >= 0 ? "+" : "\u2212") + Math.abs(value).toFixed(2);
 const gain = card => card.think === null || card.think === undefined ? null : card.vIoU - card.think;
+const score = (card, i) => card.systems[i].vIoU === null ? card.systems[i].tIoU : card.systems[i].vIoU;
+const lead = card => score(card, 0) - score(card, 1);  // of A
 const field = name => card => card[name] === undefined ? null : card[name];
 
 // Summary ----------------------------------------------------------------------------------------------------------
@@ -43,11 +46,12 @@ function table(header, rows, kind) {
     make("table", {class: kind}, make("thead", {}, head), make("tbody", {}, ...body)));
 }
 
-$("tables-title").textContent = answers ? "Figures under each protocol" : "What was read";
+$("tables-title").textContent = answers || two ? "Figures under each protocol" : "What was read";
 data.tables.forEach(({title, header, rows}) => {
   const [name, ...rest] = title.split(": ");
   const summary = make("summary", {text: name}, make("small", {text: " " + rest.join(": ")}));
   const details = make("details", {class: "table"}, summary, table(header, rows, ""));
+  details.open = two && !$("tables").querySelector("details");
   $("tables").append(details);
 });
 if (data.preamble.length) {
@@ -79,16 +83,36 @@ const SORTS = new Map(answers ? [
     ["most improved by refining", [by(gain, -1)]],
     ["most damaged by refining", [by(gain, 1)]]] : []),
   ["as in the file", []],
+] : two ? [
+  ["A wins by most", [by(lead, -1)]],
+  ["B wins by most", [by(lead, 1)]],
+  ["most different", [by(card => Math.abs(lead(card)), -1)]],
+  ["both best", [by(card => score(card, 0) + score(card, 1), -1)]],
+  ["both worst", [by(card => score(card, 0) + score(card, 1), 1)]],
+  ["as in the file", []],
 ] : [["drawn first", [by(drawn, 1)]], ["as annotated", []]]);
 for (const [name, sign] of [["shortest", 1], ["longest", -1]]) SORTS.set(`${name} event`, [by(field("length"), sign)]);
 for (const [name, sign] of [["smallest", 1], ["largest", -1]]) SORTS.set(`${name} boxes`, [by(field("area"), sign)]);
 const METRICS = new Map([
   ...(answers ? [["vIoU", field("vIoU")], ["tIoU", field("tIoU")]] : []),
   ...(thinking ? [["think vIoU", field("think")], ["change by refining", gain]] : []),
+  ...(two ? [["A minus B", lead], ["score of A", card => score(card, 0)], ["score of B", card => score(card, 1)]] : []),
   ["seconds", field("length")], ["box area", field("area")],
 ]);
 const STATUS = new Map([["all", () => true], ["drawn", card => Boolean(card.media)]]);
-for (const status of new Set(data.cards.map(card => card.status))) {
+if (two) {
+  const right = (card, i) => score(card, i) >= Number($("right").value) - 1e-9;
+  STATUS.set("only A right", card => right(card, 0) && !right(card, 1));
+  STATUS.set("only B right", card => !right(card, 0) && right(card, 1));
+  STATUS.set("both right", card => right(card, 0) && right(card, 1));
+  STATUS.set("neither right", card => !right(card, 0) && !right(card, 1));
+  for (const [i, name] of ["A", "B"].entries()) {
+    if (data.cards.some(card => card.systems[i].status === "missing")) {
+      STATUS.set(`not in ${name}`, card => card.systems[i].status === "missing");
+    }
+    STATUS.set(`${name} counts 0`, card => card.systems[i].status !== "scored");
+  }
+} else for (const status of new Set(data.cards.map(card => card.status))) {
   const zero = answers && status !== "scored" ? " (counts 0)" : "";
   STATUS.set(status + zero, card => card.status === status);
 }
@@ -96,9 +120,12 @@ for (const [id, options] of [["sort", SORTS], ["metric", METRICS], ["status", ST
   $(id).append(...[...options.keys()].map(name => make("option", {value: name, text: name})));
 }
 document.querySelectorAll(".answers").forEach(element => { element.hidden = !answers; });
+document.querySelectorAll(".two").forEach(element => { element.hidden = !two; });
+document.body.classList.toggle("compare", two);
+if (two) [$("first").textContent, $("second").textContent] = data.systems;
 data.cards.forEach((card, i) => {
   card.number = i;
-  card.haystack = [card.sentence, card.id, card.category, card.query, card.video, card.status].join("\n").toLowerCase();
+  card.haystack = [card.sentence, card.id, card.category, card.query, card.video, card.status, ...(card.systems || []).map(s => s.status)].join("\n").toLowerCase();
 });
 
 let found = [];
@@ -190,6 +217,15 @@ function scores(card) {
       const arrow = {up: "\u25b2 ", down: "\u25bc ", "": ""}[kind];
       chips.push(make("span", {text: "think vIoU " + card.think.toFixed(2) + " "}, make("b", {class: kind, text: arrow + signed(change)})));
     }
+  } else if (two) {
+    const measure = card.systems[0].vIoU === null ? "tIoU" : "vIoU";
+    chips.push(...card.systems.map((system, i) => make("span", {class: "main"},
+      make("i", {class: "pen " + ["first", "second"][i]}), `${"AB"[i]} ${measure} ${score(card, i).toFixed(2)}`)));
+    const winner = Math.abs(lead(card)) < 0.005 ? null : lead(card) > 0 ? "A" : "B";
+    chips.push(make("span", {text: winner ? `${winner} wins by ${Math.abs(lead(card)).toFixed(2)}` : "a draw"}));
+    card.systems.forEach((system, i) => {
+      if (system.status !== "scored") chips.push(make("span", {class: "zero", text: `${"AB"[i]}: ${system.status}`}));
+    });
   } else {
     chips.push(make("span", {text: card.query}), make("span", {text: card.category}));
   }
@@ -212,10 +248,15 @@ function cardOf(card) {
     const [name, ...rest] = line.split(": ");
     add(name, rest.join(": "));
   }
-  const details = make("details", {}, make("summary", {text: answers ? "Answer and truth" : "More"}));
+  for (const [i, system] of (card.systems || []).entries()) {
+    if (system.line) add(`line of ${"AB"[i]}`, system.line);
+    add(`why ${"AB"[i]} counts 0`, system.detail);
+  }
+  const written = two ? card.systems.map((system, i) => ["answer of " + "AB"[i], system.response]) : [["answer", card.response]];
+  const details = make("details", {}, make("summary", {text: two ? "Answers and truth" : answers ? "Answer and truth" : "More"}));
   details.addEventListener("toggle", () => {
     if (details.children.length > 1) return;
-    for (const [name, text] of [["answer", card.response], ["truth", card.expected]]) {
+    for (const [name, text] of [...written, ["truth", card.expected]]) {
       if (text !== undefined) details.append(make("div", {text: name}), make("pre", {tabindex: "0", text}));
     }
     details.append(facts);
@@ -224,7 +265,8 @@ function cardOf(card) {
     }
   });
   const bars = card.media || !card.duration ? null : make("div", {},
-    make("div", {class: "bars"}, bar("truth", card.truth, card.duration), bar("pred", card.answer, card.duration)),
+    make("div", {class: "bars"}, bar("truth", card.truth, card.duration), bar("pred", card.answer, card.duration),
+      ...(card.systems || []).map((system, i) => bar(["first", "second"][i], system.answer, card.duration)).filter(Boolean)),
     make("p", {class: "times"}, make("span", {text: "0 s"}), make("span", {text: card.duration.toFixed(1) + " s"})));
   return make("article", {class: "card" + (card.media ? "" : " still") + (card.number === only ? " chosen" : ""), id: "card" + card.number},
     stage(card),
