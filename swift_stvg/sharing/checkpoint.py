@@ -136,6 +136,17 @@ def stock_template(template: str, asked: str | None) -> str:
     return template.removeprefix("stvg_")
 
 
+def has_other_ids(ours: str, config: Mapping[str, Any]) -> bool:
+    """Whether a model's tokens for pixels have other ids than those that ms-swift's own template has written in.
+
+    Args:
+        ours: our template.
+        config: the model's `config.json`; empty if it does not lie in the checkpoint.
+    """
+    ids = [config.get(name) for name in ("image_token_id", "video_token_id")]
+    return ours in BACKBONES and None not in ids and ids != list(BACKBONES[ours].pixel_ids)
+
+
 def public_args(
     args: Mapping[str, Any], *, template: str, ours: str, settings: Settings, base_model: str | None, adapter: bool
 ) -> dict[str, Any]:
@@ -143,7 +154,7 @@ def public_args(
 
     Args:
         args: as ms-swift wrote them.
-        template: of ms-swift itself, so that it loads without a plugin.
+        template: of ms-swift itself, so that it loads without a plugin; `ours` if that one cannot be used.
         ours: the template that it was trained with, and `settings` those of the training.
         base_model: as a hub knows it.
         adapter: whether the checkpoint is one, and not a whole model.
@@ -152,7 +163,8 @@ def public_args(
     kept = {name: args.get(name) for name in LOADED_ARGS if _without_paths(args.get(name)) == args.get(name)}
     kept |= {name: _without_paths(args.get(name)) for name in told}
     kept = {name: value for name, value in kept.items() if value not in (None, [], -1)}
-    kept |= {"external_plugins": [], "template": template, "model": base_model}
+    plugins = ["swift_stvg"] if template == ours and ours in BACKBONES else []
+    kept |= {"external_plugins": plugins, "template": template, "model": base_model}
     kept |= {OUR_TEMPLATE: ours, OUR_SETTINGS: settings.to_texts()}
     if (backbone := BACKBONES.get(ours)) is not None:
         system = args["system"] if isinstance(args.get("system"), str) else backbone.system
