@@ -14,6 +14,7 @@ from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
 from swift_stvg.rewards.selection import SELECTED_KEY, Candidates, Rules, Selected, select
+from swift_stvg.rows.making import make_prompt
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.headroom import Sampled
 from swift_stvg.scoring.selected import describe
@@ -179,6 +180,18 @@ def result(row_id: str, response: Any, video: str | None = None) -> str:
     return json.dumps({"response": response, "stvg": row_truth(row_id=row_id).to_json(), "videos": videos}) + "\n"
 
 
+def test_answers_of_swift_sample(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line for each answer, in the messages."""
+    row = make_prompt(row_truth(), "where?", Path("v.mp4")) | {"stvg": row_truth().to_json(), "id": "0af3"}
+    texts = [SHIFTED, EXACT]
+    lines = [row | {"messages": [*row["messages"], {"role": "assistant", "content": text}]} for text in texts]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["select", str(tmp_path / "a.jsonl"), "--for", "dpo", "--out", str(tmp_path / "rows.jsonl")]) == 0
+    (pair,) = json_lines(tmp_path / "rows.jsonl")
+    assert (pair["messages"][-1]["content"], pair["rejected_response"]) == (EXACT, SHIFTED)
+    assert "1 rows for dpo" in capsys.readouterr().out
+
+
 def test_files_are_put_together_by_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Answers of headroom and of two runs of `swift infer`; the greedy answers of headroom are no candidates."""
     (tmp_path / "a.jsonl").write_text(sampled([WHOLE, WHOLE], [NOTHING, NOTHING]))
@@ -220,6 +233,7 @@ WRONG = [
     (["{cut}", "--for", "dpo", "--out", "{out}"], "line 2 of"),
     (["{bytes}", "--for", "dpo", "--out", "{out}"], "cannot be read"),
     (["{foreign}", "--for", "dpo", "--out", "{out}"], "holds no answer of `swift-stvg headroom --answers`"),
+    (["{own}", "--for", "dpo", "--out", "{out}"], "a row of a dataset, and not an answer"),
     (["{list}", "--for", "dpo", "--out", "{out}"], "line 1 of"),
     (["{null}", "--for", "dpo", "--out", "{out}"], "expected text, got None"),
     (["{no_video}", "--for", "dpo", "--out", "{out}"], "line 1 of"),
@@ -240,6 +254,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
         "empty": "\n",
         "cut": good + good[: len(good) // 2],
         "foreign": '{"messages": [], "response": "x"}\n',
+        "own": json.dumps(select([Candidates(row_truth(), "v.mp4", [EXACT])], Rules("sft")).rows[0]) + "\n",
         "list": "[]\n",
         "null": result("0", None),
         "no_video": json.dumps(json.loads(result("0", EXACT)) | {"videos": []}),

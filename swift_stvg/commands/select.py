@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="ANSWERS.jsonl",
-        help="files of `swift-stvg headroom --answers`, or result files of `swift infer`; put together by row",
+        help="files of `swift-stvg headroom --answers`, `swift infer` or `swift sample`; put together by row",
     )
     add(
         "--for",

@@ -22,8 +22,9 @@ _ERRORS = (*PARSE_ERRORS, IndexError)
 def read_candidates(paths: Sequence[Path]) -> list[Candidates]:
     """The answers of several files, put together by row.
 
-    A line is one that `swift-stvg headroom --answers` wrote, whose samples are taken and whose greedy answer is not, or
-    one of a result file of `swift infer`, with one answer. The rows come in the order in which they are first seen.
+    A line is one that `swift-stvg headroom --answers` wrote, whose samples are taken and whose greedy answer is not; or
+    one of a result file of `swift infer`; or one that `swift sample` wrote without rewards. The last two hold one
+    answer. The rows come in the order in which they are first seen.
 
     Raises:
         DataError: a file cannot be read or holds no answer, a line is another, or rows do not belong together.
@@ -37,8 +38,8 @@ def read_candidates(paths: Sequence[Path]) -> list[Candidates]:
                 row_truth, video, texts = _answers(line)
             except _ERRORS as error:
                 raise DataError(
-                    f"{where} holds no answer of `swift-stvg headroom --answers` or `swift infer` with its row's "
-                    f"`stvg` column: {error!r:.300}"
+                    f"{where} holds no answer of `swift-stvg headroom --answers`, `swift infer` or `swift sample` with "
+                    f"its row's `stvg` column: {error!r:.300}"
                 ) from None
             first = first or (where, row_truth)
             _same_settings(first, (where, row_truth))
@@ -61,7 +62,12 @@ def _answers(line: str) -> tuple[RowTruth, str, list[str]]:
         if not isinstance(data["samples"], list):
             raise TypeError("`samples` must be a list")
         return row_truth, json_text(data["video"]), [json_text(text) for text in data["samples"]]
-    return row_truth, json_text(data["videos"][0]), [json_text(data["response"])]
+    if "response" in data:
+        return row_truth, json_text(data["videos"][0]), [json_text(data["response"])]
+    if "rejected_response" in data or SELECTED_KEY in data or data["messages"][-1]["role"] != "assistant":
+        raise ValueError("a row of a dataset, and not an answer of a model")
+    json_text(data["id"])  # of `swift sample`
+    return row_truth, json_text(data["videos"][0]), [json_text(data["messages"][-1]["content"])]
 
 
 def _same_settings(first: tuple[str, RowTruth], other: tuple[str, RowTruth]) -> None:
