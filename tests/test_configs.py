@@ -47,7 +47,8 @@ def test_names_exist(name: str) -> None:
     assert set(run.get("without", [])) <= set(yaml.safe_load((ROOT / f"configs/{run['base']}.yaml").read_text()))
     assert run.get("from", "cold_start") in RUNS
     values = runner.values(run)
-    for dataset in (*values["dataset"], run["test"]):
+    selected = values["dataset"] == [f"output/selected/{values.get('rlhf_type', ['sft'])[0]}.jsonl"]
+    for dataset in (*([] if selected else values["dataset"]), run["test"]):
         source, _, split = dataset.partition(":")
         assert split in SOURCES[source].splits
     env = runner.environment(run, {})
@@ -59,7 +60,7 @@ def test_names_exist(name: str) -> None:
     rows = processes * int(values["per_device_train_batch_size"][0])
     if run["base"] == "sft":
         packed = 4 if "packing" in values else 1
-        assert rows * accumulated * packed == 128
+        assert rows * accumulated * packed == (16 if "rlhf_type" in values else 128)
     else:
         assert set(values["reward_funcs"]) <= set(REWARDS)
         assert len(values["reward_funcs"]) == len(values["reward_weights"])
@@ -99,7 +100,7 @@ from dataclasses import fields
 from swift.arguments import InferArguments, RLHFArguments, RolloutArguments, SftArguments
 from swift.utils import parse_args
 
-classes = {"grpo": RLHFArguments, "sft": SftArguments, "infer": InferArguments, "rollout": RolloutArguments}
+classes = {"rlhf": RLHFArguments, "sft": SftArguments, "infer": InferArguments, "rollout": RolloutArguments}
 for base, names, argv in json.load(open(sys.argv[1])):
     cls = classes[base]
     unknown = set(names) - {field.name for field in fields(cls)}
@@ -123,18 +124,18 @@ def test_argument_classes_take_them(version: str, tmp_path: Path, tiny: Path, re
         kept = {name: value for name, value in values.items() if name not in NEEDS_GPU and "server" not in name}
         kept |= {"model": [str(tiny)], "model_type": ["qwen2_5_vl"], "torch_dtype": ["float32"]}
         kept |= {"report_to": ["none"], "check_model": ["false"], "use_cpu": ["true"]} if run["base"] != "infer" else {}
-        kept |= {"output_dir": [str(tmp_path / "out")], "rlhf_type": ["grpo"]} if run["base"] == "grpo" else {}
-        if run["base"] == "sft":
+        kept |= {"teacher_model": [str(tiny)]} if "teacher_model" in kept else {}
+        if run["base"] != "infer":
             kept["output_dir"] = [str(tmp_path / "out")]
         argv = [word for name, value in kept.items() for word in (f"--{name}", *value)]
-        cases.append((run["base"], list(values), argv))
+        cases.append(("rlhf" if "rlhf_type" in values else run["base"], list(values), argv))
     (rollout,) = re.findall(r"swift rollout (.*\n.*)", (ROOT / "configs/runs.yaml").read_text())
     cases.append(("rollout", re.findall(r"--(\w+)", rollout), []))
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     words = [sys.executable, "-c", CHECK, str(tmp_path / "cases.json")]
     done = subprocess.run(words, cwd=tmp_path, env=os.environ | older, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("ok grpo") == sum(run["base"] == "grpo" for run in RUNS.values())
+    assert done.stdout.count("ok rlhf") == sum("rlhf_type" in runner.values(run) for run in RUNS.values())
     assert done.stdout.count("ok infer") == 1
     assert "known rollout 5" in done.stdout
 
@@ -172,6 +173,8 @@ def without_gpu(folder: Path, **more: str) -> Path:
         for name in TRAININGS  # test_backbones.py runs the other templates, and rows without padding
         if name not in ("rollout_server", "two_nodes", "padding_free", "packed_sft", "grpo_from_cold_start")
         and "--template" not in RUNS[name].get("args", "")
+        and "--rlhf_type" not in RUNS[name].get("args", "")  # test_select.py trains on selected rows
+        and name != "best_of_k"
     ],
 )
 def test_two_steps_with_a_tiny_model(name: str, workspace: Path, tiny: Path, cold_start: Path, tmp_path: Path) -> None:
