@@ -387,3 +387,27 @@ def test_swift_trains_on_the_rows(
     assert all(loss == loss and abs(loss) < 1e3 for loss in losses), "finite"
     if (first := FIRST_LOSSES[kind]) is not None:
         assert losses[0] == pytest.approx(first, abs=1e-3)
+
+
+@pytest.mark.swift
+@pytest.mark.long
+@pytest.mark.parametrize("lmbda", ["0", "1"], ids=["answers of the data", "answers of the student"])
+def test_a_teacher_needs_no_rewards(lmbda: str, tmp_path: Path, workspace: Path, env: dict[str, str]) -> None:
+    options = TRAIN | {
+        "rlhf_type": "gkd",
+        "model": str(workspace / "tiny"),
+        "teacher_model": str(workspace / "tiny"),
+        "dataset": "stvg_synthetic:train",
+        "output_dir": str(tmp_path / "out"),
+        "max_steps": "2",
+        "save_strategy": "no",
+        "per_device_train_batch_size": "2",
+        "gradient_accumulation_steps": "1",
+        "lmbda": lmbda,
+        "max_completion_length": "24",
+        "split_dataset_ratio": "0",
+    }
+    swift("rlhf", options, tmp_path, env)
+    losses = [line["loss"] for line in logged(tmp_path / "out")]
+    assert len(losses) == 2
+    assert losses[0] == pytest.approx(0, abs=1e-4), "the teacher is the student"

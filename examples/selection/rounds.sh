@@ -25,12 +25,14 @@ for round in $(seq "$rounds"); do
         rm -rf "$here/train"
         if [ "$kind" = sft ]; then command=(sft); else command=(rlhf --rlhf_type "$kind"); fi
         swift "${command[@]}" --external_plugins swift_stvg --model "$model" --template "$template" \
-            --dataset "$here/rows.jsonl" --split_dataset_ratio 0 --num_train_epochs 1 --merge_lora true \
+            --dataset "$here/rows.jsonl" --split_dataset_ratio 0 --num_train_epochs 1 \
             --output_dir "$here/train" --add_version false "$@"
         touch "$here/trained"
     fi
-    # a LoRA is merged beside its checkpoint; it is the next round's model
-    model=$(ls -d "$here"/train/checkpoint-*-merged 2>/dev/null | tail -1 || true)
-    [ -n "$model" ] || model=$(ls -d "$here"/train/checkpoint-* | sort -V | tail -1)
+    model=$(find "$here/train" -maxdepth 1 -name 'checkpoint-*' ! -name '*-merged' | sort -V | tail -1)
+    if [ -e "$model/adapter_config.json" ]; then   # the next round needs a whole model
+        [ -e "$model-merged" ] || swift export --external_plugins swift_stvg --adapters "$model" --merge_lora true
+        model=$model-merged
+    fi
 done
 echo "$model"
