@@ -111,7 +111,7 @@ def test_no_option_says_what_a_folder_holds(folder: Path, tmp_path: Path) -> Non
     config = json.loads((bare / "config.json").read_text())
     for architecture, message in (
         ("Qwen2ForCausalLM", "cannot tell the type of .*: give --model_type "),
-        ("NoSuchModel", "cannot tell the type of .*bare"),
+        ("NoSuchModel", "ms-swift cannot take .*bare"),
     ):
         (bare / "config.json").write_text(json.dumps(config | {"architectures": [architecture]}))
         with pytest.raises(DataError, match=message) as raised:

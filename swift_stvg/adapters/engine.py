@@ -132,9 +132,10 @@ def model_type_of(model: str) -> str:
         raise DataError(f"ms-swift cannot take {model}: {error!s:.500}") from None
     types = [name for name, meta in MODEL_MAPPING.items() if set(meta.architectures) & set(architectures)]
     ours = [name for name in types if f"stvg_{name}" in TEMPLATE_MAPPING]
+    if not types:
+        raise DataError(f"ms-swift cannot take {model}: {reason!s:.500}")
     if len(ours) != 1:
-        known = f": give --model_type {' or '.join(ours or types)}" if types else f": {reason!s:.500}"
-        raise DataError(f"ms-swift cannot tell the type of {model}{known}")
+        raise DataError(f"ms-swift cannot tell the type of {model}: give --model_type {' or '.join(ours or types)}")
     return str(ours[0])
 
 
