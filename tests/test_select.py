@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ from swift_stvg.rows.making import make_prompt
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.headroom import Sampled
 from swift_stvg.scoring.selected import describe
+from swift_stvg.start import environment, folder
 from tests.helpers import answer, boxes, row_truth
-from tests.running import TRAIN, json_lines, logged, swift
+from tests.running import TRAIN, json_lines, logged, run, swift
 
 # The truth: frames 2 to 5 of 10, box (.2, .2, .6, .6). Rewards as in test_headroom.py
 EXACT = answer("2 - 5", boxes(2, 5), boxes(2, 5))  # earns 5
@@ -411,3 +414,19 @@ def test_a_teacher_needs_no_rewards(lmbda: str, tmp_path: Path, workspace: Path,
     losses = [line["loss"] for line in logged(tmp_path / "out")]
     assert len(losses) == 2
     assert losses[0] == pytest.approx(0, abs=1e-4), "the teacher is the student"
+
+
+@pytest.mark.swift
+@pytest.mark.long
+def test_rounds_go_on_from_the_model_of_the_round_before(tmp_path: Path, workspace: Path, env: dict[str, str]) -> None:
+    script = Path(__file__).parent.parent / "examples/selection/rounds.sh"
+    words = ["bash", str(script), str(folder()), "stvg_synthetic:train", "2", "--tuner_type", "lora"]
+    words += ["--torch_dtype", "float32", "--use_cpu", "true", "--check_model", "false", "--report_to", "none"]
+    words += ["--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "1"]
+    counts = {"ROWS": "6", "SAMPLES": "4", "OUTPUT": str(tmp_path / "out"), "SAMPLING": "--torch_dtype float32"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    said = run(words, tmp_path, environment() | env | counts | {"PATH": path})
+    last = tmp_path / "out/2/train/checkpoint-3-merged"
+    assert said.splitlines()[-1] == str(last)
+    assert (last / "config.json").is_file()
+    assert f"Headroom of {tmp_path}/out/1/train/" in (tmp_path / "out/2/headroom.txt").read_text()
