@@ -23,6 +23,7 @@ COMMANDS = {
     "train": {
         "recipe": "check a recipe for ms-swift, and estimate the GPU memory and the time it needs",
         "headroom": "estimate from sampled answers how much GRPO can improve a model",
+        "select": "make rows for SFT, DPO or KTO from sampled answers, by their rewards",
         "plugin": "print the plugin's path, for an ms-swift that rejects --external_plugins swift_stvg",
     },
     "score and look": {

@@ -107,21 +107,25 @@ class Backbone:
         side_multiple: the sides of frames are multiples of this, for STVG_SIDE_MULTIPLE.
         system: the system prompt of rows without one; "" for none.
         answer_begins: the last text of a prompt. It keeps the model from thinking in prose.
+        pixel_ids: their ids of the tokens that stand for pixels of an image and of a video. ms-swift's own template
+            takes no other.
     """
 
     coords: str
     side_multiple: int
     system: str = ""
     answer_begins: str = ""
+    pixel_ids: tuple[int, int] = (151655, 151656)
 
 
 _NO_THOUGHT = "<think>\n\n</think>\n\n"
+_LATER_IDS = (248056, 248057)
 BACKBONES = {
     "stvg_qwen2_vl": Backbone("norm1000", 28, "You are a helpful assistant."),
     "stvg_qwen2_5_vl": Backbone("pixel", 28, "You are a helpful assistant."),
     "stvg_qwen3_vl": Backbone("norm1000", 32),
-    "stvg_qwen3_5": Backbone("norm1000", 32, answer_begins=_NO_THOUGHT),
-    "stvg_qwen3_8": Backbone("norm1000", 32, answer_begins=_NO_THOUGHT),
+    "stvg_qwen3_5": Backbone("norm1000", 32, answer_begins=_NO_THOUGHT, pixel_ids=_LATER_IDS),
+    "stvg_qwen3_8": Backbone("norm1000", 32, answer_begins=_NO_THOUGHT, pixel_ids=_LATER_IDS),
 }
 """Backbones by template name."""
 

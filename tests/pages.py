@@ -34,6 +34,8 @@ ARGUMENTS = {
     "rollout": "RolloutArguments",
     "export": "ExportArguments",
     "app": "AppArguments",
+    "sample": "SamplingArguments",
+    "eval": "EvalArguments",
 }
 """Classes of swift.arguments by command."""
 NEEDS_MORE = {

@@ -50,7 +50,8 @@ def test_names_exist(name: str) -> None:
     assert set(run.get("without", [])) <= set(yaml.safe_load((ROOT / f"configs/{run['base']}.yaml").read_text()))
     assert run.get("from", "cold_start") in RUNS
     values = runner.values(run)
-    for dataset in (*values["dataset"], run["test"]):
+    selected = values["dataset"] == [f"output/selected/{values.get('rlhf_type', ['sft'])[0]}.jsonl"]
+    for dataset in (*([] if selected else values["dataset"]), run["test"]):
         source, _, split = dataset.partition(":")
         assert split in SOURCES[source].splits
     env = runner.environment(run, {})
@@ -62,7 +63,7 @@ def test_names_exist(name: str) -> None:
     rows = processes * int(values["per_device_train_batch_size"][0])
     if run["base"] == "sft":
         packed = 4 if "packing" in values else 1
-        assert rows * accumulated * packed == 128
+        assert rows * accumulated * packed == (16 if "rlhf_type" in values else 128)
     else:
         assert set(values["reward_funcs"]) <= set(REWARDS)
         assert len(values["reward_funcs"]) == len(values["reward_weights"])
@@ -102,7 +103,7 @@ from dataclasses import fields
 from swift.arguments import InferArguments, RLHFArguments, RolloutArguments, SftArguments
 from swift.utils import parse_args
 
-classes = {"grpo": RLHFArguments, "sft": SftArguments, "infer": InferArguments, "rollout": RolloutArguments}
+classes = {"rlhf": RLHFArguments, "sft": SftArguments, "infer": InferArguments, "rollout": RolloutArguments}
 for base, names, argv in json.load(open(sys.argv[1])):
     cls = classes[base]
     unknown = set(names) - {field.name for field in fields(cls)}
@@ -129,17 +130,17 @@ def test_argument_classes_take_them(version: str, tmp_path: Path, tiny: Path, re
         kept |= (
             {"report_to": ["none"], "check_model": ["false"], "use_cpu": ["true"]} if each["base"] != "infer" else {}
         )
-        kept |= {"output_dir": [str(tmp_path / "out")], "rlhf_type": ["grpo"]} if each["base"] == "grpo" else {}
-        if each["base"] == "sft":
+        kept |= {"teacher_model": [str(tiny)]} if "teacher_model" in kept else {}
+        if each["base"] != "infer":
             kept["output_dir"] = [str(tmp_path / "out")]
         argv = [word for name, value in kept.items() for word in (f"--{name}", *value)]
-        cases.append((each["base"], list(values), argv))
+        cases.append(("rlhf" if "rlhf_type" in values else each["base"], list(values), argv))
     (rollout,) = re.findall(r"swift rollout (.*\n.*)", (ROOT / "configs/runs.yaml").read_text())
     cases.append(("rollout", re.findall(r"--(\w+)", rollout), []))
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     words = [sys.executable, "-c", CHECK, str(tmp_path / "cases.json")]
     printed = running.run(words, tmp_path, older)
-    assert printed.count("ok grpo") == sum(each["base"] == "grpo" for each in RUNS.values())
+    assert printed.count("ok rlhf") == sum("rlhf_type" in runner.values(each) for each in RUNS.values())
     assert printed.count("ok infer") == 1
     assert "known rollout 5" in printed
 
@@ -177,6 +178,8 @@ def without_gpu(folder: Path, **more: str) -> Path:
         for name in TRAININGS  # test_backbones.py runs the other templates, and rows without padding
         if name not in ("rollout_server", "two_nodes", "padding_free", "packed_sft", "grpo_from_cold_start")
         and "--template" not in RUNS[name].get("args", "")
+        and "--rlhf_type" not in RUNS[name].get("args", "")  # test_select.py trains on selected rows
+        and name != "best_of_k"
     ],
 )
 def test_two_steps_with_a_tiny_model(name: str, workspace: Path, tiny: Path, cold_start: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from swift_stvg.rewards.functions import REWARDS
 from swift_stvg.rows.making import frame_size
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.ground_truth import FACETS
+from swift_stvg.scoring.headroom import Sampled
 from swift_stvg.scoring.matching import ALL_PROTOCOLS
 from swift_stvg.scoring.tubes import read_tubes
 from swift_stvg.settings import BACKBONES, STYLES, Settings, describe_settings
@@ -208,6 +209,14 @@ def write_answers(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(lines))
 
 
+def write_samples(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Answers of `swift-stvg headroom`: to each row the exact one, and one without its last box."""
+    truths = [RowTruth.from_json(row["stvg"]) for row in rows]
+    exact = [truth.format.render(truth.answer) for truth in truths]
+    samples = [[text, text.rpartition(", ")[0]] for text in exact]
+    path.write_text(Sampled(truths, [row["videos"][0] for row in rows], exact, samples).to_lines())
+
+
 @pytest.fixture(scope="session")
 def given(workspace: Path, env: dict[str, str], cold_start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds all that the pages name: data, models, answers, clips."""
@@ -232,6 +241,7 @@ def given(workspace: Path, env: dict[str, str], cold_start: Path, tmp_path_facto
     (folder / "clip.mp4").symlink_to(clip)
     settings = Settings.from_env({**env, "STVG_DATA_ROOT": str(root), "STVG_CACHE_DIR": "off"})
     write_answers(folder / "answers.jsonl", load_rows("hcstvg_v1", "test", settings)[0])
+    write_samples(folder / "kept.jsonl", load_rows("hcstvg_v1", "test", settings)[0])
     rows = load_rows("vidstg", "test", settings)[0]
     write_answers(folder / "mine.jsonl", rows)
     row_truths = [RowTruth.from_json(row["stvg"]) for row in rows]

@@ -71,6 +71,20 @@ def test_the_plans_name_what_exists(benchmark: SimpleNamespace, path: Path) -> N
         assert {"val", "test"} <= {word.split("=")[0] for word in world["splits"].split()}
 
 
+def test_a_round_goes_on_from_the_model_that_answered(benchmark: SimpleNamespace) -> None:
+    plan = benchmark.run.Plan.read(BENCHMARK / "plan_selected.yaml")
+    commands = {task.result: " ".join(task.words) for task in benchmark.run.tasks(plan, ["dpo_100_2"], [1], "test")}
+    results = [result for result in commands if result.startswith("1/")]
+    first, second = (
+        [f"1/{name}/{made}" for made in ("answers.txt", "rows.jsonl", "trained")] for name in ("dpo_100_1", "dpo_100_2")
+    )
+    assert results == [*first, *second, "1/dpo_100_2/test.jsonl"]
+    assert "headroom --model OUTPUT/1/dpo_100_1/CHECKPOINT " in commands[second[0]]
+    assert "select OUTPUT/1/dpo_100_2/answers.jsonl --for dpo" in commands[second[1]]
+    assert commands[second[2]].startswith("swift rlhf RECIPES/sft.yaml --model OUTPUT/1/dpo_100_1/CHECKPOINT")
+    assert "--dataset OUTPUT/1/dpo_100_2/rows.jsonl" in commands[second[2]]
+
+
 def test_a_cell_differs_from_the_one_it_is_compared_with_in_one_thing(benchmark: SimpleNamespace) -> None:
     """Two GRPO trainings on the same clips are the same command but for what the plan says."""
     plan = benchmark.run.Plan.read()

@@ -14,6 +14,7 @@ from swift_stvg.cli import main
 from swift_stvg.settings import Settings
 from swift_stvg.sharing.checkpoint import ANSWER, answer_script, missing_for_users, paths_of, read_args
 from swift_stvg.sharing.trained_settings import take_settings
+from swift_stvg.sharing.usage import _with_stock
 from swift_stvg.synthetic.clips import SynthConfig, generate
 
 LARGEST = 4_000_000
@@ -25,8 +26,10 @@ def test_it_is_whole_and_small() -> None:
     assert (folder / "model.safetensors").stat().st_size <= LARGEST
     assert (folder / ANSWER).read_text() == answer_script("stvg_qwen2_5_vl"), "bash examples/start/make.sh, or copy it"
     args = read_args(folder)
-    assert (args["template"], args["external_plugins"], paths_of(args)) == ("qwen2_5_vl", [], [])
+    known = (args["model_type"], args["template"], args["external_plugins"], paths_of(args))
+    assert known == ("qwen2_5_vl", "stvg_qwen2_5_vl", ["swift_stvg"], []), "ms-swift needs no further option"
     card = (folder / "README.md").read_text()
+    assert "\n\n".join(_with_stock("swift_stvg-start", args["template"], args, False)) in card
     assert "license: apache-2.0" in card
     for path in folder.iterdir():
         if path.suffix in (".json", ".jinja", ".md"):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from swift_stvg.answers.format import AnswerFormat
-from swift_stvg.errors import StvgError
+from swift_stvg.errors import DataError, StvgError
 from swift_stvg.synthetic.tiny import TinyConfig, build
 from tests.helpers import answer, boxes
 
@@ -94,3 +96,59 @@ def test_the_chat_template_is_that_of_the_real_models(
     messages.insert(0, {"role": "system", "content": "Answer."})
     own = "<|im_start|>system\nAnswer.<|im_end|>\n"
     assert processor.apply_chat_template(messages, **asked) == own + user + ends, "a system prompt takes the place"
+
+
+def test_no_option_says_what_a_folder_holds(folder: Path, tmp_path: Path) -> None:
+    """A folder of `tiny` names its type; of one that does not, the type is taken that has a template here."""
+    from swift_stvg.adapters.engine import model_type_of, swift_arguments
+
+    bare = tmp_path / "bare"
+    shutil.copytree(folder, bare, ignore=shutil.ignore_patterns("args.json"))
+    for where in (folder, bare):
+        assert model_type_of(str(where)) == "qwen2_5_vl"
+        args = swift_arguments(str(where), ["--model", str(where), "--stream", "false"])
+        assert (args.model_type, args.template) == ("qwen2_5_vl", "stvg_qwen2_5_vl")
+    config = json.loads((bare / "config.json").read_text())
+    for architecture, message in (
+        ("Qwen2ForCausalLM", "cannot tell the type of .*: give --model_type "),
+        ("NoSuchModel", "ms-swift cannot take .*bare"),
+    ):
+        (bare / "config.json").write_text(json.dumps(config | {"architectures": [architecture]}))
+        with pytest.raises(DataError, match=message) as raised:
+            model_type_of(str(bare))
+        assert "\n" not in str(raised.value)
+
+
+def test_ids_of_the_released_models_are_those_of_the_stock_templates() -> None:
+    from swift.template import TEMPLATE_MAPPING
+
+    from swift_stvg.settings import BACKBONES
+
+    for name, backbone in BACKBONES.items():
+        stock = TEMPLATE_MAPPING[name.removeprefix("stvg_")].template_cls
+        assert (stock.image_token_id, stock.video_token_id) == backbone.pixel_ids, name
+
+
+def test_the_stock_template_takes_other_ids_too(folder: Path) -> None:
+    from swift import get_processor, get_template
+
+    import swift_stvg.adapters  # noqa: F401 - registers ours
+
+    processor = get_processor(str(folder))
+    made = get_template(processor, template_type="qwen2_5_vl")
+    tokens = ["<|image_pad|>", "<|video_pad|>"]
+    assert [made.image_token_id, made.video_token_id] == processor.tokenizer.convert_tokens_to_ids(tokens)
+
+
+def test_what_is_shared_of_such_a_model_names_the_plugin(folder: Path, tmp_path: Path) -> None:
+    """ms-swift's own template has other ids written in; the card says so, unless a template is named."""
+    from swift_stvg.cli import main
+
+    assert main(["card", str(folder), "--out", str(tmp_path / "shared"), "--hub_model_id", "me/it"]) == 0
+    args = json.loads((tmp_path / "shared/args.json").read_text())
+    assert (args["template"], args["external_plugins"]) == ("stvg_qwen2_5_vl", ["swift_stvg"])
+    assert "has the ids 151655 and 151656" in (tmp_path / "shared/README.md").read_text()
+    words = ["--out", str(tmp_path / "named"), "--hub_model_id", "me/it", "--stock_template", "qwen2_5_vl"]
+    assert main(["card", str(folder), *words]) == 0
+    args = json.loads((tmp_path / "named/args.json").read_text())
+    assert (args["template"], args["external_plugins"]) == ("qwen2_5_vl", [])

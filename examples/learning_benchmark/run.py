@@ -37,12 +37,14 @@ class Plan:
         seeds: of trainings, samples and, where there are some, random models.
         worlds: options and splits of `swift-stvg synth`, by name.
         trainings: by name: what each goes on from (`from`; else the start), its recipe, the world and the split of its
-            clips (else those of what it goes on from, the first world, and `train`), and its deviations. One without
-            a recipe is the start itself.
+            clips (else those of what it goes on from, the first world, and `train`), and its deviations. With
+            `select` (sft, dpo or kto) it trains on rows that `swift-stvg select` chose from answers of what it goes on
+            from, which `sampling` makes. One without a recipe is the start itself.
         questions: pairs of trainings to compare, with what is asked.
         also_on: worlds whose clips are answered too.
         model: options of `swift-stvg tiny` for a random start; without them the start is that of swift_stvg.
         headroom: options of `swift-stvg headroom`.
+        sampling: options of `swift-stvg headroom` for the answers that `select` needs; a training adds its own.
     """
 
     seeds: list[int]
@@ -52,6 +54,7 @@ class Plan:
     also_on: list[str] = field(default_factory=list)
     model: str | None = None
     headroom: str = ""
+    sampling: str = ""
 
     @classmethod
     def read(cls, path: Path = HERE / "plan.yaml") -> Plan:
@@ -108,12 +111,31 @@ def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str, wi
         spec = plan.trainings[name]
         recipe, rows = spec["recipe"], spec.get("labels", "train")
         model, needs = made(spec.get("from"), seed)
-        options = ["--model", model, "--dataset", f"stvg_synthetic:{rows}"]
+        kind = spec.get("select")
+        data = f"OUTPUT/{seed}/{name}/rows.jsonl" if kind else f"stvg_synthetic:{rows}"
+        options = ["--model", model, "--dataset", data]
         options += ["--seed", str(seed), "--data_seed", str(seed)]  # the latter sets the order of the clips
         options += ["--output_dir", f"OUTPUT/{seed}/{name}", *shlex.split(spec.get("args", ""))]
-        command = ["swift", "rlhf" if recipe == "grpo" else "sft", f"RECIPES/{recipe}.yaml", *options]
-        needs = (clips(plan.world(name), rows), *needs)
+        if kind not in (None, "sft"):
+            options += ["--rlhf_type", kind]
+        command = ["swift", "rlhf" if "--rlhf_type" in options or recipe == "grpo" else "sft"]
+        command += [f"RECIPES/{recipe}.yaml", *options]
+        needs = (selected(name, seed, model, needs),) if kind else (clips(plan.world(name), rows), *needs)
         return add(f"{seed}/{name}/trained", command, needs=needs, env=plan.environment(name))
+
+    def selected(name: str, seed: int, model: str, needs: tuple[Task, ...]) -> Task:
+        """Rows that are chosen from sampled answers of a model to the clips of a training."""
+        spec, folder = plan.trainings[name], f"{seed}/{name}"
+        rows = spec.get("labels", "train")
+        command = ["swift-stvg", "headroom", "--model", model, "--dataset", f"stvg_synthetic:{rows}"]
+        command += ["--seed", str(seed), *plan.sampling.split(), *spec.get("sampling", "").split()]
+        command += ["--answers", f"OUTPUT/{folder}/answers.jsonl", "--out", f"OUTPUT/{folder}/answers.txt"]
+        settings = as_texts(yaml.safe_load((HERE / "infer.yaml").read_text())["ENV"]) | plan.environment(name)
+        needs = (*needs, clips(plan.world(name), rows))
+        answered = add(f"{folder}/answers.txt", command, needs=needs, env=settings)
+        command = ["swift-stvg", "select", f"OUTPUT/{folder}/answers.jsonl", "--for", spec["select"]]
+        command += ["--out", f"OUTPUT/{folder}/rows.jsonl"]
+        return add(f"{folder}/rows.jsonl", command, needs=(answered,), env=settings)
 
     def answer(name: str, seed: int, world: str, result: str) -> None:
         model, needs = made(name, seed)

@@ -79,7 +79,8 @@ def train_task(name: str, known: Mapping[str, Mapping[str, Any]], more: Sequence
     words += [*more, *(word for name in run.get("without", []) for word in (f"--{name}", ""))]
     # without KL, which is ms-swift's matter to know, or for LoRA, no other model is referred to
     start = values(run, words)["model"][0] if run["base"] == "grpo" else None
-    command = ("swift", "rlhf" if run["base"] == "grpo" else "sft", f"RECIPES/{run['base']}.yaml", *words)
+    kind = "rlhf" if "rlhf_type" in values(run, words) else "sft"
+    command = ("swift", kind, f"RECIPES/{run['base']}.yaml", *words)
     return Task(f"{folder}/trained", command, run["configs"], environment(run), needs, reference=start)
 
 

@@ -43,20 +43,11 @@ class SwiftEngine:
         return [replace(_reply(response), seconds=seconds) for response in found]
 
 
-def start_pipeline(args: Any, who: str = "swift-stvg") -> Any:
-    """ms-swift's pipeline of `swift infer`. `args` are its arguments, or words of a command line.
-
-    Raises:
-        DataError: a word is not an option.
-    """
+def start_pipeline(args: Any) -> Any:
+    """ms-swift's pipeline of `swift infer`, from its arguments, with all of swift_stvg registered."""
     from swift.pipelines.infer.infer import SwiftInfer
 
-    try:
-        return SwiftInfer(args)
-    except ValueError as error:
-        if "remaining_argv" not in str(error):
-            raise
-        raise DataError(f"neither {who} nor ms-swift knows these options: {error}") from None
+    return SwiftInfer(args)
 
 
 def swift_arguments(model: str, words: list[str]) -> Any:
@@ -77,11 +68,15 @@ def swift_arguments(model: str, words: list[str]) -> Any:
     try:
         try:
             args, _ = parse_args(InferArguments, words)
-        except ValueError:  # several stock templates fit the model
-            fitting = f"stvg_{_model_type(model, words)}"
-            if "--template" in words or not is_ours(fitting):
-                raise
-            args, _ = parse_args(InferArguments, [*words, "--template", fitting])
+        except ValueError:  # several model types or stock templates fit the model
+            if "--model_type" not in words:
+                words += ["--model_type", model_type_of(model)]
+            fitting = f"stvg_{words[words.index('--model_type') + 1]}"
+            if "--template" not in words and is_ours(fitting):
+                words += ["--template", fitting]
+            args, _ = parse_args(InferArguments, words)
+    except DataError:
+        raise
     except (ValueError, AssertionError) as error:
         raise DataError(f"ms-swift cannot take {model}: {error!s:.500}") from None
     if args.stream:
@@ -122,12 +117,31 @@ def _check_words(words: list[str]) -> None:
         raise DataError(f"neither swift-stvg nor ms-swift knows these options: {' '.join(unknown)}")
 
 
-def _model_type(model: str, words: list[str]) -> str:
-    from swift.model import get_model_info_meta
+def model_type_of(model: str) -> str:
+    """The ms-swift type of a model. Where several types have its architecture, the one with a template of swift_stvg.
 
-    given = words[words.index("--model_type") + 1] if "--model_type" in words[:-1] else None
-    found: str = get_model_info_meta(model, model_type=given)[0].model_type
-    return found
+    Raises:
+        DataError: none or several of these types have one, or ms-swift knows no such model.
+    """
+    from swift.model import MODEL_MAPPING, get_model_info_meta
+    from swift.template import TEMPLATE_MAPPING
+    from transformers import PretrainedConfig
+
+    try:
+        return str(get_model_info_meta(model)[0].model_type)
+    except ValueError as error:
+        reason = error
+    try:
+        architectures = PretrainedConfig.get_config_dict(model)[0].get("architectures") or []
+    except OSError as error:
+        raise DataError(f"ms-swift cannot take {model}: {error!s:.500}") from None
+    types = [name for name, meta in MODEL_MAPPING.items() if set(meta.architectures) & set(architectures)]
+    ours = [name for name in types if f"stvg_{name}" in TEMPLATE_MAPPING]
+    if not types:
+        raise DataError(f"ms-swift cannot take {model}: {reason!s:.500}")
+    if len(ours) != 1:
+        raise DataError(f"ms-swift cannot tell the type of {model}: give --model_type {' or '.join(ours or types)}")
+    return str(ours[0])
 
 
 def _reply(response: Any) -> Reply:

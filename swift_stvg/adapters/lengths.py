@@ -14,6 +14,7 @@ from tqdm import tqdm
 from transformers import AutoModelForImageTextToText
 
 from swift_stvg.adapters import templates
+from swift_stvg.adapters.engine import model_type_of
 from swift_stvg.adapters.patches import remember
 from swift_stvg.adapters.positions import kinds_of, positions_of
 from swift_stvg.adapters.prompts import PAD, VIDEO
@@ -67,7 +68,13 @@ def prepare(model: str, template: str | None, model_type: str | None) -> Any:
     from swift import get_processor, get_template
 
     try:
+        model_type = model_type or model_type_of(model)
+        fitting = f"stvg_{model_type}"
+        if template is None and fitting in templates.TEMPLATES:
+            template = fitting
         made = get_template(get_processor(model, model_type=model_type), template_type=template)
+    except DataError:
+        raise
     except (ValueError, OSError) as error:
         raise DataError(f"ms-swift cannot load a processor and template of {model}: {error}") from None
     if not isinstance(made, templates.StvgTemplate):

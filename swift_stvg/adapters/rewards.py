@@ -16,9 +16,13 @@ from swift.utils import get_logger
 
 from swift_stvg.adapters.observers import has_observers, notify
 from swift_stvg.adapters.versions import warn_of_lack
+from swift_stvg.errors import DataError
 from swift_stvg.geometry import THRESHOLDS
 from swift_stvg.rewards.callables import compute_reward
 from swift_stvg.rewards.functions import REWARDS
+from swift_stvg.rows.target_truth import truth_of_target
+from swift_stvg.settings import Settings
+from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 
 logger = get_logger()
 
@@ -34,13 +38,33 @@ class StvgReward(ORM):  # type: ignore[misc]
             check_none(args.advantage_estimator, args.scale_rewards)
 
     def __call__(
-        self, completions: Sequence[str], stvg: Sequence[str | None] | None = None, **columns: Any
+        self,
+        completions: Sequence[Any],
+        stvg: Sequence[str | None] | None = None,
+        ground_truths: Sequence[str] | None = None,
+        **columns: Any,
     ) -> list[float | None]:
+        if ground_truths is not None:  # `swift sample --orm_model` gives requests and exact answers
+            stvg = [_truth_of(*pair) for pair in zip(completions, ground_truths, strict=True)]
+            completions = [request.messages[-1]["content"] for request in completions]
         found, state = compute_reward(self.reward, completions, stvg), columns.get("trainer_state")
         if found.batch is not None and found.applies.any() and has_observers(state):
             values, rows = found.rewards[found.applies], _rows(completions, stvg or [], columns)
             notify(state, type(self).__name__, values, found.batch, rows)
         return found.values
+
+
+def _truth_of(request: Any, target: str) -> str:
+    """The `stvg` column of a row, from what `swift sample` tells a reward.
+
+    Raises:
+        DataError: the row is not one of swift_stvg, or has other settings than this environment.
+    """
+    asked = (request.chat_template_kwargs or {}).get(VIDEO_KEY)
+    prompts = [message["content"] for message in request.messages if message["role"] == "user"]
+    if asked is None or len(prompts) != 1:
+        raise DataError("a reward of swift_stvg for `swift sample` needs a dataset of swift_stvg")
+    return truth_of_target(prompts[0], VideoRequest.from_json(asked), target, Settings.from_env()).to_json()
 
 
 def _rows(

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from functools import cached_property
+from functools import cached_property, wraps
 from tempfile import NamedTemporaryFile
 from typing import Any, ClassVar
 
@@ -363,9 +363,33 @@ def add(name: str, stock: str, template: type[StvgTemplate]) -> None:
     register_template(meta, exist_ok=True)
 
 
+def take_other_ids(stock: Any) -> None:
+    """Make a stock template take the ids of pixel tokens from the tokenizer; may be called again.
+
+    ms-swift has the ids of the released models written in. A model with a vocabulary of its own, as `swift-stvg tiny`
+    writes it, would end with "Video features and video tokens do not match". Nothing changes for the released models.
+    """
+    init_processor = stock.init_processor
+    if hasattr(init_processor, "__wrapped__"):
+        return
+
+    @wraps(init_processor)
+    def with_other_ids(self: Any, processor: Any) -> None:
+        init_processor(self, processor)
+        if processor is not None:
+            known = self.tokenizer.get_vocab()
+            for name, token in zip(("image_token_id", "video_token_id"), StvgTemplate.placeholders, strict=True):
+                if token in known:
+                    setattr(self, name, known[token])
+
+    stock.init_processor = with_other_ids
+
+
 def register() -> None:
     """Register every template whose stock template ms-swift has; may be called again."""
     FRAMES.configure(Settings.from_env())
+    if "qwen2_vl" in TEMPLATE_MAPPING:  # the base class of all these
+        take_other_ids(TEMPLATE_MAPPING["qwen2_vl"].template_cls)
     for name, (stock, template) in TEMPLATES.items():
         try:
             add(name, stock, template)

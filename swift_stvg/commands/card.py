@@ -76,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         )
     ours, noted = sharing.trained_with(old)
     template = sharing.stock_template(ours, args.stock_template)
+    if args.stock_template is None and sharing.has_other_ids(ours, configs.get("config.json", {})):
+        template = ours
     _check_readme((args.out or checkpoint) / sharing.README, checkpoint / sharing.README, args.force)
     if args.dataset and not args.scores:
         raise DataError("--dataset is the ground truth for --scores: give --scores too")

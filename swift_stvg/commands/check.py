@@ -19,7 +19,7 @@ def add_options(check: argparse.ArgumentParser) -> None:
         "datasets",
         nargs="+",
         metavar="DATASET",
-        help="a dataset, as for `swift --dataset`; use the training's settings",
+        help="a dataset, as for `swift --dataset`, with the training's settings; or a file of `swift-stvg select`",
     )
     add("--template", metavar="NAME", help="check that the settings fit this template")
     add("--model", help="count tokens with this model's processor")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from swift_stvg.recipes.host import by_name_here
 from swift_stvg.records import Sample
 from swift_stvg.rewards.functions import usual_weights
 from swift_stvg.rewards.known_mistakes import EXACT, landscape
+from swift_stvg.rewards.selection import Selected
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.answer_file import AnswerFile
 from swift_stvg.scoring.dataset import (
@@ -34,14 +35,17 @@ from swift_stvg.scoring.dataset import (
 )
 from swift_stvg.scoring.ground_truth import GroundTruth
 from swift_stvg.scoring.score import counted, score
-from swift_stvg.settings import BACKBONES, Settings
+from swift_stvg.scoring.selected import describe, read_selected
+from swift_stvg.settings import BACKBONES, PREFIX, Settings
 from swift_stvg.sharing.trained_settings import take_settings
-from swift_stvg.sources import LoadReport, load_samples, make_rows, parse_dataset
+from swift_stvg.sources import SOURCES, LoadReport, load_samples, make_rows, parse_dataset
 from swift_stvg.sources.proposals import load_proposals
+from swift_stvg.video.probing import probe_all
 from swift_stvg.video.reader import frame_batches
 
 _VIDEO_MISSING = "video missing"
 ANSWER = "exact answer, tokens"
+SELECTED_ANSWER = "answer, tokens"
 ANSWERED = 8
 """Number of rows that both an engine and the model answer."""
 COMPARED = 5
@@ -50,12 +54,16 @@ COMPARED = 5
 
 @dataclass(slots=True)
 class _Part:
-    """One split: the number of its annotations, its samples, and the rows made from them."""
+    """One split: the number of its annotations, its samples, and the rows made from them.
+
+    A file of `swift-stvg select` has rows and no samples; `selected` says how each row was chosen.
+    """
 
     report: LoadReport
     annotations: int
     samples: list[Sample]
     rows: list[dict[str, Any]]
+    selected: list[Selected] = field(default_factory=list)
 
 
 class Check:
@@ -69,7 +77,8 @@ class Check:
 
     def __init__(self, args: argparse.Namespace, settings: Settings) -> None:
         self._args = args
-        self._settings = settings
+        self._files_of_select = {name: read_selected(Path(name)) for name in args.datasets if _is_selected(name)}
+        self._settings = self._of_rows(settings)
         self.errors: list[str] = []
         self.warnings: list[str] = []
         self.not_checked: list[str] = []
@@ -92,6 +101,7 @@ class Check:
                     "drawn": len(part.rows),
                     "dropped": counted(part.report.dropped),
                     "notes": counted(part.report.notes),
+                    "selected": describe(part.rows, part.selected) if part.rows and part.selected else None,
                 }
                 for part in parts
             ],
@@ -118,7 +128,7 @@ class Check:
                     report["facts"][f"answers of {self._args.engine}"] = self._answered(rows)
             report["frame_sizes"] = frame_sizes(row_truths)
             report["files"] = self._files(parts)
-            report["ceiling"] = {part.report.name: self._ceiling(part) for part in parts if part.rows}
+            report["ceiling"] = {part.report.name: self._ceiling(part) for part in parts if part.samples}
             report["rewards"] = self._rewards(row_truths, weights)
             report["decoded"] = self._decode(rows)
         return report | {
@@ -165,6 +175,9 @@ class Check:
             self.not_checked.append("videos; times and sizes of frames are taken from the annotations")
         parts = []
         for text in self._args.datasets:
+            if text in self._files_of_select:
+                parts.append(self._load_selected(text))
+                continue
             name, splits, count = parse_dataset(text)
             of_this = [self._load_split(name, split) for split in splits]
             if count is not None:
@@ -179,18 +192,65 @@ class Check:
         rows = make_rows(samples, self._settings, report, nominal=self._args.annotations_only)
         for reason, detail in load_proposals(self._settings).faults:
             report.note(f"{reason}, left out", detail)
-        dropped = f"{report.name}: {report.n_dropped} of {annotations} annotations are dropped"
         if samples and report.dropped.get(_VIDEO_MISSING, (0, ""))[0] == len(samples):
             self.errors.append(f"{report.name}: all videos are missing")
             self.not_checked.append(
                 f"videos of {report.name}; times and sizes of frames are taken from the annotations"
             )
             rows = make_rows(samples, self._settings, LoadReport(report.name), nominal=True)
-        elif report.n_dropped > self._args.max_dropped * annotations or not rows:
+        else:
+            self._judge_dropped(report, annotations, bool(rows))
+        return _Part(report, annotations, samples, rows)
+
+    def _load_selected(self, name: str) -> _Part:
+        """The rows of a file of `swift-stvg select`."""
+        report = LoadReport(name)
+        part = _Part(report, 0, [], [])
+        found = self._files_of_select[name]
+        paths = set() if self._args.annotations_only else {Path(row["videos"][0]) for row in found[0]}
+        videos = probe_all(paths, name, self._settings)
+        for row, how in zip(*found, strict=True):
+            part.annotations += 1
+            path = Path(row["videos"][0])
+            video = videos.get(path)
+            if isinstance(video, VideoError):
+                report.drop(VideoError(video.reason, f"{video.detail}, row {RowTruth.from_json(row['stvg']).id}"))
+                continue
+            if video is not None:
+                report.videos[path] = video
+            part.rows.append(row)
+            part.selected.append(how)
+        report.kept = len(part.rows)
+        self._judge_dropped(report, part.annotations, bool(part.rows))
+        return part
+
+    def _judge_dropped(self, report: LoadReport, annotations: int, kept: bool) -> None:
+        """An error if too many annotations are dropped, otherwise a warning if any is."""
+        dropped = f"{report.name}: {report.n_dropped} of {annotations} annotations are dropped"
+        if report.n_dropped > self._args.max_dropped * annotations or not kept:
             self.errors.append(dropped)
         elif report.n_dropped:
             self.warnings.append(dropped)
-        return _Part(report, annotations, samples, rows)
+
+    def _of_rows(self, settings: Settings) -> Settings:
+        """The settings of the rows, if files of `swift-stvg select` are checked: such rows are not made again.
+
+        Raises:
+            DataError: the files, or a dataset beside them, have other settings.
+        """
+        kept = {name: RowTruth.from_json(rows[0]["stvg"]).settings for name, (rows, _) in self._files_of_select.items()}
+        if len(kept) < len(self._args.datasets):
+            kept["this environment"] = settings
+        (first, of_first), *others = kept.items()
+        for name, other in others:
+            differing = [n for n, text in of_first.to_texts().items() if other.to_texts()[n] != text]
+            if differing:
+                raise DataError(
+                    f"{first} and {name} have different settings, which cannot be trained together: "
+                    + ", ".join(f"{PREFIX}{n.upper()}" for n in differing)
+                )
+        same = {f.name: getattr(of_first, f.name) for f in fields(Settings) if f.name in of_first.to_texts()}
+        return replace(settings, **same)
 
     def _tokens(self, template: Any, rows: list[dict[str, Any]], row_truths: list[RowTruth]) -> dict[str, list[float]]:
         """Distributions of token lengths; empty without a template."""
@@ -203,14 +263,17 @@ class Check:
             return {}
         from swift_stvg.adapters.lengths import measure
 
-        lengths = measure(template, rows, self._settings)
+        rejected = [_with_rejected(row) for row in rows if "rejected_response" in row]
+        row_truths = [*row_truths, *(RowTruth.from_json(row["stvg"]) for row in rejected)]
+        lengths = measure(template, [*rows, *rejected], self._settings)
         self.errors += too_long(row_truths, lengths.prompt, lengths.answer, self._args.max_length, limit)
         if self._args.max_length is None:
             self.not_checked.append("whether prompts fit; give --max_length")
         if limit is None:
             self.not_checked.append("whether answers fit; give --max_completion_length")
         columns = {"prompt, tokens": lengths.prompt, "prompt, tokens of pixels": lengths.pixels}
-        return {name: distribution(values) for name, values in (columns | {ANSWER: lengths.answer}).items()}
+        answer = SELECTED_ANSWER if self._files_of_select else ANSWER
+        return {name: distribution(values) for name, values in (columns | {answer: lengths.answer}).items()}
 
     def _files(self, parts: list[_Part]) -> list[dict[str, Any]]:
         """The kinds of the video files that were opened, and a warning for each kind that is slow to read."""
@@ -313,6 +376,16 @@ class Check:
                 f"{len(failed)} of {len(rows_of)} clips cannot be decoded; such a clip ends a GRPO training"
             )
         return {"clips": len(rows_of), "failed": failed}
+
+
+def _is_selected(dataset: str) -> bool:
+    """Whether a dataset is the path of a file that `swift-stvg select` wrote."""
+    return Path(dataset).suffix == ".jsonl" and dataset.partition(":")[0] not in SOURCES
+
+
+def _with_rejected(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a pair with its rejected answer."""
+    return row | {"messages": [*row["messages"][:-1], {"role": "assistant", "content": row["rejected_response"]}]}
 
 
 def _failure(decoder: str, clip: Clip) -> str | None:

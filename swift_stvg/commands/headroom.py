@@ -91,12 +91,12 @@ def _sample(args: argparse.Namespace) -> Sampled:
     from swift.infer_engine import InferRequest
     from tqdm import tqdm
 
-    from swift_stvg.adapters.engine import start_pipeline
+    from swift_stvg.adapters.engine import start_pipeline, swift_arguments
 
     # nothing is written to --result_path, but without it ms-swift makes a folder
     ours = {"model": args.model, "val_dataset": args.dataset, "seed": args.seed, "result_path": "unused"}
     words = [word for name, value in ours.items() for word in (f"--{name}", str(value))]
-    pipeline = start_pipeline([*words, *args.further], "headroom")
+    pipeline = start_pipeline(swift_arguments(args.model, [*words, *args.further]))
     rows = pipeline._prepare_val_dataset()
     if "stvg" not in rows.column_names:
         raise DataError(f"{args.dataset} has no `stvg` column: give a dataset of swift_stvg")

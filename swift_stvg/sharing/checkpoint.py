@@ -139,6 +139,17 @@ def stock_template(template: str, asked: str | None) -> str:
     return template.removeprefix("stvg_")
 
 
+def has_other_ids(ours: str, config: Mapping[str, Any]) -> bool:
+    """Whether a model's tokens for pixels have other ids than those that ms-swift's own template has written in.
+
+    Args:
+        ours: our template.
+        config: the model's `config.json`; empty if it does not lie in the checkpoint.
+    """
+    ids = [config.get(name) for name in ("image_token_id", "video_token_id")]
+    return ours in BACKBONES and None not in ids and ids != list(BACKBONES[ours].pixel_ids)
+
+
 def public_args(
     args: Mapping[str, Any], *, template: str, ours: str, settings: Settings, base_model: str | None, adapter: bool
 ) -> dict[str, Any]:
@@ -146,7 +157,8 @@ def public_args(
 
     Args:
         args: the arguments as ms-swift wrote them.
-        template: the template of ms-swift itself, with which the model loads without a plugin.
+        template: the template of ms-swift itself, with which the model loads without a plugin; `ours` if the model
+            cannot be used with it.
         ours: the template of the training.
         settings: the settings of the training.
         base_model: the id of the base model on a hub.
@@ -156,7 +168,8 @@ def public_args(
     kept = {name: args.get(name) for name in LOADED_ARGS if _without_paths(args.get(name)) == args.get(name)}
     kept |= {name: _without_paths(args.get(name)) for name in told}
     kept = {name: value for name, value in kept.items() if value not in (None, [], -1)}
-    kept |= {"external_plugins": [], "template": template, "model": base_model}
+    plugins = ["swift_stvg"] if template == ours and ours in BACKBONES else []
+    kept |= {"external_plugins": plugins, "template": template, "model": base_model}
     kept |= {OUR_TEMPLATE: ours, OUR_SETTINGS: settings.to_texts()}
     if (backbone := BACKBONES.get(ours)) is not None:
         system = args["system"] if isinstance(args.get("system"), str) else backbone.system

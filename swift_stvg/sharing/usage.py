@@ -163,6 +163,15 @@ def _with_vllm(name: str, template: str, adapter: bool) -> list[str]:
 
 
 def _with_stock(name: str, template: str, new: Mapping[str, Any], adapter: bool) -> list[str]:
+    if new["template"] == template:
+        stock, (image, video) = sharing.stock_template(template, None), BACKBONES[template].pixel_ids
+        return [
+            f"ms-swift's own template {stock} cannot be used without the plugin: it has the ids {image} and {video} of "
+            "the tokens for pixels written in, and this model's vocabulary has others. It ends with \"Video features "
+            'and video tokens do not match". So `args.json` names the plugin and its template. With the plugin the own '
+            f"template runs too: `--external_plugins swift_stvg --template {stock}`. It chooses and resizes frames in "
+            "its own way, so answers differ."
+        ]
     return [
         "ms-swift loads the model without a plugin too. It chooses other frames if it gets a file. So "
         f"{sharing.ANSWER} writes a film that holds only the frames of the training, and the row.",

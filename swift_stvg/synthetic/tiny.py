@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +196,18 @@ def _write(folder: Path, config: TinyConfig) -> int:
 
     model.save_pretrained(folder)
     _processor(tokenizer, kind, config).save_pretrained(folder)
+    (folder / "args.json").write_text(json.dumps(_args(config.architecture), indent=2) + "\n", encoding="utf-8")
     return sum(p.numel() for p in model.parameters())
+
+
+def _args(architecture: str) -> dict[str, Any]:
+    """What ms-swift reads of a checkpoint's training: it cannot tell a model from its architecture alone."""
+    return {
+        "swift_version": version("ms-swift"),  # without it, the type is ignored
+        "model_type": architecture,
+        "template": f"stvg_{architecture}",  # ms-swift's own template takes no other ids of pixel tokens
+        "external_plugins": ["swift_stvg"],
+    }
 
 
 def _chat_template(architecture: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from swift_stvg.report.text.blocks import escape_markdown, lines_block, table_block, write_report
 from swift_stvg.report.text.score import score_table
+from swift_stvg.report.text.selected import selected_blocks
 
 MOST_SIZES = 10
 """At most this many frame sizes are printed."""
@@ -29,6 +30,9 @@ def _blocks(report: dict[str, Any], markdown: bool) -> list[str]:
     if report["plugin_by_name"]["works"]:
         lines.append(f"--external_plugins swift_stvg works here: {report['plugin_by_name']['how']}.")
     blocks = [lines_block(lines, markdown)]
+    for part in report["parts"]:
+        if part["selected"]:
+            blocks += selected_blocks(part["selected"], markdown)
     if report["figures"]:
         header = ["each row", "lowest", "5%", "median", "mean", "95%", "highest"]
         rows = [[name, *(f"{value:.4g}" for value in values)] for name, values in report["figures"].items()]
