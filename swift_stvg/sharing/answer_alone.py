@@ -249,7 +249,7 @@ def ask_server(url: str, question: Question, timed: bool, most: int) -> str:
         fps = 2 / float(np.nextafter(np.float32(2 * question.step_s), np.float32(np.inf)))
     when = {"fps": fps, "frames_indices": indices, "total_num_frames": indices[-1] + 1, "num_frames": -1}
     video = {"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{','.join(pictures)}"}}
-    body = {
+    body: dict[str, Any] = {
         "messages": question.messages(video),
         "media_io_kwargs": {"video": when},
         "mm_processor_kwargs": {"do_resize": False, "do_sample_frames": False},
