@@ -1,4 +1,4 @@
-"""zero.py FOLDER [CASE ...]: training under DeepSpeed's ZeRO-1, 2 and 3 on CPUs, against it without.
+"""zero.py FOLDER [CASE ...]: training under DeepSpeed's ZeRO-1, 2 and 3 and torch's FSDP2 on CPUs, against it without.
 
     python -m venv ENV && ENV/bin/pip install -c constraints.txt -e '.[dev]'
     ENV/bin/pip install wheel setuptools hjson ninja py-cpuinfo msgpack
@@ -7,7 +7,7 @@
 
 A tiny Qwen2.5-VL is trained for three steps from the same seed: SFT and GRPO, all weights with the vision tower, and
 LoRA, in one and in two processes that talk over gloo. Cases are names such as `sft-full-2-zero3`; all by default. Then
-a checkpoint of ZeRO-3 answers, and a training that goes on from it is compared with the one that was not stopped. Ends
+a checkpoint of ZeRO-3, and of FSDP2, answers, and a training that goes on from it is compared with the one that was not stopped. Ends
 with 1 if a run fails or its losses are others. bfloat16: with float32 ms-swift asks for fp16, which DeepSpeed's CPU
 accelerator refuses. DeepSpeed compiles an operator in its first run, which takes a minute or two and a C++ compiler.
 """
@@ -18,6 +18,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import shutil
 import socket
 import sys
@@ -30,8 +31,9 @@ from tests.running import TRAIN, as_words, json_lines
 
 HERE = Path(__file__).parent
 PLUGIN = HERE.parents[1] / "swift_stvg/plugin/swift_stvg_plugin.py"
-PLUGINS = (PLUGIN, HERE / "meet.py", HERE / "unequal.py")
-ENGINES = ("none", "zero1", "zero2", "zero3")
+PLUGINS = (PLUGIN, HERE / "meet.py", HERE / "shard.py", HERE / "unequal.py")
+AGAINST = {"none": "none", "zero1": "none", "zero2": "none", "zero3": "none", "none32": "none32", "fsdp2": "none32"}
+"""Engines, and the run without an engine that each is compared with: FSDP2's in float32, which is exact."""
 KINDS = ("sft-full", "sft-lora", "grpo-full", "grpo-lora")
 CLOSE = 0.01
 """Share by which losses of SFT may differ: DeepSpeed keeps weights in float32 beside those in bfloat16."""
@@ -101,6 +103,10 @@ def options_of(case: str, folder: Path) -> tuple[str, dict[str, str], int]:
         options |= GRPO
     if engine.startswith("zero"):
         options |= {"deepspeed": engine}
+    if AGAINST[engine] == "none32":
+        options |= {"torch_dtype": "float32"}
+    if engine == "fsdp2":
+        options |= {"fsdp": engine, "gradient_checkpointing": "false"}
     if processes == "2":
         options |= {"ddp_backend": "gloo"}
     return {"sft": "sft", "grpo": "rlhf"}[algorithm], options, int(processes)
@@ -119,6 +125,13 @@ def alike(found: list[float], expected: list[float], algorithm: str) -> bool:
     finite = len(found) == 3 and all(map(math.isfinite, found))
     compared = zip(found, expected, strict=False) if algorithm == "sft" else ()
     return finite and all(abs(a - b) <= CLOSE * abs(b) for a, b in compared)
+
+
+def halved(folder: Path, case: str, processes: int) -> bool:
+    """Whether each process has held its share of the weights, as shard.py prints it."""
+    said = [Path(f"{folder / case}.log.{rank}").read_text() for rank in range(processes)]
+    shares = [[int(n) for n in re.findall(r"FSDP2 holds (\d+) of (\d+)", text)[-1]] for text in said]
+    return all(abs(held * processes - whole) < 0.01 * whole for held, whole in shares)
 
 
 def goes_on(folder: Path, case: str, env: dict[str, str]) -> dict[str, object]:
@@ -166,7 +179,11 @@ def main() -> int:
         "STVG_MAX_SIDE": "56",
         "OMP_NUM_THREADS": "1",
     }
-    cases = sys.argv[2:] or [f"{kind}-{n}-{engine}" for n, kind, engine in product((1, 2), KINDS, ENGINES)]
+    cases = sys.argv[2:] or [
+        f"{kind}-{n}-{engine}"
+        for n, kind, engine in product((1, 2), KINDS, AGAINST)
+        if (n, AGAINST[engine]) != (1, "none32")  # one process has nothing to shard
+    ]
     expected: dict[str, list[float]] = {}
     failed = 0
     for case in cases:
@@ -175,13 +192,14 @@ def main() -> int:
         name, options, processes = options_of(case, folder)
         error = run(name, options, processes, env, folder / f"{case}.log")
         found = [] if error else numbers_of(folder / case, algorithm)
-        without = case.removesuffix(engine)
-        if engine == "none":
-            expected[without] = found
+        expected[case] = found
+        without = case.removesuffix(engine) + AGAINST[engine]
         good = not error and alike(found, expected.get(without, found), algorithm)
+        if engine == "fsdp2":
+            good = good and halved(folder, case, processes)
         print(json.dumps({"case": case, "good": good, "numbers": found, "error": error[-600:]}), flush=True)
         failed += not good
-    for case in ("sft-full-1-zero3", "sft-full-2-zero3"):
+    for case in ("sft-full-1-zero3", "sft-full-2-zero3", "sft-full-2-fsdp2"):
         if case in cases:
             report = goes_on(folder, case, env)
             print(json.dumps(report), flush=True)
