@@ -7,9 +7,10 @@
 
 A tiny Qwen2.5-VL is trained for three steps from the same seed: SFT and GRPO, all weights with the vision tower, and
 LoRA, in one and in two processes that talk over gloo. Cases are names such as `sft-full-2-zero3`; all by default. Then
-a checkpoint of ZeRO-3, and of FSDP2, answers, and a training that goes on from it is compared with the one that was not stopped. Ends
-with 1 if a run fails or its losses are others. bfloat16: with float32 ms-swift asks for fp16, which DeepSpeed's CPU
-accelerator refuses. DeepSpeed compiles an operator in its first run, which takes a minute or two and a C++ compiler.
+a checkpoint of ZeRO-3 and one of FSDP2 answer, and a training goes on from each and is compared with the one that was
+not stopped. Ends with 1 if a run fails or its losses are others. DeepSpeed runs in bfloat16: with float32 ms-swift asks
+for fp16, which DeepSpeed's CPU accelerator refuses. FSDP2 runs in float32 (shard.py). DeepSpeed compiles an operator in
+its first run, which takes a minute or two and a C++ compiler.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ HERE = Path(__file__).parent
 PLUGIN = HERE.parents[1] / "swift_stvg/plugin/swift_stvg_plugin.py"
 PLUGINS = (PLUGIN, HERE / "meet.py", HERE / "shard.py", HERE / "unequal.py")
 AGAINST = {"none": "none", "zero1": "none", "zero2": "none", "zero3": "none", "none32": "none32", "fsdp2": "none32"}
-"""Engines, and the run without an engine that each is compared with: FSDP2's in float32, which is exact."""
+"""Engines, and the run without an engine that each is compared with."""
 KINDS = ("sft-full", "sft-lora", "grpo-full", "grpo-lora")
 CLOSE = 0.01
 """Share by which losses of SFT may differ: DeepSpeed keeps weights in float32 beside those in bfloat16."""
