@@ -7,7 +7,7 @@
 
 A tiny Qwen2.5-VL is trained for three steps from the same seed: SFT and GRPO, all weights with the vision tower, and
 LoRA, in one and in two processes that talk over gloo. Cases are names such as `sft-full-2-zero3`; all by default. Then
-a checkpoint of ZeRO-3 and one of FSDP2 answer, and a training goes on from each and is compared with the one that was
+a checkpoint of ZeRO-3 answers; a training goes on from it, and from one of FSDP2, and is compared with the one that was
 not stopped. Ends with 1 if a run fails or its losses are others. DeepSpeed runs in bfloat16: with float32 ms-swift asks
 for fp16, which DeepSpeed's CPU accelerator refuses. FSDP2 runs in float32 (shard.py). DeepSpeed compiles an operator in
 its first run, which takes a minute or two and a C++ compiler.
@@ -136,24 +136,24 @@ def halved(folder: Path, case: str, processes: int) -> bool:
 
 
 def goes_on(folder: Path, case: str, env: dict[str, str]) -> dict[str, object]:
-    """Whether the checkpoint after the second step answers, and leads to the same third step."""
+    """Whether the checkpoint after the second step leads to the same third step, and answers."""
     command, options, processes = options_of(case, folder)
     begun = folder / case / "checkpoint-2"
     infer = {name: options[name] for name in ("model_type", "template", "torch_dtype")}
     infer |= {"model": str(begun), "val_dataset": "stvg_synthetic:train#2", "max_new_tokens": "8"}
-    answers = folder / f"{case}.jsonl"
-    answers.unlink(missing_ok=True)
-    error = run("infer", infer | {"result_path": str(answers)}, 1, env, folder / f"{case}-infer.log")
-    report: dict[str, object] = {"checkpoint of": case, "answers": 0 if error else len(json_lines(answers))}
-    options |= {
-        "model": str(begun),
-        "resume_from_checkpoint": str(begun),
-        "output_dir": str(folder / f"{case}-resumed"),
-    }
+    report: dict[str, object] = {"checkpoint of": case}
+    error = ""
+    if not case.endswith("fsdp2"):  # whose checkpoints are shards without a config.json: training alone reads them
+        answers = folder / f"{case}.jsonl"
+        answers.unlink(missing_ok=True)
+        error = run("infer", infer | {"result_path": str(answers)}, 1, env, folder / f"{case}-infer.log")
+        report["answers"] = 0 if error else len(json_lines(answers))
+        options |= {"model": str(begun)}
+    options |= {"resume_from_checkpoint": str(begun), "output_dir": str(folder / f"{case}-resumed")}
     error = error or run(command, options, processes, env, folder / f"{case}-resumed.log")
     whole = numbers_of(folder / case, "sft")[-1]
     resumed = math.nan if error else numbers_of(folder / f"{case}-resumed", "sft")[-1]
-    good = not error and report["answers"] == 2 and abs(resumed - whole) <= CLOSE * whole
+    good = not error and report.get("answers", 2) == 2 and abs(resumed - whole) <= CLOSE * whole
     return report | {"third loss, whole and resumed": [whole, resumed], "good": good, "error": error[-600:]}
 
 
@@ -183,7 +183,8 @@ def main() -> int:
     cases = sys.argv[2:] or [
         f"{kind}-{n}-{engine}"
         for n, kind, engine in product((1, 2), KINDS, AGAINST)
-        if (n, AGAINST[engine]) != (1, "none32")  # one process has nothing to shard
+        # one process has nothing to shard, and torch's FSDP2 cannot generate in ms-swift's inference mode
+        if AGAINST[engine] == "none" or (n == 2 and kind.startswith("sft"))
     ]
     expected: dict[str, list[float]] = {}
     failed = 0
