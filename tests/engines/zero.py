@@ -7,7 +7,7 @@
 
 A tiny Qwen2.5-VL is trained for three steps from the same seed: SFT and GRPO, all weights with the vision tower, and
 LoRA, in one and in two processes that talk over gloo. Cases are names such as `sft-full-2-zero3`; all by default. Then
-a checkpoint of ZeRO-3 answers; a training goes on from it, and from one of FSDP2, and is compared with the one that was
+a checkpoint of ZeRO-3 answers. A training goes on from it, and from one of FSDP2. It is compared with the one that was
 not stopped. Ends with 1 if a run fails or its losses are others. DeepSpeed runs in bfloat16: with float32 ms-swift asks
 for fp16, which DeepSpeed's CPU accelerator refuses. FSDP2 runs in float32 (shard.py). DeepSpeed compiles an operator in
 its first run, which takes a minute or two and a C++ compiler.
