@@ -24,13 +24,14 @@ import json
 import math
 import re
 import sys
+import urllib.error
+import urllib.request
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-import requests
 import torch
 from PIL import Image
 from torchvision.transforms.v2 import InterpolationMode
@@ -261,13 +262,15 @@ def ask_server(url: str, question: Question, timed: bool, most: int) -> str:
     if timed:  # the chat template of the model would leave one more pair of markers around the video
         body |= {"chat_template": "{{ prompt }}", "chat_template_kwargs": {"prompt": question.prompt(PAD)}}
     try:
-        body["model"] = requests.get(f"{url}/v1/models").json()["data"][0]["id"]
-        reply = requests.post(f"{url}/v1/chat/completions", json=body)
-    except requests.RequestException as error:
-        sys.exit(f"{url} cannot be asked: {error}")
-    if not reply.ok:
-        sys.exit(f"{url} says {reply.status_code}: {reply.text:.1000}")
-    return str(reply.json()["choices"][0]["message"]["content"])
+        with urllib.request.urlopen(f"{url}/v1/models") as reply:
+            body["model"] = json.load(reply)["data"][0]["id"]
+        headers, data = {"Content-Type": "application/json"}, json.dumps(body).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{url}/v1/chat/completions", data, headers)) as reply:
+            return str(json.load(reply)["choices"][0]["message"]["content"])
+    except urllib.error.HTTPError as error:
+        sys.exit(f"{url} says {error.code}: {error.read().decode(errors='replace'):.1000}")
+    except urllib.error.URLError as error:
+        sys.exit(f"{url} cannot be asked: {error.reason}")
 
 
 def row(question: Question, out: str) -> dict[str, Any]:
