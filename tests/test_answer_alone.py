@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import runpy
@@ -12,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from swift_stvg.answers.format import Answer, AnswerFormat, BoxList
 from swift_stvg.cli import main
@@ -29,6 +33,7 @@ from swift_stvg.synthetic.tiny import ARCHITECTURES, TinyConfig, build
 from tests.asked import CASES, SENTENCE, TOKENS, Case, add_adapter, sensitive, settings_of, write_clips
 from tests.helpers import EVERY_FORMAT
 from tests.running import run
+from tests.servers import server
 from tests.videos import write_sound
 
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch warns
@@ -172,6 +177,58 @@ def test_a_part_of_a_video_is_that_of_ground(case: Case, clip_s: tuple[float, fl
     assert [box["time_s"] for box in places] == [
         box["time_s"] for box in wanted["boxes"] if box["pred_xyxy"] is not None
     ]
+
+
+def asked_of(video: Path, architecture: str, case: Case) -> Question:
+    settings = Settings.from_env(settings_of(architecture, case))
+    how = {"template": "", "ours": f"stvg_{architecture}", "base_model": None, "adapter": False}
+    return Question(str(video), SENTENCE, public_args({}, settings=settings, **how))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
+@pytest.mark.parametrize("architecture", ["qwen2_5_vl", "qwen3_vl"])
+def test_a_server_is_sent_frames_and_times(architecture: str, case: Case, clips: dict[str, Path]) -> None:
+    question = asked_of(clips[case.title], architecture, case)
+    timed = architecture == "qwen3_vl"
+    with server(lambda _: "an answer") as (url, requests):
+        assert answer_alone.ask_server(url.removesuffix("/v1"), question, timed, 24) == "an answer"
+    (request,) = requests
+    (video,) = [part for part in request["messages"][-1]["content"] if part["type"] == "video_url"]
+    files = video["video_url"]["url"].removeprefix("data:video/jpeg;base64,").split(",")
+    sent = np.stack([np.asarray(Image.open(io.BytesIO(base64.b64decode(file)))) for file in files])
+    assert np.array_equal(sent, question.frames.permute(0, 2, 3, 1))
+    when = request["media_io_kwargs"]["video"]
+    times_s = np.array(when["frames_indices"]) / when["fps"]
+    true_s = np.array(question.ticks) / TICKS if timed else question.step_s * np.arange(len(files))
+    assert times_s == pytest.approx(true_s, rel=1e-6)
+    assert (when["num_frames"], when["total_num_frames"]) == (-1, when["frames_indices"][-1] + 1)
+    texts = [part["text"] for part in request["messages"][-1]["content"] if part["type"] == "text"]
+    assert texts == [text for text in (question.before, question.after) if text]
+    assert (request["model"], request["max_tokens"], "chat_template" in request) == ("tiny", 24, timed)
+
+
+def test_a_server_that_refuses_or_is_not_there(clips: dict[str, Path]) -> None:
+    question = asked_of(clips[CASES[0].title], "qwen2_5_vl", CASES[0])
+    with server(lambda _: (400, b"too long")) as (url, _), pytest.raises(SystemExit, match="says 400: too long"):
+        answer_alone.ask_server(url.removesuffix("/v1"), question, False, 24)
+    with pytest.raises(SystemExit, match=r"http://127\.0\.0\.1:9 cannot be asked"):
+        answer_alone.ask_server("http://127.0.0.1:9", question, False, 24)
+
+
+@pytest.mark.parametrize("case", CASES[:3], ids=lambda case: case.title)
+def test_a_row_has_the_frames_in_a_film(case: Case, clips: dict[str, Path], tmp_path: Path) -> None:
+    question = asked_of(clips[case.title], "qwen2_5_vl", case)
+    row = answer_alone.row(question, str(tmp_path / "frames.mkv"))
+    with av.open(str(tmp_path / "frames.mkv")) as film:
+        found = np.stack([frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)])
+        rate = float(film.streams.video[0].average_rate)
+    frames = question.frames.permute(0, 2, 3, 1).numpy()
+    count = len(frames) + len(frames) % 2
+    assert np.array_equal(found, np.concatenate([frames, frames[-1:]])[:count])
+    assert rate == pytest.approx(1 / question.step_s, rel=1e-3)
+    height, width = frames.shape[1:3]
+    assert row["chat_template_kwargs"] == {"nframes": count, "resized_width": width, "resized_height": height}
+    assert row["videos"] == [str(tmp_path / "frames.mkv")]
 
 
 def test_a_clip_outside_the_video(clips: dict[str, Path]) -> None:

@@ -24,7 +24,7 @@ from swift_stvg.serving.engines import Row
 
 CLOSE = {"float32": 1e-3}
 OTHERWISE_CLOSE = 0.1
-"""Natural logarithms by which log-probabilities may differ by rounding alone, by type of the weights and for others."""
+"""By how much a log-probability may differ because of rounding: by type of the weights, and for all other types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Answered:
     Attributes:
         prompt: token ids of the prompt, pixels included.
         trained: those of the prompt in training.
-        tokens: token ids that it wrote; none where a prompt of the run differs, which ends it before answers are made.
-        logprobs: natural logarithms of their probabilities, as the engine gives them.
-        text: what they say.
+        tokens: token ids of the answer. If any prompt of the run differs, nothing is generated, and this is empty.
+        logprobs: natural logarithms of the tokens' probabilities, as the engine gives them.
+        text: the answer.
     """
 
     prompt: list[int]
@@ -51,14 +51,16 @@ class Compared:
     """One row, asked of the engine and of the model.
 
     Attributes:
-        prompt_differs_at: place of the first token that differs in the prompts, with the ids in training and in the
-            engine, empty where a prompt has ended; None if none does. If one of a run does, no row is answered.
+        prompt_differs_at: place of the first token that differs between the prompts, its ids in training, and its ids
+            in the engine. A list of ids is empty if that prompt has ended. None if the prompts are equal. If the prompt
+            of any row differs, no row is answered.
         same_text: whether the model's own greedy answer is the same text.
         tokens: number of tokens of the engine's answer.
-        agreeing: number of these that are also the model's choice at their place, given those before them.
-        close: number of the others that are within `tolerance` of the model's choice: rounding decides there.
+        agreeing: number of these tokens that the model finds most likely too, given the tokens before.
+        close: number of the other tokens whose log-probability is within `tolerance` of the most likely token's. There
+            rounding decides.
         logprob_gap: largest difference of a token's log-probability between engine and model.
-        placeholders: number of the engine's tokens that stand for pixels, which no answer may hold.
+        placeholders: number of the engine's tokens that stand for pixels. No answer may hold such a token.
         text: the engine's answer.
         own_text: the model's.
         tolerance: by how much rounding may move a log-probability, `CLOSE` of the model's type.
@@ -83,7 +85,7 @@ class Compared:
 
     @property
     def difference(self) -> str:
-        """What differs, first things first; only to be asked where something does."""
+        """What differs, in words. Read it only if `same` is false."""
         if self.prompt_differs_at:
             place, ours, theirs = self.prompt_differs_at
             return f"token {place} of the prompt has the id {ours} in training and {theirs} in the engine"
@@ -103,11 +105,11 @@ def compare(model: str, rows: Sequence[Row], options: Sequence[str], max_new_tok
     Args:
         model: a model or checkpoint, as for `swift infer`.
         rows: rows of a dataset of swift_stvg without answers.
-        options: further ones of `swift infer`, among them `--infer_backend` with the engine's name.
-        max_new_tokens: most tokens of an answer.
+        options: further options of `swift infer`, among them `--infer_backend` with the engine's name.
+        max_new_tokens: maximum number of tokens of an answer.
 
     Raises:
-        DataError: the engine ended with an error, which is quoted.
+        DataError: the engine ended with an error. The message quotes it.
     """
     answered = _ask_engine(model, rows, options, max_new_tokens)
     if any(engine.prompt != engine.trained for engine in answered):
@@ -178,7 +180,7 @@ def _compare(own: Any, row: Row, engine: Answered) -> Compared:
 
 
 def _logprobs(own: Any, row: Row, tokens: list[int]) -> torch.Tensor:
-    """Of the model, given a row and the tokens of an answer: (K, V) natural logarithms at each token's place."""
+    """The model's log-probabilities (K, V) at the place of each token of an answer to a row."""
     template, model = own.template, own.model
     encoded = template.encode(row)
     encoded["input_ids"] = [*encoded["input_ids"], *tokens]
@@ -200,7 +202,7 @@ def _config(pipeline: Any) -> Any:
 
 
 class _SeenError(Exception):
-    """A prompt, from where requests are made."""
+    """Ends a request before anything is generated, and holds its prompt."""
 
     def __init__(self, token_ids: list[int]) -> None:
         super().__init__(token_ids)
@@ -208,7 +210,7 @@ class _SeenError(Exception):
 
 
 class _OnlyPrompts:
-    """In the place of vLLM's engine: takes a request as far as its prompt, and answers none."""
+    """Stands in for vLLM's engine: makes the prompt of a request, then ends the request."""
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
@@ -237,12 +239,12 @@ def _prompts(pipeline: Any, rows: Sequence[Row]) -> list[list[int]]:
                 found.append(pipeline.template.as_trained(seen.token_ids))
     finally:
         pipeline.infer_engine.engine = engine
-        engine.renderer.clear_mm_cache()  # which now believes that the engine was sent these videos
+        engine.renderer.clear_mm_cache()  # it would believe that the engine has these videos already
     return found
 
 
 def _main(questions: str, answers: str) -> None:
-    """Let the engine answer, in this process."""
+    """Load the engine in this process, and write its answers."""
     asked = json.loads(Path(questions).read_text())
     pipeline = start_pipeline(swift_arguments(asked["model"], asked["words"]))
     rows, template = asked["rows"], pipeline.template

@@ -35,7 +35,8 @@ def add_options(app: argparse.ArgumentParser) -> None:
     add("--max-mb", type=int, default=200, metavar="N", help="largest upload in MiB (default: %(default)s)")
     app.epilog = (
         "Options that are not listed go to ms-swift, as for `swift infer`. The STVG_* settings are those that the "
-        "checkpoint was trained with; for a server, or a checkpoint that does not name them, set them in the environment. "
+        "checkpoint was trained with; for a server, or a checkpoint that does not name them, set them in the "
+        "environment. "
         "The page has no password: with another --host, everybody who reaches this machine can use it."
     )
     app.set_defaults(run=run, passes_on=True)

@@ -184,7 +184,7 @@ def _with_stock(name: str, template: str, new: Mapping[str, Any], adapter: bool)
     ]
 
 
-_STOCK_TRIED = {"stvg_qwen2_vl": 4, "stvg_qwen2_5_vl": 0, "stvg_qwen3_vl": 1}
+_STOCK_TRIED = {"stvg_qwen2_vl": 4, "stvg_qwen2_5_vl": 0, "stvg_qwen3_vl": 1, "stvg_qwen3_5": 0}
 """Number of 8 clips with the same answer from ms-swift 4.6.0 alone and transformers 5.19.0 (tests/engines/stock.py)."""
 
 

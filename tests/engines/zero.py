@@ -1,4 +1,4 @@
-"""zero.py FOLDER [CASE ...]: training under DeepSpeed's ZeRO-1, 2 and 3 on CPUs, against it without.
+"""zero.py FOLDER [CASE ...]: training under DeepSpeed's ZeRO-1, 2 and 3 and torch's FSDP2 on CPUs, against it without.
 
     python -m venv ENV && ENV/bin/pip install -c constraints.txt -e '.[dev]'
     ENV/bin/pip install wheel setuptools hjson ninja py-cpuinfo msgpack
@@ -7,9 +7,10 @@
 
 A tiny Qwen2.5-VL is trained for three steps from the same seed: SFT and GRPO, all weights with the vision tower, and
 LoRA, in one and in two processes that talk over gloo. Cases are names such as `sft-full-2-zero3`; all by default. Then
-a checkpoint of ZeRO-3 answers, and a training that goes on from it is compared with the one that was not stopped. Ends
-with 1 if a run fails or its losses are others. bfloat16: with float32 ms-swift asks for fp16, which DeepSpeed's CPU
-accelerator refuses. DeepSpeed compiles an operator in its first run, which takes a minute or two and a C++ compiler.
+a checkpoint of ZeRO-3 answers. A training goes on from it, and from one of FSDP2. It is compared with the one that was
+not stopped. Ends with 1 if a run fails or its losses are others. DeepSpeed runs in bfloat16: with float32 ms-swift asks
+for fp16, which DeepSpeed's CPU accelerator refuses. FSDP2 runs in float32 (shard.py). DeepSpeed compiles an operator in
+its first run, which takes a minute or two and a C++ compiler.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import shutil
 import socket
 import sys
@@ -30,8 +32,9 @@ from tests.running import TRAIN, as_words, json_lines
 
 HERE = Path(__file__).parent
 PLUGIN = HERE.parents[1] / "swift_stvg/plugin/swift_stvg_plugin.py"
-PLUGINS = (PLUGIN, HERE / "meet.py", HERE / "unequal.py")
-ENGINES = ("none", "zero1", "zero2", "zero3")
+PLUGINS = (PLUGIN, HERE / "meet.py", HERE / "shard.py", HERE / "unequal.py")
+AGAINST = {"none": "none", "zero1": "none", "zero2": "none", "zero3": "none", "none32": "none32", "fsdp2": "none32"}
+"""Engines, and the run without an engine that each is compared with."""
 KINDS = ("sft-full", "sft-lora", "grpo-full", "grpo-lora")
 CLOSE = 0.01
 """Share by which losses of SFT may differ: DeepSpeed keeps weights in float32 beside those in bfloat16."""
@@ -101,6 +104,10 @@ def options_of(case: str, folder: Path) -> tuple[str, dict[str, str], int]:
         options |= GRPO
     if engine.startswith("zero"):
         options |= {"deepspeed": engine}
+    if AGAINST[engine] == "none32":
+        options |= {"torch_dtype": "float32"}
+    if engine == "fsdp2":
+        options |= {"fsdp": engine, "gradient_checkpointing": "false"}
     if processes == "2":
         options |= {"ddp_backend": "gloo"}
     return {"sft": "sft", "grpo": "rlhf"}[algorithm], options, int(processes)
@@ -121,25 +128,32 @@ def alike(found: list[float], expected: list[float], algorithm: str) -> bool:
     return finite and all(abs(a - b) <= CLOSE * abs(b) for a, b in compared)
 
 
+def halved(folder: Path, case: str, processes: int) -> bool:
+    """Whether each process has held its share of the weights, as shard.py prints it."""
+    said = [Path(f"{folder / case}.log.{rank}").read_text() for rank in range(processes)]
+    shares = [[int(n) for n in re.findall(r"FSDP2 holds (\d+) of (\d+)", text)[-1]] for text in said]
+    return all(abs(held * processes - whole) < 0.01 * whole for held, whole in shares)
+
+
 def goes_on(folder: Path, case: str, env: dict[str, str]) -> dict[str, object]:
-    """Whether the checkpoint after the second step answers, and leads to the same third step."""
+    """Whether the checkpoint after the second step leads to the same third step, and answers."""
     command, options, processes = options_of(case, folder)
     begun = folder / case / "checkpoint-2"
     infer = {name: options[name] for name in ("model_type", "template", "torch_dtype")}
     infer |= {"model": str(begun), "val_dataset": "stvg_synthetic:train#2", "max_new_tokens": "8"}
-    answers = folder / f"{case}.jsonl"
-    answers.unlink(missing_ok=True)
-    error = run("infer", infer | {"result_path": str(answers)}, 1, env, folder / f"{case}-infer.log")
-    report: dict[str, object] = {"checkpoint of": case, "answers": 0 if error else len(json_lines(answers))}
-    options |= {
-        "model": str(begun),
-        "resume_from_checkpoint": str(begun),
-        "output_dir": str(folder / f"{case}-resumed"),
-    }
+    report: dict[str, object] = {"checkpoint of": case}
+    error = ""
+    if not case.endswith("fsdp2"):  # whose checkpoints are shards without a config.json: training alone reads them
+        answers = folder / f"{case}.jsonl"
+        answers.unlink(missing_ok=True)
+        error = run("infer", infer | {"result_path": str(answers)}, 1, env, folder / f"{case}-infer.log")
+        report["answers"] = 0 if error else len(json_lines(answers))
+        options |= {"model": str(begun)}
+    options |= {"resume_from_checkpoint": str(begun), "output_dir": str(folder / f"{case}-resumed")}
     error = error or run(command, options, processes, env, folder / f"{case}-resumed.log")
     whole = numbers_of(folder / case, "sft")[-1]
     resumed = math.nan if error else numbers_of(folder / f"{case}-resumed", "sft")[-1]
-    good = not error and report["answers"] == 2 and abs(resumed - whole) <= CLOSE * whole
+    good = not error and report.get("answers", 2) == 2 and abs(resumed - whole) <= CLOSE * whole
     return report | {"third loss, whole and resumed": [whole, resumed], "good": good, "error": error[-600:]}
 
 
@@ -166,7 +180,12 @@ def main() -> int:
         "STVG_MAX_SIDE": "56",
         "OMP_NUM_THREADS": "1",
     }
-    cases = sys.argv[2:] or [f"{kind}-{n}-{engine}" for n, kind, engine in product((1, 2), KINDS, ENGINES)]
+    cases = sys.argv[2:] or [
+        f"{kind}-{n}-{engine}"
+        for n, kind, engine in product((1, 2), KINDS, AGAINST)
+        # one process has nothing to shard, and torch's FSDP2 cannot generate in ms-swift's inference mode
+        if AGAINST[engine] == "none" or (n == 2 and kind.startswith("sft"))
+    ]
     expected: dict[str, list[float]] = {}
     failed = 0
     for case in cases:
@@ -175,13 +194,14 @@ def main() -> int:
         name, options, processes = options_of(case, folder)
         error = run(name, options, processes, env, folder / f"{case}.log")
         found = [] if error else numbers_of(folder / case, algorithm)
-        without = case.removesuffix(engine)
-        if engine == "none":
-            expected[without] = found
+        expected[case] = found
+        without = case.removesuffix(engine) + AGAINST[engine]
         good = not error and alike(found, expected.get(without, found), algorithm)
+        if engine == "fsdp2":
+            good = good and halved(folder, case, processes)
         print(json.dumps({"case": case, "good": good, "numbers": found, "error": error[-600:]}), flush=True)
         failed += not good
-    for case in ("sft-full-1-zero3", "sft-full-2-zero3"):
+    for case in ("sft-full-1-zero3", "sft-full-2-zero3", "sft-full-2-fsdp2"):
         if case in cases:
             report = goes_on(folder, case, env)
             print(json.dumps(report), flush=True)
