@@ -211,7 +211,7 @@ def test_errors_are_said(
     said("clip outside the video: 9 to 1e+06 s of")
     page.fill("#from input", "")
     ask(page, "the server is gone")
-    said("status 503: gone")
+    said("no answer to 1 of 1 questions: status 503")
     ask(page, "the dog")
     playwright.expect(page.locator("#found .chip")).to_have_text("ok", timeout=LONG_MS)
     assert str(folder) not in page.content(), "no path of the machine"
