@@ -14,6 +14,7 @@ from swift_stvg.geometry import FloatArray
 from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import REWARDS, applies
 from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.util import validation
 
 Completion: TypeAlias = str | Sequence[dict[str, Any]]
 """A text, or messages; the last message holds the text."""
@@ -30,12 +31,18 @@ class RewardResult:
         batch: the completions whose rows have a `stvg` column; None if there are none.
         rewards: (B,) their rewards.
         applies: (B,) whether the reward applies to them.
+
+    Raises:
+        RecordError: lengths differ.
     """
 
     values: list[float | None]
     batch: Batch | None
     rewards: FloatArray
     applies: npt.NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        validation.same_length("completion", rewards=self.rewards, applies=self.applies, batch=self.batch or ())
 
 
 def compute_reward(name: str, completions: Sequence[Completion], stvg: Sequence[str | None] | None) -> RewardResult:

@@ -10,6 +10,7 @@ import numpy as np
 from swift_stvg.answers.format import BoxList
 from swift_stvg.geometry import FloatArray, IntArray, clip_boxes, interpolate, paired_iou
 from swift_stvg.records import Tube
+from swift_stvg.util import validation
 from swift_stvg.video.marks import Mark
 from swift_stvg.video.timeline import nearest
 
@@ -40,11 +41,18 @@ class ClipObjects:
         tubes: the track of each object.
         size_wh: size of the picture that the boxes refer to.
         times_s: (F,) time of each decoded frame of the video.
+
+    Raises:
+        RecordError: the times are not numbers that rise, or a track is no `Tube`.
     """
 
     tubes: tuple[Tube, ...]
     size_wh: tuple[int, int]
     times_s: FloatArray
+
+    def __post_init__(self) -> None:
+        validation.all_instances("tubes", self.tubes, Tube)
+        validation.set_fields(self, times_s=validation.numbers("times_s", self.times_s, rising="weakly"))
 
     @classmethod
     def of(cls, found: VideoTracks, frames: IntArray, times_s: FloatArray, size_wh: tuple[int, int]) -> ClipObjects:
