@@ -17,11 +17,15 @@ from swift_stvg.video.timeline import Timeline
 EVERY_FORMAT = [
     AnswerFormat(think, unit, coords, boxes, style)
     for style, unit, coords, boxes, think in product(STYLE_CLASSES, UNITS, COORDS, (True, False), (True, False))
-    if not style_fault(style, unit, coords, boxes)
+    if style != "ids"
+    and not style_fault(style, unit, coords, boxes)
     and not (think and not (boxes and STYLE_CLASSES[style].think))
     and (boxes or coords == "pixel" or style == "fig8")
 ]
-"""Every combination of style, unit, coordinates and lists; formats without boxes have one kind of coordinates."""
+"""Every combination of style, unit, coordinates and lists; formats without boxes have one kind of coordinates.
+
+Answers that name an object have tests of their own (test_named_objects.py).
+"""
 
 
 def grid(size: int = 10, interval_s: float = 0.5, unit: str = "frame") -> Timeline:

@@ -310,7 +310,12 @@ WRONG: list[tuple[str, Callable[[], Any], type[StvgError], str]] = [
         RecordError,
         "`viou` must hold one value for each sample, got 1 for 2 in `tiou`",
     ),
-    ("track: kind", lambda: track(kind="guess"), RecordError, "`kind` must be one of truth, think, pred, got 'guess'"),
+    (
+        "track: kind",
+        lambda: track(kind="guess"),
+        RecordError,
+        "`kind` must be one of truth, think, pred, first, second, got 'guess'",
+    ),
     (
         "track: times",
         lambda: track(times_s=np.array([0.5, 0.0])),

@@ -99,12 +99,17 @@ EQUATIONS = {
 }
 
 
+NAMED = ("always object 1", "always the largest object", "a number that no object has")
+"""Mistakes of answers that name an object; test_named_objects.py has what they earn."""
+OF_BOXES = [name for name in MISTAKES if name not in NAMED]
+
+
 def test_every_mistake_has_its_equations() -> None:
-    assert list(EQUATIONS) == list(MISTAKES)
+    assert list(EQUATIONS) == OF_BOXES
     assert EQUATIONS[EXACT] == [1, 1, 1, 2, 0, 5]
 
 
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize("name", OF_BOXES)
 def test_mistakes_earn_what_the_equations_say(name: str) -> None:
     found = landscape([row()], WEIGHTS)["lines"][name]
     assert found["rows"] == 1
