@@ -39,6 +39,8 @@ BOUNDS = {
     "stvg_think": (0, 6),
     "stvg_spatial_giou": (-2, 2),
     "stvg_spatial_l1": (-8, 0),
+    "stvg_object": (0, 1),
+    "stvg_object_viou": (0, 1),
     "stvg_tiou": (0, 1),
     "stvg_viou": (0, 1),
     "stvg_viou@0.3": (0, 1),
@@ -50,6 +52,7 @@ FORMATS = (
     AnswerFormat(True, "second", "norm1000"),
     AnswerFormat(False, boxes=False),
     AnswerFormat(False, style="csv"),
+    AnswerFormat(False, style="ids"),
     AnswerFormat(False, "second", boxes=False, style="csv"),
     AnswerFormat(False, "second", "norm1000", style="csv"),
     AnswerFormat(True, "frame", "unit"),
@@ -110,7 +113,8 @@ def check_read(text: str, fmt: AnswerFormat) -> tuple[Answer, bool]:
     answer, valid = fmt.read(text)
     if valid:
         assert answer.span is not None
-        assert (answer.pred is not None) == fmt.boxes
+        assert (answer.pred is not None) == (fmt.boxes and not fmt.names_object)
+        assert (answer.object is not None) == fmt.names_object
         assert (answer.think is not None) == fmt.think
         assert not answer.failures
         again = fmt.render(answer)

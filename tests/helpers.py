@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from swift_stvg.answers.format import AnswerFormat
+from swift_stvg.answers.format import AnswerFormat, BoxList
 from swift_stvg.answers.styles import STYLE_CLASSES
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import COORDS, UNITS, Settings, style_fault
@@ -76,7 +76,13 @@ def row_truth(
         span=span,
         index=index,
         boxes_xyxy=np.tile(np.array(box, dtype=np.float64), (len(index), 1)),
+        objects=tuple(_still(each) for each in ((0, 0, 10, 10), box)) if fmt.names_object else (),
+        object=2 if fmt.names_object else None,
     )
+
+
+def _still(box: tuple[int, int, int, int]) -> BoxList:
+    return BoxList(np.arange(10), np.tile(np.array(box, dtype=np.float64), (10, 1)))
 
 
 def boxes(first: int, last: int, box: str = "20, 20, 60, 60") -> str:
