@@ -123,7 +123,7 @@ def check_read(text: str, fmt: AnswerFormat) -> tuple[Answer, bool]:
             "the lenient reader sees what the strict one does"
         )
     parts: dict[str, object] = {"time": answer.span}
-    parts |= {"pred_bbox": answer.pred} if fmt.boxes else {}
+    parts |= {"pred_bbox": answer.object if fmt.names_object else answer.pred} if fmt.boxes else {}
     parts |= {"think_bbox": answer.think} if fmt.think else {}
     assert set(answer.failures) == {part for part, found in parts.items() if found is None}
     written = numbers_in(text)
