@@ -6,6 +6,7 @@ tests/data/positions.json.gz holds what the releases that the models came with g
 from __future__ import annotations
 
 import gzip
+import inspect
 import json
 import math
 from importlib import import_module
@@ -77,7 +78,8 @@ def test_a_right_version_is_left_alone(positions: Any, name: str, monkeypatch: p
     installed = getattr(kind.get_rope_index, positions.THEIRS, kind.get_rope_index)
 
     def right(self: Any, input_ids: torch.Tensor, mm_token_type_ids: Any = None, **given: Any) -> Any:
-        return positions.rope_index(self.config, input_ids, mm_token_type_ids=mm_token_type_ids, **given), None
+        made = positions.rope_index(self.config, input_ids, mm_token_type_ids=mm_token_type_ids, **given)
+        return made, (made.amax((0, 2)) + 1 - input_ids.shape[1]).unsqueeze(1)
 
     monkeypatch.setattr(kind, "get_rope_index", right)
     assert positions.faults_of(name) == []
@@ -92,6 +94,29 @@ def test_a_right_version_is_left_alone(positions: Any, name: str, monkeypatch: p
     assert positions.faults_of(name)[0] == "text gets positions among the frames of the video before it"
     assert positions.correct_positions.__wrapped__(name) == tuple(positions.faults_of(name))
     assert getattr(kind.get_rope_index, positions.THEIRS) is wrong
+
+
+@pytest.mark.parametrize("name", CORRECTED)
+def test_a_delta_that_is_never_negative_is_corrected(
+    positions: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Qwen2-VL's of transformers 5.2.0."""
+    kind = positions._model_class(name)
+
+    def never_negative(self: Any, input_ids: torch.Tensor, attention_mask: Any = None, **kwargs: Any) -> Any:
+        made = positions.rope_index(self.config, input_ids, attention_mask=attention_mask, **kwargs)
+        used = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        return made, ((made * used).amax((0, 2)) + 1 - input_ids.shape[1]).clamp_min(0).unsqueeze(1)
+
+    monkeypatch.setattr(kind, "get_rope_index", never_negative)
+    assert positions.faults_of(name) == ["generated tokens do not begin after the largest position"]
+    assert positions.correct_positions.__wrapped__(name) == tuple(positions.faults_of(name))
+    _, title, layout = next(case for case in CASES if case[:2] == (name, "left padding"))
+    model, input_ids, given = given_of(positions, name, layout)
+    _, deltas = model.get_rope_index(input_ids, **given)
+    used = torch.tensor(layout["attention_mask"]).bool()
+    largest = torch.tensor(layout["positions"]).masked_fill(~used, 0).amax((0, 2))
+    assert torch.equal(deltas[:, 0] + used.shape[1], largest + 1), title
 
 
 def test_the_correction_is_still_needed(positions: Any) -> None:
@@ -152,6 +177,8 @@ def test_generation_goes_on_after_the_largest_position(positions: Any, name: str
         "video_grid_thw": torch.tensor([[12, merge, merge]]),
         "mm_token_type_ids": positions.kinds_of(input_ids, config),
     }
+    if "mm_token_type_ids" not in inspect.signature(type(model).forward).parameters:
+        del given["mm_token_type_ids"]  # versions before 5.3
     if name == "qwen2_5_vl":
         given["second_per_grid_ts"] = [1.6]
     known = {key: value for key, value in given.items() if "pixel" not in key}

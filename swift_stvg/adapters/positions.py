@@ -10,7 +10,8 @@ and of vLLM (`get_mrope_input_positions`):
 - The next token after a picture or video has one more than the largest position so far.
 
 transformers 5.3.0 to 5.24.0 continue after a video at p + max(height, width), so the text gets positions among the
-frames. transformers 4.57.6 to 5.17.0 truncate the seconds to a whole number before the multiplication. Qwen3-VL and
+frames. transformers 4.57.6 to 5.17.0 truncate the seconds to a whole number before the multiplication. transformers
+5.2.0 never gives Qwen2-VL a negative delta, so tokens that it generates get positions that are too large. Qwen3-VL and
 Qwen3.5 write times as text and need no correction: each pair of frames is treated like a picture, whose largest
 position is max(height, width) - 1. InternVL numbers all tokens consecutively.
 """
@@ -133,17 +134,18 @@ def faults_of(model_type: str) -> list[str]:
     theirs = getattr(kind.get_rope_index, THEIRS, kind.get_rope_index)
     model = _without_weights(kind, model_type)
     config = model.config
-    merge, pairs, seconds = config.vision_config.spatial_merge_size, 6, [2.75]
-    video = [config.vision_start_token_id, *[config.video_token_id] * pairs * 4, config.vision_end_token_id]
+    merge, pairs, seconds = config.vision_config.spatial_merge_size, 12, [2.75]
+    video = [config.vision_start_token_id, *[config.video_token_id] * pairs * 16, config.vision_end_token_id]
     input_ids = torch.tensor([[1, *video, *([1] * 20)]])
     kinds = kinds_of(input_ids, config)
     given = {
-        "video_grid_thw": torch.tensor([[pairs, 2 * merge, 2 * merge]]),
+        "video_grid_thw": torch.tensor([[pairs, 4 * merge, 4 * merge]]),
         "second_per_grid_ts": seconds,
         "attention_mask": torch.ones_like(input_ids),
         "mm_token_type_ids": kinds,
     }
-    found = _call(theirs, model, input_ids, **given)[0][:, 0]
+    made, deltas = _call(theirs, model, input_ids, **given)
+    found = made[:, 0]
     right = rope_index(config, input_ids, **given)[:, 0]
     frames = kinds[0] == VIDEO
     faults = []
@@ -153,6 +155,8 @@ def faults_of(model_type: str) -> list[str]:
         faults.append("the seconds of a pair of frames are truncated to a whole number")
     if not faults and not torch.equal(found, right):
         faults.append("positions differ")
+    if deltas is not None and int(deltas[0, 0]) + input_ids.shape[1] != int(found.max()) + 1:
+        faults.append("generated tokens do not begin after the largest position")
     return faults
 
 
@@ -194,8 +198,12 @@ def _mended(theirs: Any) -> Any:
         used = torch.ones_like(input_ids, dtype=torch.bool) if mask is None else mask.bool()
         given = {name: value for name, value in given.items() if name not in ("self", "input_ids")}
         right = rope_index(self.config, input_ids, **given).to(positions)
-        # some versions count padding in the deltas, others do not: only the difference is added here
-        deltas = deltas + ((right * used).amax((0, 2)) - (positions * used).amax((0, 2))).unsqueeze(1)
+        # a token that is generated has the position count + delta; some versions count padding, others do not
+        theirs_follow, right_follows = ((p * used).amax((0, 2)) + 1 for p in (positions, right))
+        length, without_padding = torch.full_like(theirs_follow, used.shape[1]), used.sum(1).to(theirs_follow)
+        leaves_out = torch.equal(deltas[:, 0].to(length) + without_padding, theirs_follow)
+        count = without_padding if leaves_out else length
+        deltas = (right_follows - count).unsqueeze(1).to(deltas)
         return torch.where(used, right, positions), deltas
 
     setattr(get_rope_index, THEIRS, theirs)
