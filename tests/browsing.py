@@ -66,7 +66,7 @@ def playing(page: Any, video: Any) -> tuple[float, int]:
     """Length in seconds and width in pixels of a film that plays on: its frames are decoded."""
     for _ in range(200):
         ready, duration, now, width, paused = video.evaluate(
-            "v => [v.readyState, v.duration, v.currentTime, v.videoWidth, v.paused]"
+            "v => [v.readyState, v.duration, v.currentTime, v.videoWidth, v.paused && !v.ended]"
         )
         if now > 0.2:
             assert (ready >= 2, paused) == (True, False)

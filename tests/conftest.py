@@ -124,7 +124,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def env(workspace: Path) -> dict[str, str]:
-    return SIZES | {"STVG_INDEX_UNIT": "second", "STVG_DATA_ROOT": str(workspace / "data")}
+    return SIZES | {"STVG_INDEX_UNIT": "second", "STVG_QUERY_FIRST": "true", "STVG_DATA_ROOT": str(workspace / "data")}
 
 
 @pytest.fixture(scope="session")

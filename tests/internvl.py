@@ -19,6 +19,7 @@ def build_internvl(out: Path) -> None:
     )
 
     build(out, TinyConfig(max_coordinate=1000))
+    (out / "args.json").unlink()  # it names Qwen2.5-VL's template
     tokens = {"start_image_token": "<img>", "end_image_token": "</img>"}
     tokens |= {"context_image_token": "<IMG_CONTEXT>", "video_token": "<video>"}
     tokenizer = PreTrainedTokenizerFast.from_pretrained(out, extra_special_tokens=tokens)

@@ -669,11 +669,11 @@ def test_wrong_use_is_one_clear_error(
 
 @pytest.fixture
 def synthetic(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
-    """The held-out rows by sentence and video, which tell them apart, and their settings in the environment."""
+    """The held-out rows by video, and their settings in the environment."""
     for name, value in {**SIZES, "STVG_DATA_ROOT": str(workspace / "data"), "STVG_CACHE_DIR": "off"}.items():
         monkeypatch.setenv(name, value)
     rows, _ = load_rows("stvg_synthetic", "test", Settings.from_env())
-    return {row["messages"][0]["content"]: row for row in rows}
+    return {row["videos"][0]: row for row in rows}
 
 
 def test_a_dataset_is_answered_kept_and_scored(
@@ -908,7 +908,7 @@ def test_options_of_ms_swift_and_a_dataset(
     out.unlink()
     capsys.readouterr()
     assert main([*words, "--stream", "true"]) == 1
-    assert "leave --stream out" in capsys.readouterr().err
+    assert "--stream true is not supported: leave it out" in capsys.readouterr().err
     assert main([*words, "--max_new_tokens", "abc"]) == 1
     said = capsys.readouterr().err
     assert "invalid int value: 'abc'" in said

@@ -76,7 +76,7 @@ MARKS: tuple[Mark, ...] = ((0, 1, 10, 10, 40, 40), (2, 1, 12, 10, 42, 40), (2, 2
 
 
 def request(marks: tuple[Mark, ...] = MARKS, outlines: bool = False) -> VideoRequest:
-    return VideoRequest((0, 5, 10), (112, 56), 2.0, "pixel", (0.0, 0.5, 1.0), marks, outlines)
+    return VideoRequest((0, 5, 10), (112, 56), 2.0, "pixel", (0.0, 0.5, 1.0), marks=marks, outlines=outlines)
 
 
 def test_every_path_to_the_frames_draws_the_same_marks(tmp_path: Path) -> None:

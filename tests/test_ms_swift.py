@@ -31,7 +31,7 @@ NEEDED = {
 OF_COMMANDS = {
     "swift": "get_processor get_template",
     "swift.arguments": "InferArguments",
-    "swift.model": "get_model_info_meta",
+    "swift.model": "MODEL_MAPPING get_model_info_meta",
     "swift.pipelines.infer.infer": "SwiftInfer",
     "swift.utils": "parse_args",
 }
@@ -41,6 +41,7 @@ MISSING = [
     ("swift.metrics.base", "EvalMetrics", "--eval_metric stvg"),
     ("swift.metrics.base", None, "--eval_metric stvg"),
     ("swift.utils", "Serializer", "--eval_metric stvg"),
+    ("swift.arguments", "BaseArguments", "settings in checkpoints"),
     ("swift.callbacks", "TrainerCallback", "--callbacks stvg_preview"),
     ("swift.callbacks", "callbacks_map", "--callbacks stvg_preview"),
     ("swift.callbacks", None, "--callbacks stvg_preview"),

@@ -23,7 +23,7 @@ from swift_stvg.sources import load_rows
 from tests.running import TRAIN, json_lines, logged, swift
 
 FORMAT = AnswerFormat(think=False, style="ids")
-SYNTH = ["--split", "train=64", "test=8", "--duration-s", "4"]  # the clips of `workspace`
+SYNTH = ["--split", "train=64", "test=8", "--duration-s", "4", "--fps", "10"]
 
 READ: dict[str, tuple[str, tuple[int, int] | None, int | None]] = {
     "the exact form": ("<time> 5 - 6 </time> <object> 3 </object>", (5, 6), 3),
@@ -70,11 +70,12 @@ def test_boxes_are_needed() -> None:
 
 
 @pytest.fixture(scope="session")
-def objects(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Settings for the clips of `workspace` with exact tracks."""
-    tracks = tmp_path_factory.mktemp("tracks") / "tracks.json"
-    assert main(["synth", str(workspace / "data/stvg_synthetic"), *SYNTH, "--tracks", str(tracks)]) == 0
-    return {"STVG_DATA_ROOT": str(workspace / "data"), "STVG_STYLE": "ids", "STVG_PROPOSALS": str(tracks)} | {
+def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Settings for clips of several things, with exact tracks."""
+    root = tmp_path_factory.mktemp("objects")
+    tracks = root / "tracks.json"
+    assert main(["synth", str(root / "stvg_synthetic"), *SYNTH, "--tracks", str(tracks)]) == 0
+    return {"STVG_DATA_ROOT": str(root), "STVG_STYLE": "ids", "STVG_PROPOSALS": str(tracks)} | {
         "STVG_MAX_SIDE": "56",
         "STVG_SIDE_MULTIPLE": "56",
         "STVG_SYSTEM_PROMPT": "false",
@@ -165,11 +166,17 @@ def test_known_mistakes_do_not_pay(rows: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("missing", ["drop", "time"])
-def test_an_object_without_a_track(
-    missing: str, objects: dict[str, str], workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_object_without_a_track(missing: str, objects: dict[str, str], tmp_path: Path) -> None:
     half = tmp_path / "half.json"
-    words = ["synth", str(workspace / "data/stvg_synthetic"), *SYNTH, "--tracks", str(half), "--track_missing", "0.4"]
+    words = [
+        "synth",
+        str(Path(objects["STVG_DATA_ROOT"]) / "stvg_synthetic"),
+        *SYNTH,
+        "--tracks",
+        str(half),
+        "--track_missing",
+        "0.4",
+    ]
     assert main(words) == 0
     settings = Settings.from_env(objects | {"STVG_PROPOSALS": str(half), "STVG_OBJECT_MISSING": missing})
     kept, report = load_rows("stvg_synthetic", "train", settings)

@@ -83,8 +83,8 @@ def test_everything_is_registered_and_twice_does_no_harm(tmp_path: Path) -> None
     templates = ["stvg_qwen2_5_vl", "stvg_qwen2_vl", "stvg_qwen3_5", "stvg_qwen3_8", "stvg_qwen3_vl"]
     assert sorted(BACKBONES) == templates
     assert registered["templates"] == [name for name in templates if name != "stvg_qwen3_8" or HAS_QWEN3_8]
-    names = "consistency format spatial spatial_giou spatial_l1 temporal think tiou viou viou@0.3 viou@0.5"
-    assert registered["rewards"] == [f"stvg_{name}" for name in names.split()]
+    names = "consistency format object object_viou spatial spatial_giou spatial_l1 temporal think tiou viou"
+    assert registered["rewards"] == [f"stvg_{name}" for name in (*names.split(), "viou@0.3", "viou@0.5")]
     assert registered["classes"] == ["StvgFormat", "StvgSpatialL1", "vIoU@0.3"]
 
 

@@ -210,7 +210,7 @@ def test_a_row_or_an_explained_drop(tmp_path: Path, title: str, capsys: pytest.C
         assert {RowTruth.from_json(line["stvg"]).id for line in answered} == set(row_truths)
         capsys.readouterr()
         readable = case.dropped not in ("video missing", UNREADABLE)
-        assert main(["ground", str(video), "the man in red", *words]) == (0 if readable else 1)
+        assert main(["ground", str(video), "the man in red", "--format", "json", *words]) == (0 if readable else 1)
     captured = capsys.readouterr()
     if readable:
         assert json.loads(captured.out)["videos"] == [str(video)]
@@ -230,7 +230,7 @@ def test_names_that_mean_something_to_others(
     monkeypatch.chdir(tmp_path)
     given = f"./{name}" if name.startswith("-") else name
     with server(lambda _: "nothing") as (url, _):
-        assert main(["ground", given, "the man in red", "--endpoint", url]) == 0
+        assert main(["ground", given, "the man in red", "--format", "json", "--endpoint", url]) == 0
     assert json.loads(capsys.readouterr().out)["n_frames"] == COUNT
 
 

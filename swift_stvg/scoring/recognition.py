@@ -30,6 +30,9 @@ LINES = {"csv", "fig8"}
 """Styles with the same lines of numbers."""
 MOST = 0.9
 """Coordinates fit if this share of the boxes, or more, lies in their picture."""
+TRUSTED = 0.5
+"""Rows are trusted if this share of the boxes lies in the picture under their coordinates. A poor model's boxes leave
+the picture too, and larger coordinates fit all boxes."""
 SLACK = 1.05
 """A box lies in the picture if it ends before this many times its width and height."""
 ENOUGH = 5
@@ -166,9 +169,9 @@ def _best_coords(
     if fmt.shares and apart <= MOST * (apart + sum(answer.pred is not None for answer, _ in read)):
         return "unit", []
     boxes = [(answer.pred, row) for (answer, _), row in zip(whole, row_truths, strict=True) if answer.pred is not None]
-    fits = [kind for kind in COORDS if kind != "unit" and _inside(boxes, replace(fmt, coords=kind)) >= MOST]
-    if len(boxes) < ENOUGH or fmt.coords in fits:
+    if len(boxes) < ENOUGH or (not fmt.shares and _inside(boxes, fmt) >= TRUSTED):
         return fmt.coords, []
+    fits = [kind for kind in COORDS if kind != "unit" and _inside(boxes, replace(fmt, coords=kind)) >= MOST]
     return (fits[0], []) if len(fits) == 1 else (fmt.coords, fits)
 
 
