@@ -153,7 +153,7 @@ def test_two_systems(browser: Any, shapes: Path, tmp_path: Path) -> None:
     leads = [float(text.split()[-1]) for text in won.all_inner_texts() if text.startswith("B wins")]
     assert leads == sorted(leads, reverse=True)
     assert len(leads) == 3
-    for choice, number in (("only A right", 1), ("only B right", 2), ("both right", 4), ("neither right", 1)):
+    for choice, number in (("only A right", 1), ("only B right", 2), ("neither right", 1), ("both right", 4)):
         page.select_option("#status", choice)
         opened.count(f"{number} of {CLIPS}")
     page.select_option("#status", "only A right")

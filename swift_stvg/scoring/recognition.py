@@ -126,7 +126,7 @@ def _wanted(asked: AnswerFormat, style: str, coords: str | None) -> dict[str, An
     """The format of another style for the same rows, but for think boxes."""
     return {
         "style": style,
-        "unit": asked.unit if style in ("tags", "csv") else "second",
+        "unit": asked.unit if style in ("tags", "csv", "ids") else "second",
         "coords": coords or ("unit" if style == "fig8" else asked.coords),
         "boxes": asked.boxes or not STYLE_CLASSES[style].says_span,
     }
