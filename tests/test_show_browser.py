@@ -161,7 +161,7 @@ def test_two_systems(browser: Any, shapes: Path, tmp_path: Path) -> None:
     page.locator(".card .play").click()
     playing(page, page.locator(".card video"))
     page.locator(".card summary").click()
-    assert page.locator(".card pre").count() == 3, "both answers and the truth"
+    playwright.expect(page.locator(".card pre")).to_have_count(3)  # both answers and the truth
     page.fill("#right", "0.1")
     opened.count(f"0 of {CLIPS}")
     page.click("button[type=reset]")
