@@ -129,6 +129,23 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
             read_proposals(path)
 
 
+def test_no_entry_is_lost_because_its_key_is_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    box = '{"0": [0, 0, 5, 5]}'
+    for text, message in (
+        (
+            f'{{"a": {{"tracks": {{"1": {box}}}}}, "a": {{"tracks": {{"2": {box}}}}}}}',
+            "t.json: the key 'a' is there twice",
+        ),
+        (f'{{"a": {{"tracks": {{"1": {box}, "1": {box}}}}}}}', "tracks of a: the key '1' is there twice"),
+    ):
+        path.write_text(text)
+        with pytest.raises(DataError, match=message):
+            read_proposals(path)
+    path.write_text('{"a": {"tracks": {"1": {"0": [0, 0, 5, 5], "0": [1, 1, 5, 5]}}}}')
+    assert read_proposals(path).faults == [("broken track", "track 1 of a: frame 0 has two boxes")]
+
+
 COCO_WITHOUT_TRACK = {
     "videos": [{"id": 1, "name": "a"}],
     "images": [{"id": 1, "video_id": 1, "frame_id": 0}],

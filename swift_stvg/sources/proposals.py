@@ -32,7 +32,7 @@ from swift_stvg.records import MAX_COORDINATE, MAX_VIDEO_FRAMES, Tube
 from swift_stvg.rows.objects import VideoTracks
 from swift_stvg.settings import Settings
 from swift_stvg.sources.files import VIDEO_SUFFIXES
-from swift_stvg.util.json_reading import PARSE_ERRORS, json_integer, read_bytes, read_json
+from swift_stvg.util.json_reading import PARSE_ERRORS, RepeatedKeys, json_integer, read_bytes, read_json
 
 BROKEN = "broken track"
 SHORT = "track without a box"
@@ -103,21 +103,37 @@ def read_proposals(path: Path) -> Proposals:
     content = read_json(path, keep_repeated=True)
     if not isinstance(content, dict) or not content:
         raise DataError(f"{path} must hold an object: videos by name, or COCO-VID")
+    _refuse_repeated(content, str(path))
     try:
         if {"videos", "images", "annotations"} <= content.keys():
             _read_coco(proposals, content)
         else:
             for name, entry in content.items():
+                _refuse_repeated(entry["tracks"], f"{path}, tracks of {name!s:.200}")
                 size_wh = _size(entry["size_wh"]) if entry.get("size_wh") is not None else None
-                tracks = {
-                    number: [(frame, box) for frame, box in boxes.items()] for number, boxes in entry["tracks"].items()
-                }
+                tracks = {number: _pairs(boxes) for number, boxes in entry["tracks"].items()}
                 _add(proposals, name, tracks, size_wh)
     except PARSE_ERRORS as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} is neither a file of tracks by video nor COCO-VID: {error!r}") from None
     return proposals
+
+
+def _refuse_repeated(content: Any, what: str) -> None:
+    """Refuse an object whose text has a key twice, because one of the two values is lost; `what` says where it stands.
+
+    Raises:
+        DataError: a key is repeated.
+    """
+    if isinstance(content, RepeatedKeys):
+        raise DataError(f"{what}: the key {content.repeated[0]!r} is there twice")
+
+
+def _pairs(boxes: Any) -> list[tuple[Any, Any]]:
+    """(frame, box) of each entry; a frame whose key is repeated stands in the list again, so that it is refused."""
+    again = boxes.repeated if isinstance(boxes, RepeatedKeys) else []
+    return [*boxes.items(), *((frame, boxes[frame]) for frame in again)]
 
 
 def _key(name: str) -> str:
