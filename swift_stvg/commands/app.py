@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     check_engine_options(args)
     engine = cache(partial(make_engine, args))
     settings = model_settings(args, engine)
+    engine()  # what is wrong with a model or server is said before Gradio is imported, which takes seconds
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that files are deleted
     with TemporaryDirectory(prefix="swift-stvg-app-") as folder:
         examples, files, uploads = (Path(folder, name) for name in ("examples", "visits", "uploads"))
