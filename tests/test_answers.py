@@ -320,5 +320,5 @@ def test_unknown_variants_are_refused() -> None:
     with pytest.raises(ValueError, match="style must be one of"):
         AnswerFormat(style="prose")
     for variant in ({"boxes": False}, {"style": "csv"}):
-        with pytest.raises(ValueError, match="think boxes come before final ones"):
+        with pytest.raises(ValueError, match="needs final boxes and a style that can hold both lists"):
             AnswerFormat(**variant)

@@ -554,7 +554,7 @@ def test_a_folder_holds_one_run_and_nothing_of_others(
     with server(lambda _: ANSWER) as (url, asked):
         words = ["ground", str(clip), "-5 is written there", "--endpoint", url, "--out"]
         assert main([*words, str(own), "--format", "coco"]) == 1
-        assert "holds something that is not answers of swift-stvg ground" in capsys.readouterr().err
+        assert "is not empty, and it does not hold answers of swift-stvg ground" in capsys.readouterr().err
         assert asked == []
         assert (own / "coco.json").read_text() == "of somebody"
         assert main([*words, str(out), "--format", "coco", "mot", "--draw", "gif"]) == 0

@@ -152,7 +152,7 @@ WRONG: list[tuple[str, Callable[[], Any], type[StvgError], str]] = [
         "truth: time and boxes",
         lambda: truth(time_only=True),
         RowError,
-        "boxes in an event without boxes: 5 boxes with `time_only`",
+        "boxes in an annotation without boxes: 5 boxes, but `time_only` is True",
     ),
     ("truth: no rate", lambda: truth(annotated_fps=NAN), RowError, "invalid frame count or frame rate: (50, nan)"),
     (

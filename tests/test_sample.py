@@ -55,7 +55,7 @@ def test_swift_sample_earns_what_a_training_does(
         assert sampled == cls()(texts, stvg=[truth.to_json()] * len(texts)), (name, reason)
     monkeypatch.setenv("STVG_THINK", "false" if fmt.think else "true")
     if fmt.boxes:
-        with pytest.raises(DataError, match="has not the format of these settings"):
+        with pytest.raises(DataError, match="does not have the format of these settings"):
             CLASSES["stvg_viou"]()(requests, request_config=None, ground_truths=[exact] * len(texts))
     with pytest.raises(DataError, match="needs a dataset of swift_stvg"):
         CLASSES["stvg_viou"]()([InferRequest(messages=row["messages"])], request_config=None, ground_truths=[exact])

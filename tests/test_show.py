@@ -164,7 +164,7 @@ def test_another_folder_is_left_alone(result: Path, tmp_path: Path, capsys: pyte
     (tmp_path / "mine/show.json").write_text('{"what": "mine"}')
     (tmp_path / "file").write_text("mine")
     for name, message in (
-        ("mine", "holds something that is not a page of swift-stvg show"),
+        ("mine", "is not empty, and it does not hold a page of swift-stvg show"),
         ("file", "file cannot be used as a folder: Not a directory"),
         ("mine/index.html", "index.html cannot be used as a folder: Not a directory"),
     ):
