@@ -193,11 +193,11 @@ def test_settings_that_can_be_hacked(
     words = ["--reward_funcs", "stvg_format", "stvg_think", "--reward_weights", "1", "1"]
     status, report = checked(capsys, "stvg_synthetic:val", *words)
     assert status == 1
-    assert any("'think boxes far off, final ones right' earns as much as" in error for error in report["errors"])
+    assert any("'think boxes far off, final boxes right' earns as much as" in error for error in report["errors"])
     monkeypatch.setenv("STVG_SPATIAL_FLOOR", "1")
     status, report = checked(capsys, "stvg_synthetic:val")
     assert status == 1
-    assert any("'boxes far off, think alike' earns as much as the exact" in error for error in report["errors"])
+    assert any("'all boxes far off' earns as much as the exact" in error for error in report["errors"])
 
 
 def test_the_report_can_be_read(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -319,7 +319,7 @@ def test_datasets_that_are_none(text: str, message: str) -> None:
 WRONG = [
     (["vidstg:tset"], "has no subset 'tset'"),
     (["stvg_synthetic:val", "--rows", "0"], "--rows must be at least 1"),
-    (["stvg_synthetic:val", "--max_length", "9"], "which needs --model"),
+    (["stvg_synthetic:val", "--max_length", "9"], "also counts the tokens of pixels: give --model"),
     (["stvg_synthetic:val", "--videos", "--annotations_only"], "give one of them"),
     (["stvg_synthetic:val", "--workers", "0"], "--workers must be at least 1"),
     (["stvg_synthetic:val", "--reward_funcs", "stvg_form"], "unknown reward stvg_form"),

@@ -707,14 +707,14 @@ def test_a_dataset_is_answered_kept_and_scored(
         assert main([*words, "--endpoint", url]) == 0
         assert out.read_text() == before, "a row that is never answered stays, and counts 0"
         said = capsys.readouterr().err
-        assert f"{len(rows) - 1} answers were there, 1 were asked for" in said
+        assert f"{len(rows) - 1} answers kept from an earlier run, 1 rows asked now" in said
         assert "1 of 1 answers: no answer" in said
         broken.clear()
         asked.clear()
         out.write_text(out.read_text() + '{"response": "cut off')
         assert main([*words, "--endpoint", url]) == 0
         assert len(asked) == 1
-        assert f"{len(rows) - 1} answers were there, 1 were asked for" in capsys.readouterr().err
+        assert f"{len(rows) - 1} answers kept from an earlier run, 1 rows asked now" in capsys.readouterr().err
     assert main(["score", str(out), "--format", "json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["tables"][0]["rows"][0]["metrics"]["m_vIoU"][0] == pytest.approx(1, abs=1e-6)
@@ -858,7 +858,7 @@ def test_runs_that_were_killed_and_odd_answers(
         assert out.read_bytes() == before
         models[0], down[0] = "tiny", False
         assert main([*words, "--endpoint", url]) == 0
-        assert "1 answers were there, 2 were asked for" in capsys.readouterr().err
+        assert "1 answers kept from an earlier run, 2 rows asked now" in capsys.readouterr().err
         assert len(json_lines(out)) == 3
         for more in (["--body", '{"max_tokens": 9}'], ["--send", "video"]):
             assert main([*words, "--endpoint", url, *more]) == 1

@@ -343,7 +343,7 @@ def test_published_figures_stand_below_ours(root: Path, capsys: pytest.CaptureFi
     )
     assert main(["score", "r.jsonl", "--compare-to", "published", "--by", "area"]) == 0
     text = capsys.readouterr().out
-    assert "This package knows no published table about made:test" in text
+    assert "This package has no published table for made:test" in text
     assert "Fig. 4" not in text
 
 

@@ -226,7 +226,7 @@ WRONG = [
     (["{good}", "--for", "dpo", "--out", "{out}", "--max_length_ratio", "0"], "a number above 0, got 0.0"),
     (
         ["{good}", "--for", "dpo", "--out", "{out}", "--min_reward", "6"],
-        "none of 1 rows gives a row for dpo: 1 x below",
+        "no answer to 1 rows was chosen for dpo: 1 x below",
     ),
     (["{good}", "--for", "dpo", "--out", "no/such/x.jsonl"], "there is no folder"),
     (["{good}", "--for", "dpo", "--out", "{out}", "--reward_funcs", "stvg_form"], "unknown reward stvg_form"),

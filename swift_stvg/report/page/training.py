@@ -29,7 +29,7 @@ class Curves:
 
 
 def read_curves(path: Path) -> Curves:
-    """Read a log. If a run was resumed or started again at an earlier step, later steps of the run before are dropped.
+    """Read a log. If a run was resumed at an earlier step or started again, only the later run's steps count.
 
     Raises:
         DataError: the file cannot be read, or holds no step of a training.
@@ -63,5 +63,5 @@ def read_curves(path: Path) -> Curves:
         raise DataError(f"{path} holds no step of a training: give the logging.jsonl of ms-swift")
     notes = [f"{unreadable} lines could not be read"] if unreadable else []
     if resumed:
-        notes.append(f"resumed or started again before step {', '.join(map(str, resumed[:8]))}; the later run counts")
+        notes.append(f"resumed or started again at step {', '.join(map(str, resumed[:8]))}; the later run counts")
     return Curves(curves, notes)
