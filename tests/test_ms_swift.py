@@ -347,7 +347,7 @@ def test_a_run_in_which_none_would_poison_the_step_is_warned(
         if host is not None:
             monkeypatch.setattr(advantage, "compute_advantages", host)
         start(scale)
-        warnings = {id(record) for record in caplog.records if "for mixed data choose" in record.getMessage()}
+        warnings = {id(record) for record in caplog.records if "For mixed data, choose" in record.getMessage()}
         assert len(warnings) == warned, scale
     rewards.check_none.cache_clear()
 

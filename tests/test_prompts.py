@@ -159,7 +159,7 @@ def test_a_check_finds_that_models_are_asked_as_they_were_pretrained(
                 patch.setattr("swift_stvg.adapters.templates.without_outer_pair", lambda tokens, *_: tokens)
                 found = disagreements(template, [made], Settings())
             if transformers_keeps_outer_pair(template.processor):
-                assert found[0].endswith("is '<|vision_start|>', but the model was released with nothing there"), found
+                assert found[0].endswith("is '<|vision_start|>', but the model's release has nothing there"), found
             else:
                 assert found == []
             with pytest.MonkeyPatch.context() as patch:  # other times
@@ -170,7 +170,7 @@ def test_a_check_finds_that_models_are_asked_as_they_were_pretrained(
                     lambda self, *given: [t + 1 for t in stock(self, *given)],
                 )
                 found = disagreements(template, [made], Settings())
-            assert "but the model was released with '0'" in found[0], found
+            assert "but the model's release has '0'" in found[0], found
     finally:
         template.model = model
 

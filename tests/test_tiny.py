@@ -110,7 +110,7 @@ def test_no_option_says_what_a_folder_holds(folder: Path, tmp_path: Path) -> Non
         assert (args.model_type, args.template) == ("qwen2_5_vl", "stvg_qwen2_5_vl")
     config = json.loads((bare / "config.json").read_text())
     for architecture, message in (
-        ("Qwen2ForCausalLM", "cannot tell the type of .*: give --model_type "),
+        ("Qwen2ForCausalLM", "several model types fit .*: give --model_type "),
         ("NoSuchModel", "ms-swift cannot take .*bare"),
     ):
         (bare / "config.json").write_text(json.dumps(config | {"architectures": [architecture]}))

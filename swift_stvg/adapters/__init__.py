@@ -1,6 +1,7 @@
 """Everything that ms-swift uses: datasets, templates, rewards, the metric and the callback, under their names.
 
-Importing this package registers them. So a spawned worker that unpickles one of our objects knows the others too.
+Importing this package registers all of them. So a spawned worker that unpickles one of these objects knows the others
+too.
 """
 
 from importlib import import_module
@@ -15,18 +16,18 @@ EXTRA = {
     "metrics": "--eval_metric stvg",
     "preview": "--callbacks stvg_preview",
     "checkpoints": "settings in checkpoints",
-    "hub": "pushing with today's clients of the hubs",
+    "hub": "pushing with current clients of the hubs",
 }
 """Modules that a run can do without, and the feature that each one gives."""
 
 
 def register() -> None:
-    """Register everything; may be called again. If this ms-swift lacks what an extra module needs, a warning is logged.
+    """Register everything; may be called again. Extra modules that do not work with this ms-swift log a warning.
 
     Raises:
         SettingsError: an STVG_* setting is wrong. It is checked here, before data are loaded.
         VersionError: ms-swift or transformers is too old.
-        ImportError: this ms-swift lacks what datasets, templates or rewards need.
+        ImportError: datasets, templates or rewards do not work with this ms-swift.
     """
     Settings.from_env()
     check_installed()

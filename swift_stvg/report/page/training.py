@@ -63,5 +63,5 @@ def read_curves(path: Path) -> Curves:
         raise DataError(f"{path} holds no step of a training: give the logging.jsonl of ms-swift")
     notes = [f"{unreadable} lines could not be read"] if unreadable else []
     if resumed:
-        notes.append(f"resumed or started again at step {', '.join(map(str, resumed[:8]))}; the later run counts")
+        notes.append(f"resumed or started again before step {', '.join(map(str, resumed[:8]))}; the later run counts")
     return Curves(curves, notes)
