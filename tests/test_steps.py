@@ -145,7 +145,7 @@ def test_what_a_killed_runner_left_behind_keeps_the_folder(
     process.kill()
     process.wait()
     assert is_running(child)
-    with pytest.raises(RunnerError, match=r"left behind: `fuser .*\.lock`"), hold(tmp_path):
+    with pytest.raises(RunnerError, match=r"a killed run left: `fuser .*\.lock`"), hold(tmp_path):
         pass
     os.killpg(os.getpgid(child), signal.SIGKILL)
     wait_for(lambda: not is_running(child) and is_free(tmp_path))
