@@ -119,7 +119,7 @@ def _timed_encode(encode: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_own_ids(init: Callable[..., None]) -> Callable[..., None]:
-    """Take the ids from the tokenizer, because random models have another tokenizer than Qwen's, which stock expects."""
+    """Take the ids from the tokenizer, because random models do not have Qwen's own tokenizer."""
 
     @functools.wraps(init)
     def run(self: Any, processor: Any) -> None:
