@@ -152,7 +152,7 @@ WRONG = [
     ([], "give --dataset, the rows to answer"),
     (["--model", "m"], "--model needs rows to answer: give --dataset too"),
     (["--model", "m", "--dataset", "d", "--samples", "1"], "at least 2"),
-    (["--answers", "{kept}", "--max_new_tokens", "9"], "leave these options out: --max_new_tokens 9"),
+    (["--answers", "{kept}", "--max_new_tokens", "9"], "reads answers and samples none: leave out --max_new_tokens 9"),
     (["--answers", "missing.jsonl"], "missing.jsonl cannot be read"),
     (["--answers", "{bad}"], "line 1 of"),
     (["--answers", "{empty}"], "got no row"),

@@ -1,4 +1,4 @@
-"""zero.py FOLDER [CASE ...]: training under DeepSpeed's ZeRO-1, 2 and 3 and torch's FSDP2 on CPUs, against it without.
+"""zero.py FOLDER [CASE ...]: compare trainings on CPUs with DeepSpeed's ZeRO-1, 2 and 3 or torch's FSDP2, and without.
 
     python -m venv ENV && ENV/bin/pip install -c constraints.txt -e '.[dev]'
     ENV/bin/pip install wheel setuptools hjson ninja py-cpuinfo msgpack
@@ -7,10 +7,10 @@
 
 A tiny Qwen2.5-VL is trained for three steps from the same seed: SFT and GRPO, all weights with the vision tower, and
 LoRA, in one and in two processes that talk over gloo. Cases are names such as `sft-full-2-zero3`; all by default. Then
-a checkpoint of ZeRO-3 answers. A training goes on from it, and from one of FSDP2. It is compared with the one that was
-not stopped. Ends with 1 if a run fails or its losses are others. DeepSpeed runs in bfloat16: with float32 ms-swift asks
-for fp16, which DeepSpeed's CPU accelerator refuses. FSDP2 runs in float32 (shard.py). DeepSpeed compiles an operator in
-its first run, which takes a minute or two and a C++ compiler.
+a checkpoint of ZeRO-3 answers. A training continues from it, and another from a checkpoint of FSDP2. Both are compared
+with trainings without a stop. The script ends with status 1 if a run fails or its losses differ. DeepSpeed runs in
+bfloat16: with float32 ms-swift sets fp16, which DeepSpeed's CPU accelerator refuses. FSDP2 runs in float32 (shard.py).
+DeepSpeed compiles an operator in its first run, which takes a minute or two and a C++ compiler.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HERE = Path(__file__).parent
 PLUGIN = HERE.parents[1] / "swift_stvg/plugin/swift_stvg_plugin.py"
 PLUGINS = (PLUGIN, HERE / "meet.py", HERE / "shard.py", HERE / "unequal.py")
 AGAINST = {"none": "none", "zero1": "none", "zero2": "none", "zero3": "none", "none32": "none32", "fsdp2": "none32"}
-"""Engines, and the run without an engine that each is compared with."""
+"""Engines, each with the run without an engine to compare it with."""
 KINDS = ("sft-full", "sft-lora", "grpo-full", "grpo-lora")
 CLOSE = 0.01
 """Share by which losses of SFT may differ: DeepSpeed keeps weights in float32 beside those in bfloat16."""
@@ -59,7 +59,7 @@ LORA = {"tuner_type": "lora", "target_modules": "all-linear", "freeze_vit": "tru
 
 
 def work(command: str, words: list[str], env: dict[str, str], log: Path) -> None:
-    """What a process does: as `swift COMMAND`."""
+    """The work of a process: the same as `swift COMMAND`."""
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(file, stream)
@@ -70,7 +70,7 @@ def work(command: str, words: list[str], env: dict[str, str], log: Path) -> None
 
 
 def run(command: str, options: dict[str, str], processes: int, env: dict[str, str], log: Path) -> str:
-    """Run a command in so many processes, as torchrun starts them; "" if it ended well, or the end of its log."""
+    """Run a command in several processes, as torchrun does. Returns "", or the end of the log if a process failed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

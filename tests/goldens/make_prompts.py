@@ -1,4 +1,4 @@
-"""Writes tests/data/prompts.json: a video's prompt as the processor that came with the model expands it.
+"""Write tests/data/prompts.json: a video's prompt from the processor that was released with the model.
 
     python3 -m venv ENV && ENV/bin/pip install torch torchvision 'transformers==4.57.6' 'numpy<2.4'
     ENV/bin/python tests/goldens/make_prompts.py qwen3_vl TOKENIZER
