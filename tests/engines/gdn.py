@@ -1,8 +1,8 @@
 """Gives vLLM's CPU engine the gated delta rule of Qwen3.5 in plain torch, so that float32 models run too.
 
 A plugin for ms-swift, and for vLLM by its entry point. vLLM's own kernel accepts bfloat16 only. All other code is
-vLLM's. This function follows the definition: for each token, with k and q of length 1, decay exp(g), and state S (keys x
-values),
+vLLM's. This function follows the definition: for each token, with k and q of length 1, decay exp(g), and state S (keys
+x values),
 
     S <- exp(g) S;   S <- S + k (beta (v - S^T k))^T;   out = S^T q / sqrt(size of a key)
 """

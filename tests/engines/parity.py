@@ -26,7 +26,7 @@ LATER = {"STVG_COORDS": "norm1000", "STVG_SIDE_MULTIPLE": "32"}
 
 @dataclass(frozen=True)
 class Case:
-    """What is compared: an architecture, the settings of its rows, the type of its weights, plugins beside ours, and
+    """One comparison: an architecture, the settings of its rows, the type of its weights, further plugins, and
     options of the engine.
     """
 

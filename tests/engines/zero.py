@@ -120,8 +120,8 @@ def numbers_of(folder: Path, algorithm: str) -> list[float]:
 
 
 def alike(found: list[float], expected: list[float], algorithm: str) -> bool:
-    """Whether a run's numbers are those without an engine; of GRPO, whether there are three, since it draws tokens, and
-    another rounding draws others.
+    """Whether a run's numbers equal those without an engine. For GRPO, whether there are three numbers: GRPO samples
+    tokens, and other rounding gives other tokens.
     """
     finite = len(found) == 3 and all(map(math.isfinite, found))
     compared = zip(found, expected, strict=False) if algorithm == "sft" else ()

@@ -6,7 +6,7 @@ For each architecture, use the version that was released with the model, in an e
     ENV/bin/python tests/goldens/make_positions.py qwen2_vl qwen2_5_vl
 
 qwen2_vl and qwen2_5_vl: 4.49.0 (4.57.6, 5.0.0 and 5.2.0 already cut the seconds of a pair to a whole number).
-qwen3_vl: 4.57.6. qwen3_5: 5.2.0. The script keeps what other versions wrote for other architectures.
+qwen3_vl: 4.57.6. qwen3_5: 5.2.0. The script keeps the positions of other architectures.
 """
 
 from __future__ import annotations

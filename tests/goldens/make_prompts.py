@@ -4,7 +4,7 @@
     ENV/bin/python tests/goldens/make_prompts.py qwen3_vl TOKENIZER
 
 qwen3_vl: 4.57.6. qwen3_5: 5.2.0. TOKENIZER is the tokenizer.json of a model of `swift-stvg tiny`: only its special
-tokens matter, because prompts are kept as text. The script keeps what other versions wrote for other architectures.
+tokens matter, because prompts are kept as text. The script keeps the prompts of other architectures.
 """
 
 from __future__ import annotations
