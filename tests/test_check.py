@@ -1,4 +1,4 @@
-"""`swift-stvg check` on clips that are whole, damaged or missing, and on settings that fit or do not."""
+"""`swift-stvg check` on good, damaged and missing clips, and on settings that fit or do not fit."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def data(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a copy of them, as the data root."""
+    """A copy of these clips, set as the data root."""
     shutil.copytree(whole, tmp_path / "data")
     monkeypatch.setenv("STVG_DATA_ROOT", str(tmp_path / "data"))
     monkeypatch.setenv("STVG_CACHE_DIR", "off")
@@ -251,7 +251,7 @@ print("LENGTHS", json.dumps([real, runs]))
 
 @pytest.mark.swift
 def test_token_lengths_are_those_of_the_template(data: Path, workspace: Path, tmp_path: Path) -> None:
-    """Without decoding a video they are what real frames of it give."""
+    """Lengths without decoding equal the lengths for real frames."""
     words = [sys.executable, "-c", LENGTHS, str(workspace / "tiny"), str(tmp_path / "report.json")]
     printed = run(words, tmp_path, SIZES | {"STVG_DATA_ROOT": str(data.parent)})
     (line,) = [line for line in printed.splitlines() if line.startswith("LENGTHS")]
@@ -348,7 +348,7 @@ def test_a_clip_asks_for_what_the_template_would() -> None:
 
 
 def test_files_that_take_long_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """A clip at the end of a file that has one key frame, and the same behind the advice."""
+    """A clip at the end of a file with one key frame, before and after the advised re-encoding."""
     monkeypatch.setenv("STVG_DATA_ROOT", str(tmp_path))
     monkeypatch.setenv("STVG_CACHE_DIR", str(tmp_path / "kept"))
     quick, slow = ({"options": {"x264-params": f"keyint={key}:scenecut=0"}} for key in (48, "infinite"))
@@ -375,7 +375,7 @@ def test_files_that_take_long_to_read(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the program ffmpeg")
 @pytest.mark.parametrize("sound", [False, True])
 def test_the_advice_keeps_frames_and_their_begin(tmp_path: Path, sound: bool) -> None:
-    """Where the picture begins later than the sound, annotations may count the time before it."""
+    """If the picture begins after the sound, annotations may count the time before the picture."""
     old, new = write_late(tmp_path / "old.mp4", 25, 100, sound=sound), tmp_path / "new.mp4"
     places = {"OLD": str(old), "NEW.mp4": str(new)}
     words = [places.get(word, word) for word in shlex.split(REENCODE_COMMAND)]

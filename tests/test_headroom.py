@@ -1,4 +1,4 @@
-"""Headroom against figures worked out by hand, what it says of any string, and of wrong use."""
+"""Headroom against figures that were computed by hand, its result for any string, and its messages for wrong use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What public records and entries refuse when they are made or called, and in which words."""
+"""Errors and messages of public records and functions for invalid arguments."""
 
 from __future__ import annotations
 
@@ -431,14 +431,14 @@ def test_numbers_may_come_as_lists_and_of_any_width() -> None:
 
 
 LEFT_OUT = frozenset({"adapters", "plugin", "startup", "synthetic", "bench", "commands"})
-"""Rooms whose records no other room makes, and files that others import by their path."""
+"""Packages whose records are made in the package only, and files that others import by their path."""
 OF_OTHERS = ("vllm_no_pixels", "app", "answer_alone")
 """Modules that need vLLM or Gradio, and a script."""
 
 
 @pytest.mark.filterwarnings("default")  # importing torch warns
 def test_every_record_that_holds_numbers_checks_itself() -> None:
-    """The core's public dataclasses with arrays; the renderer's own scenes are made by nobody else."""
+    """All public dataclasses with arrays in the core; other packages do not make the renderer's scenes."""
     unchecked = []
     for module in pkgutil.walk_packages(swift_stvg.__path__, "swift_stvg."):
         if module.name.split(".")[1] in LEFT_OUT or module.name.endswith(OF_OTHERS):
@@ -452,7 +452,7 @@ def test_every_record_that_holds_numbers_checks_itself() -> None:
 
 
 def test_small_shares_are_written_without_an_exponent() -> None:
-    """Rows hold settings as text, and texts with an exponent are none."""
+    """Rows hold settings as text, and a text with an exponent is not a valid setting."""
     settings = Settings.from_env({"STVG_THINK_JITTER": "0.00001"})
     assert Settings.from_texts(settings.to_texts()) == settings
     assert AnswerFormat() == AnswerFormat.of(settings)

@@ -1,4 +1,4 @@
-"""What mistakes earn, against the method's equations in plain Python, and which settings are found to pay for them."""
+"""Rewards of mistakes against the method's equations in plain Python, and settings under which mistakes pay."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def row(fmt: AnswerFormat | None = None, floor: float | None = None) -> RowTruth
 
 
 def term(box: tuple[float, ...] | None, true: tuple[float, ...]) -> float:
-    """GIoU - L1 (Eq. 7) of a box in pixels, clipped to the frame, in shares of it; the worst for none."""
+    """GIoU - L1 (Eq. 7) of a box in pixels, clipped to the frame, in shares of it; the worst value without a box."""
     if box is None or box[0] > box[2] or box[1] > box[3]:
         return -5.0
     sides = (WIDTH, HEIGHT, WIDTH, HEIGHT)
@@ -100,7 +100,7 @@ EQUATIONS = {
 
 
 NAMED = ("always object 1", "always the largest object", "a number that no object has")
-"""Mistakes of answers that name an object; test_named_objects.py has what they earn."""
+"""Mistakes of answers that name an object; test_named_objects.py has their rewards."""
 OF_BOXES = [name for name in MISTAKES if name not in NAMED]
 
 
