@@ -175,7 +175,7 @@ def correct_positions(model_type: str) -> tuple[str, ...]:
     faults = faults_of(model_type)
     if faults:
         kind = _model_class(model_type)
-        kind.get_rope_index = _mended(kind.get_rope_index)
+        kind.get_rope_index = _corrected(kind.get_rope_index)
         get_logger().info(
             f"swift_stvg corrects the positions that transformers {transformers.__version__} gives {kind.__name__}: "
             f"{', and '.join(faults)}. The corrected positions are those of the pretraining and of vLLM."
@@ -183,7 +183,7 @@ def correct_positions(model_type: str) -> tuple[str, ...]:
     return tuple(faults)
 
 
-def _mended(theirs: Any) -> Any:
+def _corrected(theirs: Any) -> Any:
     signature = inspect.signature(theirs)
 
     @wraps(theirs)

@@ -41,7 +41,7 @@ def add_options(headroom: argparse.ArgumentParser) -> None:
         "--answers",
         type=Path,
         metavar="FILE",
-        help="with --model or --dataset: write the answers to this file; otherwise: read them from it",
+        help="with --model: write the answers to this file; without --model: read the answers from it",
     )
     add_weights(headroom)
     add(
