@@ -40,9 +40,9 @@ BACKBONES = {
 }
 """Side of a frame, and whether SFT freezes the vision tower; GRPO does it the other way round."""
 ALIKE = ("qwen2_vl", "qwen3_8")
-"""Backbones whose templates reuse the template of Qwen2.5-VL or Qwen3.5."""
+"""Whose templates another one's are made of: Qwen2.5-VL's and Qwen3.5's."""
 ARCHITECTURES = {"qwen3_8": "qwen3_5"}
-"""Backbones whose weights have another backbone's architecture."""
+"""Whose weights are of another's kind."""
 STEPS = """
 import json, sys
 from swift.pipelines import infer_main, rlhf_main, sft_main

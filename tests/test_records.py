@@ -431,7 +431,7 @@ def test_numbers_may_come_as_lists_and_of_any_width() -> None:
 
 
 LEFT_OUT = frozenset({"adapters", "plugin", "startup", "synthetic", "bench", "commands"})
-"""Packages whose records are made in the package only, and files that others import by their path."""
+"""Rooms whose records no other room makes, and files that others import by their path."""
 OF_OTHERS = ("vllm_no_pixels", "app", "answer_alone")
 """Modules that need vLLM or Gradio, and a script."""
 

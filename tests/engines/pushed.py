@@ -1,8 +1,8 @@
-"""pushed.py FOLDER [ARCHITECTURE ...]: compare a pushed model's answers in transformers and in `vllm serve`.
+"""pushed.py FOLDER [ARCHITECTURE ...]: does a model that was pushed answer alike in transformers and in `vllm serve`?
 
-It makes sensitive random models and clips in FOLDER. `swift-stvg card` writes answer.py beside their weights. answer.py
-then asks the models, directly and through a server, in processes without swift_stvg. Run it where vLLM is installed; it
-ends with status 1 if a text differs.
+Makes sensitive random models and clips in FOLDER, lets `swift-stvg card` put answer.py beside their weights, and asks
+with it, here and through a server, in processes that know nothing of swift_stvg. Run it where vLLM is installed; it
+ends with 1 if a text differs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def ask(folders: list[Path], clips: dict[str, Path], *more: str) -> list[str]:
 
 
 def plugged_in(folder: Path) -> dict[str, str]:
-    """Settings with which every process of vLLM loads gdn.py. Without gdn.py, vLLM accepts Qwen3.5 in bfloat16 only."""
+    """Settings under which every process of vLLM loads gdn.py, without which it takes Qwen3.5 in bfloat16 only."""
     about = folder / "gdn-0.dist-info"
     about.mkdir(parents=True, exist_ok=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: gdn\nVersion: 0\n")
@@ -51,7 +51,7 @@ def plugged_in(folder: Path) -> dict[str, str]:
 
 
 def serve(model: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start a server, and wait until it answers."""
+    """A server that is up."""
     options = ["--dtype", "float32", "--max-model-len", "2048", "--enforce-eager", "--port", URL.rpartition(":")[2]]
     options += ["--trust-request-mm-kwargs", "--trust-request-chat-template"]
     log = model.with_suffix(".log").open("w")

@@ -1,7 +1,7 @@
-"""stock.py FOLDER [ARCHITECTURE ...]: the answers of ms-swift alone to the rows that answer.py makes.
+"""stock.py FOLDER [ARCHITECTURE ...]: what ms-swift alone answers to the rows that answer.py makes.
 
-FOLDER is the folder of pushed.py, which holds the texts of answer.py. swift_stvg is not imported. It prints a line for
-each clip; a difference comes from the installed transformers and is not an error.
+FOLDER is that of pushed.py, which left the texts of answer.py there. Nothing of swift_stvg is imported. Prints a line
+for each clip; what differs is a fact of the installed transformers, not an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from swift.infer_engine import InferRequest, RequestConfig, TransformersEngine
 
 
 def row_of(words: list[str]) -> dict:
-    """The output of answer.py with --row."""
+    """What answer.py prints with --row."""
     sys.argv, said = words, io.StringIO()
     with contextlib.redirect_stdout(said):
         runpy.run_path(words[0], run_name="__main__")
@@ -27,7 +27,7 @@ def row_of(words: list[str]) -> dict:
 
 
 def without(generate, unwanted: list[int], *args, generation_config, **kwargs):
-    """Generate without placeholder tokens for pixels."""
+    """Generate without tokens that stand for pixels."""
     generation_config.suppress_tokens = unwanted
     return generate(*args, generation_config=generation_config, **kwargs)
 
