@@ -160,7 +160,7 @@ class Settings:
     frame_memory: int = _setting(
         4096,
         _integer(0, 1_000_000),
-        "megabytes of frames that a process keeps in memory, so that a GRPO step decodes a video once; 0 keeps none",
+        "most megabytes of frames that a process keeps, so that a GRPO step decodes a video once; 0 keeps none",
         of_this_machine=True,
     )
     decoder: str = _setting(

@@ -24,7 +24,7 @@ def write_tracks(
         path: the file, in the form by video that `swift_stvg.sources.proposals` describes.
         splits: number of clips of each split by name.
         config: the settings of the clips.
-        noise: standard deviation of a box's place and size, as a share of its sides; drawn again for each frame.
+        noise: deviation of a box's place and size, as a share of its sides; drawn again for each frame.
         missing: probability that the tracker misses a thing in the whole clip.
 
     Raises:

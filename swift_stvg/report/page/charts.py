@@ -100,7 +100,7 @@ def of_results(
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
 
-    yield chart("Refining made samples above the line better", scatter, "vIoU, think", "vIoU, final")
+    yield chart("Effect of refining: samples above the line became better", scatter, "vIoU, think", "vIoU, final")
 
     def by_area(axes: Any) -> None:
         places = np.arange(len(areas))
