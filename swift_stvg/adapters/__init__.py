@@ -1,7 +1,6 @@
 """Everything that ms-swift uses: datasets, templates, rewards, the metric and the callback, under their names.
 
-Importing this package registers all of them. So a spawned worker that unpickles one of these objects knows the others
-too.
+Importing this package registers them. So a spawned worker that unpickles one of our objects knows the others too.
 """
 
 from importlib import import_module
@@ -16,7 +15,7 @@ EXTRA = {
     "metrics": "--eval_metric stvg",
     "preview": "--callbacks stvg_preview",
     "checkpoints": "settings in checkpoints",
-    "hub": "pushing with current clients of the hubs",
+    "hub": "pushing with today's clients of the hubs",
 }
 """Modules that a run can do without, and the feature that each one gives."""
 

@@ -33,8 +33,7 @@ def _take_settings(args: Any, template: Any) -> None:
     """Take the settings of the checkpoint that the arguments name, if the template is of swift_stvg."""
     if not isinstance(template, StvgTemplate):
         return
-    # `ckpt_dir` is the folder of the first adapter, if there are adapters
-    named = [getattr(args, name, None) for name in ("ckpt_dir", "model_dir")]
+    named = [getattr(args, name, None) for name in ("ckpt_dir", "model_dir")]  # the first: of the first adapter, if any
     if take_settings([folder for folder in named if folder], get_logger().warning):
         template.trained = Settings.from_env()
 
