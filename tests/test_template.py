@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # impor
 
 
 def test_qwen3_8_is_asked_as_qwen3_5(templates: dict[str, Any], video: Path) -> None:
-    """It has the same architecture. With thinking, its stock template would add a text to the system prompt."""
+    """Whose architecture it has; thinking, its stock template would say in the system prompt how much."""
     from swift.template import TEMPLATE_MAPPING, get_template
 
     if "stvg_qwen3_8" not in TEMPLATE_MAPPING:

@@ -65,7 +65,7 @@ def rows_of(folder: Path, count: int, fps: float, settings: dict[str, str]) -> l
 
 
 def make_model(folder: Path, architecture: str) -> None:
-    """Make a sensitive random model, unless the folder exists."""
+    """A sensitive random model, if it is not there."""
     from swift_stvg.synthetic.tiny import TinyConfig, build
     from tests.asked import sensitive
     from tests.internvl import build_internvl
@@ -80,7 +80,7 @@ def make_model(folder: Path, architecture: str) -> None:
 
 
 def options_of(case: Case) -> list[str]:
-    """Options of `swift infer` for both backends."""
+    """Of `swift infer`, for either backend."""
     options = ["--model_type", case.architecture, "--template", f"stvg_{case.architecture}"]
     plugins = ["--external_plugins", *map(str, case.plugins)] if case.plugins else []
     return [*options, "--torch_dtype", case.dtype, *plugins]

@@ -7,10 +7,10 @@
 
 A tiny Qwen2.5-VL is trained for three steps from the same seed: SFT and GRPO, all weights with the vision tower, and
 LoRA, in one and in two processes that talk over gloo. Cases are names such as `sft-full-2-zero3`; all by default. Then
-a checkpoint of ZeRO-3 answers. A training continues from it, and another from a checkpoint of FSDP2. Both are compared
-with trainings without a stop. The script ends with status 1 if a run fails or its losses differ. DeepSpeed runs in
-bfloat16: with float32 ms-swift sets fp16, which DeepSpeed's CPU accelerator refuses. FSDP2 runs in float32 (shard.py).
-DeepSpeed compiles an operator in its first run, which takes a minute or two and a C++ compiler.
+a checkpoint of ZeRO-3 answers. A training goes on from it, and from one of FSDP2. It is compared with the one that was
+not stopped. Ends with 1 if a run fails or its losses are others. DeepSpeed runs in bfloat16: with float32 ms-swift asks
+for fp16, which DeepSpeed's CPU accelerator refuses. FSDP2 runs in float32 (shard.py). DeepSpeed compiles an operator in
+its first run, which takes a minute or two and a C++ compiler.
 """
 
 from __future__ import annotations
