@@ -265,7 +265,7 @@ def test_a_resumed_training_goes_on_from_the_last_checkpoint_that_is_whole(
 
 def test_settings_outside_do_not_turn_a_run_into_another() -> None:
     run = RUNS["no_think_boxes"]
-    with pytest.raises(runner.RunnerError, match=r"STVG_THINK=true is set .* wants false"):
+    with pytest.raises(runner.RunnerError, match=r"STVG_THINK=true is set .* needs false"):
         runner.environment(run, {"STVG_THINK": "true"})
     given = runner.environment(
         run, {"STVG_THINK": "false", "STVG_FPS": "1", "STVG_DATA_ROOT": "/x", "NPROC_PER_NODE": "4"}
