@@ -1,4 +1,6 @@
-"""What the runners in this folder share: commands that are run once, go on where they stopped, and do not collide."""
+"""Tasks and locks for the runners in this folder. A command runs once, continues after an interruption, and does not
+collide with another runner.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ OF_THE_MACHINE = ("CUDA_VISIBLE_DEVICES", "MASTER_PORT", "PYTORCH_CUDA_ALLOC_CON
 
 
 class RunnerError(Exception):
-    """What a runner cannot do, and why."""
+    """A runner cannot do its work; the message gives the reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,16 +33,17 @@ class Task:
     """One command.
 
     Attributes:
-        result: what it makes, in the runner's output folder: done when it is there. That of a training is the file
-            `trained` in its folder.
-        words: the command, where OUTPUT and RECIPES stand for folders, CHECKPOINT for the last checkpoint in one, and
-            START for the model that comes with swift_stvg.
+        result: path of the result in the runner's output folder. The task is done when this path exists. The result of
+            a training is the file `trained` in its folder.
+        words: the command. OUTPUT and RECIPES mean folders, CHECKPOINT means the last checkpoint in a folder, and START
+            means the model that comes with swift_stvg.
         recipes: the folder RECIPES.
-        env: settings that it runs under.
-        needs: tasks that it is made from.
+        env: settings of the command.
+        needs: tasks whose results the command uses.
         after: results that must not be made at the same time.
-        makes: what the command itself writes, if it is not the result; it becomes the result when the command is done.
-        reference: model that GRPO's KL refers to: without it ms-swift takes --model, which a resumed training changes.
+        makes: path that the command writes, if it is not the result; it becomes the result when the command is done.
+        reference: reference model for GRPO's KL term. Without it ms-swift takes --model, which a resumed training
+            changes.
     """
 
     result: str
@@ -54,7 +57,7 @@ class Task:
 
     @property
     def description(self) -> str:
-        """The command, its settings and recipe, and those of all that it is made from, wherever and on what it runs."""
+        """The command, its settings and recipe, and those of all needed tasks, without folders and the machine."""
         paths = [self.recipes / word.partition("/")[2] for word in self.words if word.startswith("RECIPES/")]
         recipes = [yaml.safe_load(path.read_text()) for path in paths]
         env = {name: value for name, value in self.env.items() if name not in OF_THE_MACHINE}
@@ -64,22 +67,22 @@ class Task:
         return json.dumps([self.words, env, recipes, made_from])
 
     def note(self, output: Path) -> Path:
-        """Where that is written down before it is begun."""
+        """The file that stores the description before the command starts."""
         return output / f"{self.result}.command"
 
     def is_stale(self, output: Path) -> bool:
-        """Whether its result is there, or has been begun, but by another command or from other things."""
+        """Whether another command, or other inputs, made or started the result."""
         path, note = output / self.result, self.note(output)
         if not path.exists() and (path.name != "trained" or last_checkpoint(path.parent) is None):
             return False
         return not note.is_file() or note.read_text() != self.description
 
     def is_done(self, output: Path) -> bool:
-        """Whether its result is there, and is its own."""
+        """Whether the result exists and this command made it."""
         return (output / self.result).exists() and not self.is_stale(output)
 
     def command(self, output: Path) -> list[str]:
-        """The words with their folders in place, and what a training that was interrupted goes on from."""
+        """The words with their folders, and the options that continue an interrupted training."""
 
         def place(word: str) -> str:
             if word == "START":
@@ -103,9 +106,9 @@ class Task:
 
 
 class Commands:
-    """Commands of a runner that holds its folders: they keep the hold, too, and end with the runner.
+    """Commands of a runner that locks its folders. The commands keep the locks too, and end together with the runner.
 
-    A runner that is killed outright leaves them behind; the hold then says so to the next one.
+    If a runner is killed with SIGKILL, its commands continue to run, and their locks stop the next runner.
     """
 
     def __init__(self, holds: Sequence[int]) -> None:
@@ -115,10 +118,10 @@ class Commands:
         self._over = False
 
     def run(self, task: Task, output: Path, env: Mapping[str, str], log: IO[str] | None = None) -> int:
-        """Exit status of a task's command, under its own settings and `env`; its result is there if that is 0.
+        """Run a task's command under its settings and `env`. Returns the exit status; 0 means that the result exists.
 
         Raises:
-            RunnerError: there is no such command.
+            RunnerError: the command does not exist.
         """
         result = output / task.result
         result.parent.mkdir(parents=True, exist_ok=True)
@@ -130,13 +133,13 @@ class Commands:
         with self._guard:
             if self._over:
                 return -signal.SIGTERM
-            # in a group of its own, for swift starts processes that do not end with it
+            # in a process group of its own, because swift starts processes that do not end together with it
             try:
                 child = subprocess.Popen(
                     command, env=given, stdout=log, stderr=log, pass_fds=self._holds, start_new_session=True
                 )
             except FileNotFoundError:
-                raise RunnerError(f"no command {command[0]!r}: is its environment the active one?") from None
+                raise RunnerError(f"no command {command[0]!r}: activate the environment that has it") from None
             self._children.add(child)
         try:
             status = child.wait()
@@ -151,7 +154,7 @@ class Commands:
         return status
 
     def end(self) -> None:
-        """End what is running, with all that it started, and begin nothing more."""
+        """End all running commands with their child processes. No command starts after this."""
         with self._guard:
             self._over = True
         for child in list(self._children):
@@ -167,12 +170,12 @@ class Commands:
 
 @contextmanager
 def hold(*folders: Path, name: str = ".lock") -> Iterator[Commands]:
-    """Keep folders from other runners while commands run in them; SIGTERM ends this one as an interrupt does.
+    """Lock folders against other runners while commands run in them. SIGTERM ends this runner like an interrupt.
 
-    `name` is that of the file which says so.
+    `name` is the name of the lock file.
 
     Raises:
-        RunnerError: one of them is in use.
+        RunnerError: another runner uses one of the folders.
     """
     with ExitStack() as stack:
         files = []
@@ -183,8 +186,8 @@ def hold(*folders: Path, name: str = ".lock") -> Iterator[Commands]:
                 fcntl.flock(files[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RunnerError(
-                    f"{folder} is in use by another run, or by a command that one left behind: "
-                    f"`fuser {folder / name}` tells which"
+                    f"{folder} is in use by another run, or by a command that a killed run left: "
+                    f"`fuser {folder / name}` prints the process; end it or wait for it"
                 ) from None
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         stack.callback(signal.signal, signal.SIGTERM, before)
@@ -192,17 +195,17 @@ def hold(*folders: Path, name: str = ".lock") -> Iterator[Commands]:
 
 
 def refuse_stale(tasks: Sequence[Task], output: Path) -> None:
-    """Make sure that what is there is what would be made.
+    """Refuse results that other commands or other inputs made.
 
     Raises:
-        RunnerError: it names what is to be deleted.
+        RunnerError: there are such results; the message names the paths to delete.
     """
     stale = [output / task.result for task in tasks if task.is_stale(output)]
     if stale:
         found = dict.fromkeys(str(path.parent if path.name == "trained" else path) for path in stale)
         raise RunnerError(
-            "these were made or begun by other commands, or from other things, than now asked for: delete them to make "
-            f"them again, or give another --output: {shlex.join(found)}"
+            "other commands or other inputs made these results: delete them to make them again, or give another "
+            f"--output: {shlex.join(found)}"
         )
 
 
@@ -214,12 +217,12 @@ def start() -> Path:
 
 
 def as_texts(values: Mapping[str, Any]) -> dict[str, str]:
-    """Values of a YAML file as the shell would have them."""
+    """Values of a YAML file as texts for the environment."""
     return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
 
 
 def last_checkpoint(trained: Path) -> Path | None:
-    """The newest checkpoint that was written whole."""
+    """The newest complete checkpoint."""
     found = [path.parent for path in trained.glob("checkpoint-*/trainer_state.json")]
     return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
 
@@ -231,6 +234,6 @@ def resume_options(trained: Path, reference: str | None = None) -> list[str]:
         return []
     if (last / "adapter_config.json").is_file():
         return ["--resume_from_checkpoint", str(last)]
-    # --resume_from_checkpoint alone brings back the optimizer, but not Qwen2.5-VL's weights
+    # --resume_from_checkpoint alone restores the optimizer, but not Qwen2.5-VL's weights
     kl = ["--ref_model", reference] if reference else []
     return ["--model", str(last), *kl, "--resume_from_checkpoint", str(last)]

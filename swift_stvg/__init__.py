@@ -21,7 +21,7 @@ _LATER = {"ask": "swift_stvg.serving.asking", "parse": "swift_stvg.rows.reply"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for only then."""
+    """Import the module of a public function only when that function is first used."""
     if name in _LATER:
         return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,9 +21,9 @@ COMMANDS = {
         "settings": "list the STVG_* settings and their values in this environment",
     },
     "train": {
-        "recipe": "check a recipe for ms-swift, and estimate the GPU memory and the time it needs",
+        "recipe": "check a recipe against the rules of ms-swift, and estimate its GPU memory and time",
         "headroom": "estimate from sampled answers how much GRPO can improve a model",
-        "select": "make rows for SFT, DPO or KTO from sampled answers, by their rewards",
+        "select": "choose sampled answers by their rewards, and write them as rows for SFT, DPO or KTO",
         "plugin": "print the plugin's path, for an ms-swift that rejects --external_plugins swift_stvg",
     },
     "score and look": {
@@ -32,7 +32,7 @@ COMMANDS = {
     },
     "use": {
         "ground": "find when and where a sentence happens in a video",
-        "app": "open a local page in the browser that does the same",
+        "app": "ask a model about videos, on a local page in the browser",
     },
     "share": {
         "card": "write a model card, and make a checkpoint load without this package",
@@ -40,7 +40,7 @@ COMMANDS = {
     },
     "measure": {"bench": "measure speed and memory on this machine, compared with baselines"},
 }
-"""Subcommands and their meaning, grouped by what a user wants to do. Each is a module in `commands`."""
+"""Subcommands and their meanings, grouped by the user's task. Each subcommand has a module in `commands`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(wanted: list[str]) -> argparse.ArgumentParser:
-    """The parser. Only the wanted command gets its options, because adding them imports the command's module."""
+    """Make the parser. Only the wanted command gets its options, because adding them imports the command's module."""
     blocks = [
         "\n".join([f"{title}:", *(f"  {name:<10}{meaning}" for name, meaning in commands.items())])
         for title, commands in COMMANDS.items()

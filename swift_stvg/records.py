@@ -29,17 +29,17 @@ __all__ = [
 
 
 RESERVED_WORDS = ("<|", "<video>", "<image>", "<audio>", "<bbox>", "<ref-object>", "<img>", "<start-image>")
-"""Words that ms-swift or a tokenizer reads as something other than text."""
+"""Words with a special meaning for ms-swift or for a tokenizer."""
 MAX_VIDEO_FRAMES = 10_000_000
 """Upper bound of frame counts, four days of video. A larger count means a damaged annotation."""
 MAX_FRAME_NUMBER = 10**9
-"""Upper bound of frame numbers. Events and clips may begin before a video and end after it, but not beyond this."""
+"""Upper bound of frame numbers. An event or clip may begin before its video or end after it, within this bound."""
 MAX_VIDEO_S = 1_000_000
 """Upper bound of a video's length in seconds, eleven days. A longer one means a damaged annotation."""
 MAX_SIDE_PX = 1 << 20
 """Upper bound of the longer side of a picture, in pixels."""
 MAX_COORDINATE = 1e7
-"""Upper bound of coordinates in pixels. A larger one means damage."""
+"""Upper bound of coordinates in pixels. A larger one means a damaged annotation."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,7 +146,7 @@ class Truth:
         if len(self.tube_frames) == 0 and not self.time_only:
             return "no usable box", "none annotated in the event"
         if len(self.tube_frames) > 0 and self.time_only:
-            return "boxes in an event without boxes", f"{len(self.tube_frames)} boxes with `time_only`"
+            return "boxes in an annotation without boxes", f"{len(self.tube_frames)} boxes, but `time_only` is True"
         frames = validation.integers("tube_frames", self.tube_frames, where, least=first, most=end - 1)
         boxes_xyxy = validation.boxes("tube_xyxy", self.tube_xyxy, frames, where, largest=None)
         if not (np.abs(boxes_xyxy) <= MAX_COORDINATE).all():  # false for NaN too
@@ -167,7 +167,7 @@ class Truth:
         return _usable_tube(self)
 
 
-@lru_cache(maxsize=1)  # callers ask several times in a row
+@lru_cache(maxsize=1)  # callers ask for the same tube several times in succession
 def _usable_tube(truth: Truth) -> tuple[IntArray, FloatArray]:
     clipped = clip_boxes(truth.tube_xyxy, truth.size_wh)
     usable = box_areas(clipped) > 0
@@ -217,7 +217,7 @@ class Sample(Truth):
 
 
 def tube_in_span(frames: IntArray, boxes_xyxy: FloatArray, span_frames: tuple[int, int]) -> tuple[IntArray, FloatArray]:
-    """The boxes of an event [first, end), sorted by frame. The first of several boxes for one frame counts.
+    """The boxes of an event [first, end), sorted by frame. If a frame has several boxes, the first one counts.
 
     Args:
         frames: (K,) frame numbers.
@@ -260,14 +260,14 @@ class VideoInfo:
         frame_times_s: (N,) presentation time of each frame, increasing.
         end_s: end of the last frame.
         size_wh: frame size in pixels, after the rotation that the file asks for.
-        start_s: begin of the file: of its picture or its sound, whichever is first. None means the first frame.
+        start_s: start of the file: the start of its picture or of its sound, the earlier one. None: the first frame.
         kind: kind of the file, in a few words.
         group: upper bound of the frames that must be decoded to reach one frame.
         timed: whether the file gives the times of its frames; otherwise `frame_times_s` follow an assumed rate.
-        aside: number of files in a folder of pictures that are not pictures.
+        aside: number of other files in a folder of pictures.
 
     Raises:
-        VideoError: the file has no frame, a side of zero or times that do not increase, as damaged files do.
+        VideoError: the file has no frame, a side of zero, or times that do not increase. Damaged files have them.
     """
 
     path: Path
@@ -316,7 +316,7 @@ class VideoInfo:
 
     @property
     def lead_s(self) -> float:
-        """Seconds from the begin of the file to its first frame."""
+        """Seconds from the start of the file to its first frame."""
         return 0.0 if self.start_s is None else float(self.frame_times_s[0]) - self.start_s
 
     def end_frame(self, clip_end_s: float) -> int:

@@ -103,12 +103,12 @@ class Backbone:
     """The settings that the released models of a template need.
 
     Attributes:
-        coords: their coordinate convention, for STVG_COORDS.
+        coords: the coordinate convention of the models, for STVG_COORDS.
         side_multiple: the sides of frames are multiples of this, for STVG_SIDE_MULTIPLE.
-        system: the system prompt of rows without one; "" for none.
+        system: the system prompt for rows that have none; "" for no system prompt.
         answer_begins: the last text of a prompt. It keeps the model from thinking in prose.
-        pixel_ids: their ids of the tokens that stand for pixels of an image and of a video. ms-swift's own template
-            takes no other.
+        pixel_ids: ids of the placeholder tokens for an image and for a video. ms-swift's own template accepts no other
+            ids.
     """
 
     coords: str
@@ -160,7 +160,7 @@ class Settings:
     frame_memory: int = _setting(
         4096,
         _integer(0, 1_000_000),
-        "megabytes of frames that a process keeps at most, so that a GRPO step decodes a video once; 0 for none",
+        "most megabytes of frames that a process keeps, so that a GRPO step decodes a video once; 0 keeps none",
         of_this_machine=True,
     )
     decoder: str = _setting(
@@ -219,8 +219,8 @@ class Settings:
         "tags",
         _one_of(*STYLES),
         "form of answers: tags, as in the paper; csv, lines of numbers for models that were not trained on tags; "
-        "qwen_json, Qwen3-VL's own; span_json, OneThinker's; fig8, the paper's for closed models; or ids, the "
-        "number of an object that is marked on the frames, as in STVG-R1",
+        "qwen_json, the JSON of Qwen3-VL; span_json, the JSON of OneThinker; fig8, the paper's form for closed models; "
+        "or ids, the number of an object that is marked on the frames, as in STVG-R1",
     )
     marks: str = _setting(
         "numbers",
@@ -235,8 +235,8 @@ class Settings:
     object_missing: str = _setting(
         "drop",
         _one_of(*OBJECT_MISSING),
-        "with STVG_STYLE=ids, what becomes of a row if no track reaches STVG_OBJECT_VIOU: drop it, or keep it for its "
-        "time, with 0 as the right number",
+        "with STVG_STYLE=ids, what happens to a row if no track reaches STVG_OBJECT_VIOU: drop drops the row; time "
+        "keeps it for its time, with 0 as the right number",
     )
     think_jitter: float = _setting(
         0.0,
@@ -250,8 +250,9 @@ class Settings:
     spatial_frames: str = _setting(
         "shared",
         _one_of(*SPATIAL_FRAMES),
-        "frames in the mean of the spatial rewards: shared by both spans (the paper's Eq. 6); or either, the union "
-        "of both spans: a frame of one span only counts as the worst box, as do all if time or list is unreadable",
+        "frames in the mean of the spatial rewards: shared, frames of both spans (the paper's Eq. 6); or either, the "
+        "union of both spans. Then a frame of one span only counts as the worst box, and so do all frames if the time "
+        "or the list of boxes is unreadable",
     )
     system_prompt: bool = _setting(True, _boolean, "whether the task instruction is the system prompt")
     query_first: bool = _setting(False, _boolean, "whether the sentence comes before the video in the prompt")

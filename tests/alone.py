@@ -1,4 +1,4 @@
-"""Runs answer.py of several folders in one process that knows neither swift_stvg nor ms-swift.
+"""Run answer.py of several folders in one process that cannot import swift_stvg or ms-swift.
 
 python alone.py '[["FOLDER/answer.py", "clip.mp4", "a sentence", "--json"]]' prints a line of JSON for each.
 """

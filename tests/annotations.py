@@ -83,7 +83,7 @@ def vidor(missing: tuple[int, ...] = ()) -> dict[str, Any]:
 
 
 def shared(**changes: Any) -> dict[str, dict[str, Any]]:
-    """The sentences of `vidstg()` as STCAT, CG-STVG and TA-STVG write them: each with boxes of frames 40 to 99."""
+    """The sentences of `vidstg()` in the form of STCAT, CG-STVG and TA-STVG, each with boxes of frames 40 to 99."""
     box = {"xmin": 10, "ymin": 8, "xmax": 30, "ymax": 38}
     common = {
         "vid": "77",
@@ -104,7 +104,7 @@ def shared(**changes: Any) -> dict[str, dict[str, Any]]:
 
 
 def trajectories() -> dict[str, Any]:
-    """The same as TubeDETR's preprocessing writes it."""
+    """The same trajectories in the form of TubeDETR's preprocessing."""
     common = {"original_video_id": "77", "frame_count": 100, "fps": 5.0, "width": 64, "height": 48}
     common |= {"start_frame": 20, "end_frame": 99, "tube_start_frame": 40, "tube_end_frame": 100}
     common |= {"video_path": "0001/77.mp4", "type": "person", "target_id": 1}

@@ -1,4 +1,4 @@
-"""Clips, settings and sensitive random models that several ways of asking are compared on."""
+"""Clips, settings and sensitive random models, to compare several ways of asking a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOKENS = 24
 
 @dataclass(frozen=True)
 class Case:
-    """A clip of pictures that follow each other by `gap_s`, and settings that are not the defaults."""
+    """A clip with `gap_s` seconds between pictures, and the settings that differ from the defaults."""
 
     title: str
     count: int
@@ -41,7 +41,7 @@ def settings_of(architecture: str, case: Case) -> dict[str, str]:
 
 
 def sensitive(folder: Path) -> None:
-    """Make attention of a random model choose, so that its text depends on all that it is given."""
+    """Sharpen the attention of a random model, so that its text depends on its whole input."""
     from safetensors.torch import load_file, save_file
 
     file = folder / "model.safetensors"
@@ -53,7 +53,7 @@ def sensitive(folder: Path) -> None:
 
 
 def add_adapter(model: Path, out: Path) -> None:
-    """A random LoRA of the text layers and, as ms-swift names it, of nothing else."""
+    """A random LoRA of the text layers only, with ms-swift's names."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForImageTextToText
 
@@ -62,7 +62,7 @@ def add_adapter(model: Path, out: Path) -> None:
 
 
 def write_clips(folder: Path) -> dict[str, Path]:
-    """The cases' files, by title."""
+    """Write the clips of the cases. Returns their paths by title."""
     return {
         case.title: write_video(folder / f"{number}.mp4", [1 + k * case.gap_s for k in range(case.count)], (128, 96))
         for number, case in enumerate(CASES)

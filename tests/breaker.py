@@ -1,4 +1,4 @@
-"""A second external plugin: a callback that deletes all videos before another one wants to draw them."""
+"""A second external plugin: a callback that deletes all videos before another callback draws them."""
 
 from swift.callbacks import TrainerCallback, callbacks_map
 

@@ -1,4 +1,4 @@
-"""A real browser, and pages in it with all that they complained of."""
+"""A real browser, and its pages with their console messages and errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def browser() -> Iterator[Any]:
 
 
 class Opened:
-    """A page with all that it wrote to the console, and the errors among that."""
+    """A page with its console messages and its errors."""
 
     def __init__(self, browser: Any, address: str, viewport: dict[str, int], **options: Any) -> None:
         self.complaints: list[str] = []
@@ -63,7 +63,7 @@ class Opened:
 
 
 def playing(page: Any, video: Any) -> tuple[float, int]:
-    """Length in seconds and width in pixels of a film that plays on: its frames are decoded."""
+    """Length in seconds and width in pixels of a film, after checking that it plays and its frames are decoded."""
     for _ in range(200):
         ready, duration, now, width, paused = video.evaluate(
             "v => [v.readyState, v.duration, v.currentTime, v.videoWidth, v.paused]"

@@ -22,13 +22,13 @@ pytest_plugins = ["tests.browsing", "tests.shown", "tests.templated"]  # their f
 FEW, MANY = 25, 200
 """Examples of each property, and with `--all`."""
 FIRST = ("swift", "docs", "startup", "backbones", "configs", "ground", "interrupts", "package", "ms_swift", "hub")
-"""Files that take longest, in this order: a process of pytest-xdist that began one of them last would work alone."""
+"""The files that take longest, in this order. If one of them began last, one process would work alone at the end."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Set how much hypothesis tries.
+    """Set the number of examples of hypothesis.
 
-    Time limits on single examples fail on a busy machine; that time grows linearly has a test of its own.
+    Time limits on single examples fail on a busy machine. Another test checks that time grows linearly.
     """
     examples = MANY if config.getoption("--all") else FEW
     unlimited = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
@@ -37,12 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Tests that take long are left out, or try less, unless they are asked for."""
+    """Add `--all`: with it, long tests run and other tests try more examples."""
     parser.addoption("--all", action="store_true", help="with the tests that take long")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest; leave out tests marked `long`, unless they are asked for."""
+    """Begin with the files that take longest. Leave out tests marked `long`, unless `--all` is given."""
     names = [f"test_{name}" for name in FIRST]
     items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names))
     if not config.getoption("--all"):
@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A new folder that one of the processes of pytest-xdist makes for all; the others wait for it."""
+    """A new folder that one process of pytest-xdist makes for all processes; the others wait for it."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     made = folder.with_suffix(".made")
@@ -64,14 +64,14 @@ def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Pa
 
 
 def pytest_sessionfinish() -> None:
-    """Let pytest's summary be the last line: videos that tests made unreadable need no report."""
+    """Make pytest's summary the last line: a report about unreadable videos of tests is not needed."""
     if templates := sys.modules.get("swift_stvg.adapters.templates"):
         atexit.unregister(templates.UNREAD.report)
 
 
 @pytest.fixture(scope="session")
 def stvg_test_data() -> Path:
-    """The folder with public VidSTG annotations and one clip, which are not part of the repository."""
+    """The folder with public VidSTG annotations and one clip. It is not part of the repository."""
     folder = os.environ.get("STVG_TEST_DATA")
     if not folder:
         pytest.skip("STVG_TEST_DATA is not set: the public VidSTG files are not part of the repository")
@@ -89,7 +89,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pip(*words: str) -> None:
-    """Run pip; a test that needs it is skipped where pip reaches no index, but not in CI."""
+    """Run pip. A test that needs it is skipped if pip cannot reach an index, but not in CI."""
     done = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True, timeout=300)
     if done.returncode:
         what = f"pip {' '.join(words)}: {done.stderr[-1000:].strip()}"
@@ -100,7 +100,7 @@ def pip(*words: str) -> None:
 
 @pytest.fixture(scope="session")
 def ms_swift_4_5(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds ms-swift 4.5.2 without its dependencies, to go before the installed version."""
+    """A folder with ms-swift 4.5.2 without its dependencies, to put before the installed version on the path."""
 
     def make(folder: Path) -> None:
         pip("install", "--quiet", "--no-deps", "--target", str(folder), "ms-swift==4.5.2")
@@ -110,7 +110,7 @@ def ms_swift_4_5(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Synthetic clips of the kind that the start knows, and a tiny random model."""
+    """Synthetic clips of the kind that the start model was trained on, and a tiny random model."""
 
     def make(folder: Path) -> None:
         synth = ["synth", str(folder / "data/stvg_synthetic"), "--split", "train=64", "test=8", "--duration-s", "4"]
@@ -129,9 +129,9 @@ def env(workspace: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def cold_start(tmp_path_factory: pytest.TempPathFactory, workspace: Path, env: dict[str, str]) -> Path:
-    """A checkpoint that answers in the right form, and mostly right: the start, trained further on the clips at hand.
+    """A checkpoint whose answers are well-formed and mostly right: the start model, trained further on the clips.
 
-    Beside it, what its training recorded, and its evaluation with our metric and pictures at the end.
+    Its folder also holds the records of the training, with an evaluation by our metric and pictures at the end.
     """
 
     def make(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Random video files, of all the kinds that encoders and tools for cutting make: `python -m tests.films FOLDER COUNT`.
 
-Frames are distinct: a textured picture pans, and bars count. The files are made in a process of their own, because the
-libvpx that PyAV brings and the one that decord brings do not go together.
+All frames differ: a textured picture pans, and bars show the frame's number. The files are made in a separate process,
+because the libvpx of PyAV and the libvpx of decord cannot be used in one process.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FORMATS = {"ts": "mpegts", "m2ts": "mpegts", "asf": "asf", "mpg": "mpeg"}
 
 
 def draw(rng: np.random.Generator) -> dict[str, Any]:
-    """What a file is to be like."""
+    """Draw the properties of a file."""
 
     def one(*values: Any) -> Any:
         return values[rng.integers(len(values))]
@@ -76,7 +76,7 @@ def draw(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def times(plan: dict[str, Any], rng: np.random.Generator) -> Iterator[int]:
-    """When frames are shown, in thousandths of a second."""
+    """The times of the frames in thousandths of a second."""
     time = 3000 if plan["times"] == "late" else 0
     for _ in range(plan["count"]):
         yield time
@@ -108,7 +108,7 @@ def encode(path: Path, plan: dict[str, Any], rng: np.random.Generator) -> None:
 
 
 def change(source: Path, path: Path, what: str, rng: np.random.Generator) -> None:
-    """Write the file again without encoding, cut, joined to itself or with a gap."""
+    """Write the file again without encoding: cut, joined to itself, or with a gap."""
     if what == "joined" and source.suffix in (".ts", ".m2ts", ".mpg"):
         path.write_bytes(2 * source.read_bytes())
         return
@@ -129,7 +129,7 @@ def change(source: Path, path: Path, what: str, rng: np.random.Generator) -> Non
 
 
 def make(folder: Path, seed: int) -> Path | None:
-    """One file, and beside it, in JSON, what it is; None if this encoder or container does not do that."""
+    """Make one file, and a JSON file with its properties; None if this encoder or container does not support them."""
     rng = np.random.default_rng(seed)
     plan = draw(rng)
     path, whole = (folder / f"{seed}{part}.{plan['suffix']}" for part in ("", "_whole"))

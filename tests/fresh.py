@@ -14,7 +14,7 @@ from tests.running import run
 
 
 def fresh(code: str, tmp_path: Path, *words: str, **env: str) -> str:
-    """What a fresh interpreter prints in a foreign folder."""
+    """The output of a new interpreter in another folder."""
     script = tmp_path / "script.py"
     script.write_text(code)
     done = subprocess.run(
@@ -25,7 +25,7 @@ def fresh(code: str, tmp_path: Path, *words: str, **env: str) -> str:
 
 
 def beside_swift(code: str, tmp_path: Path, **env: str) -> str:
-    """The same, in a process that is forked from one which has imported ms-swift, and not this package."""
+    """The output of a process that is forked from a process with ms-swift imported, but without this package."""
     script = tmp_path / "script.py"
     script.write_text(code)
     return run([sys.executable, str(script)], tmp_path, env)

@@ -1,10 +1,11 @@
-"""Coverage-guided fuzzing of what the property tests of `test_fuzz.py` try at random; needs `pip install atheris`.
+"""Coverage-guided fuzzing of the functions that `test_fuzz.py` tries at random; needs `pip install atheris`.
 
     python -m tests.fuzz completions -runs=10000000 [-seed=1] [corpus folder]
     python -m tests.fuzz rows | tubes | hcstvg | jsonl  ...
 
-The other words are libFuzzer's. Without a folder, the corpus begins with `tests/data/fuzz` in a temporary one. It stops
-at the first input that breaks a guarantee, writes it to `crash-*`, and prints every minute how many it has read.
+The other options are libFuzzer's. Without a folder, the corpus begins with `tests/data/fuzz` in a temporary folder. The
+fuzzer stops at the first input that breaks a guarantee and writes it to `crash-*`. Every minute it prints the number of
+inputs.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from tests.annotations import v1, v2
 
 SEEDS = Path(__file__).parent / "data/fuzz/completions.json"
 TOGETHER, ONE_IN = 128, 16
-"""Completions that are rewarded at once, each on one of the rows, and how many of all are."""
+"""Number of completions that are rewarded together, each on one of the rows; and the share of completions to reward."""
 EVERY_S = 60.0
 
 
 class Completions:
-    """Every completion is read in all formats; some are rewarded and scored, in groups."""
+    """Reads every completion in all formats, and rewards and scores some of them in groups."""
 
     def __init__(self) -> None:
         self.read = 0
@@ -59,7 +60,7 @@ class Completions:
 
 
 class Texts:
-    """Anything else that is read from text."""
+    """Checks the other functions that read text."""
 
     def __init__(self, check: Callable[[str], None]) -> None:
         self._check = check

@@ -1,6 +1,6 @@
-"""What any input must leave whole, for the property tests and for `tests/fuzz.py`: one function for each boundary.
+"""Guarantees that hold for any input, for the property tests and for `tests/fuzz.py`: one function for each boundary.
 
-Each takes what an adversary controls, and raises AssertionError, or whatever escapes, if a guarantee is broken.
+Each function takes input from outside. If a guarantee is broken, it raises AssertionError or another error.
 """
 
 from __future__ import annotations
@@ -93,15 +93,15 @@ WORDS = (
     *('{"time": 2.0, "bbox_2d": [1, 2, 3, 4]}', '"2": [1, 2, 3, 4]', '{"time": [2, 5]', "```json\n", "0.1,0.2,0.3,0.4"),
     *("２：【１，２，３，４】", "],", "[2,1,2,3,4],\n", "2,5\n", "2,1,2,3,4\n"),
 )
-"""What answers are made of, in the forms that the reader takes and in those that it must not mistake."""
+"""Pieces of answers: forms that the reader accepts, and similar forms that it must not accept."""
 HALF_WIDTH = {c: unicodedata.normalize("NFKC", chr(c)) for c in range(0xFF01, 0xFF5F)}
 HIGHEST_INDEX = 10_000_000
-"""What an index of at most seven digits and a decimal part rounds to."""
+"""Upper bound of a rounded index with at most seven digits and a decimal part."""
 
 
 @cache
 def rows() -> tuple[RowTruth, ...]:
-    """A row for each format, for each way of counting frames."""
+    """A row for each format and for each unit of an index."""
     ways: list[dict[str, Any]] = [{}, {"floor": -1.0}, {"frames": "either"}, {"floor": -1.0, "frames": "either"}]
     return tuple(
         row_truth(fmt=fmt, box=true_box(fmt), gaps=(3,) if way else (), **way) for fmt in FORMATS for way in ways
@@ -109,7 +109,7 @@ def rows() -> tuple[RowTruth, ...]:
 
 
 def check_read(text: str, fmt: AnswerFormat) -> tuple[Answer, bool]:
-    """A completion is read without error, into finite numbers, and strict and lenient reading agree."""
+    """Check that a completion gives finite numbers without an error, and that strict and lenient reading agree."""
     answer, valid = fmt.read(text)
     if valid:
         assert answer.span is not None
@@ -153,7 +153,7 @@ def check_read(text: str, fmt: AnswerFormat) -> tuple[Answer, bool]:
 
 @lru_cache(maxsize=1)  # asked for once for each format
 def numbers_in(text: str) -> set[float]:
-    """The numbers of a text, by another way than the reader's: clock times in seconds, nothing for what is neither."""
+    """The numbers of a text, found without the reader; a clock time counts in seconds."""
     found = set()
     for run in re.findall("[0-9.:]+", text.translate(HALF_WIDTH)):
         parts = run.rstrip(".:").lstrip(":").split(":")
@@ -168,7 +168,7 @@ def round_half_down(number: float) -> int:
 
 
 def check_rewards(texts: Sequence[str], row_truths: Sequence[RowTruth] | None = None) -> None:
-    """Completions, each for every row, earn finite rewards within their bounds, and no more than the exact answer."""
+    """Check that rewards on every row are finite, within their bounds, and at most the exact answer's."""
     row_truths = rows() if row_truths is None else row_truths
     batch = Batch([text for text in texts for _ in row_truths], list(row_truths) * len(texts))
     for name, reward in REWARDS.items():
@@ -184,7 +184,7 @@ def check_rewards(texts: Sequence[str], row_truths: Sequence[RowTruth] | None = 
 
 
 def check_scores(texts: Sequence[str]) -> None:
-    """Completions score within [0, 1] under every protocol, with their think and with their final boxes."""
+    """Check that scores lie in [0, 1] under every protocol, for think boxes and for final boxes."""
     truth = standing()
     row = make_row_truth(truth, VideoInfo.nominal(truth), Settings(max_side=196))
     tubes: list[Tube | None] = []
@@ -198,7 +198,7 @@ def check_scores(texts: Sequence[str]) -> None:
 
 
 def check_tubes(truths: Sequence[Sample], tubes: Sequence[Tube | None]) -> None:
-    """Scores are finite and in [0, 1], whatever the tubes."""
+    """Check that the scores of any tubes are finite and in [0, 1]."""
     for protocol in PROTOCOLS:
         for interpolate in (True, False):
             scores = evaluate(truths, tubes, protocol, interpolate=interpolate)
@@ -207,7 +207,7 @@ def check_tubes(truths: Sequence[Sample], tubes: Sequence[Tube | None]) -> None:
 
 
 def check_tubes_file(data: bytes, path: Path) -> None:
-    """A file of tubes is refused with a DataError, or gives tubes that can be scored, and reasons for the others."""
+    """Check that a file of tubes raises a DataError, or gives tubes that can be scored and reasons for the others."""
     path.write_bytes(data)
     try:
         tubes, faults, _ = read_tubes(path)
@@ -225,7 +225,7 @@ def check_tubes_file(data: bytes, path: Path) -> None:
 
 
 def check_row_truth(text: str) -> None:
-    """A text is refused with a DataError, or is a row on which any answer earns what it may."""
+    """Check that a text raises a DataError, or is a row on which the rewards of any answer keep their bounds."""
     try:
         row = RowTruth.from_json(text)
     except DataError:
@@ -235,7 +235,7 @@ def check_row_truth(text: str) -> None:
 
 
 def check_sample(read: Callable[[], Sequence[Sample]]) -> None:
-    """An annotation is refused with a RowError, or makes a row whose exact answer earns the full mark."""
+    """Check that an annotation raises a RowError, or makes a row whose exact answer earns the full mark."""
     try:
         samples = read()
     except RowError:
@@ -256,19 +256,19 @@ def check_sample(read: Callable[[], Sequence[Sample]]) -> None:
 
 
 def check_hcstvg(entry: Any) -> None:
-    """An entry of HC-STVG's files."""
+    """Check an entry of HC-STVG's files."""
     check_sample(lambda: [hcstvg.read_sample("a.mp4", entry, "hcstvg_v1", "test", Path("a.mp4"))])
 
 
 def check_jsonl(line: str) -> None:
-    """A line of this project's schema."""
+    """Check a line of this project's schema."""
     check_sample(
         lambda: [jsonl.read_sample(line, "line 1", DataRoot(Path("folder")), Path("folder"), "stvg_jsonl", "mine")]
     )
 
 
 def check_vidstg(annotation: Any, trajectories: bytes, folder: Path) -> None:
-    """An annotation of VidSTG beside a file of VidOR's trajectories; `folder` is overwritten."""
+    """Check an annotation of VidSTG with a file of VidOR's trajectories; `folder` is overwritten."""
     for part in ("vidstg", "vidstg/bbox_annos"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     (folder / "vidstg/test_annotations.json").write_text(json.dumps([annotation]))
@@ -277,7 +277,7 @@ def check_vidstg(annotation: Any, trajectories: bytes, folder: Path) -> None:
 
 
 def check_merged(content: bytes, folder: Path) -> None:
-    """A file with VidSTG's sentences and their boxes, as STCAT or TubeDETR write it; `folder` is overwritten."""
+    """Check a file with VidSTG's sentences and boxes in STCAT's or TubeDETR's form; `folder` is overwritten."""
     (folder / "vidstg/vstg_annos").mkdir(parents=True, exist_ok=True)
     (folder / "vidstg/vstg_annos/test.json").write_bytes(content)
     try:

@@ -96,7 +96,7 @@ def answer(span: str, think: str, pred: str) -> str:
 
 
 def hcstvg_entry(line: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """A line of stvg_jsonl as HC-STVG v1 has it: name of the video, and its entry."""
+    """A line of stvg_jsonl in HC-STVG v1's form: name of the video, and its entry."""
     width, height = line["size_wh"]
     entry = {
         "bbox": [[x1, y1, x2 - x1, y2 - y1] for _, x1, y1, x2, y2 in line["tube"]],
@@ -110,7 +110,7 @@ def hcstvg_entry(line: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def stcat_entry(number: int, line: dict[str, Any]) -> dict[str, Any]:
-    """A line of stvg_jsonl as STCAT has sentences of VidSTG."""
+    """A line of stvg_jsonl in STCAT's form for sentences of VidSTG."""
     first, end = line["span_frames"]
     boxes = [dict(zip(("xmin", "ymin", "xmax", "ymax"), row[1:], strict=True)) for row in line["tube"]]
     return {

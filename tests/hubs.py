@@ -1,7 +1,7 @@
-"""A hub on the loopback: the endpoints of ModelScope and of Hugging Face that their clients use to push and to fetch.
+"""A local hub: the endpoints of ModelScope and of Hugging Face that their clients use to push and to fetch.
 
-Written from the clients' own source (modelscope 1.40, huggingface_hub 1.33). A repository is its files; the part that
-ModelScope's client does with git (clone, push of .gitattributes) goes through `git http-backend` to a bare repository.
+It follows the clients' own source (modelscope 1.40, huggingface_hub 1.33). A repository is a set of files. ModelScope's
+client also uses git (clone, push of .gitattributes); `git http-backend` serves these calls from a bare repository.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Hub:
 
     @property
     def env(self) -> dict[str, str]:
-        """What leads the clients here. ModelScope's asks its git for https always; git itself is told otherwise."""
+        """Variables that make the clients use this hub. ModelScope's client asks git for https; git rewrites this."""
         host = self.url.removeprefix("http://")
         home = self.folder / "home"
         return {
@@ -82,7 +82,7 @@ class Hub:
         }
 
     def create(self, name: str) -> bool:
-        """Make a repository with a first commit, as ModelScope does; whether there was none."""
+        """Make a repository with a first commit, as ModelScope does. Returns whether it is new."""
         if name in self.repos:
             return False
         self.repos[name] = {".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"}
@@ -96,17 +96,17 @@ class Hub:
         return True
 
     def put(self, name: str, path: str, content: bytes) -> None:
-        """A file of a commit."""
+        """Store a file of a commit."""
         if not self.lose(path):
             self.repos[name][path] = content
 
     def sha(self, name: str) -> str:
-        """What stands for the last commit."""
+        """An identifier of the last commit."""
         content = sorted((path, hashlib.sha1(data).hexdigest()) for path, data in self.repos[name].items())
         return hashlib.sha1(repr(content).encode()).hexdigest()
 
     def read_git(self, name: str) -> None:
-        """Take over what was pushed with git."""
+        """Read the files that were pushed with git."""
         bare = str(self.folder / "git" / f"{name}.git")
         for path in _git("-C", bare, "ls-tree", "-r", "--name-only", "master").decode().split():
             self.put(name, path, _git("-C", bare, "show", f"master:{path}"))
@@ -173,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(json.dumps(data).encode(), status, **({"Content-Type": "application/json"} | headers))
 
     def _done(self, data: Any) -> None:
-        """As ModelScope wraps its answers."""
+        """A response in ModelScope's form."""
         self._json({"Code": 200, "Success": True, "Message": "success", "Data": data})
 
     def _authorised(self) -> bool:
@@ -321,7 +321,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({"Code": 200})
 
     def _wanted(self) -> list[dict[str, Any]]:
-        """Where objects of the git LFS batch protocol are to be put; those that are there need no place."""
+        """Upload addresses for objects of the git LFS batch protocol; objects that exist already get none."""
         objects = json.loads(self.body)["objects"]
         return [
             o if o["oid"] in self.hub.blobs else o | {"actions": {"upload": {"href": f"{self.hub.url}/lfs/{o['oid']}"}}}
@@ -362,4 +362,4 @@ _ANSWERS: list[tuple[str, Callable[..., None]]] = [
     (r"PUT /lfs/(?P<oid>[0-9a-f]{64})", _Handler.blob),
     (rf"(?:GET|POST) /{_NAME}\.git/(?P<rest>info/refs|git-upload-pack|git-receive-pack)", _Handler.git),
 ]
-"""Methods and paths, with what answers them."""
+"""Methods and paths, with the functions that answer them."""

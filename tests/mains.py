@@ -1,9 +1,9 @@
-"""Runs several commands of ms-swift and of swift-stvg in one process, which imports ms-swift only once.
+"""Run several commands of ms-swift and of swift-stvg in one process, which imports ms-swift only once.
 
 python mains.py '[["export", "--model", "..."], ["swift-stvg", "card", "..."]]'
 
-["positions", MODEL_TYPE] corrects the positions that transformers gives. ["vocabulary", IMAGE, VIDEO] tells ms-swift's
-own template the tokens of a tiny model; it knows those of Qwen's.
+["positions", MODEL_TYPE] corrects the positions of transformers. ["vocabulary", IMAGE, VIDEO] gives ms-swift's own
+template the token ids of a tiny model, because it holds the ids of Qwen's models.
 """
 
 import json

@@ -1,9 +1,10 @@
-"""Tries what pages of the guide tell a user to type, in a process that is forked for each command.
+"""Try the commands of the guide's pages, each in a forked process.
 
     python -m tests.pages TRIES.json RESULTS.json
 
-It imports ms-swift once. Commands of swift-stvg, scripts and Python blocks run for real. Commands of ms-swift are read
-by its own argument classes, since most of them need a GPU; those that need none run for real too, with few steps.
+The parent process imports ms-swift once. Commands of swift-stvg, scripts and Python blocks are run. Options of
+ms-swift's commands are read by its argument classes, because most of these commands need a GPU. Commands that do not
+need a GPU are run, with few steps.
 """
 
 from __future__ import annotations
@@ -53,21 +54,21 @@ ON_CPU = ["--torch_dtype", "float32"]
 FEW_STEPS = ["--max_steps", "2", "--save_steps", "2", "--logging_steps", "1", "--report_to", "none"]
 TRAINING_ON_CPU = ["--use_cpu", "true", "--check_model", "false", "--report_to", "none"]
 TRL = "examples/reuse/trl_grpo.py"
-"""Needs a Python without ms-swift, which changes TRL; test_reuse.py runs it."""
+"""A script that needs a Python without ms-swift, because ms-swift changes TRL; test_reuse.py runs it."""
 SHORT = "examples/step_cost/scaling.py"
-"""The one script of its folder that does not take long."""
+"""The only script of its folder that does not take long."""
 LONG = {"app", "bench", "pushed"}
-"""Commands of swift-stvg that take long, wait or need a hub: their options are read. Tests of their own run them."""
+"""Commands of swift-stvg that take long, wait or need a hub. Only their options are read; other tests run them."""
 REALLY = "REALLY"
-"""After the words of a command of ms-swift: run it."""
+"""A word after a command of ms-swift that means: run the command."""
 SERVER = "SERVER"
-"""In words and code: the address of a server with OpenAI's chat completions."""
+"""A placeholder in commands and code for the address of a server with OpenAI's chat completions."""
 ANSWER = "<time> 1 - 2 </time> <think_bbox> 1. [10, 10, 30, 30], 2. [10, 10, 30, 30] </think_bbox> "
 ANSWER += "<pred_bbox> 1. [20, 10, 40, 30], 2. [20, 10, 40, 30] </pred_bbox>"
 
 
 class Failed(Exception):
-    """A command ended with an error; holds the end of what it printed."""
+    """A command ended with an error. The message holds the end of its output."""
 
 
 class Server(BaseHTTPRequestHandler):
@@ -164,7 +165,7 @@ def really(command: str, *words: str) -> None:
 
 
 def python(script: str, *words: str) -> None:
-    """Run a script; of one that takes long, see that its help names the options."""
+    """Run a script. If the script takes long, only check that its help lists the options."""
     sys.argv = [script, *words]
     if script == TRL:
         assert Path(script).is_file()
@@ -192,16 +193,16 @@ KINDS = {"swift-stvg": swift_stvg, "swift": swift, "python": python, "code": cod
 
 
 def attempt(words: list[str], env: dict[str, str], folder: str, out: str | None) -> str:
-    """What a command prints; it has a process of its own, and does not change this one.
+    """Run a command in a forked process, so that it does not change this process. Returns its output.
 
     Args:
-        words: kind and arguments, as `KINDS`.
-        env: more of the environment.
-        folder: to run in.
-        out: file in it that takes what is printed, errors aside.
+        words: kind and arguments, as in `KINDS`.
+        env: more environment variables.
+        folder: the working folder.
+        out: a file in the folder for the standard output.
 
     Raises:
-        Failed: it ends with an error or hangs; with what it printed.
+        Failed: the command ends with an error or hangs.
     """
     with tempfile.TemporaryDirectory() as scratch:
         printed = Path(scratch, "printed")
@@ -230,7 +231,7 @@ def _child(words: list[str], env: dict[str, str], folder: str, out: str | None, 
 
 
 def run(tries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each of the tries what it printed, or how it failed."""
+    """Run all tries. Returns the output or the failure of each."""
     import swift.arguments
     import swift.pipelines  # noqa: F401  before swift_stvg, which registers itself with it then
     import torch

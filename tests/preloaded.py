@@ -1,4 +1,4 @@
-"""What processes that tests start and kill have imported before, and what they do."""
+"""Imports and work of the processes that tests start and kill."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def run(words: list[str], env: dict[str, str], errors: Any = None, limit: int | 
     """Run a command.
 
     Args:
-        words: of the command line.
+        words: the command line.
         env: settings.
-        errors: a pipe that stands for stderr.
-        limit: bytes that a file may have at most.
+        errors: a pipe in place of stderr.
+        limit: upper bound of a file's size in bytes.
     """
     os.environ.update(env)
     if errors is not None:

@@ -1,7 +1,7 @@
-"""A second external plugin: notes what our template hands to the model in the file named by RECORD_TO.
+"""A second external plugin: writes the model's inputs from our template to the file named by RECORD_TO.
 
-Beside it, in a file with the ending .decoded, the videos that were decoded for that; and in one with the ending
-.positions, where the model's rotary embedding was asked to put frames and text.
+A file with the ending .decoded lists the videos that were decoded. A file with the ending .positions holds the
+positions of frames and text that the model's rotary embedding received.
 """
 
 import hashlib
@@ -74,7 +74,7 @@ def _recording_rotate(self, x, position_ids):
 
 
 def _after_the_video(row):
-    """Of positions (3, L) with one video: where the text after it begins, and where it should."""
+    """From positions (3, L) with one video: the position of the text after the video, and the right position."""
     last = int((row[0] != row[1]).nonzero().max())  # frames alone are at another time than height
     return [int(row[0, last + 1]), int(row[:, : last + 1].max()) + 1]
 

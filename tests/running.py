@@ -48,7 +48,7 @@ PREVIEW = {"report_to": "tensorboard", "callbacks": "stvg_preview"}
 
 
 class SwiftFailed(Exception):
-    """The swift command exited with an error; holds the end of what it printed."""
+    """The swift command exited with an error. The message holds the end of its output."""
 
 
 def swift(
@@ -61,21 +61,22 @@ def swift(
     words: list[str] | None = None,
     anew: bool = False,
 ) -> str:
-    """Run `swift COMMAND` in `folder` and return what it printed.
+    """Run `swift COMMAND` in `folder` and return its output.
 
     Args:
-        command: of ms-swift.
-        options: by name.
-        folder: to run in.
-        env: more of the environment.
-        plugin: for --external_plugins.
-        record: a file in which to note what the template hands to the model.
-        words: in the place of the plugin.
-        anew: whether a new Python runs it, as from a shell; otherwise one that has imported ms-swift already.
+        command: a command of ms-swift.
+        options: its options by name.
+        folder: the working folder.
+        env: more environment variables.
+        plugin: value of --external_plugins.
+        record: a file for the model's inputs from the template (tests/recorder.py).
+        words: words of the command line in place of the plugin.
+        anew: whether a new Python runs the command, as from a shell; otherwise a fork of a process that has imported
+            ms-swift already.
 
     Raises:
-        SwiftFailed: it ended with an error.
-        TimeoutError: it took longer than LIMIT_S.
+        SwiftFailed: the command ended with an error.
+        TimeoutError: the command took longer than LIMIT_S.
     """
     words = [command, *(words or ["--external_plugins", plugin])]
     if record is not None:
@@ -86,22 +87,22 @@ def swift(
 
 
 def as_words(options: dict[str, str]) -> list[str]:
-    """Options as a command line has them; a value may be several words."""
+    """Options as words of a command line; a value may be several words."""
     return [word for name, value in options.items() for word in (f"--{name}", *value.split())]
 
 
 def run(words: list[str], folder: Path, env: dict[str, str], anew: bool = False) -> str:
-    """Run a command that imports ms-swift, without settings from outside, and return what it printed.
+    """Run a command that imports ms-swift, without STVG_* settings of this process, and return its output.
 
     Args:
         words: this Python and its arguments.
-        folder: to run in.
-        env: more of the environment.
-        anew: whether a new Python runs it, as from a shell; otherwise one that has imported ms-swift already.
+        folder: the working folder.
+        env: more environment variables.
+        anew: as for `swift`.
 
     Raises:
-        SwiftFailed: it ended with an error.
-        TimeoutError: it took longer than LIMIT_S.
+        SwiftFailed: the command ended with an error.
+        TimeoutError: the command took longer than LIMIT_S.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -145,10 +146,10 @@ def logged(folder: Path) -> list[dict[str, float]]:
 
 
 def previewed(folder: Path) -> tuple[dict[str, list[int]], dict[str, dict[int, float]]]:
-    """What `stvg_preview` put into the event files of a training's output folder.
+    """The records of `stvg_preview` in the event files of a training's output folder.
 
     Returns:
-        Steps of the pictures by tag; and of the histograms by tag the number of values of each step.
+        The steps of the pictures by tag; and for each histogram's tag the number of values of each step.
     """
     from PIL import Image
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -1,4 +1,4 @@
-"""A server that answers as it is told."""
+"""A server whose answers a test defines."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Said = Callable[[dict[str, Any]], Any]
-"""What a server says to a request, which holds its Authorization too: a status and bytes, text that a model wrote, or
-the bytes of a body as they come."""
+"""A function from a request (with its Authorization) to the server's response: a status and bytes, the text of a model,
+or the bytes of a body."""
 
 
 @contextmanager

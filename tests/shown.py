@@ -1,4 +1,4 @@
-"""Result files for pages, and what a page holds."""
+"""Result files for pages, and the data of a page."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ OTHERS: list[Callable[[RowTruth], str]] = [
     lambda row: "I do not know.",  # counts 0 in both
     lambda row: moved(row, 0.4, 0.3),
 ]
-"""Of a second system, beside ANSWERS."""
+"""Answers of a second system to the rows of ANSWERS."""
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Whether memory stays flat: rounds of encoding as GRPO does it, over more clips than the frame memory holds.
+"""Check that memory does not grow: rounds of encoding as in GRPO, over more clips than the frame memory holds.
 
     python -m tests.soak [--rounds 2000] [--clips 24] [--memory 8]
 
@@ -70,7 +70,7 @@ def soak(folder: Path, rounds: int, clips: int, memory_mb: int) -> Iterator[floa
 
 
 def growth(memory: list[float]) -> float:
-    """By what share the last quarter's mean exceeds that of the quarter before."""
+    """The growth of the last quarter's mean over the mean of the quarter before, as a share."""
     quarter = len(memory) // 4
     return float(np.mean(memory[-quarter:]) / np.mean(memory[-2 * quarter : -quarter]) - 1)
 

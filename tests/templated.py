@@ -26,7 +26,7 @@ FITTING: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Of each backbone, over a tiny model."""
+    """The template of each backbone, with a tiny model."""
     import swift_stvg
 
     swift_stvg.register()

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.filterwarnings("default")  # importing torch warns
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Their files, by title."""
+    """The cases' files, by title."""
     return write_clips(tmp_path_factory.mktemp("clips"))
 
 

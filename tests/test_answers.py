@@ -24,7 +24,7 @@ formats = st.sampled_from(EVERY_FORMAT)
 
 
 def sayable(span: tuple[int, int], think: BoxList, pred: BoxList, fmt: AnswerFormat) -> Answer:
-    """An answer that the format can say: shares are below 2, and qwen_json has its boxes' span and their indices."""
+    """An answer that the format can write: shares are below 2, and in qwen_json the span is that of the boxes."""
     if fmt.shares:
         think, pred = (BoxList(part.index, part.boxes_xyxy % 2000) for part in (think, pred))
     if fmt.style == "qwen_json":
@@ -134,14 +134,14 @@ def table(title: str) -> list[list[str]]:
 
 
 def as_listed(boxes_read: BoxList | None) -> str:
-    """A list as the tables write it."""
+    """A list in the form of the tables."""
     assert boxes_read is not None
     rows = zip(boxes_read.index.tolist(), boxes_read.boxes_xyxy.tolist(), strict=True)
     return ", ".join(f"{i}. [{', '.join(f'{c:g}' for c in box)}]" for i, box in rows)
 
 
 def check_part(cell: str, found: str | None, why: str) -> None:
-    """What was read is what the cell says, or the reason begins as it does."""
+    """Check that the answer equals the cell, or that the reason begins with the cell's text."""
     reason = cell.partition("unreadable: ")[2]
     assert (found is None) == bool(reason), (cell, found)
     assert why.startswith(reason) if reason else found == cell
@@ -320,5 +320,5 @@ def test_unknown_variants_are_refused() -> None:
     with pytest.raises(ValueError, match="style must be one of"):
         AnswerFormat(style="prose")
     for variant in ({"boxes": False}, {"style": "csv"}):
-        with pytest.raises(ValueError, match="think boxes come before final ones"):
+        with pytest.raises(ValueError, match="needs final boxes and a style that can hold both lists"):
             AnswerFormat(**variant)

@@ -1,4 +1,4 @@
-"""`swift-stvg app` in a real browser: upload, ask, play, download; what it says of errors; what others cannot see."""
+"""`swift-stvg app` in a real browser: upload, ask, play, download; error messages; users cannot see others' files."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def says(request: dict[str, Any]) -> Any:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, list[dict[str, Any]]]]:
-    """The page's address, the folder of its files, and what its server was asked."""
+    """The page's address, the folder of its files, and the requests that its server received."""
     folder = tmp_path_factory.mktemp("app")
     with (
         server(says) as (url, asked),
@@ -94,7 +94,7 @@ def ask(page: Any, sentences: str) -> None:
 
 
 def chosen(page: Any) -> str:
-    """Where the browser gets the chosen video."""
+    """The address from which the browser loads the chosen video."""
     return str(page.locator("#chosen video").evaluate("v => v.src"))
 
 
@@ -107,14 +107,14 @@ def status(address: str, **headers: str) -> int:
 
 
 def held(folder: Path) -> list[str]:
-    """Names of the files that the app holds, made clips and empty files aside."""
+    """Names of the app's files, without example clips and empty files."""
     (own,) = folder.glob("swift-stvg-app-*")
     files = [path for path in own.rglob("*") if path.is_file() and "examples" not in path.parts]
     return sorted(path.name for path in files if path.stat().st_size)
 
 
 def come_true(page: Any, what: Callable[[], bool]) -> bool:
-    """Whether something becomes true within a while."""
+    """Whether a condition becomes true within some seconds."""
     for _ in range(150):
         if what():
             return True
@@ -227,7 +227,7 @@ def test_errors_are_said(
 def test_users_do_not_see_each_others_files(
     browser: Any, served: tuple[str, Path, list[dict[str, Any]]], clip: Path, tmp_path: Path
 ) -> None:
-    """Also where both have the same video; what is not needed any more is deleted."""
+    """This holds for two users with the same video too. Files that are not needed any more are deleted."""
     address, folder, _ = served
     one, other = (opened(browser, address) for _ in range(2))
     for each in (one, other):
@@ -274,7 +274,7 @@ def test_nothing_is_left_where_it_ends_and_a_dead_server_is_said(browser: Any, c
 
 @pytest.mark.long
 def test_without_a_model_a_newcomer_sees_it_work(browser: Any, tmp_path: Path) -> None:
-    """The small model of the package answers about a made clip, on a phone."""
+    """The small model of the package answers about an example clip, on a phone."""
     with app(tmp_path) as (address, _):
         found = opened(browser, address, PHONE)
         page = found.page

@@ -1,4 +1,4 @@
-"""Each further backbone learns, is rewarded, answers and is scored: ms-swift's commands, all in one process."""
+"""Training, rewards, answers and scores of each further backbone, by ms-swift's commands in one process."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Unequal(ORM):
 
 orms["unequal"] = Unequal
 """
-"""A reward by which any two answers differ, so that even a model that knows nothing learns something."""
+"""A reward that differs for any two answers, so that even a random model learns."""
 GRPO = {
     "rlhf_type": "grpo",
     "reward_funcs": "unequal stvg_format stvg_spatial",
@@ -86,7 +86,7 @@ def in_tower(key: str) -> bool:
 def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """SFT and full GRPO, one of them with the vision tower, GRPO of LoRA, all with gradient checkpointing; answers.
 
-    All about the same eight rows, of which each gives the same tokens and pixels wherever it is encoded.
+    All of them use the same eight rows. Each row gives the same tokens and pixels everywhere.
     """
     from swift_stvg.adapters.templates import TEMPLATES
 
@@ -151,13 +151,13 @@ def check(self):
 
 SftArguments._check_padding_free = check
 """
-"""A plugin that takes the check for FlashAttention out, which needs a GPU."""
+"""A plugin that removes the check for FlashAttention, because FlashAttention needs a GPU."""
 
 
 def test_rows_without_padding(workspace: Path, env: dict[str, str], tmp_path: Path) -> None:
-    """Packed for SFT, and one after the other in GRPO: all that ms-swift does with them but for FlashAttention.
+    """Packed rows in SFT, and rows without padding in GRPO, with all of ms-swift's code except FlashAttention.
 
-    In its place comes torch's attention, which here looks from one row into the other; see test_template.py.
+    torch's attention replaces it. Here this attention does not separate the rows; see test_template.py.
     """
     (tmp_path / "unequal.py").write_text(UNEQUAL)
     common = TRAIN | {"model": str(workspace / "tiny"), "external_plugins": f"{PLUGIN} {tmp_path / 'unequal.py'}"}
@@ -178,7 +178,7 @@ def test_rows_without_padding(workspace: Path, env: dict[str, str], tmp_path: Pa
 @pytest.mark.parametrize("query_first", [False, True], ids=["query after", "query before"])
 @pytest.mark.parametrize("fps", [2.0, 1.25, 4.0, 1.7])
 def test_the_example_asks_as_the_models_own_processor(tmp_path: Path, fps: float, query_first: bool) -> None:
-    """Its tokens, and positions one after another, which is what the model's own forward pass takes for them."""
+    """The tokens are equal, and positions are consecutive, as in the model's own forward pass."""
     register()
     runpy.run_path(str(ROOT / "examples/add_a_backbone/internvl.py"))
     from swift.model import get_processor
@@ -213,7 +213,7 @@ def test_the_example_asks_as_the_models_own_processor(tmp_path: Path, fps: float
 
 
 def test_the_example_answers_in_the_command_line(tmp_path: Path) -> None:
-    """A plugin's template is one of ours once the plugin is imported, by its name or as the one that fits the model."""
+    """After the import of a plugin, its template is accepted by name, and as the template that fits the model."""
     build_internvl(tmp_path / "tiny")
     script = (
         "import sys\n"
@@ -228,7 +228,7 @@ def test_the_example_answers_in_the_command_line(tmp_path: Path) -> None:
 
 
 def test_the_example_hands_over_squares(tmp_path: Path) -> None:
-    """Frames squeezed once, to what the processor takes as they are, each with its tokens and its number."""
+    """Frames are resized once, to squares that the processor does not change, each with its tokens and its number."""
     register()
     runpy.run_path(str(ROOT / "examples/add_a_backbone/internvl.py"))
     from swift.model import get_processor

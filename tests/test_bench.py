@@ -107,7 +107,7 @@ def test_a_baseline_that_differs_is_an_error(
 
 
 def test_memory_of_a_process_is_its_own() -> None:
-    """Not that of the process that measures it, which a fork would hand down."""
+    """It does not include the memory of the measuring process, which a fork would inherit."""
     ballast = np.ones(200 * 2**20, dtype=np.uint8)
     command = [sys.executable, "-S", "-c", "x = bytearray(40 * 2**20); print('made')"]
     _, megabytes, printed = processes({"a": command}, 1, {})
@@ -121,7 +121,7 @@ def test_memory_of_a_process_is_its_own() -> None:
 def test_what_was_measured_is_shown_when_something_fails_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And the caller's settings do not change what is measured."""
+    """The caller's settings do not change the measurement either."""
     monkeypatch.setenv("STVG_FRAME_MEMORY", "0")
 
     def fail(*_: Any) -> None:

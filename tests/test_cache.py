@@ -1,4 +1,4 @@
-"""Cached frames: what is found, what is not, how far its pixels are from the video's, and what happens to bad files."""
+"""Cached frames: which files are found, how far their pixels are from the video's, and what happens to bad files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def loader(folder: Path | None, memory: int = 0) -> FrameLoader:
 
 @pytest.mark.parametrize("difficulty", ["easy", "normal", "hard"])
 def test_pixels_are_close_to_the_videos(tmp_path: Path, difficulty: str) -> None:
-    """The README's bound, on sharp edges as on film: 2 levels of 255 in the mean, 8 for 99 percent of them."""
+    """The documented bound, for sharp edges and film: 2 of 255 levels in the mean, 8 for 99 percent of pixels."""
     root = tmp_path / "stvg_synthetic"
     generate(root, {"test": 3}, SynthConfig(difficulty=difficulty, size_wh=(320, 240), duration_s=3), workers=1)
     for row in load_rows("stvg_synthetic", "test", Settings(data_root=str(tmp_path)))[0]:

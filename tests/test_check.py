@@ -1,4 +1,4 @@
-"""`swift-stvg check` on clips that are whole, damaged or missing, and on settings that fit or do not."""
+"""`swift-stvg check` on good, damaged and missing clips, and on settings that fit or do not fit."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def data(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a copy of them, as the data root."""
+    """A copy of these clips, set as the data root."""
     shutil.copytree(whole, tmp_path / "data")
     monkeypatch.setenv("STVG_DATA_ROOT", str(tmp_path / "data"))
     monkeypatch.setenv("STVG_CACHE_DIR", "off")
@@ -193,11 +193,11 @@ def test_settings_that_can_be_hacked(
     words = ["--reward_funcs", "stvg_format", "stvg_think", "--reward_weights", "1", "1"]
     status, report = checked(capsys, "stvg_synthetic:val", *words)
     assert status == 1
-    assert any("'think boxes far off, final ones right' earns as much as" in error for error in report["errors"])
+    assert any("'think boxes far off, final boxes right' earns as much as" in error for error in report["errors"])
     monkeypatch.setenv("STVG_SPATIAL_FLOOR", "1")
     status, report = checked(capsys, "stvg_synthetic:val")
     assert status == 1
-    assert any("'boxes far off, think alike' earns as much as the exact" in error for error in report["errors"])
+    assert any("'all boxes far off' earns as much as the exact" in error for error in report["errors"])
 
 
 def test_the_report_can_be_read(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -251,7 +251,7 @@ print("LENGTHS", json.dumps([real, runs]))
 
 @pytest.mark.swift
 def test_token_lengths_are_those_of_the_template(data: Path, workspace: Path, tmp_path: Path) -> None:
-    """Without decoding a video they are what real frames of it give."""
+    """Lengths without decoding equal the lengths for real frames."""
     words = [sys.executable, "-c", LENGTHS, str(workspace / "tiny"), str(tmp_path / "report.json")]
     printed = run(words, tmp_path, SIZES | {"STVG_DATA_ROOT": str(data.parent)})
     (line,) = [line for line in printed.splitlines() if line.startswith("LENGTHS")]
@@ -319,7 +319,7 @@ def test_datasets_that_are_none(text: str, message: str) -> None:
 WRONG = [
     (["vidstg:tset"], "has no subset 'tset'"),
     (["stvg_synthetic:val", "--rows", "0"], "--rows must be at least 1"),
-    (["stvg_synthetic:val", "--max_length", "9"], "which needs --model"),
+    (["stvg_synthetic:val", "--max_length", "9"], "also counts the tokens of pixels: give --model"),
     (["stvg_synthetic:val", "--videos", "--annotations_only"], "give one of them"),
     (["stvg_synthetic:val", "--workers", "0"], "--workers must be at least 1"),
     (["stvg_synthetic:val", "--reward_funcs", "stvg_form"], "unknown reward stvg_form"),
@@ -348,7 +348,7 @@ def test_a_clip_asks_for_what_the_template_would() -> None:
 
 
 def test_files_that_take_long_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """A clip at the end of a file that has one key frame, and the same behind the advice."""
+    """A clip at the end of a file with one key frame, before and after the advised re-encoding."""
     monkeypatch.setenv("STVG_DATA_ROOT", str(tmp_path))
     monkeypatch.setenv("STVG_CACHE_DIR", str(tmp_path / "kept"))
     quick, slow = ({"options": {"x264-params": f"keyint={key}:scenecut=0"}} for key in (48, "infinite"))
@@ -375,7 +375,7 @@ def test_files_that_take_long_to_read(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the program ffmpeg")
 @pytest.mark.parametrize("sound", [False, True])
 def test_the_advice_keeps_frames_and_their_begin(tmp_path: Path, sound: bool) -> None:
-    """Where the picture begins later than the sound, annotations may count the time before it."""
+    """If the picture begins after the sound, annotations may count the time before the picture."""
     old, new = write_late(tmp_path / "old.mp4", 25, 100, sound=sound), tmp_path / "new.mp4"
     places = {"OLD": str(old), "NEW.mp4": str(new)}
     words = [places.get(word, word) for word in shlex.split(REENCODE_COMMAND)]

@@ -1,4 +1,4 @@
-"""The recipes of configs/: their names exist, ms-swift's own argument classes take them, and a tiny model runs them."""
+"""The recipes of configs/: their names exist, ms-swift's argument classes accept them, and a tiny model runs them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.running import SIZES, json_lines, swift
 
 TRAININGS = sorted({run["trained_as"] for run in RUNS.values()})
 TRIED = ("cold_start", "grpo_verl_defaults", "no_think_boxes", "lora_24gb")
-"""Trainings of two steps that differ most; those of the others are run with `--all`, and their options read always."""
+"""Runs that differ most are trained for two steps, the others with `--all`. All options are always read."""
 NOT_OURS = {"NPROC_PER_NODE", "NNODES", "MASTER_PORT", "CUDA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF"}
 NEEDS_GPU = ("deepspeed", "attn_impl", "padding_free", "packing", "use_vllm", "vllm_mode", "sleep_level")
 ON_CPU = {
@@ -78,7 +78,7 @@ def test_names_exist(name: str) -> None:
 
 
 def test_the_inferred_run_differs_in_what_it_says() -> None:
-    """And in nothing else, so that its result beside ours tells what these make."""
+    """It differs in nothing else, so that a comparison with our run shows the effect of these options."""
     ours, inferred = (runner.values(RUNS[name]) for name in ("grpo_hcstvg_v1", "grpo_verl_defaults"))
     assert {name: value for name, value in inferred.items() if ours.get(name) != value} == {
         "beta": ["0.01"],
@@ -121,7 +121,7 @@ for base, names, argv in json.load(open(sys.argv[1])):
 @pytest.mark.swift
 @pytest.mark.parametrize("version", ["installed", pytest.param("4.5.2", marks=pytest.mark.long)])
 def test_argument_classes_take_them(version: str, tmp_path: Path, tiny: Path, request: pytest.FixtureRequest) -> None:
-    """Every run, with what needs a GPU taken out of the values, but not out of the names; and the rollout server's."""
+    """Every run and the rollout server. Values that need a GPU are replaced; names of options are not."""
     older = {} if version == "installed" else {"PYTHONPATH": str(request.getfixturevalue("ms_swift_4_5"))}
     cases = []
     for each in [*RUNS.values(), {"base": "infer", "configs": ROOT / "configs"}]:
@@ -161,7 +161,7 @@ def tiny(workspace: Path) -> Path:
 
 
 def without_gpu(folder: Path, **more: str) -> Path:
-    """The recipes, less what needs a GPU, with more options."""
+    """The recipes without the options that need a GPU, and with more options."""
     folder.mkdir()
     for path in (ROOT / "configs").glob("*.yaml"):
         recipe = yaml.safe_load(path.read_text())
@@ -184,10 +184,10 @@ def without_gpu(folder: Path, **more: str) -> Path:
     ],
 )
 def test_two_steps_with_a_tiny_model(name: str, workspace: Path, tiny: Path, cold_start: Path, tmp_path: Path) -> None:
-    """The recipe's own file and options, less what needs a GPU, with small counts in the place of the large ones.
+    """The recipe's file and options without those that need a GPU, and with small counts.
 
-    GRPO starts from a model that has learned something: one that knows nothing may write the token that stands for a
-    frame of video, at which the Qwen models of transformers end with an error.
+    GRPO starts from a trained model. A random model may write the placeholder token of a video, and then the Qwen
+    models of transformers end with an error.
     """
     run = runner.runs(without_gpu(tmp_path / "configs"))[name]
     output = tmp_path / name / "train"
@@ -246,7 +246,7 @@ def test_answers_are_those_of_the_model_that_was_trained() -> None:
 def test_a_resumed_training_goes_on_from_the_last_checkpoint_that_is_whole(
     name: str, reference: str | None, tmp_path: Path
 ) -> None:
-    """Its KL still refers to the model that it began with."""
+    """Its KL term still refers to the first model."""
     folder = tmp_path / name / "train"
     for number in (5, 20, 100):
         (folder / f"checkpoint-{number}").mkdir(parents=True)
@@ -265,7 +265,7 @@ def test_a_resumed_training_goes_on_from_the_last_checkpoint_that_is_whole(
 
 def test_settings_outside_do_not_turn_a_run_into_another() -> None:
     run = RUNS["no_think_boxes"]
-    with pytest.raises(runner.RunnerError, match=r"STVG_THINK=true is set .* wants false"):
+    with pytest.raises(runner.RunnerError, match=r"STVG_THINK=true is set .* needs false"):
         runner.environment(run, {"STVG_THINK": "true"})
     given = runner.environment(
         run, {"STVG_THINK": "false", "STVG_FPS": "1", "STVG_DATA_ROOT": "/x", "NPROC_PER_NODE": "4"}
@@ -281,7 +281,7 @@ def test_several_nodes_train_and_one_does_the_rest() -> None:
 
 
 def test_headers_train_what_the_runs_do() -> None:
-    """The commands at the head of the SFT recipe are those runs."""
+    """The commands at the head of the SFT recipe are the runs of runs.yaml."""
     header = (ROOT / "configs/sft.yaml").read_text()
     found = re.findall(r"/data (STVG_\w+)=(\S+) swift sft configs/sft\.yaml ?(.*)", header)
     for (setting, value, args), name in zip(found, ("sft_hcstvg_v1", "cold_start"), strict=True):
@@ -292,7 +292,7 @@ def test_headers_train_what_the_runs_do() -> None:
 @pytest.mark.swift
 @pytest.mark.long
 def test_the_runner_from_annotations_to_report(workspace: Path, cold_start: Path, tmp_path: Path) -> None:
-    """All steps of one run on clips in HC-STVG's format; then once more, which finds everything done."""
+    """All steps of one run on clips in HC-STVG's format. A second run finds all steps done."""
     root = tmp_path / "data/hc-stvg"
     root.mkdir(parents=True)
     (root / "v1_video").symlink_to(workspace / "data/stvg_synthetic/videos")

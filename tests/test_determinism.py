@@ -1,4 +1,4 @@
-"""The same seed, rows, rewards and scores, whatever the process: hash seed, worker, start method, number of workers."""
+"""Seeds, rows, rewards and scores are the same for any hash seed, worker, start method and number of workers."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ SPAN = st.tuples(st.integers(0, 9), st.integers(0, 9))
     st.booleans(),
 )
 def test_the_causes_sum_to_the_loss(cases: list[Any], partial: bool) -> None:
-    """For any answers, also unreadable ones, ones with missing boxes and ones outside the event."""
+    """For any answers, including unreadable answers, missing boxes and spans outside the event."""
     rows, texts = [], []
     for i, (given_span, found, true_span, gaps, full) in enumerate(cases):
         low, high = sorted(true_span)

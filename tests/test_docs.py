@@ -1,4 +1,4 @@
-"""The documents say what is: commands run, links lead somewhere, tables are those of the code."""
+"""The documents agree with the code: commands run, links have targets, tables equal the code's tables."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ PAGES = sorted(
 BY_NAME = {str(page): page for page in PAGES}
 README = BY_NAME["README.md"]
 MODELS = {"qwen2_5_vl": "Qwen/Qwen2.5-VL-7B-Instruct", "qwen3_vl": "Qwen/Qwen3-VL-8B-Instruct"}
-"""Models of the pages by the architecture of the tiny ones that stand for them."""
+"""Models that the pages name, by the architecture of the tiny models that replace them."""
 OTHERS = {"OpenGVLab/InternVL3-1B-hf": "qwen3_vl", "Qwen/Qwen3-VL-2B-Instruct": "qwen3_vl", "MODEL": "qwen2_5_vl"}
-"""Further names that stand for these."""
+"""Further names for these models."""
 LIMIT_S = 900
 """Seconds that all commands may take together."""
 FEWER = {"train=4000": "train=16", "test=40": "test=4", "--max_new_tokens 2048": "--max_new_tokens 64"}
-"""Clips and tokens are fewer where the pages are tried."""
+"""Smaller numbers of clips and tokens for the test."""
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
@@ -88,7 +88,7 @@ def fences(page: Path) -> Iterator[tuple[str, str, int]]:
 
 @cache
 def anchors(page: Path) -> set[str]:
-    """Of the headings, as GitHub makes them."""
+    """Anchors of the headings, in GitHub's form."""
     found: set[str] = set()
     for token, content in pairwise(tokens(page)):
         if token.type != "heading_open":
@@ -107,11 +107,11 @@ class Try:
     """A command or block of Python on a page.
 
     Attributes:
-        page, line: where it stands.
-        words: as `tests.pages` takes them; a shell's own commands otherwise.
-        env: what is set for it.
-        out: the file that its output goes to.
-        shown: lines of output that the page shows after its block; of the last command only.
+        page, line: its place.
+        words: arguments for `tests.pages`, or a command of the shell.
+        env: its environment variables.
+        out: the file for its output.
+        shown: lines of output that the page shows after the block, for the last command.
     """
 
     page: Path
@@ -130,7 +130,7 @@ SETTING = re.compile(r"([A-Z_][A-Z0-9_]*)=(.*)")
 
 
 def commands(page: Path) -> list[Try]:
-    """All that a page tells a user to type, as in one terminal: what is exported, or defined in Python, stays."""
+    """All commands of a page, as in one terminal: exported variables and Python names are kept."""
     found: list[Try] = []
     exported: dict[str, str] = {}
     blocks = ""
@@ -165,7 +165,7 @@ def commands(page: Path) -> list[Try]:
 
 
 def joined(block: str) -> Iterator[tuple[int, str]]:
-    """Lines of a shell, each with its number; one that ends with a backslash goes on."""
+    """Lines of a shell with their numbers. A line that ends with a backslash is joined with the next line."""
     whole, first = "", 0
     for number, line in enumerate(block.splitlines(), 1):
         first = first or number
@@ -185,7 +185,7 @@ SHELL = [each for each in EVERY if each not in TRIED]
 
 
 def data_root(root: Path, synthetic: Path) -> None:
-    """Synthetic clips as stvg_synthetic, HC-STVG v1 and v2, and VidSTG in the form that STCAT reads."""
+    """Synthetic clips as stvg_synthetic, HC-STVG v1 and v2, and VidSTG in STCAT's form."""
     (root / "stvg_synthetic").symlink_to(synthetic)
     for split in ("train", "test"):
         lines = json_lines(synthetic / f"{split}.jsonl")[:8]
@@ -210,7 +210,7 @@ def write_answers(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def write_samples(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Answers of `swift-stvg headroom`: to each row the exact one, and one without its last box."""
+    """Answers of `swift-stvg headroom`: for each row the exact answer, and an answer without the last box."""
     truths = [RowTruth.from_json(row["stvg"]) for row in rows]
     exact = [truth.format.render(truth.answer) for truth in truths]
     samples = [[text, text.rpartition(", ")[0]] for text in exact]
@@ -274,7 +274,7 @@ def given(workspace: Path, env: dict[str, str], cold_start: Path, tmp_path_facto
 
 
 def try_all(given: Path, pages: list[Path], scratch: Path) -> dict[str, Any]:
-    """What every command of pages did, each page in a folder of its own; and the options that commands know."""
+    """Run every command of the pages, each page in its own folder. Returns the results, and the options of commands."""
     tries = []
     for page in pages:
         folder = scratch / "at" / page
@@ -302,7 +302,7 @@ def try_all(given: Path, pages: list[Path], scratch: Path) -> dict[str, Any]:
 
 
 def substituted(word: str, given: Path) -> str:
-    """A word as it is tried: the data root and servers are others."""
+    """A word for the test, with the test's data root and servers."""
     plugin = ROOT / "swift_stvg/plugin/swift_stvg_plugin.py"
     word = word.replace("$(swift-stvg plugin)", str(plugin))
     word = re.sub(r"(?<![\w/.])/data\b", str(given / "data"), word)
@@ -319,7 +319,7 @@ OTHER_PAGES = [page for page in PAGES if page != README]
     [pytest.param([README], id="README"), pytest.param(OTHER_PAGES, id="the others", marks=pytest.mark.long)],
 )
 def test_what_pages_tell_to_type_works(given: Path, pages: list[Path], tmp_path: Path) -> None:
-    """Every command as it is written, what pages show of its output, and the options that any page names."""
+    """Commands run as they are written, their output is as shown, and all options on pages exist."""
     content = try_all(given, pages, tmp_path)
     faults = []
     tried = [each for page in pages for each in TRIED if each.page == page]
@@ -336,13 +336,13 @@ def test_what_pages_tell_to_type_works(given: Path, pages: list[Path], tmp_path:
 
 
 def alike(line: str) -> str:
-    """A line with other numbers is the same, and with other widths of columns."""
+    """Whether two lines are the same except for numbers and widths of columns."""
     return re.sub(r"\s+", " ", re.sub(r"[-+]?\d+(\.\d+)?", "#", line)).strip()
 
 
 @pytest.mark.parametrize("each", SHELL, ids=str)
 def test_what_a_shell_runs_is_there(each: Try) -> None:
-    """These are run by hand: they install, or run everything."""
+    """These scripts are run by hand, because they install packages or run everything."""
     command, *words = each.words
     if command == "bash":
         assert subprocess.run(["bash", "-n", str(ROOT / words[0])]).returncode == 0
@@ -371,7 +371,7 @@ def known(span: str, options: dict[str, list[str]]) -> set[str] | None:
 
 
 def unknown_options(page: Path, options: dict[str, list[str]]) -> Iterator[str]:
-    """What code spans of a page name and no command has."""
+    """Options in code spans of a page that no command has."""
     for token in inline(page):
         if token.type != "code_inline" or not token.content.strip():
             continue
@@ -401,7 +401,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_linked() -> None:
-    """From README, over other pages."""
+    """Every page is reached from README by links."""
     seen, left = {README}, [README]
     while left:
         page = left.pop()
@@ -455,11 +455,11 @@ def test_the_settings_of_templates_are_those_of_the_code() -> None:
 
 
 SAID = re.compile(r"\.\.\.|\[.*?\]|'[^']*'|\b\w*[_\d]\w*\b|[()=]")
-"""What parts the words of a message that are always the same."""
+"""Separators between the fixed parts of a message."""
 
 
 def source(package: str) -> str:
-    """All Python of a package; text that is written in several parts is joined."""
+    """The Python code of a package, with string literals of several parts joined."""
     spec = find_spec(package)
     assert spec is not None
     assert spec.origin is not None
@@ -492,7 +492,7 @@ def test_the_example_line_is_valid() -> None:
 
 
 def test_the_example_answer_is_possible() -> None:
-    """By the default settings: in the form, and within a frame of 16:9 as the model receives it."""
+    """Under the default settings, it has the right form and lies in a 16:9 frame as the model receives it."""
     text = line_with("README.md", "    <time>").strip()
     form, size_wh = AnswerFormat.of(Settings()), frame_size((1280, 720), Settings().max_side, Settings().side_multiple)
     answer = form.parse(text)

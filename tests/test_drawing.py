@@ -1,4 +1,4 @@
-"""What is drawn, looked at pixel by pixel, and what files it is written to."""
+"""Drawings, checked pixel by pixel, and the files of drawings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipes of the examples name what exists; the learning benchmark runs, goes on, and reports what it found."""
+"""The recipes of the examples have existing names. The learning benchmark runs, continues, and reports its results."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_round_goes_on_from_the_model_that_answered(benchmark: SimpleNamespace
 
 
 def test_a_cell_differs_from_the_one_it_is_compared_with_in_one_thing(benchmark: SimpleNamespace) -> None:
-    """Two GRPO trainings on the same clips are the same command but for what the plan says."""
+    """Two GRPO trainings on the same clips differ only in the options that the plan names."""
     plan = benchmark.run.Plan.read()
     commands = {task.result: task.words for task in benchmark.run.tasks(plan, plan.trainings, [1], "test")}
     base, other = commands["1/grpo_100/trained"], commands["1/sft_grpo_100/trained"]

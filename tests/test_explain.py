@@ -116,7 +116,7 @@ def test_without_think_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_protocols_are_those_of_the_score(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a dataset of one clip, the metrics of its answer are the means that are reported."""
+    """On a dataset of one clip, the metrics of its answer equal the reported means."""
     generate(tmp_path / "stvg_synthetic", {"one": 1}, SynthConfig(duration_s=3.0, sentences_per_clip=1))
     monkeypatch.setenv("STVG_DATA_ROOT", str(tmp_path))
     from swift_stvg.settings import Settings

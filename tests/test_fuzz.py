@@ -1,6 +1,6 @@
 """Any input at all: completions, files of tubes, row truths and raw annotations, made by hypothesis.
 
-`tests/fuzz.py` looks for the same failures by coverage, for as long as it is let.
+`tests/fuzz.py` searches for the same failures with coverage, without a time limit.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def test_any_completion_earns_what_it_may(texts: list[str]) -> None:
 
 @given(st.integers(0, 200), st.characters(), st.booleans())
 def test_one_character_changed(position: int, character: str, insert: bool) -> None:
-    """What is nearly an answer is where a reader that is strict in one place and lenient in another would fail."""
+    """Texts that are nearly answers find disagreements between the strict and the lenient reader."""
     text = answer("2 - 5", EXACT, EXACT)
     position %= len(text)
     check_rewards([text[:position] + character + text[position + (not insert) :]])
@@ -245,7 +245,7 @@ values = st.recursive(
 
 @st.composite
 def changed(draw: st.DrawFn, original: Any) -> Any:
-    """A copy of nested data with other values, or nothing, in up to four places."""
+    """A copy of nested data with changed or deleted values in up to four places."""
     data = copy.deepcopy(original)
     for _ in range(draw(st.integers(1, 4))):
         place, path = data, []
@@ -302,7 +302,7 @@ def test_any_annotation_of_vidstg(tmp_path: Path, annotation: Any, trajectories:
 
 
 def fewer(content: dict[str, Any]) -> dict[str, Any]:
-    """A file of sentences with their boxes, with few of these."""
+    """A file of sentences with few boxes."""
     for entry in content.values():
         if "target_bboxs" in entry:
             entry["target_bboxs"] = [*entry["target_bboxs"][:3], {}]
@@ -336,7 +336,7 @@ coordinates = st.one_of(st.floats(-1e7, 1e7), st.just(float("nan")), st.sampled_
 
 @st.composite
 def any_tubes(draw: st.DrawFn) -> Tube:
-    """What can come of an answer or a file: any span, boxes anywhere, in any shape, or unreadable."""
+    """Tubes that an answer or a file can give: any span, and boxes at any place, of any shape, or unreadable."""
     frames = sorted(draw(st.sets(st.integers(0, 60), max_size=8)))
     boxes_xyxy = [draw(st.lists(coordinates, min_size=4, max_size=4)) for _ in frames]
     span = draw(st.integers(0, 60)), draw(st.integers(0, 10_000_000))

@@ -40,7 +40,7 @@ def test_the_set_is_one_that_the_package_takes() -> None:
 
 @pytest.mark.long
 def test_it_resolves(tmp_path: Path) -> None:
-    """As a whole, by pip, from metadata alone; FlashAttention's is made by its setup.py, which imports torch."""
+    """pip resolves the whole set from metadata. FlashAttention's setup.py makes its metadata and imports torch."""
     if sys.version_info < (3, 11):
         pytest.skip("this vLLM wants Python 3.11")
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, timeout=300)

@@ -1,4 +1,4 @@
-"""From a video and sentences to records, through a server that is really there, and through ms-swift."""
+"""From a video and sentences to records, through a real server and through ms-swift."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ from tests.videos import picture, write_video
 pytestmark = pytest.mark.filterwarnings("default")  # importing torch warns
 
 HERE = Settings(cache_dir=None, max_side=112, side_multiple=28)
-"""A clip of 224 x 112 pixels is seen at 112 x 56: a box in the answer is half as large as in the record."""
+"""The model receives a clip of 224 x 112 pixels at 112 x 56: a box in the answer is half as large as in the record."""
 ANSWER = "<time> 1 - 2 </time> <think_bbox> 1. [10, 10, 30, 30], 2. [10, 10, 30, 30] </think_bbox> "
 ANSWER += "<pred_bbox> 1. [20, 10, 40, 30], 2. [30, 10, 50, 30] </pred_bbox>"
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seconds, 25 frames per second: seen at frames 0, 12, 25 and 37."""
+    """Two seconds at 25 frames per second; the model receives frames 0, 12, 25 and 37."""
     return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", np.arange(50) / 25, size_wh=(224, 112))
 
 
@@ -107,7 +107,7 @@ def test_nothing_is_said_of_what_is_outside_the_clip(clip: Path) -> None:
 
 
 def test_seconds_of_a_clip_are_those_of_the_file(tmp_path: Path) -> None:
-    """What a record says can be asked about, also where the first frame is not at 0."""
+    """The times of a record are valid for --clip, also if the first frame is not at 0."""
     late = write_video(tmp_path / "late.mp4", 3 + np.arange(50) / 25, size_wh=(224, 112))
     start_s = probe(late).frame_times_s[0]
     assert start_s > 1
@@ -134,7 +134,7 @@ def test_a_box_of_a_second_stands_at_the_frame_nearest_to_it(
 
 @pytest.mark.slow
 def test_a_rate_takes_no_more_than_the_frames_it_is_for() -> None:
-    """Ten hours: a table of moments and frames would not fit into any memory."""
+    """A video of ten hours: a table of all times and frames would not fit into memory."""
     times_s = np.arange(1_000_000) / 28
     info = VideoInfo(Path("long.mp4"), times_s, 1_000_000 / 28, (224, 112))
     spec = make_prompt_spec(info, HERE)
@@ -147,7 +147,7 @@ def test_a_rate_takes_no_more_than_the_frames_it_is_for() -> None:
 
 
 def test_a_span_at_the_end_reaches_the_end() -> None:
-    """Of a file whose last picture stands for six seconds, and of a part of it."""
+    """In a file whose last picture is shown for six seconds, and in a part of it."""
     info = VideoInfo(Path("slides.mp4"), np.arange(100) / 25, 10.0, (224, 112))
     text = ANSWER.replace("1 - 2", "0 - 8")
     for clip_s, end_s in ((None, 10.0), ((0.0, 3.96), 3.96)):
@@ -197,7 +197,7 @@ def test_wrong_answers_are_records_too(
 
 
 def test_plain_lines_of_seconds(clip: Path) -> None:
-    """As a model writes that was told so: with fences and decimals, on a grid of seconds."""
+    """Answers of a model that was asked for lines: with fences and decimals, on a grid of seconds."""
     settings = Settings(cache_dir=None, max_side=112, style="csv", index_unit="second", coords="norm1000")
     text = "```csv\n0,1\n0.0, 100, 100, 300, 300\n1, 200, 100, 400.4, 300\n```"
     with server(lambda _: text) as (url, asked):
@@ -480,7 +480,7 @@ def test_coco_vid_is_read_as_mmtracking_does(clip: Path) -> None:
 
 
 def test_boxes_without_an_area_are_not_exported(clip: Path) -> None:
-    """They lie outside the picture; trackers and detectors take none."""
+    """Such boxes lie outside the picture; trackers and detectors do not accept them."""
     record = answered(clip, ANSWER.replace("1. [20, 10, 40, 30], 2", "1. [120, 10, 140, 30], 2")).record
     assert record["boxes"][0]["pred_xyxy"] == [224, 20, 224, 60]
     assert [line.split(",")[0] for line in to_mot(record).splitlines()] == ["26"]
@@ -554,7 +554,7 @@ def test_a_folder_holds_one_run_and_nothing_of_others(
     with server(lambda _: ANSWER) as (url, asked):
         words = ["ground", str(clip), "-5 is written there", "--endpoint", url, "--out"]
         assert main([*words, str(own), "--format", "coco"]) == 1
-        assert "holds something that is not answers of swift-stvg ground" in capsys.readouterr().err
+        assert "is not empty, and it does not hold answers of swift-stvg ground" in capsys.readouterr().err
         assert asked == []
         assert (own / "coco.json").read_text() == "of somebody"
         assert main([*words, str(out), "--format", "coco", "mot", "--draw", "gif"]) == 0
@@ -572,7 +572,7 @@ def test_a_folder_holds_one_run_and_nothing_of_others(
 
 
 def test_every_frame_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of a video that is longer than what pages show, counted by a bar."""
+    """This holds for a video with more frames than pages show too; a progress bar counts the frames."""
     monkeypatch.setenv("STVG_MAX_SIDE", "112")
     long = write_video(tmp_path / "long.mp4", np.arange(200) / 25, size_wh=(64, 32))
     with server(lambda _: ANSWER) as (url, _):
@@ -602,7 +602,7 @@ def test_a_picture_is_a_video_of_one_frame(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_folder_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """Seen at the rate of the setting, sent as images, drawn as a film; a server takes no folder."""
+    """It is sampled at the rate of the setting, sent as images, and drawn as a film; a server cannot read a folder."""
     monkeypatch.setenv("STVG_MAX_SIDE", "112")
     monkeypatch.setenv("STVG_FOLDER_FPS", "10")
     folder = tmp_path / "clip"
@@ -682,7 +682,7 @@ def test_a_dataset_is_answered_kept_and_scored(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By a server that knows the truth, and at first fails for one row: only this one is asked again."""
+    """The server knows the truth, and at first fails for one row: only this row is asked again."""
     rows = list(synthetic.values())
     exact = {RowTruth.from_json(row["stvg"]).id: row["messages"][-1]["content"] for row in rows}
     broken = {rows[3]["videos"][0]}
@@ -707,14 +707,14 @@ def test_a_dataset_is_answered_kept_and_scored(
         assert main([*words, "--endpoint", url]) == 0
         assert out.read_text() == before, "a row that is never answered stays, and counts 0"
         said = capsys.readouterr().err
-        assert f"{len(rows) - 1} answers were there, 1 were asked for" in said
+        assert f"{len(rows) - 1} answers kept from an earlier run, 1 rows asked now" in said
         assert "1 of 1 answers: no answer" in said
         broken.clear()
         asked.clear()
         out.write_text(out.read_text() + '{"response": "cut off')
         assert main([*words, "--endpoint", url]) == 0
         assert len(asked) == 1
-        assert f"{len(rows) - 1} answers were there, 1 were asked for" in capsys.readouterr().err
+        assert f"{len(rows) - 1} answers kept from an earlier run, 1 rows asked now" in capsys.readouterr().err
     assert main(["score", str(out), "--format", "json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["tables"][0]["rows"][0]["metrics"]["m_vIoU"][0] == pytest.approx(1, abs=1e-6)
@@ -770,7 +770,7 @@ def test_the_first_rows_that_no_model_takes_do_not_end_a_run(
 def test_one_refusal_is_one_answer_less(
     clip: Path, synthetic: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A moderated row, or a model that is taken away: what was answered before is kept."""
+    """A moderated row, or a model that is removed: earlier answers are kept."""
     with server(lambda _: ANSWER if len(asked) < 5 else (404, b'{"error": {"message": "gone"}}')) as (url, asked):
         found = ground(clip, list("abcdefg"), Endpoint(url, retries=0, at_once=1), HERE)
     assert len(asked) == 7, "at the third one in a row it is clear, and no more would be asked"
@@ -858,7 +858,7 @@ def test_runs_that_were_killed_and_odd_answers(
         assert out.read_bytes() == before
         models[0], down[0] = "tiny", False
         assert main([*words, "--endpoint", url]) == 0
-        assert "1 answers were there, 2 were asked for" in capsys.readouterr().err
+        assert "1 answers kept from an earlier run, 2 rows asked now" in capsys.readouterr().err
         assert len(json_lines(out)) == 3
         for more in (["--body", '{"max_tokens": 9}'], ["--send", "video"]):
             assert main([*words, "--endpoint", url, *more]) == 1
@@ -917,7 +917,7 @@ def test_options_of_ms_swift_and_a_dataset(
 
 @pytest.mark.swift
 def test_a_model_answers_about_any_video(synthetic: dict[str, dict[str, Any]], workspace: Path, tmp_path: Path) -> None:
-    """To a video and a sentence as to the row that was made of them; what cannot be asked is said."""
+    """The answer to a video and a sentence equals the answer to their row; wrong use is an error."""
     from swift_stvg.adapters.engine import SwiftEngine
 
     rows, model = list(synthetic.values())[:2], str(workspace / "tiny")
@@ -947,7 +947,7 @@ def test_a_model_answers_about_any_video(synthetic: dict[str, dict[str, Any]], w
 def test_swift_deploy_answers(
     workspace: Path, env: dict[str, str], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A real server of a tiny model, which takes frames as pictures, and the video with the engine's own answer."""
+    """A real server of a tiny model answers for frames as pictures, and for the video as the engine does."""
     from swift_stvg.adapters.engine import SwiftEngine
 
     with socket.socket() as free:
@@ -979,7 +979,7 @@ def test_swift_deploy_answers(
 
 
 def until_up(process: Any, url: str, log: Path, how: dict[str, Any]) -> Endpoint:
-    """The endpoint, once the server lists its model."""
+    """Wait until the server lists its model. Returns the endpoint."""
     for _ in range(300):
         if process.poll() is not None:
             raise SwiftFailed(log.read_text()[-4000:])

@@ -1,10 +1,10 @@
-"""Attempts to earn more than an honest answer does: what the paper's equations pay for, and what the guards do not.
+"""Attempts to earn more than an honest answer: answers that the paper's equations reward, and that the guards do not.
 
 Where s_t and s_p are R_spa (Eq. 6 and 7) of the think and of the final boxes and L is the think weight, boxes earn
 
     M = s_t + s_p + L max(s_p - s_t, 0)
 
-which rises with s_p, and with s_t as long as L < 1. `tests/GUARANTEES.md` holds what follows from it.
+which rises with s_p, and with s_t as long as L < 1. `tests/GUARANTEES.md` holds the consequences.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def earns(text: str, row: RowTruth, think: float = 0.5) -> float:
 
 @dataclass(frozen=True)
 class Draft:
-    """An answer that can be spoiled piece by piece."""
+    """An answer that can be changed step by step."""
 
     span: tuple[int, int]
     think: Entries
@@ -129,7 +129,7 @@ def _spoiled(rng: np.random.Generator, draft: Draft, among: list[str] = USELESS)
 
 
 def _hedged(rng: np.random.Generator, draft: Draft) -> Draft:
-    """The whole frame or its middle, which are better than boxes that miss the object."""
+    """Boxes of the whole frame or its middle, which are better than boxes that miss the object."""
     return _spoiled(rng, draft, HEDGES)
 
 
@@ -156,7 +156,7 @@ SPOILING: list[Move] = [
     _out_of_order,
     _another_form,
 ]
-"""What anyone can do to an answer without looking at the video again."""
+"""Changes to an answer that need no look at the video."""
 
 
 def _truer(rng: np.random.Generator, draft: Draft) -> Draft:
@@ -176,11 +176,11 @@ def _true_span(rng: np.random.Generator, draft: Draft) -> Draft:
 
 
 KNOWING: list[Move] = [*SPOILING, _hedged, _truer, _any_boxes, _true_span]
-"""These and moves of one who knows the truth."""
+"""These changes, and changes that need the truth."""
 
 
 def searched(row: RowTruth, start: Draft, moves: list[Move], think: float, seed: int) -> tuple[float, Draft]:
-    """What the best answer earns that a greedy search finds, by up to three moves at a time; and the answer."""
+    """The best reward that a greedy search finds, with up to three moves at a time, and its answer."""
     rng = np.random.default_rng(seed)
     best, most = start, earns(start.text(), row, think)
     for _ in range(30):
@@ -197,7 +197,8 @@ def searched(row: RowTruth, start: Draft, moves: list[Move], think: float, seed:
 
 
 def honest(off: list[float]) -> Draft:
-    """The right span, a final box for each index, right and down by a share of its sides, and think boxes twice so."""
+    """The right span. Final boxes are shifted right and down by a share of their sides, and think boxes by twice this
+    share."""
     lists = []
     for factor in (2, 1):
         moved = [np.clip(np.array(TRUE) + round(40 * share * factor), 0, 100).tolist() for share in off]
@@ -254,7 +255,7 @@ def test_in_the_papers_equations_none_pays_for_boxes_that_are_evenly_right(think
 
 @pytest.mark.slow
 def test_in_the_papers_equations_the_search_finds_what_pays() -> None:
-    """Boxes right in one frame only: the span shrinks to it. Boxes that are poor in all: the event is missed."""
+    """Boxes that are right in one frame only shrink the span to it. With bad boxes everywhere, the event is missed."""
     start = honest([0.0, 1.5, 1.5, 1.5])
     most, found = searched(row_truth(), start, SPOILING, 0.5, 0)
     assert found.span[0] == found.span[1]
@@ -346,7 +347,7 @@ def test_worse_think_boxes_never_earn_more(
     rule: tuple[str, float | None],
     weight: float,
 ) -> None:
-    """At a weight of L they cost (1 - L) of their own R_spa, or all of it once they are better than the final ones."""
+    """At a weight of L they cost (1 - L) of their own R_spa, or all of it if they are better than the final boxes."""
     row = row_truth(frames=rule[0], floor=rule[1])
     texts = [written(span, tube, pred) for tube in (think, other)]
     worse, better = sorted(texts, key=lambda text: earns(text, row, 0.0))
@@ -358,7 +359,7 @@ def test_worse_think_boxes_never_earn_more(
 def test_leaving_boxes_out_never_pays(
     think: list[str], pred: list[str], out: set[int], rule: tuple[str, float | None], weight: float
 ) -> None:
-    """As long as the list can be read; an index without a box counts as the worst one."""
+    """This holds while the list is readable: an index without a box counts as the worst box."""
     row = row_truth(frames=rule[0], floor=rule[1])
     text = written(SPAN, think, pred)
     for number, tag in enumerate(("think_bbox", "pred_bbox")):
@@ -370,7 +371,7 @@ def test_leaving_boxes_out_never_pays(
 
 
 def test_boxes_of_the_whole_frame_by_size() -> None:
-    """They earn (1 + w)(1 + h) - 3 a frame, less than a box that only touches the object unless that is large."""
+    """They earn (1 + w)(1 + h) - 3 a frame, less than a box that only touches the object, except for a large object."""
     for side in (10, 25, 50, 70, 80):
         row = row_truth(box=(0, 0, side, side))
         text = answer("2 - 5", boxes(2, 5, "0, 0, 100, 100"), boxes(2, 5, "0, 0, 100, 100"))
@@ -391,7 +392,7 @@ def frame_terms(terms: BoxTerms, count: int) -> list[list[float]]:
 
 
 def best_part(think: list[float], pred: list[float], weight: float) -> float:
-    """By how much the best part of the true span, chosen by one who knows the terms, earns more than all of it."""
+    """The gain of the best part of the true span, chosen with knowledge of the terms, over the whole span."""
     sums = [np.concatenate([[0.0], np.cumsum(values)]) for values in (think, pred)]
 
     def worth(first: int, last: int) -> float:
@@ -416,7 +417,7 @@ ON_TUBES = [
 def test_how_often_it_pays_on_tubes_of_hcstvgs_shape(
     off: float, iou: float, share: float, gain: float, missed: float, missed_late: float
 ) -> None:
-    """The right span, boxes whose sides are each off at random, frame by frame; the paper's weights and equations."""
+    """The right span, and boxes with a random error of each side in each frame; the paper's weights and equations."""
     rows = [make_row_truth(s, VideoInfo.nominal(s), Settings()) for s in samples()]
     rng = np.random.default_rng(0)
     texts = []

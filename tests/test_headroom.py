@@ -1,4 +1,4 @@
-"""Headroom against figures worked out by hand, what it says of any string, and of wrong use."""
+"""Headroom against figures that were computed by hand, its result for any string, and its messages for wrong use."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ WRONG = [
     ([], "give --dataset, the rows to answer"),
     (["--model", "m"], "--model needs rows to answer: give --dataset too"),
     (["--model", "m", "--dataset", "d", "--samples", "1"], "at least 2"),
-    (["--answers", "{kept}", "--max_new_tokens", "9"], "leave these options out: --max_new_tokens 9"),
+    (["--answers", "{kept}", "--max_new_tokens", "9"], "reads answers and samples none: leave out --max_new_tokens 9"),
     (["--answers", "missing.jsonl"], "missing.jsonl cannot be read"),
     (["--answers", "{bad}"], "line 1 of"),
     (["--answers", "{empty}"], "got no row"),

@@ -1,4 +1,4 @@
-"""Videos as they are found: forms that must be read right, and files that must end as an explained, counted skip."""
+"""Unusual videos: forms that must be read right, and files that must be skipped, counted and explained."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from swift_stvg.video.unreadable import Unread
 from tests.videos import patched, picture, write_as, write_sound, write_video
 
 BOUND_S = 60
-"""On a loaded machine; a hang has no bound."""
+"""Upper bound in seconds on a busy machine; a hang has no bound."""
 COUNT = 100
 OPEN = "open-gop=1:keyint=20:min-keyint=20:bframes=3:scenecut=0"
 VPX = {"crf": "4", "b": "1M", "lag-in-frames": "10"}
@@ -57,7 +57,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def write_apart(path: Path, count: int, size_wh: tuple[int, int] = (64, 48), **options: Any) -> Path:
-    """As `write_as`; libvpx in a process of its own, because decord brings another one."""
+    """As `write_as`, but libvpx runs in a separate process, because decord has another version of it."""
     if "libvpx" not in options.get("codec", ""):
         return write_as(path, count, size_wh, **options)
     script = f"from tests.videos import *; write_as(Path({str(path)!r}), {count}, {size_wh}, **{options!r})"
@@ -109,7 +109,7 @@ def test_large_frames_come_in_smaller_parts(tmp_path: Path, monkeypatch: pytest.
 
 
 def zoo(folder: Path) -> dict[str, Path]:
-    """Files that are no usable video of 100 frames, by what is wrong with them."""
+    """Files that are not a usable video of 100 frames, by their fault."""
     folder.mkdir()
     whole = write_as(folder / "whole.mp4", COUNT)
     found = {"sound only": write_sound(folder / "sound.mp4")}
@@ -169,7 +169,7 @@ def line(name: str, video: Path) -> str:
 
 
 def test_in_the_loader(tmp_path: Path) -> None:
-    """Each is dropped and counted, with a reason of its own; the one good video is kept."""
+    """Each bad video is dropped and counted with its own reason; the one good video is kept."""
     bad = zoo(tmp_path / "zoo")
     (tmp_path / "all.jsonl").write_text("".join(line(name, path) for name, path in bad.items()))
     with (tmp_path / "all.jsonl").open("a") as file:
@@ -196,7 +196,7 @@ REQUEST = VideoRequest((0, 50, 99), (56, 28), 2.0, "pixel", (0.0, 2.0, 3.96))
 
 
 class Loaded(Dataset):
-    """What a loader makes of files, in a DataLoader's worker."""
+    """Loads files in a worker of a DataLoader."""
 
     def __init__(self, paths: list[Path], loader: FrameLoader, unread: Unread) -> None:
         self.paths, self.loader, self.unread = paths, loader, unread
@@ -233,7 +233,7 @@ def test_in_a_data_loaders_worker_and_in_rollout_threads(tmp_path: Path, caplog:
 
 @pytest.mark.parametrize("suffix", ["mp4", "faststart.mp4", "fragments.mp4", "mkv", "webm", "mov", "avi"])
 def test_cut_off_at_every_tenth(tmp_path: Path, suffix: str) -> None:
-    """What is left is an error, or the very frames; never another picture."""
+    """The rest of the file gives an error or the right frames, never another picture."""
     options: dict[str, Any] = {"options": {"crf": "1", "g": "10"}}
     flags = {"faststart.mp4": "faststart", "fragments.mp4": "frag_keyframe+empty_moov"}
     if suffix in flags:
@@ -275,7 +275,7 @@ def test_sizes_that_change(tmp_path: Path) -> None:
 
 
 def test_what_a_header_says_does_not_end_the_process(tmp_path: Path) -> None:
-    """decord ends the process (std::bad_alloc) where the table of times announces 1e9 frames."""
+    """decord ends the process (std::bad_alloc) if the table of times announces 1e9 frames."""
     whole = write_as(tmp_path / "whole.mp4", COUNT)
     path = patched(tmp_path / "times.mp4", whole, b"stts", 8, 10**9)
     script = (
@@ -296,7 +296,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
 
 
 def test_threads_share_one_failure(tmp_path: Path) -> None:
-    """A video that cannot be read is tried again later: a disk may come back."""
+    """A video that cannot be read is tried again later, because a disk may become available again."""
     loader, path = FrameLoader(Settings(frame_memory=64)), tmp_path / "late.mp4"
     for _ in range(2):
         with pytest.raises(VideoError, match="video missing"):
@@ -307,7 +307,7 @@ def test_threads_share_one_failure(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_processes_may_be_forked_after_a_failure(tmp_path: Path, decoder: str) -> None:
-    """As DataLoader workers are, by either decoder: a child that inherits a decord reader that failed ends badly."""
+    """With both decoders, as for DataLoader workers: a child that inherits a failed decord reader would crash."""
     path = write_as(tmp_path / "damaged.mp4", COUNT, (160, 120), options={"crf": "10"})
     data = bytearray(path.read_bytes())
     start, end = data.index(b"mdat"), data.index(b"moov") - 4

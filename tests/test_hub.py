@@ -1,4 +1,4 @@
-"""A trained model goes to a hub and comes back, through the hubs' real clients; and it is served and asked."""
+"""A trained model is pushed to a hub and fetched, with the hubs' real clients; and it is served and asked."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def mains(commands: list[list[str]], folder: Path, env: dict[str, str]) -> str:
 
 
 def pushed(folder: Path, name: str, env: dict[str, str], *words: str) -> str:
-    """What `swift-stvg pushed` says; raises SwiftFailed if it ends with an error."""
+    """The output of `swift-stvg pushed`; raises SwiftFailed if it ends with an error."""
     command = [sys.executable, "-m", "swift_stvg.cli", "pushed", str(folder), "--hub_model_id", name, *words]
     return run(command, folder.parent, env, anew=True)
 
@@ -54,7 +54,7 @@ def hub(workspace: Path) -> Iterator[Hub]:
 
 @pytest.fixture(scope="module")
 def shared(workspace: Path, env: dict[str, str], cold_start: Path, hub: Hub, request: pytest.FixtureRequest) -> Path:
-    """Folder of all that was pushed, and of the answers with the plugin before that; without `--all` all weights."""
+    """A folder with the pushed models and the plugin's answers before the push; without `--all`, one model only."""
     folder = workspace / "shared"
     full, lora = folder / "full", folder / "lora"
     options = LORA | {"model": str(cold_start), "dataset": "stvg_synthetic:train", "learning_rate": "1e-2"}
@@ -104,7 +104,7 @@ def test_what_arrives_is_what_was_sent(shared: Path, hub: Hub, name: str, reposi
 
 @pytest.mark.long
 def test_a_push_says_what_those_without_a_plugin_will_lack(shared: Path) -> None:
-    """Of the merged weights, which ms-swift wrote; the folders that `card` wrote have all."""
+    """The merged weights, which ms-swift wrote, lack files for users; folders that `card` wrote do not."""
     lines = [line for line in (shared / "said.txt").read_text().splitlines() if " lacks " in line]
     assert [line.partition("WARNING:swift] ")[2].partition(" lacks ")[0] for line in lines] == [
         str(shared / "lora-merged")
@@ -112,7 +112,7 @@ def test_a_push_says_what_those_without_a_plugin_will_lack(shared: Path) -> None
 
 
 def test_an_upload_that_failed_is_noticed(shared: Path, hub: Hub) -> None:
-    """ms-swift ended with 0, or `shared` would not be there."""
+    """ms-swift ended with status 0; otherwise the fixture `shared` would have failed."""
     assert "POST /api/v1/repos/models/me/refused/commit/master" in hub.calls
     with pytest.raises(SwiftFailed, match="me/refused lacks"):
         pushed(shared / "full", "me/refused", hub.env)
@@ -120,9 +120,9 @@ def test_an_upload_that_failed_is_noticed(shared: Path, hub: Hub) -> None:
 
 @pytest.mark.long
 def test_it_answers_the_same_without_the_plugin(shared: Path, hub: Hub, env: dict[str, str], tmp_path: Path) -> None:
-    """Stock `swift infer` fetches it by its name, its base too, and is given the same frames as pictures.
+    """Stock `swift infer` fetches the model and its base by name, and gets the same frames as pictures.
 
-    Positions are corrected for it: those of the installed transformers are others than in training.
+    The test corrects positions for it, because the positions of the installed transformers differ from the training's.
     """
     rows = load_rows("stvg_synthetic", "test", Settings.from_env(env))[0]
     with (tmp_path / "rows.jsonl").open("w") as file:
@@ -209,7 +209,7 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["message", "extra", "path"])
 def test_a_server_is_asked_with_the_openai_client(server: str, shared: Path, env: dict[str, str], how: str) -> None:
-    """It answers what `swift infer` answered, however the video gets there."""
+    """It gives the answers of `swift infer` for every way to send the video."""
     from openai import OpenAI
 
     lines = json_lines(shared / "full.jsonl")

@@ -55,7 +55,7 @@ def started(words: list[Any], *more: Any) -> Any:
 
 
 def content(path: Path) -> dict[str, bytes]:
-    """All that is there, but for what writers that were killed left."""
+    """The content of all files, except temporary files of killed writers."""
     found = sorted(path.rglob("*")) if path.is_dir() else [path] * path.exists()
     return {str(p.relative_to(path)): p.read_bytes() for p in found if p.is_file() and not p.name.endswith(".part")}
 
@@ -107,7 +107,7 @@ def test_twice_at_once(world: Path, command: str) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_full_disk(world: Path, command: str) -> None:
-    """A limit to a file's size stands for it: writing fails with EFBIG in the place of ENOSPC."""
+    """A limit of a file's size replaces a full disk: writing fails with EFBIG instead of ENOSPC."""
     printed, end = SERVER.Pipe(duplex=False)
     process = started(COMMANDS[command](world, world / "out"), end, 700)
     end.close()
@@ -185,7 +185,7 @@ def test_a_write_that_fails_says_where(tmp_path: Path, monkeypatch: pytest.Monke
 def test_training_that_is_killed_goes_on_to_the_same_weights(
     workspace: Path, env: dict[str, str], tmp_path: Path
 ) -> None:
-    """From the last checkpoint that is whole, as the runners in examples do it."""
+    """It continues from the last complete checkpoint, as the runners in examples do."""
     from safetensors.torch import load_file
 
     options = TRAIN | {"model": str(workspace / "tiny"), "dataset": "stvg_synthetic:train", "max_steps": "8"}

@@ -1,4 +1,4 @@
-"""The bounded memory: one making per key, a limit in bytes, copies, forks."""
+"""The bounded memory: each value is made once, a limit in bytes, copies, forks."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_intervals_of_differences_are_paired() -> None:
 
 
 def test_intervals_of_parts() -> None:
-    """A column is about its members only; one with a single group tells nothing about others."""
+    """A column uses its members only; a column with a single group has no interval."""
     values = np.tile(np.arange(20.0)[:, None], (1, 4))
     members = np.stack([np.arange(20) < n for n in (20, 10, 1, 0)], axis=1)
     low, high = bootstrap_intervals(values, members, np.arange(20))

@@ -1,4 +1,4 @@
-"""What this package uses of ms-swift: what happens where it is missing, and whether what is mended still needs it."""
+"""Names of ms-swift that this package uses: behaviour without them, and whether corrections are still needed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NEEDED = {
     "swift.template": "TEMPLATE_MAPPING register_template",
     "swift.utils": "get_logger",
 }
-"""Names without which there is no training with this package."""
+"""Names that every training with this package needs."""
 OF_COMMANDS = {
     "swift": "get_processor get_template",
     "swift.arguments": "InferArguments",
@@ -59,7 +59,7 @@ MISSING = [
     ("swift.template.TEMPLATE_MAPPING", "qwen3_vl", "--template stvg_qwen3_vl"),
     ("swift.template.TEMPLATE_MAPPING", "qwen3_5", "--template stvg_qwen3_5"),
 ]
-"""Module or class, a name in it or None for the whole module, and what is warned of; nothing where it is used late."""
+"""Module or class; a name in it, or None for the whole module; the warning without it, or None if it is used later."""
 WITHOUT = """
 import importlib, json, logging, os, sys
 from types import SimpleNamespace
@@ -130,7 +130,7 @@ for holder, name, _ in {missing!r}:
 
 @pytest.fixture(scope="module")
 def without(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What happened with each of `MISSING` taken away, each in a process of its own."""
+    """The output of a process without each name of `MISSING`."""
     code = WITHOUT.replace("{missing!r}", repr(MISSING)).replace("{row_truth!r}", repr(row_truth().to_json()))
     code = code.replace("{text!r}", repr(answer("2 - 5", boxes(2, 5), boxes(2, 5))))
     printed = beside_swift(code, tmp_path_factory.mktemp("without"))
@@ -141,7 +141,7 @@ def without(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 def test_training_works_without(
     without: list[dict[str, Any]], place: int, holder: str, name: str | None, what: str | None
 ) -> None:
-    """Datasets, rewards and the other templates are there; what is not is named, once."""
+    """Datasets, rewards and the other templates work; the missing part is named once."""
     found = without[place]
     assert found["missing"] == [holder, name]
     assert found["datasets"]
@@ -158,7 +158,7 @@ def test_training_works_without(
 
 
 def test_every_name_of_ms_swift_that_is_not_needed_is_taken_away() -> None:
-    """Whoever imports one more decides whether training needs it."""
+    """A new import needs an entry: it says whether training needs the name."""
     used = set()
     for path in (Path(swift_stvg.__file__).parent / "adapters").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -196,7 +196,7 @@ for mended in (False, True):
 
 
 def test_pushing_still_needs_mending(tmp_path: Path, version: dict[str, str]) -> None:
-    """If not, `adapters/hub.py` goes."""
+    """If not, `adapters/hub.py` can be deleted."""
     with Hub(tmp_path / "hub") as hub:
         printed = fresh(PUSHED.replace("{token!r}", repr(TOKEN)), tmp_path, **version, **hub.env)
     said = [line.removeprefix("PUSHED ") for line in printed.splitlines() if line.startswith("PUSHED ")]
@@ -263,7 +263,7 @@ except ValueError as error:
 
 
 def test_engine_options_are_added_to_those_of_the_user(tmp_path: Path, version: dict[str, str]) -> None:
-    """Through ms-swift's own code, which puts a template's in their place; if it does not, looking for them goes."""
+    """ms-swift's code replaces the user's options by the template's. If that changes, `user_engine_kwargs` can go."""
     printed = beside_swift(ENGINE, tmp_path, **version)
     said = [json.loads(line.partition(" ")[2]) for line in printed.splitlines() if line.startswith("ENGINE ")]
     (stock, alone, *added), refused = said
@@ -306,7 +306,7 @@ print("ADVANTAGES", json.dumps(found))
 
 
 def test_rewards_of_none_poison_no_advantage(tmp_path: Path, version: dict[str, str]) -> None:
-    """Under every estimator and scale; nothing is learned from a prompt that has none, and something from others."""
+    """For every estimator and scale, a prompt without rewards has no advantage, and other prompts have one."""
     printed = beside_swift(ADVANTAGES, tmp_path, **version)
     (line,) = [line for line in printed.splitlines() if line.startswith("ADVANTAGES ")]
     found = json.loads(line.partition(" ")[2])
@@ -322,7 +322,7 @@ def test_rewards_of_none_poison_no_advantage(tmp_path: Path, version: dict[str, 
 def test_a_run_in_which_none_would_poison_the_step_is_warned(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Here, as ms-swift's gdpo once computed: a reward's mean and spread over the group, None included."""
+    """The test computes advantages as an old gdpo of ms-swift: mean and deviation of a reward with None included."""
     import torch
     from swift.rewards import orms
     from swift.rl_core import advantage
@@ -347,7 +347,7 @@ def test_a_run_in_which_none_would_poison_the_step_is_warned(
         if host is not None:
             monkeypatch.setattr(advantage, "compute_advantages", host)
         start(scale)
-        warnings = {id(record) for record in caplog.records if "for mixed data choose" in record.getMessage()}
+        warnings = {id(record) for record in caplog.records if "For mixed data, choose" in record.getMessage()}
         assert len(warnings) == warned, scale
     rewards.check_none.cache_clear()
 
@@ -366,7 +366,7 @@ def test_tokens_that_the_model_suppresses_stay_suppressed(template: Any) -> None
 def test_registering_again_keeps_one_memory_of_frames(
     template: Any, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That of processors which are in use, with the limit of now."""
+    """Processors in use keep their memory, with the new limit."""
     from swift_stvg.adapters import templates as ours
 
     processor, frames = template.processor.video_processor, ours.FRAMES

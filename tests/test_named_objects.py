@@ -16,7 +16,7 @@ from swift_stvg.errors import DataError, SettingsError
 from swift_stvg.rewards import stvg_object, stvg_object_viou, stvg_temporal
 from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import OBJECT_WEIGHTS, REWARDS, usual_weights
-from swift_stvg.rewards.known_mistakes import landscape
+from swift_stvg.rewards.known_mistakes import rewards_of_mistakes
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.settings import Settings
 from swift_stvg.sources import load_rows
@@ -158,7 +158,7 @@ def test_other_rows_are_left_out_of_the_sum(workspace: Path) -> None:
 def test_known_mistakes_do_not_pay(rows: list[dict[str, Any]]) -> None:
     truths = [RowTruth.from_json(row["stvg"]) for row in rows]
     assert usual_weights(truths) == OBJECT_WEIGHTS
-    found = landscape(truths, OBJECT_WEIGHTS)
+    found = rewards_of_mistakes(truths, OBJECT_WEIGHTS)
     assert found["faults"] == {}
     assert found["lines"]["exact answer"]["earns"]["total"] == [3.0, 3.0, 3.0]
     for name in ("always object 1", "always the largest object", "a number that no object has"):
@@ -195,7 +195,7 @@ def test_an_object_without_a_track(missing: str, objects: dict[str, str], tmp_pa
     assert stvg_temporal([text], [alone["stvg"]]) == [1.0]
     assert stvg_object([text], [alone["stvg"]]) == [None], "left out of the sum"
     truths = [RowTruth.from_json(row["stvg"]) for row in kept]
-    assert landscape(truths, OBJECT_WEIGHTS)["faults"] == {}
+    assert rewards_of_mistakes(truths, OBJECT_WEIGHTS)["faults"] == {}
 
 
 def test_tracks_that_are_not_set_or_name_other_videos(objects: dict[str, str], tmp_path: Path) -> None:

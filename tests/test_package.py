@@ -1,4 +1,4 @@
-"""Importing, registering, and working in spawned and forked processes, each tried in a process of its own."""
+"""Import, registration, and work in spawned and forked processes, each in a separate process."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.helpers import answer, boxes, row_truth
 
 
 def test_import_loads_no_package_of_others(tmp_path: Path) -> None:
-    """So that it takes no time: ms-swift imports it in every process."""
+    """The import must be fast, because ms-swift imports the package in every process."""
     code = "import sys; before = set(sys.modules); import swift_stvg; print(*sorted(set(sys.modules) - before))"
     others = {name.partition(".")[0] for name in fresh(code, tmp_path).split()} - {"swift_stvg"}
     assert others <= sys.stdlib_module_names
 
 
 def test_what_is_imported_is_declared() -> None:
-    """Each distribution by its own name in pyproject.toml, also where another one would bring it along."""
+    """pyproject.toml names each imported distribution, even if another distribution requires it too."""
     root = Path(__file__).parent.parent
     project = (root / "pyproject.toml").read_text()
     declared = {re.sub(r"[-_.]+", "-", name).lower() for name in re.findall(r'"([A-Za-z][\w.-]*)\s*[><=]', project)}

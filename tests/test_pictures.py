@@ -42,7 +42,7 @@ def write_pictures(folder: Path, count: int = COUNT, name: str = "{:06d}.png", f
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A film without loss, and its pictures."""
+    """A lossless film, and its pictures."""
     folder = tmp_path_factory.mktemp("sets")
     with av.open(str(folder / "film.mkv"), "w") as out:
         stream = out.add_stream("libx264rgb", rate=Fraction(25, 2), options={"qp": "0"})
@@ -103,7 +103,7 @@ def test_a_picture_that_became_another(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def broken(folder: Path) -> dict[str, tuple[Path, str]]:
-    """Folders that are no video, each with what is said of it."""
+    """Folders that are not a video, each with its message."""
     found: dict[str, tuple[Path, str]] = {}
 
     def make(what: str, said: str, *args: Any, **kwargs: Any) -> Path:
@@ -183,7 +183,7 @@ def test_files_left_aside_are_noted(tmp_path: Path) -> None:
 
 
 def test_the_rate_of_a_setting(root: Path) -> None:
-    """Where nothing is annotated."""
+    """The setting counts if no annotation gives a rate."""
     spec, _ = ask(root / "clip", "it grows", Settings(folder_fps=30.0, cache_dir=None))
     assert spec.timeline.times_s.tolist() == [0.0, 0.5, 1.0, 1.5]
     assert spec.timeline.frames.tolist() == [0, 15, 30, 45]
@@ -198,7 +198,7 @@ def test_drawn_as_the_film_is(root: Path) -> None:
 
 
 def test_known_by_content(root: Path, tmp_path: Path) -> None:
-    """As files are: a copy is the same, an edited or completed set is another."""
+    """As for files: a copy has the same digest, an edited or completed set another."""
     before = fingerprint(root / "clip")
     shutil.copytree(root / "clip", tmp_path / "copy")
     assert fingerprint(tmp_path / "copy") == before

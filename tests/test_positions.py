@@ -1,6 +1,7 @@
 """Positions of text and frames: the rule, and the installed transformers as corrected, against the models' own code.
 
-tests/data/positions.json.gz holds what the releases that the models came with give (tests/goldens/make_positions.py).
+tests/data/positions.json.gz holds the positions of the versions that were released with the models
+(tests/goldens/make_positions.py).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def positions() -> Any:
-    """The module; importing it takes long, and not everybody who collects tests runs these."""
+    """The module, imported late because its import takes long."""
     return import_module("swift_stvg.adapters.positions")
 
 
@@ -40,7 +41,7 @@ def test_the_models_that_are_corrected_are_these(positions: Any) -> None:
 
 
 def given_of(positions: Any, name: str, layout: dict[str, Any]) -> tuple[Any, torch.Tensor, dict[str, Any]]:
-    """A model without weights, the tokens, and what else its `get_rope_index` takes."""
+    """A model without weights, the tokens, and the other arguments of its `get_rope_index`."""
     package, beginning = MODELS[name]
     kind = getattr(import_module(f"{package}.modeling_{name}"), f"{beginning}Model")
     model = kind.__new__(kind)
@@ -59,7 +60,7 @@ def given_of(positions: Any, name: str, layout: dict[str, Any]) -> tuple[Any, to
 
 @pytest.mark.parametrize(("name", "title", "layout"), CASES, ids=[f"{name}: {title}" for name, title, _ in CASES])
 def test_positions_are_those_of_the_release(positions: Any, name: str, title: str, layout: dict[str, Any]) -> None:
-    """Of the installed version as it is used here, deltas included, which place the tokens that are generated."""
+    """Positions of the installed version after the correction, and deltas, which place generated tokens."""
     positions.correct_positions(name)
     model, input_ids, given = given_of(positions, name, layout)
     found, deltas = model.get_rope_index(input_ids, **given)
@@ -73,7 +74,7 @@ def test_positions_are_those_of_the_release(positions: Any, name: str, title: st
 
 @pytest.mark.parametrize("name", CORRECTED)
 def test_a_right_version_is_left_alone(positions: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By what it returns, whatever its number is."""
+    """Its results decide, not its version number."""
     kind = positions._model_class(name)
     installed = getattr(kind.get_rope_index, positions.THEIRS, kind.get_rope_index)
 
@@ -100,7 +101,7 @@ def test_a_right_version_is_left_alone(positions: Any, name: str, monkeypatch: p
 def test_a_delta_that_is_never_negative_is_corrected(
     positions: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As Qwen2-VL's of transformers 5.2.0."""
+    """transformers 5.2.0 has this fault for Qwen2-VL."""
     kind = positions._model_class(name)
 
     def never_negative(self: Any, input_ids: torch.Tensor, attention_mask: Any = None, **kwargs: Any) -> Any:
@@ -132,7 +133,7 @@ def test_times_are_cut_after_the_multiplication(positions: Any) -> None:
 
 
 def test_a_placeholder_in_an_answer_is_text(positions: Any) -> None:
-    """`mm_token_type_ids` tells which tokens stand for pixels; without it a video that ends early is an error."""
+    """`mm_token_type_ids` marks the placeholders of pixels; without it, a video with too few tokens is an error."""
     config = SimpleNamespace(
         image_token_id=1, video_token_id=2, vision_config=SimpleNamespace(spatial_merge_size=2, tokens_per_second=2)
     )
@@ -146,7 +147,7 @@ def test_a_placeholder_in_an_answer_is_text(positions: Any) -> None:
 
 @pytest.mark.parametrize("fps", [4.0, 2.0, 1.25, 2 / 2.8, 2 / 0.7, 1 / 3, 0.1])
 def test_the_rate_that_models_are_given_survives_float32(fps: float) -> None:
-    """An exact whole number of positions is not lost to rounding, on either way to it."""
+    """Rounding does not change an exact whole number of positions, for both ways to compute it."""
     from swift_stvg.adapters.templates import rate_of
 
     seconds = 2 / rate_of(fps)
@@ -158,7 +159,7 @@ def test_the_rate_that_models_are_given_survives_float32(fps: float) -> None:
 
 @pytest.mark.parametrize("name", CORRECTED)
 def test_generation_goes_on_after_the_largest_position(positions: Any, name: str, tmp_path: Path) -> None:
-    """With a cache and without one: the same text, from positions that ms-swift hands over or the model finds."""
+    """With and without a cache, the text is the same for positions from ms-swift and for positions from the model."""
     from transformers import AutoModelForImageTextToText
 
     from swift_stvg.synthetic.tiny import TinyConfig, build

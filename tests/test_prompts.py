@@ -1,6 +1,6 @@
 """The prompt of a video for Qwen3-VL and Qwen3.5, token by token, against the processors that came with the models.
 
-tests/data/prompts.json holds what these make of several layouts (tests/goldens/make_prompts.py).
+tests/data/prompts.json holds their prompts for several layouts (tests/goldens/make_prompts.py).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SIDE = 64
 
 
 def encode(template: Any, layout: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A row in the layout, as ms-swift encodes it with our template; only the frames come from here."""
+    """A row in the layout, encoded by ms-swift with our template; only the frames come from the test."""
 
     def frames(media_type: str, index: int, inputs: Any) -> list[Any]:
         if media_type == "image":
@@ -72,7 +72,7 @@ def test_the_prompt_is_that_of_the_release(
 def test_vllm_of_both_kinds_makes_the_same_prompt(
     templates: dict[str, Any], video: Path, monkeypatch: pytest.MonkeyPatch, name: str, keeps: bool
 ) -> None:
-    """A stand-in cuts prompts as vLLM's two kinds of processors do; the real one runs in tests/engines."""
+    """A replacement updates prompts as vLLM's two kinds of processors do; tests/engines runs the real vLLM."""
     from swift_stvg.adapters import prompts
     from swift_stvg.adapters import templates as module
 
@@ -98,7 +98,7 @@ def test_vllm_of_both_kinds_makes_the_same_prompt(
 
 
 def test_vllm_is_asked_what_it_does(templates: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """By what it would replace, and by what transformers does where that cannot be told."""
+    """vLLM's own replacement decides, and transformers' behaviour if that cannot be found out."""
     from swift_stvg.adapters import prompts
 
     processor, config = templates["qwen3_vl"].processor, templates["qwen3_vl"].config
@@ -141,7 +141,7 @@ def test_only_a_doubled_pair_is_taken_away() -> None:
 def test_a_check_finds_that_models_are_asked_as_they_were_pretrained(
     templates: dict[str, Any], video: Path, name: str, fps: float
 ) -> None:
-    """Prompts and positions, from the row's own times; and that it finds a wrong one of either."""
+    """Prompts and positions follow from the row's times, and a wrong prompt or position is found."""
     from swift_stvg.adapters.lengths import disagreements
     from swift_stvg.adapters.prompts import transformers_keeps_outer_pair
     from swift_stvg.settings import Settings
@@ -159,7 +159,7 @@ def test_a_check_finds_that_models_are_asked_as_they_were_pretrained(
                 patch.setattr("swift_stvg.adapters.templates.without_outer_pair", lambda tokens, *_: tokens)
                 found = disagreements(template, [made], Settings())
             if transformers_keeps_outer_pair(template.processor):
-                assert found[0].endswith("is '<|vision_start|>', but the model was released with nothing there"), found
+                assert found[0].endswith("is '<|vision_start|>', but the model's release has nothing there"), found
             else:
                 assert found == []
             with pytest.MonkeyPatch.context() as patch:  # other times
@@ -170,7 +170,7 @@ def test_a_check_finds_that_models_are_asked_as_they_were_pretrained(
                     lambda self, *given: [t + 1 for t in stock(self, *given)],
                 )
                 found = disagreements(template, [made], Settings())
-            assert "but the model was released with '0'" in found[0], found
+            assert "but the model's release has '0'" in found[0], found
     finally:
         template.model = model
 
@@ -208,7 +208,7 @@ def test_positions_are_right_in_workers_too(templates: dict[str, Any], video: Pa
 def test_a_folder_of_pictures_is_the_film(
     templates: dict[str, Any], video: Path, tmp_path: Path, name: str, mode: str
 ) -> None:
-    """Every template hands the model, and vLLM, the same for both: training, answers, rollouts."""
+    """Every template gives the model, and vLLM, the same inputs for both, in training, inference and rollouts."""
     folder = tmp_path / "frames"
     folder.mkdir()
     with av.open(str(video)) as film:

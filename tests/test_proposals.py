@@ -135,9 +135,9 @@ def test_no_entry_is_lost_because_its_key_is_repeated(tmp_path: Path) -> None:
     for text, message in (
         (
             f'{{"a": {{"tracks": {{"1": {box}}}}}, "a": {{"tracks": {{"2": {box}}}}}}}',
-            "t.json: the key 'a' is there twice",
+            "t.json: the key 'a' is repeated",
         ),
-        (f'{{"a": {{"tracks": {{"1": {box}, "1": {box}}}}}}}', "tracks of a: the key '1' is there twice"),
+        (f'{{"a": {{"tracks": {{"1": {box}, "1": {box}}}}}}}', "tracks of a: the key '1' is repeated"),
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=message):

@@ -1,4 +1,4 @@
-"""The protocols against what the public evaluators themselves returned (golden files), and cases by hand."""
+"""The protocols against results of the public evaluators (golden files), and cases by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PTD's protocol against what its own evaluation returned, and cases by hand."""
+"""PTD's protocol against results of PTD's own evaluation, and cases by hand."""
 
 from __future__ import annotations
 

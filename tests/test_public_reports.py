@@ -1,4 +1,4 @@
-"""What users of HC-STVG reported of its files, each made small and put through loading, check, score and ground."""
+"""Faults that users reported about HC-STVG's files, as small cases for loading, check, score and ground."""
 
 from __future__ import annotations
 
@@ -69,17 +69,17 @@ def fewer_at_a_rate(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A clip, and what has to come of it.
+    """A clip and the expected results.
 
     Attributes:
-        write: writes the video; nothing for a missing one.
-        changes: of the annotation.
-        name: of the video.
-        dropped: why there is no row; None where there is one.
-        seen: what the example says.
-        notes: beginnings of what is noted.
-        pictures: how far the number of the picture that is shown lies above the annotated frame's.
-        ends: the last index of the event, where it is not that of the whole clip.
+        write: writes the video; None for a missing video.
+        changes: changes of the annotation.
+        name: name of the video.
+        dropped: the reason if there is no row; None if there is one.
+        seen: text of the example in the report.
+        notes: beginnings of the notes.
+        pictures: number of the shown picture minus the number of the annotated frame.
+        ends: the last index of the event, if it differs from that of the whole clip.
     """
 
     write: Callable[[Path], None] | None
@@ -224,7 +224,7 @@ def test_a_row_or_an_explained_drop(tmp_path: Path, title: str, capsys: pytest.C
 def test_names_that_mean_something_to_others(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the working folder, so that nothing stands before the name."""
+    """The files lie in the working folder, so that the name begins the path."""
     whole(tmp_path / "a.mp4")
     (tmp_path / "a.mp4").rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The tables of others: that they are whole, and that no row breaks what holds for any such row."""
+"""The published tables: they are complete, and every row keeps the rules for such rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def find(method: str, source: str, query: str | None = None) -> tuple[float | No
 
 
 def test_all_rows_of_the_paper_are_there() -> None:
-    """As counted in the paper: rows of each table, and what it prints as a dash."""
+    """Counts from the paper: the rows of each table, and the values that are printed as a dash."""
     paper = [row for row in PUBLISHED if row.source.startswith(PAPER)]
     assert Counter(row.source.removeprefix(f"{PAPER}, ") for row in paper) == ROWS
     dashes = Counter(row.source.removeprefix(f"{PAPER}, ") for row in paper for value in row.values if value is None)

@@ -61,7 +61,7 @@ def test_other_ways_to_say_a_batch() -> None:
 
 
 def test_what_is_set_outside_counts(tmp_path: Path) -> None:
-    """As for ms-swift: a variable that is there wins over the recipe's ENV."""
+    """As in ms-swift, a variable of the environment replaces the recipe's ENV."""
     outside = {"NPROC_PER_NODE": "4", "NNODES": "2", "STVG_MAX_FRAMES": "64", "HOME": "/"}
     recipe = Recipe.read(GRPO, outside=outside)
     assert recipe.processes == 8
@@ -98,7 +98,7 @@ WRONG = [
     (SFT, "--use_vllm true", 8, "SFT has no rollouts"),
     (SFT, "--packing true --attn_impl flash_attention_2 --lazy_tokenize true", 8, "lazy_tokenize exclude"),
 ]
-"""Recipe, options that override it, processes, what is said."""
+"""Recipe, options that override it, processes, expected text."""
 
 
 @pytest.mark.parametrize(("path", "words", "processes", "message"), WRONG)
@@ -143,12 +143,12 @@ CASES = [
     (f"{COMMON} --packing true", 1, "without flash attention"),
     (f"{OF_GRPO} --ref_model MODEL --tuner_type lora", 1, "ref_model"),
 ]
-"""Options, whether there is a fault (None: not to be compared), why."""
+"""Options, whether there is a fault (None: not compared), reason."""
 
 
 @pytest.mark.swift
 def test_ms_swift_agrees(workspace: Path, tmp_path: Path) -> None:
-    """What we call a fault its own argument classes refuse, and the rest they take."""
+    """ms-swift's argument classes refuse the recipes with faults, and accept the others."""
     wanted = [
         case.replace("MODEL", str(workspace / "tiny")).split() for case, at_fault, _ in CASES if at_fault is not None
     ]
@@ -186,7 +186,7 @@ def test_zero_stages(tmp_path: Path) -> None:
     ],
 )
 def test_memory_is_what_the_recipes_say(name: str, gpu_gb: float, training: float, generating: float) -> None:
-    """Their comments hold the same figures, which were worked out by hand."""
+    """The comments of the recipes hold the same figures, which were computed by hand."""
     recipe = of_run(name)
     shape = shape_of(recipe.text("model"))
     assert shape is not None

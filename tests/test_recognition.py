@@ -1,4 +1,4 @@
-"""Answers in a form that their rows did not ask for: what a file shows, what it leaves open, what the numbers mean."""
+"""Answers in another form than their rows ask for: recognised forms, open cases, and the meaning of numbers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rows(fmt: AnswerFormat, count: int = N) -> list[RowTruth]:
 
 
 def exact(row: RowTruth, fmt: AnswerFormat) -> str:
-    """The truth of a row, as a model would write it in another format."""
+    """The exact answer to a row in another format."""
     span = (1, 2) if (fmt.unit, row.format.unit) == ("second", "frame") else row.span
     index = np.arange(span[0], span[1] + 1)
     part = BoxList(index, np.tile(np.array(true_box(fmt), dtype=np.float64), (len(index), 1)))
@@ -50,7 +50,7 @@ EXACT = [
 
 @pytest.mark.parametrize(("asked", "written"), EXACT, ids=str)
 def test_an_exact_answer_is_exact_in_any_form(asked: AnswerFormat, written: AnswerFormat) -> None:
-    """Told the coordinates; the style is found. Tags and lines of numbers count what the rows count."""
+    """The coordinates are given, and the style is found. In tags and lines of numbers, an index has the rows' unit."""
     truths = rows(asked)
     found = recognise([exact(row, written) for row in truths], truths, coords=written.coords)
     assert found.fmt.style == written.style

@@ -1,4 +1,4 @@
-"""What public records and entries refuse when they are made or called, and in which words."""
+"""Errors and messages of public records and functions for invalid arguments."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ WRONG: list[tuple[str, Callable[[], Any], type[StvgError], str]] = [
         "truth: time and boxes",
         lambda: truth(time_only=True),
         RowError,
-        "boxes in an event without boxes: 5 boxes with `time_only`",
+        "boxes in an annotation without boxes: 5 boxes, but `time_only` is True",
     ),
     ("truth: no rate", lambda: truth(annotated_fps=NAN), RowError, "invalid frame count or frame rate: (50, nan)"),
     (
@@ -438,7 +438,7 @@ OF_OTHERS = ("vllm_no_pixels", "app", "answer_alone")
 
 @pytest.mark.filterwarnings("default")  # importing torch warns
 def test_every_record_that_holds_numbers_checks_itself() -> None:
-    """The core's public dataclasses with arrays; the renderer's own scenes are made by nobody else."""
+    """All public dataclasses with arrays in the core; other packages do not make the renderer's scenes."""
     unchecked = []
     for module in pkgutil.walk_packages(swift_stvg.__path__, "swift_stvg."):
         if module.name.split(".")[1] in LEFT_OUT or module.name.endswith(OF_OTHERS):
@@ -452,7 +452,7 @@ def test_every_record_that_holds_numbers_checks_itself() -> None:
 
 
 def test_small_shares_are_written_without_an_exponent() -> None:
-    """Rows hold settings as text, and texts with an exponent are none."""
+    """Rows hold settings as text, and a text with an exponent is not a valid setting."""
     settings = Settings.from_env({"STVG_THINK_JITTER": "0.00001"})
     assert Settings.from_texts(settings.to_texts()) == settings
     assert AnswerFormat() == AnswerFormat.of(settings)

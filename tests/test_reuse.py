@@ -1,4 +1,4 @@
-"""The examples of reuse: each runs with a tiny model, and each row is judged by its own rewards."""
+"""The examples of reuse: each runs with a tiny model, and each row has its own rewards."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def converted(script: str, *words: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.fixture
 def charades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
-    """Rows made of lines as Charades-STA has them, one of a video that is not there, one that ends after its video."""
+    """Rows from lines in Charades-STA's form; one video is missing, and one event ends after its video."""
     write_video(tmp_path / "videos/3MSZA.mp4", np.arange(75) / 25)
     lines = ["3MSZA 1.0 2.0##person turn a light on.", "AO8RW 0.0 6.9##a person.", "3MSZA 2.2 30.1##person, laughs."]
     (tmp_path / "charades_sta_train.txt").write_text("\n".join(lines) + "\n")
@@ -77,7 +77,7 @@ def charades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 @pytest.fixture
 def referring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Rows made of two referring expressions about pictures."""
+    """Rows from two referring expressions about pictures."""
     refs = []
     for number in (10, 20):
         Image.fromarray(picture(number)).save(tmp_path / f"{number}.png")
@@ -118,7 +118,7 @@ def rows_of(path: Path, **settings: Any) -> list[dict[str, Any]]:
 
 
 def test_rows_about_the_time_alone(charades: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """At 0, .5, 1, 1.5, 2 and 2.5 s; the answer holds the time, the rewards of boxes mean nothing."""
+    """Frames are at 0, .5, 1, 1.5, 2 and 2.5 s. The answer holds the time; rewards for boxes are None."""
     rows = rows_of(charades, boxes=False)
     row_truths = [RowTruth.from_json(row["stvg"]) for row in rows]
     exact = [row["messages"][-1]["content"] for row in rows]
@@ -189,7 +189,7 @@ def test_rewards_of_boxes_are_none_where_none_are_asked_for(charades: Path, refe
 def test_the_metric_of_evaluations_says_what_score_says(
     boxes: bool, charades: Path, referring: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And so do the preview and headroom: of rows that ask for no boxes nothing is said of boxes."""
+    """The preview and headroom agree too: for rows without boxes they give no figures of boxes."""
     from swift.utils import Serializer
 
     from swift_stvg.adapters.metrics import StvgMetrics
@@ -236,7 +236,7 @@ def test_events_without_boxes_beside_others_are_left_out_of_metrics_of_boxes() -
 
 @pytest.mark.swift
 def test_the_recipes_run(charades: Path, referring: Path, workspace: Path, tmp_path: Path) -> None:
-    """Two GRPO steps of each; in the mixed one every step holds prompts with a video of ours and without any."""
+    """Two GRPO steps of each recipe; every step of the mixed recipe holds prompts with and without a video."""
     others = [{"messages": [{"role": "user", "content": f"what is {n}?"}], "solution": f"{n}"} for n in (2, 3)]
     (tmp_path / "others.jsonl").write_text("".join(json.dumps(row) + "\n" for row in others))
     datasets = {

@@ -1,4 +1,4 @@
-"""The rewards against cases worked out by hand, and their guarantees for any string."""
+"""The rewards against cases that were computed by hand, and their guarantees for any string."""
 
 from __future__ import annotations
 
@@ -191,11 +191,11 @@ WORTH: list[tuple[str, tuple[int, int] | None, bool, bool, Counts, Counts]] = [
     ("nothing", None, False, False, (0, 0), (0, 4)),
 ]
 TERMS = {"stvg_spatial": (1.0, -5.0), "stvg_spatial_giou": (1.0, -1.0), "stvg_spatial_l1": (0.0, -4.0)}
-"""What an exact and the worst box are worth."""
+"""The terms of an exact box and of the worst box."""
 
 
 def written(fmt: AnswerFormat, span: tuple[int, int] | None, think: bool, pred: bool) -> str:
-    """An answer whose boxes are the truth; a list that is not written cannot be read."""
+    """An answer with the true boxes; a list that is left out is unreadable."""
     box = ", ".join(f"{side / 1000:g}" if fmt.shares else str(side) for side in true_box(fmt))
     first, last = span if span and span[0] <= span[1] else (2, 5)
     if fmt.style in ("csv", "fig8"):
@@ -213,7 +213,7 @@ def written(fmt: AnswerFormat, span: tuple[int, int] | None, think: bool, pred: 
 @pytest.mark.parametrize("frames", ["shared", "either"])
 @pytest.mark.parametrize("floor", [None, -1.0, 0.0, 1.0])
 def test_what_a_box_list_is_worth(fmt: AnswerFormat, frames: str, floor: float | None) -> None:
-    """Under every setting that a reward depends on; README, GUARANTEES.md and the docstrings say the same."""
+    """For every setting that a reward depends on. README, GUARANTEES.md and the docstrings give the same values."""
     row = row_truth(box=true_box(fmt), fmt=fmt, frames=frames, floor=floor)
     for title, span, think, pred, shared, either in WORTH:
         batch = Batch([written(fmt, span, think, pred)], [row])
@@ -252,7 +252,7 @@ def test_rows_of_a_batch_do_not_touch_each_other() -> None:
 
 
 def test_an_event_at_the_beginning() -> None:
-    """What has no time has no frames there either; an event of one index is one."""
+    """An answer without a time has no frames at index 0 either; an event of one index counts."""
     row = row_truth(span=(0, 3))
     assert REWARDS["stvg_spatial"](Batch([answer("", boxes(0, 3), boxes(0, 3))], [row]))[0] == 0
     short = row_truth(span=(0, 0))

@@ -131,7 +131,7 @@ def test_tiny_objects_keep_an_area() -> None:
 
 
 def test_seconds_are_judged_by_their_own_time() -> None:
-    """One sample every 5 s: an event from 2.0 to 6.0 s is seconds 2 to 5, whatever the samples show."""
+    """With one sample every 5 s, an event from 2.0 to 6.0 s is seconds 2 to 5; the samples do not matter."""
     made = RowTruth.from_json(make_row(sample(), VIDEO, Settings(index_unit="second", max_frames=2))["stvg"])
     assert made.timeline.frames.tolist() == [0, 50]
     assert made.span == (2, 5)
@@ -146,7 +146,7 @@ def test_an_event_between_two_samples_keeps_its_box() -> None:
 
 
 def test_rows_of_long_videos_take_memory_for_what_they_hold() -> None:
-    """Three hours with a box in every frame, asked for by the second: 10,800 indices and 270,000 boxes."""
+    """Three hours with a box in every frame, and an index for each second: 10,800 indices and 270,000 boxes."""
     n = 3 * 3600 * 25
     tube = np.tile([1.0, 2, 50, 60], (n, 1))
     long = sample(annotated_frames=n, annotated_fps=25.0, span_frames=(0, n), tube_frames=np.arange(n), tube_xyxy=tube)
@@ -183,7 +183,7 @@ ENDS = [
 def test_a_row_a_question_and_the_scorer_mean_the_same_by_a_span(
     clip: tuple[int, int] | None, settings: dict[str, Any], size: int, end_s: float, start_s: float
 ) -> None:
-    """A clip whose last sample is cut short, 10.1 s at 2 samples a second: to the bit, for every span."""
+    """A clip of 10.1 s at 2 samples a second, with a short last interval: equal to the bit for every span."""
     times_s = start_s + np.arange(101) / 10
     video = VideoInfo(Path("a.mp4"), times_s, start_s + 10.1, (200, 100))
     low, high = clip or (0, 101)

@@ -1,4 +1,4 @@
-"""`swift sample` with this package: its template is used, and its rewards judge by the row's own answer."""
+"""`swift sample` with this package: the template is used, and the rewards read the truth from the row's own answer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TARGETS = [  # format, what differs from the usual row, reason
 def test_swift_sample_earns_what_a_training_does(
     monkeypatch: pytest.MonkeyPatch, fmt: AnswerFormat, more: dict[str, Any], reason: str
 ) -> None:
-    """It gives requests and exact answers, and no column."""
+    """`swift sample` gives requests and exact answers, but not the column `stvg`."""
     from swift.infer_engine import InferRequest
 
     from swift_stvg.adapters.rewards import CLASSES
@@ -55,7 +55,7 @@ def test_swift_sample_earns_what_a_training_does(
         assert sampled == cls()(texts, stvg=[truth.to_json()] * len(texts)), (name, reason)
     monkeypatch.setenv("STVG_THINK", "false" if fmt.think else "true")
     if fmt.boxes:
-        with pytest.raises(DataError, match="has not the format of these settings"):
+        with pytest.raises(DataError, match="does not have the format of these settings"):
             CLASSES["stvg_viou"]()(requests, request_config=None, ground_truths=[exact] * len(texts))
     with pytest.raises(DataError, match="needs a dataset of swift_stvg"):
         CLASSES["stvg_viou"]()([InferRequest(messages=row["messages"])], request_config=None, ground_truths=[exact])
@@ -64,7 +64,7 @@ def test_swift_sample_earns_what_a_training_does(
 @pytest.mark.swift
 @pytest.mark.long
 def test_swift_sample_asks_with_our_template_and_our_rewards_choose(tmp_path: Path) -> None:
-    """In two steps, as ms-swift's documents advise: answers to a file, then rewards of them."""
+    """In two steps, as ms-swift's documents advise: answers are written to a file, then rewarded."""
     assert main(["synth", str(tmp_path / "data/stvg_synthetic"), "--split", "test=4", "--difficulty", "easy"]) == 0
     env = environment() | {"STVG_DATA_ROOT": str(tmp_path / "data")}
     options = {

@@ -1,4 +1,4 @@
-"""`swift-stvg score`: what is counted, what is refused, and what is reported, on files as users have them."""
+"""`swift-stvg score`: counts, errors and reports for files as users have them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PREDICTIONS = {"dense": DENSE, "sparse": "predictions_sparse"}
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data root with the golden annotations in HC-STVG's place and no video, and the golden predictions."""
+    """A data root with the golden annotations in HC-STVG's form without videos, and the golden predictions."""
     (tmp_path / "hc-stvg").mkdir()
     (tmp_path / "hc-stvg/test.json").write_text(json.dumps(golden("annotations_hcstvg_v1")))
     for name, file in PREDICTIONS.items():
@@ -75,7 +75,7 @@ def fails(capsys: pytest.CaptureFixture[str], message: str, *words: str) -> None
 
 
 def figures(report: dict[str, Any], protocol: str, **labels: str) -> dict[str, list[float]]:
-    """The metrics of the one row of a protocol's table that has just these labels."""
+    """The metrics of the row of a protocol's table with exactly these labels."""
     (table,) = [t for t in report["tables"] if t["protocol"] == protocol]
     (row,) = [r for r in table["rows"] if {k: v for k, v in r.items() if k not in ("samples", "metrics")} == labels]
     found: dict[str, list[float]] = row["metrics"]
@@ -343,12 +343,12 @@ def test_published_figures_stand_below_ours(root: Path, capsys: pytest.CaptureFi
     )
     assert main(["score", "r.jsonl", "--compare-to", "published", "--by", "area"]) == 0
     text = capsys.readouterr().out
-    assert "This package knows no published table about made:test" in text
+    assert "This package has no published table for made:test" in text
     assert "Fig. 4" not in text
 
 
 def test_gains_by_area_stand_beside_the_papers(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In a bin, of the answers in it; a dash where there is none, and no table at all without think boxes."""
+    """Each bin has the gain of its answers, or a dash without answers; without think boxes there is no table."""
     rows = row_truths()
     texts = [row.format.render(row.answer) for row in rows]
     worse = [re.sub(r"\[\d+, \d+,", "[0, 0,", text, count=text.split("<pred_bbox>")[0].count("[")) for text in texts]
@@ -420,7 +420,7 @@ def test_the_oracle(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_oracle_on_vidstg(
     stvg_test_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The temporal ceiling on the real test annotations, with made-up boxes in the place of VidOR's."""
+    """The temporal upper bound on the real test annotations, with invented boxes instead of VidOR's."""
     annotations = json.loads((stvg_test_data / "vidstg/annotations/test_annotations.json").read_text())
     folder = tmp_path / "vidstg/bbox_annos"
     folder.mkdir(parents=True)
@@ -557,7 +557,7 @@ def test_markdown_keeps_names_as_they_are(root: Path, capsys: pytest.CaptureFixt
 
 
 def changed(**facts: Any) -> str:
-    """A row truth with some facts replaced."""
+    """A row truth with some fields replaced."""
     row: dict[str, Any] = json.loads(row_truth().to_json())
     return json.dumps({name: value for name, value in (row | facts).items() if value is not ...})
 
@@ -659,7 +659,7 @@ def test_indices_beyond_the_grid_are_no_answer(root: Path, capsys: pytest.Captur
 
 
 def test_other_boxes_than_the_annotations_are_seen(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Rows made before the annotation was mended: the event is the same, the boxes are not."""
+    """Rows from before a correction of the annotation: the event is the same, the boxes differ."""
     rows = row_truths()[:3]
     write_results(root / "r.jsonl", rows)
     moved = {name: dict(entry) for name, entry in golden("annotations_hcstvg_v1").items()}
@@ -671,7 +671,7 @@ def test_other_boxes_than_the_annotations_are_seen(root: Path, capsys: pytest.Ca
 
 
 def test_frames_of_the_annotation_are_what_counts(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file of half the annotated rate: its frame numbers are not the annotation's."""
+    """A file with half the annotated rate: its frame numbers differ from the annotation's."""
     settings = Settings.from_env()
     samples = load_samples("hcstvg_v1", "test", settings, LoadReport("test"))
     rows = []
@@ -707,7 +707,7 @@ def test_a_part_of_vidstg_is_scored_against_the_whole(tmp_path: Path, capsys: py
 
 
 def test_intervals_resample_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Ten sentences about each of 20 clips, right for all or for none: as uncertain as 20 answers."""
+    """Ten sentences about each of 20 clips, all right or all wrong: the interval is that of 20 answers."""
     rows = [row_truth(row_id=f"{i}") for i in range(200)]
     texts = [row.format.render(row.answer) if i // 10 % 2 else "nothing" for i, row in enumerate(rows)]
     lines = [
@@ -758,7 +758,7 @@ def test_the_bins_are_those_of_the_paper() -> None:
 
 
 def test_text_that_no_terminal_shows(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Lone surrogates and other scripts, on a stream that knows neither."""
+    """Lone surrogates and other scripts, on a stream that can print neither."""
     rows = row_truths()[:2]
     write_results(root / "r.jsonl", rows, ["<time> 他 </time>", "\ud83d nothing"])
     words = [sys.executable, "-m", "swift_stvg.cli", "score", "r.jsonl", "--failures", "f.jsonl"]
@@ -772,7 +772,7 @@ def test_text_that_no_terminal_shows(root: Path, capfd: pytest.CaptureFixture[st
 def test_reports_go_where_they_are_sent(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Through a link to what it points at, into a pipe, and never half: a failed write leaves the old file."""
+    """A link is followed, a pipe is written, and a failed write keeps the old file."""
     (root / "old.txt").write_text("old")
     (root / "link.txt").symlink_to(root / "old.txt")
     score = ["score", "dense.json", "--dataset", "hcstvg_v1:test", "--out"]

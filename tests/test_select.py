@@ -1,4 +1,4 @@
-"""Rows chosen from sampled answers: what is chosen and why not, the files, wrong use, and trainings on the rows."""
+"""Rows from sampled answers: the choice and its reasons, the files, wrong use, and trainings on the rows."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_the_weights_decide() -> None:
 
 
 def test_a_row_is_that_of_the_dataset_with_another_answer() -> None:
-    """The prompt and the truth are the row's own; labels are of KTO; the rewards say what made the difference."""
+    """Prompt and truth come from the row; only KTO has labels; the rewards show the cause of the difference."""
     group = Candidates(row_truth(), "v.mp4", [EXACT, WHOLE])
     pair, labelled = (select([group], Rules(purpose)) for purpose in ("dpo", "kto"))
     assert [row["label"] for row in labelled.rows] == [True, False]
@@ -196,7 +196,7 @@ def test_answers_of_swift_sample(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_files_are_put_together_by_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Answers of headroom and of two runs of `swift infer`; the greedy answers of headroom are no candidates."""
+    """Answers of headroom and of two runs of `swift infer`; headroom's greedy answers are not candidates."""
     (tmp_path / "a.jsonl").write_text(sampled([WHOLE, WHOLE], [NOTHING, NOTHING]))
     (tmp_path / "b.jsonl").write_text("\ufeff" + result("0", SHIFTED) + result("1", NOTHING))
     (tmp_path / "c.jsonl").write_text(result("0", EXACT) + "\n" + result("2", EXACT))
@@ -226,7 +226,7 @@ WRONG = [
     (["{good}", "--for", "dpo", "--out", "{out}", "--max_length_ratio", "0"], "a number above 0, got 0.0"),
     (
         ["{good}", "--for", "dpo", "--out", "{out}", "--min_reward", "6"],
-        "none of 1 rows gives a row for dpo: 1 x below",
+        "no answer to 1 rows was chosen for dpo: 1 x below",
     ),
     (["{good}", "--for", "dpo", "--out", "no/such/x.jsonl"], "there is no folder"),
     (["{good}", "--for", "dpo", "--out", "{out}", "--reward_funcs", "stvg_form"], "unknown reward stvg_form"),
@@ -336,7 +336,7 @@ def test_check_refuses_files_of_different_settings(tmp_path: Path, capsys: pytes
 
 @pytest.fixture(scope="session")
 def answered(tmp_path_factory: pytest.TempPathFactory, workspace: Path, env: dict[str, str]) -> Path:
-    """A file of answers to rows of the synthetic clips: the exact one, and the same with each box cut."""
+    """A file of answers to rows of the synthetic clips: the exact answer, and the same answer with smaller boxes."""
     from swift_stvg.settings import Settings
     from swift_stvg.sources import load_rows
 

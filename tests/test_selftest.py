@@ -1,4 +1,4 @@
-"""What mistakes earn, against the method's equations in plain Python, and which settings are found to pay for them."""
+"""Rewards of mistakes against the method's equations in plain Python, and settings under which mistakes pay."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.rewards.functions import REWARDS, WEIGHTS, usual_weights
-from swift_stvg.rewards.known_mistakes import EXACT, MISTAKES, landscape
+from swift_stvg.rewards.known_mistakes import EXACT, MISTAKES, rewards_of_mistakes
 from swift_stvg.rows.row_truth import RowTruth
 from tests.helpers import EVERY_FORMAT, row_truth
 
@@ -27,7 +27,7 @@ def row(fmt: AnswerFormat | None = None, floor: float | None = None) -> RowTruth
 
 
 def term(box: tuple[float, ...] | None, true: tuple[float, ...]) -> float:
-    """GIoU - L1 (Eq. 7) of a box in pixels, clipped to the frame, in shares of it; the worst for none."""
+    """GIoU - L1 (Eq. 7) of a box in pixels, clipped to the frame, in shares of it; the worst value without a box."""
     if box is None or box[0] > box[2] or box[1] > box[3]:
         return -5.0
     sides = (WIDTH, HEIGHT, WIDTH, HEIGHT)
@@ -87,20 +87,20 @@ EQUATIONS = {
     "x, y, width, height": five((2, 5), SIDES, SIDES),
     "first box repeated": five((2, 5), FIRST, FIRST),
     "boxes of the whole frame": five((2, 5), WHOLE, WHOLE),
-    "boxes half a width off, think alike": five((2, 5), HALF, HALF),
-    "boxes far off, think alike": five((2, 5), FAR, FAR),
-    "think boxes far off, final ones right": five((2, 5), FAR, TRUE),
-    "think boxes right, final ones far off": five((2, 5), TRUE, FAR),
+    "all boxes half a width off": five((2, 5), HALF, HALF),
+    "all boxes far off": five((2, 5), FAR, FAR),
+    "think boxes far off, final boxes right": five((2, 5), FAR, TRUE),
+    "think boxes right, final boxes far off": five((2, 5), TRUE, FAR),
     "every second box left out": five((2, 5), HALVED, HALVED),
     "no think boxes": five((2, 5), None, TRUE, 0),
     "no boxes": five((2, 5), None, None, 0),
     "text after the exact answer": five((2, 5), TRUE, TRUE, 0),
-    "nothing": five(None, None, None, 0),
+    "empty answer": five(None, None, None, 0),
 }
 
 
 NAMED = ("always object 1", "always the largest object", "a number that no object has")
-"""Mistakes of answers that name an object; test_named_objects.py has what they earn."""
+"""Mistakes of answers that name an object; test_named_objects.py has their rewards."""
 OF_BOXES = [name for name in MISTAKES if name not in NAMED]
 
 
@@ -111,7 +111,7 @@ def test_every_mistake_has_its_equations() -> None:
 
 @pytest.mark.parametrize("name", OF_BOXES)
 def test_mistakes_earn_what_the_equations_say(name: str) -> None:
-    found = landscape([row()], WEIGHTS)["lines"][name]
+    found = rewards_of_mistakes([row()], WEIGHTS)["lines"][name]
     assert found["rows"] == 1
     for (reward, (mean, low, high)), expected in zip(found["earns"].items(), EQUATIONS[name], strict=True):
         assert mean == low == high == pytest.approx(expected, abs=1e-9), reward
@@ -120,7 +120,7 @@ def test_mistakes_earn_what_the_equations_say(name: str) -> None:
 def test_the_usual_settings_pay_for_no_mistake() -> None:
     for fmt in EVERY_FORMAT:
         row_truths = [row(fmt), row(fmt, floor=-1.0)]
-        found = landscape(row_truths, usual_weights(row_truths))
+        found = rewards_of_mistakes(row_truths, usual_weights(row_truths))
         assert found["faults"] == {}
         full = 5.0 - (not fmt.think) - (not fmt.boxes)
         assert found["lines"][EXACT]["earns"]["total"] == [full] * 3, "exactly, on each row"
@@ -128,13 +128,13 @@ def test_the_usual_settings_pay_for_no_mistake() -> None:
 
 def test_mistakes_that_a_row_leaves_no_room_for_are_left_out() -> None:
     whole_frame = row_truth(span=(0, 9), box=(0, 0, 100, 100))
-    lines = landscape([whole_frame], WEIGHTS)["lines"]
+    lines = rewards_of_mistakes([whole_frame], WEIGHTS)["lines"]
     for name in ("span one index off", "span beside the event", "span of the whole clip", "first box repeated"):
         assert name not in lines
     for name in ("boxes of the whole frame", "coordinates of the other convention", "y before x"):
         assert name not in lines, "once clipped to the frame, these boxes are the exact ones"
-    assert landscape([whole_frame, row()], WEIGHTS)["lines"]["y before x"]["rows"] == 1
-    assert "no think boxes" not in landscape([row(AnswerFormat(think=False))], WEIGHTS)["lines"]
+    assert rewards_of_mistakes([whole_frame, row()], WEIGHTS)["lines"]["y before x"]["rows"] == 1
+    assert "no think boxes" not in rewards_of_mistakes([row(AnswerFormat(think=False))], WEIGHTS)["lines"]
 
 
 HACKABLE = [
@@ -142,12 +142,12 @@ HACKABLE = [
     (
         WEIGHTS | {"stvg_think": 1.0},
         None,
-        "think boxes far off, final ones right",
+        "think boxes far off, final boxes right",
         "R_s + R_k is the same for any think",
     ),
-    (WEIGHTS | {"stvg_think": 2.0}, None, "think boxes far off, final ones right", "bad think boxes are worth more"),
+    (WEIGHTS | {"stvg_think": 2.0}, None, "think boxes far off, final boxes right", "bad think boxes are worth more"),
     (WEIGHTS, 1.0, "y before x", "every readable box earns 1"),
-    ({"stvg_format": 1.0, "stvg_temporal": 1.0}, None, "boxes far off, think alike", "nobody looks at boxes"),
+    ({"stvg_format": 1.0, "stvg_temporal": 1.0}, None, "all boxes far off", "nobody looks at boxes"),
     ({"stvg_spatial": 1.0}, None, "span of the whole clip", "nobody looks at the span"),
     (WEIGHTS | {"stvg_temporal": 0.0}, None, "first index of the event only", "nor here"),
 ]
@@ -157,7 +157,7 @@ HACKABLE = [
 def test_settings_that_pay_for_mistakes_are_found(
     weights: dict[str, float], floor: float | None, name: str, reason: str
 ) -> None:
-    found = landscape([row(floor=floor)], weights)
+    found = rewards_of_mistakes([row(floor=floor)], weights)
     assert found["faults"][name]["rows"] == 1, reason
     assert found["faults"][name]["example"].startswith("row row: earns ")
     assert EXACT not in found["faults"]
@@ -166,4 +166,4 @@ def test_settings_that_pay_for_mistakes_are_found(
 def test_an_exact_answer_that_does_not_earn_its_mark_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = REWARDS["stvg_temporal"]
     monkeypatch.setitem(REWARDS, "stvg_temporal", lambda batch: broken(batch) * 0.9)
-    assert landscape([row()], WEIGHTS)["faults"][EXACT]["example"] == "row row: earns 4.9, not 5"
+    assert rewards_of_mistakes([row()], WEIGHTS)["faults"][EXACT]["example"] == "row row: earns 4.9, not 5"

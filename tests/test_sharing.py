@@ -1,4 +1,4 @@
-"""Model cards, arguments without the machine that made them, and whether a hub holds what was pushed."""
+"""Model cards, arguments without traces of the machine, and the comparison of a hub with a pushed folder."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ARGS: dict[str, Any] = {
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """A folder as ms-swift leaves it."""
+    """A checkpoint folder of ms-swift."""
     folder = tmp_path / "run" / "checkpoint-10"
     folder.mkdir(parents=True)
     (folder / "args.json").write_text(json.dumps(ARGS))
@@ -268,7 +268,7 @@ def test_what_looks_like_an_id_may_be_a_folder_of_the_training(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Wherever the command is called."""
+    """This holds for any working folder."""
     args = ARGS | {"model": "output/sft-merged"} | ({"model_dir": loaded_from} if loaded_from else {})
     (checkpoint / "args.json").write_text(json.dumps(args))
     folder = checkpoint.parents[1] / "output" / "sft-merged"
@@ -375,7 +375,7 @@ def test_the_copy_goes_into_a_folder_of_its_own(
 @pytest.mark.slow
 @pytest.mark.parametrize("client", [[], ["--use_hf"]])
 def test_pushed(tmp_path: Path, client: list[str]) -> None:
-    """With both clients: what is there whole, lacks a file, or holds another one."""
+    """With both clients: the hub has all files, lacks a file, or has another file."""
     folder = tmp_path / "model"
     (folder / "sub").mkdir(parents=True)
     content = {"args.json": b"{}", "model.safetensors": b"w" * 1000, "sub/more.txt": b"more"}

@@ -1,4 +1,4 @@
-"""`swift-stvg show`: what the page holds, what is drawn, used again, replaced and refused."""
+"""`swift-stvg show`: the content of the page, its drawings, their reuse, and refused folders."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_another_folder_is_left_alone(result: Path, tmp_path: Path, capsys: pyte
     (tmp_path / "mine/show.json").write_text('{"what": "mine"}')
     (tmp_path / "file").write_text("mine")
     for name, message in (
-        ("mine", "holds something that is not a page of swift-stvg show"),
+        ("mine", "is not empty, and it does not hold a page of swift-stvg show"),
         ("file", "file cannot be used as a folder: Not a directory"),
         ("mine/index.html", "index.html cannot be used as a folder: Not a directory"),
     ):
@@ -216,7 +216,7 @@ def test_two_systems_have_the_figures_and_intervals_of_the_scorer(
 
 
 def test_two_systems_are_joined_by_id(result: Path, shapes: Path, tmp_path: Path) -> None:
-    """In any order; ids of one file only are counted, said, and count 0 for the other."""
+    """In any order. Ids in only one file are counted and reported, and count 0 for the other file."""
     (tmp_path / "b").mkdir()
     other = write_result(tmp_path / "b/result.jsonl", rows_of(shapes))
     lines = other.read_text().splitlines(keepends=True)

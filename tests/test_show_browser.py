@@ -1,4 +1,4 @@
-"""The page in a real browser, from disk: what is seen, what can be done with it, and what cannot run."""
+"""The page in a real browser, from disk: its content, its controls, and scripts that must not run."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_point_leads_to_its_sample(browser: Any, page_folder: Path) -> None:
 
 
 def test_two_systems(browser: Any, shapes: Path, tmp_path: Path) -> None:
-    """Who wins first, who alone is right, both in one film; on a desktop and on a phone."""
+    """Sorting by the winner, filters for one right system, both systems in one film; on a desktop and on a phone."""
     rows = rows_of(shapes)
     first = write_result(tmp_path / "<b>a.jsonl", rows)
     second = write_result(tmp_path / "b.jsonl", rows, OTHERS)
@@ -287,7 +287,7 @@ CATEGORIES = [
 def test_hostile_categories_of_a_dataset(
     browser: Any, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They stand in a table and on the axis of a chart, which is SVG of the page itself."""
+    """They are in a table and on the axis of a chart, which is SVG inside the page."""
     root = tmp_path / "data/stvg_synthetic"
     shutil.copytree(shapes / "stvg_synthetic", root)
     lines = [json.loads(line) for line in (root / "test.jsonl").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""The real `swift` command on data with damaged videos: training goes on, and its end says what was left out."""
+"""The real `swift` command on data with damaged videos: training continues, and its end reports the skipped videos."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SAID = re.compile(rf"swift_stvg: [1-{DAMAGED}] videos could not be read, in \d+ 
 
 @pytest.fixture
 def damaged(env: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    """Eight clips, four of them damaged where loading does not look."""
+    """Eight clips; four of them are damaged at places that loading does not read."""
     shutil.copytree(env["STVG_DATA_ROOT"], tmp_path / "data")
     for video in sorted((tmp_path / "data/stvg_synthetic/videos").glob("test_*"))[:DAMAGED]:
         data = bytearray(video.read_bytes())
@@ -30,7 +30,7 @@ def damaged(env: dict[str, str], tmp_path: Path) -> dict[str, str]:
 
 
 def test_sft_goes_on_without_them(workspace: Path, damaged: dict[str, str], tmp_path: Path) -> None:
-    """They are met in a DataLoader's worker, and counted in the process that trains."""
+    """A worker of the DataLoader finds them, and the training process counts them."""
     options = TRAIN | {"model": str(workspace / "tiny"), "dataset": "stvg_synthetic:test", "output_dir": "out"}
     options |= {"max_steps": "4", "per_device_train_batch_size": "2", "save_strategy": "no"}
     printed = swift("sft", options, tmp_path, damaged)

@@ -1,4 +1,4 @@
-"""The sources: real folder layouts, and every trap of the raw annotations, each counted by its reason."""
+"""The sources: real folder layouts, and all faults of the raw annotations, each counted by its reason."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def place(video: Path, target: Path) -> None:
 
 
 def both(**changes: Any) -> dict[str, Any]:
-    """An entry of v2 with the keys of v1 beside its own."""
+    """An entry of v2 with its own keys and the keys of v1."""
     return v2() | v1() | changes
 
 
@@ -144,7 +144,7 @@ def test_names_of_videos(tmp_path: Path, clip: Path, title: str, name: str, file
 
 
 def test_namesakes_in_two_folders_are_told_apart(tmp_path: Path, clip: Path) -> None:
-    """With one of two videos missing, the other does not stand in for it."""
+    """If one of two videos is missing, the other video does not replace it."""
     place(clip, tmp_path / "hc-stvg/v1_video/b/p.mp4")
     write_json(tmp_path / "hc-stvg/train.json", {"a/p.mp4": v1(), "b/p.mp4": v1()})
     rows, report = load_rows("hcstvg_v1", "train", settings(tmp_path))
@@ -296,7 +296,7 @@ def test_vidstg_layouts(tmp_path: Path, clip: Path, layout: tuple[str, str, str]
 
 @pytest.mark.parametrize("name", ["77", "77.mp4"])
 def test_vidstg_as_folders_of_pictures(tmp_path: Path, clip: Path, name: str) -> None:
-    """The same rows as of the film, from a folder with the video's name."""
+    """A folder with the video's name gives the same rows as the film."""
     folder = tmp_path / "folders/vidstg/videos" / name
     folder.mkdir(parents=True)
     with av.open(str(clip)) as film:
@@ -336,7 +336,7 @@ MERGED = [
 def test_vidstg_with_boxes_beside_the_sentences(
     tmp_path: Path, clip: Path, video: str, annotation: str, content: Any, own_file: bool
 ) -> None:
-    """Without VidOR's files; the rows are those that VidSTG's and VidOR's own files give."""
+    """Without VidOR's files, the rows equal the rows from VidSTG's and VidOR's own files."""
     place(clip, tmp_path / video)
     write_json(tmp_path / annotation, content())
     if own_file:
@@ -363,13 +363,13 @@ def test_vidstg_with_boxes_beside_the_sentences(
 
 
 TUBEDETR = json.loads(gzip.decompress((Path(__file__).parent / "data" / "tubedetr.json.gz").read_bytes()))
-"""Files of VidSTG and VidOR, and what TubeDETR's preprocessing wrote of them (tests/goldens/make_tubedetr.py)."""
+"""Files of VidSTG and VidOR, and the output of TubeDETR's preprocessing (tests/goldens/make_tubedetr.py)."""
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 @pytest.mark.parametrize("form", ["sentences with boxes", "VidOR in one file", "both", "for shorter clips"])
 def test_what_tubedetrs_preprocessing_wrote(tmp_path: Path, clip: Path, form: str, split: str) -> None:
-    """The rows of the files that it was made from, without VidOR's own."""
+    """The rows equal those of the original files, without VidOR's own files."""
     written = TUBEDETR["written"]
     for root in ("own", "theirs"):
         for video in ("77", "78", "79"):
@@ -620,7 +620,7 @@ def test_missing_or_broken_annotation_file(tmp_path: Path) -> None:
 
 
 def test_the_real_vidstg_annotations(stvg_test_data: Path, tmp_path: Path) -> None:
-    """The whole public test split, with the one clip and trajectory file at hand: the rest is counted, by reason."""
+    """The whole public test split with one clip and one trajectory file; other rows are counted by reason."""
     (tmp_path / "vidstg").symlink_to(stvg_test_data / "vidstg")
     (tmp_path / "vidor").symlink_to(stvg_test_data / "vidor")
     report = LoadReport("vidstg:test")

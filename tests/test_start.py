@@ -1,4 +1,4 @@
-"""The start that comes with the package: whole, small, without a trace of where it was made, and right on its clips."""
+"""The start model in the package: complete, small, without traces of a machine, and right on its clips."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_it_is_found_by_the_command_line(capsys: pytest.CaptureFixture[str]) -> 
 def test_without_a_model_it_grounds_a_clip_of_synth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As a first user does it: clips of the default rate, no setting given."""
+    """As a first user does it: clips of the default rate, without settings."""
     monkeypatch.setattr(os, "environ", dict(os.environ))
     generate(tmp_path / "clips", {"demo": 8}, SynthConfig(difficulty="easy"), workers=1)
     truths = [json.loads(line) for line in (tmp_path / "clips/demo.jsonl").read_text().splitlines()]

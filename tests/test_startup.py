@@ -1,4 +1,4 @@
-"""The hook by which ms-swift takes the plugin by name: installed by pip in environments of their own, and started."""
+"""The hook that lets ms-swift accept the plugin by name, installed by pip in separate environments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES, LINE = "_swift_stvg_names.py", "swift_stvg_startup.pth"
 
 
 class Environment:
-    """A Python with this package and nothing else; what the tests' own has may be lent to it."""
+    """A Python with this package only; packages of the tests' Python can be added."""
 
     def __init__(self, folder: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=300)
@@ -30,7 +30,7 @@ class Environment:
         pip("--python", str(self.python), *words)
 
     def start(self, code: str, folder: Path, *words: str, lent: str | None = None) -> str:
-        """What a fresh interpreter prints, with a path that comes before that of its packages."""
+        """The output of a new interpreter, with a path before its own packages."""
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "STVG_"))}
         env |= {} if lent is None else {"PYTHONPATH": lent}
         done = subprocess.run(
@@ -52,7 +52,7 @@ STATE = "import sys; print([sorted(sys.modules), [getattr(finder, '__name__', '?
 
 @pytest.mark.slow
 def test_it_is_all_that_a_start_adds(environment: Environment, tmp_path: Path) -> None:
-    """No module is imported, nothing is written; and without `site`, as by -S, there is none, nor are its packages."""
+    """The hook imports no module and writes nothing. Without `site` (-S) there is no hook and no package."""
     before = sorted(environment.site.rglob("*"))
     modules, finders = ast.literal_eval(environment.start(STATE, tmp_path))
     assert sorted(environment.site.rglob("*")) == before
@@ -114,7 +114,7 @@ if __name__ == "__main__":
 
 @pytest.mark.swift
 def test_ms_swift_takes_the_name(environment: Environment, tmp_path: Path) -> None:
-    """Beside files, and where a folder of that name lies."""
+    """Also together with files, and in a folder that holds a folder of that name."""
     (tmp_path / "swift_stvg").mkdir()
     assert "TAKEN" in environment.start(BY_NAME, tmp_path, lent=sysconfig.get_path("purelib"))
 
@@ -146,7 +146,7 @@ class Known:
 
 @pytest.mark.swift
 def test_workers_that_start_anew_take_it_too(environment: Environment, tmp_path: Path) -> None:
-    """From 4.5.3 on ms-swift lets them import again what was imported by `--external_plugins`."""
+    """From 4.5.3 on, ms-swift's spawned workers import the plugins of `--external_plugins` again."""
     (tmp_path / "known.py").write_text(KNOWN)
     lent = os.pathsep.join([str(tmp_path), sysconfig.get_path("purelib")])
     printed = environment.start(WORKER, tmp_path, lent=lent)

@@ -1,4 +1,4 @@
-"""What the runners of examples/ promise: no result of another command, no two at once, nothing left running."""
+"""Guarantees of the runners of examples/: no results of other commands, one runner at a time, no processes left."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def is_running(pid: int) -> bool:
 
 
 def is_free(output: Path) -> bool:
-    """Whether no process holds the folder's lock any more: all of a group do not end at the same moment."""
+    """Whether no process holds the folder's lock any more; processes of a group end at different moments."""
     try:
         with hold(output):
             return True
@@ -63,7 +63,7 @@ def is_free(output: Path) -> bool:
 
 @pytest.fixture
 def runner(tmp_path: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """A runner at work in tmp_path, and the process that its command started."""
+    """A runner that is working in tmp_path, and the process of its command."""
     words = [sys.executable, "-c", RUNNER, str(tmp_path)]
     process = subprocess.Popen(words, env=os.environ | {"PYTHONPATH": str(EXAMPLES)})
     wait_for((tmp_path / "pid").exists)
@@ -145,7 +145,7 @@ def test_what_a_killed_runner_left_behind_keeps_the_folder(
     process.kill()
     process.wait()
     assert is_running(child)
-    with pytest.raises(RunnerError, match=r"left behind: `fuser .*\.lock`"), hold(tmp_path):
+    with pytest.raises(RunnerError, match=r"a killed run left: `fuser .*\.lock`"), hold(tmp_path):
         pass
     os.killpg(os.getpgid(child), signal.SIGKILL)
     wait_for(lambda: not is_running(child) and is_free(tmp_path))

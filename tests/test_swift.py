@@ -89,7 +89,7 @@ def check_rewards(folder: Path, weights: str = GRPO["reward_weights"]) -> None:
 
 
 def compare_with_rows(folder: Path, rows: list[dict[str, Any]]) -> int:
-    """Every completion's logged rewards are what this process computes for it; returns how many earned any."""
+    """Check that logged rewards equal the rewards that this process computes. Returns the number that are not 0."""
     by_prompt = defaultdict(list)
     for row in rows:
         by_prompt[next(m["content"] for m in row["messages"] if m["role"] == "user")].append(row)
@@ -117,7 +117,7 @@ def test_grpo_by_name_from_a_foreign_folder(grpo: tuple[Path, str], env: dict[st
 
 @pytest.mark.usefixtures("grpo", "inferred")
 def test_same_pixels_and_tokens_everywhere(workspace: Path) -> None:
-    """SFT and its evaluation, GRPO's rollout and training, and inference give a row the same tokens and pixels."""
+    """A row has the same tokens and pixels in SFT, its evaluation, GRPO's rollouts and training, and inference."""
     seen: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for source in ("sft", "grpo", "infer"):
         for record in json_lines(workspace / f"{source}.jsonl"):
@@ -137,7 +137,7 @@ def test_same_pixels_and_tokens_everywhere(workspace: Path) -> None:
 
 @pytest.mark.usefixtures("grpo", "inferred")
 def test_text_comes_after_the_frames_wherever_the_model_runs(workspace: Path) -> None:
-    """In the model itself: updates of SFT and GRPO, rollouts, log-probabilities, and each token that is generated."""
+    """Checked in the model: updates of SFT and GRPO, rollouts, log-probabilities, and each generated token."""
     kinds = {}
     for source in ("sft", "grpo", "infer"):
         recorded = json_lines(workspace / f"{source}.jsonl.positions")
@@ -170,7 +170,7 @@ def test_infer_and_score(inferred: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_headroom(inferred: Path, cold_start: Path, workspace: Path, env: dict[str, str]) -> None:
-    """Greedy answers are those of `swift infer`; samples differ; the figures are those of the answers that are kept."""
+    """Greedy answers equal those of `swift infer`; samples differ; the figures follow from the kept answers."""
     kept = workspace / "headroom.jsonl"
     options = "--rows 6 --samples 3 --max_batch_size 8 --max_new_tokens 160 --torch_dtype float32 --format json"
     words = [sys.executable, "-m", "swift_stvg.cli", "headroom", "--model", str(cold_start)]
@@ -189,7 +189,7 @@ def test_headroom(inferred: Path, cold_start: Path, workspace: Path, env: dict[s
 
 
 def check_evaluation(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The metrics logged last are what the scorer makes of the answers that were written with them."""
+    """Check that the last logged metrics equal the scorer's metrics of the answers beside them."""
     evaluated = [line for line in json_lines(output / "logging.jsonl") if "eval_m_tIoU" in line]
     assert len(evaluated) == 1
     (predictions,) = output.glob("checkpoint-*/predict.jsonl")
@@ -226,7 +226,7 @@ def test_sft_evaluates_in_two_processes(
 def test_grpo_in_processes_with_an_evaluation(
     cold_start: Path, workspace: Path, env: dict[str, str], processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From frames on disk, of which no video is decoded: rewards, metrics and pictures are those of all processes."""
+    """Frames come from disk, and no video is decoded. Rewards, metrics and pictures cover all processes."""
     output, frames, record = (workspace / f"grpo_{processes}{what}" for what in ("", "_frames", ".jsonl"))
     with monkeypatch.context() as context:
         for name, value in env.items():
@@ -267,7 +267,7 @@ def test_score_against_the_annotation(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """On native frames, right answers reach what the exact ones do, and answers to other rows are set aside."""
+    """On native frames, right answers score as the exact answers, and answers to other rows are set aside."""
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     score = ["score", "--dataset", "stvg_synthetic:test", "--format", "json"]
@@ -290,7 +290,7 @@ def test_score_against_the_annotation(
 
 
 def previewed_grpo(name: str, workspace: Path, env: dict[str, str], start: Path, plugin: str = "swift_stvg") -> str:
-    """Two steps of GRPO with pictures of the second, checked; returns what was printed."""
+    """Run two steps of GRPO and check the pictures of the second. Returns the output."""
     output = workspace / name
     options = GRPO | PREVIEW | {"model": str(start), "dataset": "stvg_synthetic:train", "output_dir": str(output)}
     printed = swift("rlhf", options, workspace / "elsewhere", env | {"STVG_PREVIEW_STEPS": "2"}, plugin)
@@ -315,7 +315,7 @@ def test_grpo_with_the_plugin_as_a_file(
 
 
 def test_a_preview_that_fails_ends_no_training(workspace: Path, env: dict[str, str], tmp_path: Path) -> None:
-    """All videos are deleted at the end of the only step, before they would be drawn."""
+    """All videos are deleted at the end of the only step, before the preview draws them."""
     shutil.copytree(env["STVG_DATA_ROOT"], tmp_path / "data")
     output = tmp_path / "grpo"
     options = GRPO | PREVIEW | {"model": str(workspace / "tiny"), "dataset": "stvg_synthetic:test", "max_steps": "1"}
@@ -345,7 +345,7 @@ def test_preview_in_swanlab(workspace: Path, env: dict[str, str], tmp_path: Path
 
 
 def test_grpo_on_real_video(tmp_path: Path, stvg_test_data: Path, workspace: Path) -> None:
-    """The public VidSTG rows about the one clip at hand, at the paper's size and rate."""
+    """The public VidSTG rows about the one clip of the test data, at the paper's size and rate."""
     root = tmp_path / "data"
     (root / "vidstg").mkdir(parents=True)
     (root / "vidor").symlink_to(stvg_test_data / "vidor")

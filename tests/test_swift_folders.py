@@ -1,4 +1,4 @@
-"""Folders of pictures in the real `swift` commands: SFT, GRPO and inference see what they see of the same film."""
+"""Folders of pictures in the real `swift` commands: SFT, GRPO and inference get the same inputs as for the film."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def folders(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def inputs_of(record: Path) -> dict[str, tuple[str, str]]:
-    """By sentence, the tokens and pixels that the model was given."""
+    """The model's tokens and pixels by sentence."""
     return {line["sentence"]: (json.dumps(line["prompt"]), line["pixels"]) for line in json_lines(record)}
 
 

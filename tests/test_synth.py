@@ -1,4 +1,4 @@
-"""Synthetic clips: what the sentences say is true and unique, what the boxes enclose is what was drawn."""
+"""Synthetic clips: sentences are true and unique, and boxes enclose the drawn objects."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def seen_deeds(thing: Thing) -> list[str]:
-    """What a viewer sees it do in each frame, from positions and sizes alone; "" where it is not in sight."""
+    """The visible motion of a thing in each frame, from positions and sizes alone; "" if it is not visible."""
     exists = np.flatnonzero(thing.deed >= 0)
     deeds = [""] * len(thing.deed)
     for frame in exists:
@@ -56,7 +56,7 @@ def seen_deeds(thing: Thing) -> list[str]:
 
 
 def true_frames(text: str, scene: Scene, side: int) -> list[tuple[int, list[int]]]:
-    """Things, and their frames, of which the sentence is true."""
+    """Things for which the sentence is true, with the frames."""
     words = text[:-1].split()
     found = []
     for k, thing in enumerate(scene.things):
@@ -340,7 +340,7 @@ def test_label_scales_differ_between_clips_within_their_range(tmp_path: Path) ->
 
 
 def test_settings_that_are_not_given_are_not_in_the_manifest(tmp_path: Path) -> None:
-    """So that a folder made before a setting was added is still the same one."""
+    """A folder from before a new setting stays valid."""
     generate(tmp_path / "clips", {"a": 1}, SHORT, workers=1)
     config = json.loads((tmp_path / "clips/synth.json").read_text())["config"]
     assert {"background", "sides"}.isdisjoint(config)

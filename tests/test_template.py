@@ -41,7 +41,7 @@ def test_qwen3_8_is_asked_as_qwen3_5(templates: dict[str, Any], video: Path) -> 
 
 
 def test_a_folder_of_pictures_is_a_video(template: Any, video: Path, tmp_path: Path) -> None:
-    """Its pixels and tokens are those of the film, and a list of its pictures, as long as it is, likewise."""
+    """Its pixels and tokens equal the film's; so do those of a long list of its pictures."""
     with av.open(str(video)) as container:
         for number, frame in enumerate(container.decode(video=0)):
             Image.fromarray(frame.to_ndarray(format="rgb24")).save(tmp_path / f"{number:04d}.png", compress_level=0)
@@ -57,7 +57,7 @@ def test_a_folder_of_pictures_is_a_video(template: Any, video: Path, tmp_path: P
 
 
 def by_transformers(template: Any, video: Path, asked: list[dict[str, Any]]) -> Any:
-    """What transformers' own processor makes of the prompt and of frames that PyAV decoded and Pillow resized."""
+    """The inputs from transformers' own processor, with frames that PyAV decoded and Pillow resized."""
     wanted = [round(25 * 0.5 * k - 1e-6) for k in range(10)]  # 4.52 s: 10 samples
     with av.open(str(video)) as container:
         frames = [frame.to_image() for i, frame in enumerate(container.decode(video=0)) if i in wanted]
@@ -79,7 +79,7 @@ def by_transformers(template: Any, video: Path, asked: list[dict[str, Any]]) -> 
 
 
 def released(template: Any, ids: list[int]) -> list[int]:
-    """A prompt without the markers that current transformers leaves around a video with times (test_prompts.py)."""
+    """A prompt without the outer markers of current transformers around a video with times (test_prompts.py)."""
     text = template.tokenizer.decode(ids)
     times = re.compile(r"<\|vision_start\|>(<[0-9.]+ seconds>.*<\|vision_end\|>)<\|vision_end\|>", re.DOTALL)
     made: list[int] = template.tokenizer.encode(times.sub(r"\1", text), add_special_tokens=False)
@@ -114,7 +114,7 @@ def test_the_model_receives_what_transformers_gives_it(templates: dict[str, Any]
 
 @pytest.mark.parametrize("name", FITTING)
 def test_prompt_and_answer(templates: dict[str, Any], video: Path, name: str) -> None:
-    """The model learns the answer and nothing else, and is asked with the tokens that come before it in training."""
+    """The model learns the answer only. The prompt in inference equals the tokens before the answer in training."""
     template, made = templates[name], row(video, **FITTING[name])
     encoded = encode(template, made)
     learned = [i for i, label in zip(encoded["input_ids"], encoded["labels"], strict=True) if label != -100]
@@ -140,7 +140,7 @@ def test_prompt_and_answer(templates: dict[str, Any], video: Path, name: str) ->
 
 @pytest.mark.parametrize("name", ["qwen3_vl", "qwen3_5"])
 def test_times_in_the_text_are_the_true_ones(templates: dict[str, Any], tmp_path: Path, name: str) -> None:
-    """Of a file whose frames come at 25 and then at 4 per second, and of an odd number of them."""
+    """For a file with 25 and then 4 frames per second, and for an odd number of frames."""
     times_s = np.concatenate([np.arange(50) / 25, 2 + np.arange(13) / 4])
     path = write_video(tmp_path / "varying.mp4", times_s, size_wh=(640, 360))
     made = row(path, fps=1.6, **FITTING[name])
@@ -154,7 +154,7 @@ def test_times_in_the_text_are_the_true_ones(templates: dict[str, Any], tmp_path
 
 @pytest.mark.parametrize("name", FITTING)
 def test_vllm_is_handed_what_gives_the_same(templates: dict[str, Any], video: Path, name: str) -> None:
-    """Through transformers' processor, which vLLM calls, as training; test_vllm.py does it with vLLM."""
+    """transformers' processor, which vLLM calls, gives the inputs of training; test_vllm.py uses vLLM itself."""
     template = templates[name]
     made = row(video, fps=1.7, **FITTING[name])
     asked = {"messages": made["messages"][:-1]} | {key: made[key] for key in ("videos", "chat_template_kwargs")}
@@ -190,7 +190,7 @@ def test_vllm_is_handed_what_gives_the_same(templates: dict[str, Any], video: Pa
 
 @pytest.mark.parametrize("name", FITTING)
 def test_rows_in_one_sequence_keep_their_positions(templates: dict[str, Any], video: Path, name: str) -> None:
-    """Without padding (padding_free, packing), which ms-swift does with FlashAttention only: what that is given."""
+    """The inputs of FlashAttention without padding (padding_free, packing), which ms-swift allows only with it."""
     template = templates[name]
     rows = [row(video, max_side=side, **FITTING[name]) for side in (140, 70)]
     rows = [{key: made[key] for key in ("messages", "videos", "chat_template_kwargs")} for made in rows]
@@ -218,7 +218,7 @@ def test_rows_in_one_sequence_keep_their_positions(templates: dict[str, Any], vi
     model = AutoModelForImageTextToText.from_pretrained(template.model_info.model_dir)
 
     def logits(batch: dict[str, Any]) -> torch.Tensor:
-        """With torch's attention, which also tells rows apart where it is given the positions in the text."""
+        """With torch's attention, which separates rows if it receives the positions in the text."""
         positions = torch.cat([batch["text_position_ids"][None], batch["position_ids"]])
         given = {key: batch[key] for key in ("input_ids", "pixel_values_videos", "video_grid_thw")}
         with torch.no_grad():
@@ -319,7 +319,7 @@ def test_a_processor_that_remembers_is_saved_and_sent_as_it_was(template: Any, t
 
 @pytest.mark.parametrize("token", ["<|video_pad|>", "<|image_pad|>"])
 def test_an_answer_holds_no_placeholder_of_pixels(template: Any, video: Path, token: str) -> None:
-    """However much the model wants to write one: encoded again, as GRPO does, such an answer has more than frames."""
+    """Even if the model prefers such a token. In GRPO, an answer with a placeholder cannot be encoded again."""
     from swift.infer_engine import InferRequest, RequestConfig, TransformersEngine
     from swift.model import get_model_processor
 

@@ -1,4 +1,4 @@
-"""The timeline: which frames, when they were, and what an index means."""
+"""The timeline: the sampled frames, their times, and the meaning of an index."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from swift_stvg.video.timeline import Timeline, annotated_clip, annotated_frames
 
 
 def sample(n_frames: int, fps: float, **options: object) -> Timeline:
-    """A timeline of a constant-rate video; 2 samples a second, at most 128, unless said otherwise."""
+    """A timeline of a constant-rate video; by default 2 samples a second, at most 128."""
     times = np.arange(n_frames) / fps
     arguments = {"fps": 2.0, "max_frames": 128} | options
     return Timeline.sample(times, n_frames / fps, **arguments)  # type: ignore[arg-type]

@@ -99,7 +99,7 @@ def test_the_chat_template_is_that_of_the_real_models(
 
 
 def test_no_option_says_what_a_folder_holds(folder: Path, tmp_path: Path) -> None:
-    """A folder of `tiny` names its type; of one that does not, the type is taken that has a template here."""
+    """A folder of `tiny` names its type. For another folder, the type with a template of this package is used."""
     from swift_stvg.adapters.engine import model_type_of, swift_arguments
 
     bare = tmp_path / "bare"
@@ -110,7 +110,7 @@ def test_no_option_says_what_a_folder_holds(folder: Path, tmp_path: Path) -> Non
         assert (args.model_type, args.template) == ("qwen2_5_vl", "stvg_qwen2_5_vl")
     config = json.loads((bare / "config.json").read_text())
     for architecture, message in (
-        ("Qwen2ForCausalLM", "cannot tell the type of .*: give --model_type "),
+        ("Qwen2ForCausalLM", "several model types fit .*: give --model_type "),
         ("NoSuchModel", "ms-swift cannot take .*bare"),
     ):
         (bare / "config.json").write_text(json.dumps(config | {"architectures": [architecture]}))
@@ -141,7 +141,7 @@ def test_the_stock_template_takes_other_ids_too(folder: Path) -> None:
 
 
 def test_what_is_shared_of_such_a_model_names_the_plugin(folder: Path, tmp_path: Path) -> None:
-    """ms-swift's own template has other ids written in; the card says so, unless a template is named."""
+    """ms-swift's own template holds other ids. The card says so, unless a template is given."""
     from swift_stvg.cli import main
 
     assert main(["card", str(folder), "--out", str(tmp_path / "shared"), "--hub_model_id", "me/it"]) == 0

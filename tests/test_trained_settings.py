@@ -1,4 +1,4 @@
-"""A checkpoint knows the settings of its training, and whatever loads it takes them from there."""
+"""A checkpoint holds the settings of its training, and every command that loads it uses them."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_what_a_row_says_of_its_settings_may_be_anything(text: str) -> None:
 def test_a_trained_checkpoint_is_asked_as_it_was_trained(
     workspace: Path, env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    """Two steps with settings; then every command without them."""
+    """Two steps of training with settings, then every command without settings."""
     data = {"STVG_DATA_ROOT": env["STVG_DATA_ROOT"]}
     options = TRAIN | {
         "model": str(workspace / "tiny"),

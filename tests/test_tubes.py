@@ -80,7 +80,7 @@ def test_boxes_stand_where_their_index_points_in_pixels_of_the_annotation() -> N
 
 @pytest.mark.parametrize("unit", ["frame", "second"])
 def test_the_exact_answer_reaches_what_the_format_allows(unit: str) -> None:
-    """A steady object loses little to interpolation and rounding, its span at most half an interval at an end."""
+    """For a steady object, interpolation and rounding cost little, and the span half an interval at each end."""
     truth = sample(tube_xyxy=np.array([[20 + t / 4, 20 + t / 4, 80 + t / 4, 80 + t / 4] for t in range(20)]))
     made = make_row_truth(truth, VideoInfo.nominal(truth), Settings(index_unit=unit, max_side=196, side_multiple=28))
     found = answer_tube(made.answer.span or (0, 0), made.answer.pred, made, truth)

@@ -1,4 +1,4 @@
-"""Files of strangers: where annotations may lead, what is never executed, what is refused before it takes memory."""
+"""Untrusted files: paths in annotations, content that must not run, and refusals before memory is used."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def loaded(root: Path, name: str, split: str, **settings: Any) -> dict[str, int]:
-    """What was dropped, by reason; {} if the row was kept."""
+    """Dropped rows by reason; {} if the row was kept."""
     try:
         _, report = load_rows(name, split, Settings(data_root=str(root), cache_dir=None, **settings))
     except DataError as error:
@@ -62,7 +62,7 @@ PLACES = [  # name in the annotation, what comes of it by default, and under ref
 
 NO_VIDEOS = {"folder/../c.mp4": "video missing", "~/c.mp4": "video missing", "a\x00b": "video missing"}
 NO_VIDEOS |= {"/etc/passwd": "video unreadable"}
-"""What comes of those that are no videos wherever they may lead; all others are."""
+"""The reasons for files that are not videos, for any rule about paths; all other files are videos."""
 
 
 @pytest.mark.parametrize(("name", "by_default", "refusing"), PLACES, ids=[place[0] for place in PLACES])
@@ -97,7 +97,7 @@ def test_what_is_refused_says_how_to_allow_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("linked", ["file", "folder"])
 def test_links_in_the_trees_of_others(tmp_path: Path, clip: Path, linked: str) -> None:
-    """HC-STVG's and VidSTG's files name videos, not paths: only links lead out, which `refuse` does not follow."""
+    """HC-STVG's and VidSTG's files name videos, not paths. So only links lead out of the root; `refuse` stops them."""
     root, disk = tmp_path / "root", tmp_path / "disk"
     disk.mkdir()
     for name in ("a.mp4", "77.mp4"):
@@ -138,7 +138,7 @@ def _dotted(node: ast.AST) -> str:
 
 
 def suspicious(source: str) -> list[str]:
-    """What runs, or unpacks into running, what a file says."""
+    """Calls that execute content of a file, or load code from it."""
     found = []
     for node in ast.walk(ast.parse(source)):
         names: list[str] = []
@@ -343,7 +343,7 @@ def test_markdown_of_hostile_names(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_versions_are_said(tmp_path: Path) -> None:
-    """Rows, annotations and caches of another version are refused with what to do."""
+    """Rows, annotations and caches of another version are errors that say what to do."""
     newer = json.dumps(json.loads(row_truth().to_json()) | {"v": 99})
     with pytest.raises(DataError, match="has version 99, but this package reads version 3: make the rows again"):
         RowTruth.from_json(newer)

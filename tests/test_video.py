@@ -124,7 +124,7 @@ def test_a_pipe_is_no_video(tmp_path: Path) -> None:
 
 
 def test_a_damaged_video_that_is_turned_is_an_error(tmp_path: Path) -> None:
-    """These are read by another library, with errors of its own."""
+    """Another library reads these files and raises its own errors."""
     path = write_video(tmp_path / "turned.mp4", np.arange(1500) / 25, turned=90)
     data = bytearray(path.read_bytes())
     start, end = (len(data) * share // 100 for share in (60, 75))

@@ -1,6 +1,6 @@
-"""vLLM's own processors make of a prompt what training sees; run where vLLM is installed, without a GPU.
+"""vLLM's own processors give the inputs of training for a prompt. Needs vLLM, but no GPU.
 
-Neither vLLM's engine nor a model runs here, so it need not have the torch that it pins, with which its kernels load:
+Neither vLLM's engine nor a model runs here, so vLLM works without the torch version that its kernels need:
 
     python -m venv ENV && ENV/bin/pip install -c constraints.txt -e '.[dev]'
     ENV/bin/pip install --no-deps vllm==0.33.0   # and what importing it then misses
@@ -77,7 +77,7 @@ def internvl(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize("query_first", [False, True], ids=["query after", "query before"])
 @pytest.mark.parametrize("fps", [2.0, 1.25, 4.0, 1.7])
 def test_vllm_sees_of_internvl_what_training_sees(internvl: Any, video: Path, fps: float, query_first: bool) -> None:
-    """Tokens but for those under the pixels, the pixels, and positions one after another; odd and even counts."""
+    """Tokens except the placeholders, pixels, and consecutive positions; odd and even counts of frames."""
     from vllm import ModelRegistry
     from vllm.model_executor.models.interfaces import supports_mrope
 
@@ -94,7 +94,7 @@ def test_vllm_sees_of_internvl_what_training_sees(internvl: Any, video: Path, fp
 
 
 def seen_by_vllm(template: Any, made: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]:
-    """A row without its answer, as encoded for transformers, and as vLLM's processor makes it, with vLLM's config."""
+    """A row without its answer: the inputs for transformers, the inputs of vLLM's processor, and vLLM's config."""
     from vllm.config import ModelConfig
     from vllm.multimodal import MULTIMODAL_REGISTRY
     from vllm.multimodal.processing import ProcessorInputs, TimingContext
@@ -119,7 +119,7 @@ def seen_by_vllm(template: Any, made: dict[str, Any]) -> tuple[dict[str, Any], A
 
 @pytest.mark.parametrize("name", FITTING)
 def test_no_placeholder_can_be_written(templates: dict[str, Any], name: str) -> None:
-    """Under both of vLLM's model runners, by the name that the template gives to the engine."""
+    """For both of vLLM's model runners, with the name that the template gives to the engine."""
     from vllm.engine.arg_utils import EngineArgs
     from vllm.v1.sample.logits_processor import _load_logitsprocs_by_fqcns
     from vllm.v1.worker.gpu.sample.logits_processor.loader import _load_v2_logitsprocs_by_fqcns
@@ -162,7 +162,7 @@ def test_a_vllm_whose_second_runner_takes_no_processors(tmp_path: Path) -> None:
 
 
 def test_the_users_options_of_the_engine_stay(templates: dict[str, Any]) -> None:
-    """In the engine's arguments as ms-swift makes them."""
+    """Checked in the engine's arguments from ms-swift."""
     from swift.infer_engine.vllm_engine import VllmEngine
     from vllm.engine.arg_utils import EngineArgs
 

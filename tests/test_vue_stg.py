@@ -1,4 +1,4 @@
-"""VUE-STG's files and metrics against what its own evaluator returned, and cases by hand."""
+"""VUE-STG's files and metrics against results of its own evaluator, and cases by hand."""
 
 from __future__ import annotations
 

@@ -22,10 +22,10 @@ TURNS = {  # display matrices of MP4's track header, as cameras write them
 
 @contextmanager
 def writing(path: Path, **how: Any) -> Iterator[Any]:
-    """A file that PyAV writes; this process keeps its priority.
+    """Open a file for PyAV to write, and restore the scheduling of this process at the end.
 
-    The AV1 encoder makes the thread that starts it, and so each process that this one starts later, a real-time one,
-    where it may (as root). Two of these that work stop everything else on two cores.
+    As root, the AV1 encoder gives the thread that starts it real-time priority. Later child processes of this process
+    inherit it. Two such processes would stop all other work on two cores.
     """
     before = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
@@ -54,7 +54,7 @@ def write_as(
     options: dict[str, str] | None = None,
     container: dict[str, str] | None = None,
 ) -> Path:
-    """Write a video of 25 frames per second in some other form."""
+    """Write a video of 25 frames per second in another form."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with writing(path, options=container or {}) as out:
         stream = out.add_stream(codec, rate=25, options=options or {})
@@ -109,12 +109,12 @@ def write_late(path: Path, first: int, count: int, *, fps: int = 25, sound: bool
 
 
 def numbers_seen(frames: np.ndarray) -> list[int]:
-    """Which frames of `write_late` these are, (T, H, W, 3)."""
+    """The numbers of frames (T, H, W, 3) of `write_late`, read from their pixels."""
     return [round(float((frame[:, :, 1] > 128).sum()) / len(frame)) for frame in frames]
 
 
 def patched(path: Path, source: Path, box: bytes, offset: int, *numbers: int) -> Path:
-    """A copy of an MP4 file in which 32-bit numbers of a box are others."""
+    """A copy of an MP4 file with other 32-bit numbers in one of its boxes."""
     data = bytearray(source.read_bytes())
     at = data.index(box) + 4 + offset
     data[at : at + 4 * len(numbers)] = struct.pack(f">{len(numbers)}I", *numbers)

@@ -1,7 +1,7 @@
-"""Python in a process that is forked from one which has imported torch, transformers and ms-swift already.
+"""Run Python in a process that is forked from a process with torch, transformers and ms-swift imported.
 
-Importing them takes several times as long as a training of a few steps. The `swift` command starts another Python for
-its work; here the forked process does that work itself.
+These imports take several times as long as a training of a few steps. The `swift` command starts another Python for its
+work; here the forked process does this work itself.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ class Server:
         self._answers = ours.makefile("r")
 
     def close(self) -> None:
-        """Let it end."""
+        """End the server process."""
         self._answers.close()
         self._socket.close()
         self._process.wait()
 
     def run(self, words: list[str], folder: Path, env: dict[str, str], printed: Path, timeout_s: float) -> int:
-        """Run `python WORDS`; its exit status, negative for the signal that ended it.
+        """Run `python WORDS`. Returns the exit status; it is negative if a signal ended the process.
 
         Args:
             words: `-m MODULE`, `-c CODE` or a script, and its arguments.
-            folder: to run in.
+            folder: the working folder.
             env: the whole environment.
-            printed: file for what it prints.
-            timeout_s: after which it is killed.
+            printed: file for the output.
+            timeout_s: time in seconds after which the process is killed.
 
         Raises:
-            TimeoutError: it took longer.
+            TimeoutError: the process took longer.
         """
         request = {"words": words, "folder": str(folder), "env": env, "printed": str(printed)}
         self._socket.settimeout(None)
@@ -78,7 +78,7 @@ class Server:
 
 @cache
 def server() -> Server:
-    """The one of this process."""
+    """The server of this process."""
     made = Server()
     atexit.register(made.close)
     return made
@@ -125,7 +125,7 @@ def _become(words: list[str], folder: str, env: dict[str, str], printed: str) ->
 
 
 class _InThisProcess:
-    """What `swift` starts another Python with."""
+    """Replaces the function with which `swift` starts another Python."""
 
     @staticmethod
     def run(words: list[str]) -> Any:

@@ -28,7 +28,7 @@ class StvgInternVLTemplate(StvgTemplate, stock_class("internvl_hf")):  # type: i
             processor.video_processor.do_sample_frames = False
 
     def as_trained(self, token_ids: list[int]) -> list[int]:
-        """vLLM puts the pixels of a video under `<video>`; what the model sees there are the pixels."""
+        """vLLM puts the pixels of a video at the tokens of `<video>`, so the model receives pixels there."""
         return [self.image_token_id if token == self.video_token_id else token for token in token_ids]
 
     @property

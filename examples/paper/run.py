@@ -1,9 +1,9 @@
-"""One run of configs/runs.yaml from annotations to report: look at the data, train, answer the test split, score.
+"""One run of configs/runs.yaml: score the exact answers, train, answer the test split, score the answers.
 
     STVG_DATA_ROOT=/data python examples/paper/run.py grpo_hcstvg_v1 [--print] [--output DIR] [TRAINING OPTIONS]
 
-A step that is done is not done again; training continues from its last checkpoint. On nodes other than the first, only
-training is run, into the same folder as the first one's.
+A finished step is not repeated; a training continues from its last checkpoint. On nodes other than the first, only the
+training runs, in the same output folder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
 def runs(configs: Path = CONFIGS) -> dict[str, dict[str, Any]]:
-    """The runs of a folder of recipes, those that are like another one completed from it."""
+    """The runs of a folder of recipes. A run with `like` gets the missing fields from the run that it names."""
     table: dict[str, dict[str, Any]] = yaml.safe_load((configs / "runs.yaml").read_text())
     return {
         name: {"configs": configs, "trained_as": run.get("like", name), **table.get(run.get("like"), {}), **run}
@@ -37,7 +37,7 @@ def runs(configs: Path = CONFIGS) -> dict[str, dict[str, Any]]:
 
 
 def recipe(run: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a run's recipe as they are in its file, but for those that the run goes without."""
+    """The options of a run's recipe file, without the options that the run leaves out."""
     options: dict[str, Any] = yaml.safe_load((run["configs"] / f"{run['base']}.yaml").read_text())
     return {name: value for name, value in options.items() if name not in run.get("without", [])}
 
@@ -50,17 +50,17 @@ def values(run: Mapping[str, Any], more: Sequence[str] = ()) -> dict[str, list[s
 
 
 def environment(run: Mapping[str, Any], outside: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Settings of the recipe and of the run, as the shell would have them, and those of rows that are set outside.
+    """Settings of the recipe and of the run as texts, and settings of rows from the environment.
 
     Raises:
-        RunnerError: a setting outside is another than the run's own.
+        RunnerError: a setting in the environment differs from the run's own setting.
     """
     own = as_texts(recipe(run).get("ENV", {}) | run.get("env", {}))
     of_rows = {PREFIX + name.upper() for name in Settings().to_texts()}
     for name in sorted(of_rows & outside.keys() & own.keys()):
         if outside[name] != own[name]:
             raise RunnerError(
-                f"{name}={outside[name]} is set in the environment, but this run wants {own[name]}: unset it"
+                f"{name}={outside[name]} is set in the environment, but this run needs {own[name]}: unset it"
             )
     return {name: outside.get(name, value) for name, value in own.items()} | {
         name: outside[name] for name in sorted(of_rows & outside.keys())
@@ -68,7 +68,7 @@ def environment(run: Mapping[str, Any], outside: Mapping[str, str] = os.environ)
 
 
 def train_task(name: str, known: Mapping[str, Mapping[str, Any]], more: Sequence[str] = ()) -> Task:
-    """The training of a run, and before it that of the run it starts from, if it does."""
+    """The training of a run; it needs the training of the run that it starts from, if there is one."""
     run = known[name]
     folder = f"{run['trained_as']}/train"
     words = [*shlex.split(run.get("args", "")), "--output_dir", f"OUTPUT/{folder}"]
@@ -77,7 +77,7 @@ def train_task(name: str, known: Mapping[str, Mapping[str, Any]], more: Sequence
         words += ["--model", f"OUTPUT/{known[run['from']]['trained_as']}/train/CHECKPOINT"]
         needs = (train_task(run["from"], known),)
     words += [*more, *(word for name in run.get("without", []) for word in (f"--{name}", ""))]
-    # without KL, which is ms-swift's matter to know, or for LoRA, no other model is referred to
+    # the reference model of the KL term; it is not used for LoRA or without a KL term
     start = values(run, words)["model"][0] if run["base"] == "grpo" else None
     kind = "rlhf" if "rlhf_type" in values(run, words) else "sft"
     command = ("swift", kind, f"RECIPES/{run['base']}.yaml", *words)
@@ -85,7 +85,7 @@ def train_task(name: str, known: Mapping[str, Mapping[str, Any]], more: Sequence
 
 
 def tasks(name: str, known: Mapping[str, Mapping[str, Any]], more: Sequence[str] = ()) -> list[Task]:
-    """All steps of a run, in order; runs that differ in what they are tested on share their training."""
+    """All steps of a run, in order. Runs that differ only in their test split share their training."""
     run, train = known[name], train_task(name, known, more)
     env = {name: value for name, value in environment(run).items() if name != "NNODES"}  # the other nodes only train
     used = {"max_completion_length": ["2048"]} | values(run, train.words)
@@ -111,10 +111,10 @@ def tasks(name: str, known: Mapping[str, Mapping[str, Any]], more: Sequence[str]
 
 
 def run_all(steps: Sequence[Task], output: Path, rank: str) -> None:
-    """Run what is not done yet.
+    """Run the steps that are not done yet.
 
     Raises:
-        RunnerError: a step failed, another runner is at work, or what is there was made by other commands.
+        RunnerError: a step failed, another runner is working, or other commands made the results that exist.
     """
     folders = dict.fromkeys(Path(task.result).parts[0] for task in steps)
     with hold(*(output / folder for folder in folders), name=f".lock{rank}") as commands:
@@ -139,7 +139,7 @@ def main() -> int:
     parser.add_argument("--configs", type=Path, default=CONFIGS, help="folder of the recipes, if you have your own")
     parser.add_argument("--print", action="store_true", help="print the commands, with the settings they run under")
     parser.add_argument("--output", type=Path, default=Path("output"), help="folder of all runs (default: output)")
-    args, more = parser.parse_known_args()  # what is not ours is for the training
+    args, more = parser.parse_known_args()  # other options are for the training
     more = [word for word in more if word != "--"]
     known = runs(args.configs)
     if args.name not in known:

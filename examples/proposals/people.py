@@ -3,8 +3,8 @@
     pip install "opencv-python<5" trackers
     python people.py OUT.json VIDEO ...
 
-OpenCV's detector of 2005 (HOG and a linear SVM; Dalal and Triggs) finds upright people. It shows the way from a
-detector and a tracker to the file. For work that counts, put a detector and a tracker of today in its place.
+OpenCV's detector of 2005 (HOG and a linear SVM; Dalal and Triggs) finds upright people. The script shows how to write
+the file from a detector and a tracker. For real work, use a current detector and tracker.
 """
 
 from __future__ import annotations

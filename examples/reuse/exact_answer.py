@@ -1,10 +1,10 @@
-"""A reward for rows that are not ours: 1 for the very text of their `solution`, None where they have none."""
+"""A reward for rows of other datasets: 1 if the text equals the row's `solution`, None for rows without a solution."""
 
 from swift.rewards import ORM, orms
 
 
 class ExactAnswer(ORM):
-    """See the module."""
+    """As the module's docstring says."""
 
     def __call__(self, completions, solution=None, **kwargs):
         expected = solution or [None] * len(completions)

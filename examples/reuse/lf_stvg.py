@@ -1,4 +1,4 @@
-"""LF-STVG, HC-STVG v2's validation clips lengthened to minutes, as rows of stvg_jsonl.
+"""LF-STVG as rows of stvg_jsonl: HC-STVG v2's validation clips as parts of videos of minutes.
 
 python lf_stvg.py lf-stvg-1min lf_stvg_1min.jsonl
 

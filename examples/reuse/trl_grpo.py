@@ -20,7 +20,7 @@ from swift_stvg.video.frame_loader import decode
 
 
 def example(row):
-    """A row of ours as one of TRL's."""
+    """Convert a row of swift_stvg to a row of TRL."""
     frames = decode(row["videos"][0], VideoRequest.from_json(row["chat_template_kwargs"][VIDEO_KEY]))
     prompt = [{**m, "content": m["content"].replace("<video>", "")} for m in row["messages"][:-1]]
     pictures = [Picture.fromarray(frame.permute(1, 2, 0).numpy()) for frame in frames]

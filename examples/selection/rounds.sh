@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Learning from one's own answers in rounds: sample, select, train, again. Stock commands only.
+# Rounds of training on a model's own answers: sample, select, train, repeat. It uses stock commands only.
 #   bash examples/selection/rounds.sh MODEL DATASET ROUNDS [OPTIONS OF THE TRAINING]
 # for example
 #   STVG_DATA_ROOT=/data bash examples/selection/rounds.sh Qwen/Qwen2.5-VL-7B-Instruct hcstvg_v1:train 3 --tuner_type lora
-# KIND=dpo (the default), sft or kto is what the rows are for. ROWS, SAMPLES and OUTPUT are the numbers of rows and of
-# answers to each, and the folder of all rounds. A step that is done is not done again; delete its file to repeat it.
+# KIND is the training that the rows are for: dpo (the default), sft or kto. ROWS and SAMPLES are the numbers of rows and
+# of answers to each row. OUTPUT is the folder of all rounds. A finished step is not repeated; delete its file to repeat it.
 # Options for the sampling go into SAMPLING, for example SAMPLING="--infer_backend vllm".
 set -euo pipefail
 model=$1 dataset=$2 rounds=$3

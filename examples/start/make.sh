@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Trains the start that comes with swift_stvg and puts it where the package has it, or into the folder that is given:
+# Train the start model that comes with swift_stvg. Its folder is the package's folder of the model, or FOLDER:
 #   bash examples/start/make.sh [FOLDER]
-# On one core; run it again to continue where it stopped. Another kind of processor gives other, equally good weights.
+# It uses one core. Run it again to continue where it stopped. Another kind of processor gives other, equally good weights.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=start_output
@@ -20,7 +20,7 @@ cat >> "$model/README.md" <<'EOF'
 
 A start for examples and tests: 0.9 million parameters of Qwen2.5-VL's architecture, trained on synthetic clips alone
 (`examples/start` of swift_stvg). It knows clips of 56 x 56 pixels with one coloured shape, and sentences such as "the red
-circle is visible."; of real videos it knows nothing. Its boxes are too large on purpose, as those of its training were.
-The scores above are of further clips of its own kind, with exact boxes. Its weights and its training clips were made by
-swift_stvg; nothing of others is in them.
+circle is visible." It knows nothing about real videos. Its boxes are too large on purpose, like the boxes of its
+training. The scores above are those of other clips of the same kind, with exact boxes. swift_stvg made its weights and
+its training clips; they hold no data of others.
 EOF

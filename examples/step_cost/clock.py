@@ -1,8 +1,8 @@
-"""A plugin for `swift rlhf` that writes down where the time of GRPO steps goes; run.py gives it to each of its runs.
+"""A plugin for `swift rlhf` that measures the parts of a GRPO step's time; run.py gives it to each of its runs.
 
-Each moment belongs to one part: to the videos while any thread encodes a row, else to the innermost of the trainer's
-methods in PARTS. A GPU is waited for at every change, so that work counts where it was asked for. A line of JSON for
-each step, from its begin to that of the next, goes to STEP_COST_FILE.
+Each moment belongs to one part: to the videos while any thread encodes a row, otherwise to the innermost of the
+trainer's methods in PARTS. Each change of the part waits for the GPU, so that work counts for the part that started it.
+STEP_COST_FILE gets a line of JSON for each step, from its start to the start of the next step.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Clock:
                 self._encoding -= 1
 
     def lap(self) -> dict[str, float]:
-        """The seconds since the last one."""
+        """The seconds since the last call."""
         with self._lock:
             self._turn()
             seconds = dict(self.seconds)
@@ -90,7 +90,7 @@ def _synchronize() -> None:
 
 
 def _peak_gb() -> float:
-    """Most memory so far: of the GPU, or of the process where there is none."""
+    """Largest memory until now: of the GPU, or of the process if there is no GPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_reserved() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -119,7 +119,7 @@ def _timed_encode(encode: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_own_ids(init: Callable[..., None]) -> Callable[..., None]:
-    """The stock template takes the ids of Qwen's own tokenizer for granted; random models have a small one."""
+    """Take the ids from the tokenizer, because random models do not have Qwen's own tokenizer."""
 
     @functools.wraps(init)
     def run(self: Any, processor: Any) -> None:

@@ -1,10 +1,11 @@
-"""Where the time and memory of a GRPO step go, with the stock template and with ours: random Qwen2.5-VL, LoRA, a film.
+"""Time and memory of the parts of a GRPO step, with the stock template and ours: random Qwen2.5-VL, LoRA, a film.
 
     python examples/step_cost/run.py --shapes 3b 7b --attention sdpa flash_attention_2      # one GPU of 80 GB
     python examples/step_cost/run.py --shapes tiny --completion 64                          # no GPU
 
-Each step answers one prompt about a new film of 20 s (720p, sampled at 2 per second, longer side 336) eight times, with
-as many tokens as --completion says: random weights write no end. Seconds are medians over the steps after the first.
+Each step answers one prompt about a new film of 20 s (720p, sampled at 2 per second, longer side 336) eight times. Each
+answer has as many tokens as --completion says, because random weights do not end an answer. Seconds are medians over
+the steps after the first.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": False,
     },
 }
-"""Of the language models, from Qwen2.5-VL's published config.json."""
+"""Sizes of the language models, from Qwen2.5-VL's published config.json."""
 ROPE = {"rope_type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1e6}
 VISION = {"depth": 32, "hidden_size": 1280, "num_heads": 16, "intermediate_size": 3420}
 TEMPLATES = {"ours": "stvg_qwen2_5_vl", "stock": "qwen2_5_vl"}
@@ -58,7 +59,7 @@ COLUMNS = ("videos", "generation", "log-probabilities", "rewards", "training", "
 
 
 def configuration(shape: str, tiny: Any) -> Any:
-    """Of Qwen2.5-VL in that shape, with the special tokens of a tiny model's."""
+    """The configuration of Qwen2.5-VL in that shape, with the special tokens of a tiny model."""
     sizes = SHAPES[shape]
     text = {name: getattr(tiny.text_config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     vision = {"out_hidden_size": sizes["hidden_size"], "fullatt_block_indexes": [7, 15, 23, 31], "tokens_per_second": 2}
@@ -85,7 +86,7 @@ def make_model(folder: Path, shape: str) -> None:
 
 
 def make_rows(folder: Path, clips: int, seconds: int) -> dict[str, Path]:
-    """One row for each of so many clips, for either template; they are one film under several names."""
+    """Rows for each template, one for each clip. The clips are one film under several names."""
     film = encode(FILM, folder, seconds)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TEMPLATES}
     for k in range(clips):
@@ -103,7 +104,7 @@ def make_rows(folder: Path, clips: int, seconds: int) -> dict[str, Path]:
 def measure(
     model: Path, rows: Path, template: str, attention: str, folder: Path, args: argparse.Namespace
 ) -> dict[str, Any]:
-    """Train for some steps; medians of each part's seconds, and the most memory in GiB.
+    """Train for some steps. Returns the median seconds of each part, and the largest memory in GiB.
 
     Raises:
         RuntimeError: the run failed; the message names its log.

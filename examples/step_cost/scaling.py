@@ -1,4 +1,4 @@
-"""How the video work of a GRPO step grows, from what `swift-stvg bench step --out BENCH.json` wrote, as a picture.
+"""Plot the growth of a GRPO step's video work from the report of `swift-stvg bench step --out BENCH.json`.
 
 python examples/step_cost/scaling.py BENCH.json scaling.png
 """

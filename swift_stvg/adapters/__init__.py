@@ -21,12 +21,12 @@ EXTRA = {
 
 
 def register() -> None:
-    """Register everything; may be called again. If this ms-swift lacks what an extra module needs, a warning is logged.
+    """Register everything; may be called again. Extra modules that do not work with this ms-swift log a warning.
 
     Raises:
         SettingsError: an STVG_* setting is wrong. It is checked here, before data are loaded.
         VersionError: ms-swift or transformers is too old.
-        ImportError: this ms-swift lacks what datasets, templates or rewards need.
+        ImportError: datasets, templates or rewards do not work with this ms-swift.
     """
     Settings.from_env()
     check_installed()

@@ -1,7 +1,7 @@
-"""Settings in checkpoints: ms-swift writes them into `args.json`, and takes them from there with the template.
+"""Settings in checkpoints: a training writes them into `args.json`, and loading the template reads them from there.
 
-ms-swift has no hook for either, so two methods of its arguments are extended: `save_args`, whose file ms-swift copies
-into each checkpoint, and `get_template`, which runs before datasets are loaded.
+ms-swift has no hook for this, so two methods of its arguments are extended. `save_args` writes the file that ms-swift
+copies into each checkpoint. `get_template` runs before datasets are loaded.
 """
 
 from __future__ import annotations

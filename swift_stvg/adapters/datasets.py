@@ -58,7 +58,7 @@ def register() -> None:
             SubsetDataset(subset=split, is_weak_subset=is_part(split)) for split in source.splits
         ]
         register_dataset(
-            # ms-swift labels rows with the ids; it never looks for them on a hub
+            # ms-swift labels rows with these ids; it does not look for them on a hub
             DatasetMeta(
                 dataset_name=name,
                 ms_dataset_id=name,

@@ -31,7 +31,7 @@ class SwiftEngine:
         words = ["--model", model, "--stream", "false", "--temperature", "0", "--max_new_tokens", "2048", *options]
         args = swift_arguments(model, words)
         self._pipeline = start_pipeline(args)
-        # a video that cannot be decoded costs one answer, and does not end the call
+        # with strict=False, a video that cannot be decoded costs one answer and does not end the call
         self._pipeline.infer_engine.strict = False
         self._config = self._pipeline.args.get_request_config()
 
@@ -86,15 +86,15 @@ def swift_arguments(model: str, words: list[str]) -> Any:
         if "--template" in words or not is_ours(fitting):
             known = ", ".join(sorted(filter(is_ours, TEMPLATE_MAPPING)))
             raise DataError(
-                f"{model} ({args.model_type}) would be asked with the template {args.template}, which is not a "
-                f"template of swift_stvg: {known}. See examples/add_a_backbone, or serve the model and give --endpoint"
+                f"{model} ({args.model_type}) has the template {args.template}, not a template of swift_stvg: {known}. "
+                "Add one as in examples/add_a_backbone, or serve the model and give --endpoint"
             )
         args.template, args.template_meta = fitting, TEMPLATE_MAPPING[fitting]
     return args
 
 
 def _check_words(words: list[str]) -> None:
-    """Refuse unknown options of `swift infer` and impossible values. This looks for no model.
+    """Refuse unknown options of `swift infer` and impossible values. The model is not looked for.
 
     ms-swift's own parser would print a hundred lines of usage before the message.
 
@@ -118,10 +118,10 @@ def _check_words(words: list[str]) -> None:
 
 
 def model_type_of(model: str) -> str:
-    """The ms-swift type of a model. Where several types have its architecture, the one with a template of swift_stvg.
+    """The ms-swift type of a model. If several types have its architecture, it is the type with a swift_stvg template.
 
     Raises:
-        DataError: none or several of these types have one, or ms-swift knows no such model.
+        DataError: no type or several types have such a template, or ms-swift does not know the model.
     """
     from swift.model import MODEL_MAPPING, get_model_info_meta
     from swift.template import TEMPLATE_MAPPING
@@ -140,7 +140,7 @@ def model_type_of(model: str) -> str:
     if not types:
         raise DataError(f"ms-swift cannot take {model}: {reason!s:.500}")
     if len(ours) != 1:
-        raise DataError(f"ms-swift cannot tell the type of {model}: give --model_type {' or '.join(ours or types)}")
+        raise DataError(f"several model types fit {model}: give --model_type {' or '.join(ours or types)}")
     return str(ours[0])
 
 

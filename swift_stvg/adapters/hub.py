@@ -2,8 +2,8 @@
 
 ms-swift 4.5 and 4.6 pass the visibility of a new repository to ModelScope's client by position, and expect an HTTPError
 if the repository exists. The client (1.40) takes the visibility by name only and raises its own errors, so every push
-fails. With Hugging Face's client every push after the first one fails. Here ms-swift's own code runs first, so a
-version of ms-swift that works is not changed.
+fails. With Hugging Face's client, every push after the first one fails. This module runs ms-swift's own code first, so
+a version of ms-swift that works behaves as before.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _create_on_modelscope(cls: Any, *args: Any, **kwargs: Any) -> Any:
 def _create_on_hugging_face(cls: Any, repo_id: str, token: str | None = None, private: bool = False) -> Any:
     try:
         return _ON_HUGGING_FACE(cls, repo_id, token, private)
-    except HfHubHTTPError:  # the repository exists, or the next call fails too
+    except HfHubHTTPError:  # the repository exists; after another error the next call fails too
         return HfApi().create_repo(repo_id, token=token, private=private, exist_ok=True)
 
 

@@ -34,7 +34,7 @@ class Lengths:
 
     Attributes:
         prompt: (N,) tokens before the answer, pixels included.
-        pixels: (N,) tokens that stand for pixels.
+        pixels: (N,) placeholder tokens for pixels.
         answer: (N,) tokens of the exact answer, with the token that ends it.
     """
 
@@ -44,7 +44,7 @@ class Lengths:
 
 
 class _BlankFrames(FrameLoader):
-    """Gives black frames of the right number and size. Lengths depend on nothing else."""
+    """Gives black frames of the right number and size. Token lengths depend only on number and size."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -96,8 +96,8 @@ def measure(template: Any, rows: Sequence[dict[str, Any]], settings: Settings) -
 def disagreements(template: Any, rows: Sequence[dict[str, Any]], settings: Settings) -> list[str]:
     """Compare prompts and positions of rows with those of the model's release. No video is opened.
 
-    Expected tokens of a video are made from the row's times as the release does (`adapters.prompts`). Expected
-    positions follow the rule of `adapters.positions`, with the row's times too.
+    Expected tokens of a video are made from the row's times as the release makes them (`adapters.prompts`). Expected
+    positions follow from the row's times by the rule of `adapters.positions`.
 
     Returns:
         A line for each row that differs, with its id and the first different token or position.
@@ -143,7 +143,7 @@ def _positions_without_weights(template: Any) -> Iterator[None]:
 
 
 def _smallest(config: Any) -> Any:
-    """The same configuration with one layer: quick to build, and with the same positions."""
+    """The same configuration with one layer. A model of it is quick to build and has the same positions."""
     config = deepcopy(config)
     config.text_config.num_hidden_layers = 1
     if getattr(config.text_config, "layer_types", None):
@@ -152,7 +152,7 @@ def _smallest(config: Any) -> Any:
 
 
 def _prompt_fault(template: Any, row: dict[str, Any], encoded: dict[str, Any]) -> str | None:
-    """How the tokens of a row's video differ from the tokens of the release; None if they do not."""
+    """The first difference between a row's video tokens and the tokens of the release; None if they are equal."""
     if (grids := encoded.get("video_grid_thw")) is None:
         return None
     start, pad, end = template.tokenizer.convert_tokens_to_ids(list(VIDEO))
@@ -177,7 +177,7 @@ def _prompt_fault(template: Any, row: dict[str, Any], encoded: dict[str, Any]) -
     seen = template.tokenizer.decode(found[places[0] : places[0] + 1])
     released = right[places[0]]
     instead = "nothing" if released is None else repr(template.tokenizer.decode([released]))
-    return f"token {begin - 1 + places[0]} is {seen!r}, but the model was released with {instead} there"
+    return f"token {begin - 1 + places[0]} is {seen!r}, but the model's release has {instead} there"
 
 
 def _expected_positions(template: Any, row: dict[str, Any], encoded: dict[str, Any]) -> torch.Tensor | None:

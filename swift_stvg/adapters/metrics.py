@@ -31,12 +31,12 @@ class StvgMetrics(EvalMetrics):  # type: ignore[misc]
             DataError: no row has that column, or the answers are not in the order of the rows.
         """
         rows = []
-        # with several processes ms-swift repeats rows from the beginning to fill the last round; zip drops them
+        # with several processes, ms-swift repeats rows from the beginning to fill the last round; zip drops these rows
         for row, answer, label in zip(
             self.trainer.eval_dataset, eval_prediction.predictions, eval_prediction.label_ids, strict=False
         ):
             if Serializer.from_tensor(label) != row["messages"][-1]["content"]:
-                raise DataError("ms-swift gave the answers in another order than the rows of the validation set")
+                raise DataError("ms-swift gave the answers in a different order than the rows of the validation set")
             if row.get("stvg") is not None:
                 rows.append(dict(row) | {"completion": Serializer.from_tensor(answer)})
         if not rows:

@@ -1,4 +1,4 @@
-"""Observers of scored batches: rewards and the metric give them the answers of a training and their values."""
+"""Observers of scored batches: they receive the answers of a training with their values from rewards and the metric."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from swift_stvg.rewards.batch import Batch
 Observer: TypeAlias = Callable[[str, FloatArray, Batch, Sequence[dict[str, Any]]], None]
 """Takes the name of a reward as it is logged, its values, the batch of B answers, and their B rows.
 
-A reward about boxes has no values for rows that ask for no boxes."""
+A reward for boxes has no values for rows without boxes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +25,7 @@ _REGISTERED: list[_Registration] = []
 
 
 def add_observer(state: Any, observer: Observer) -> None:
-    """Add an observer of a run, and remove the observers of earlier runs: a run that failed could not do so.
+    """Add an observer of a run, and remove the observers of earlier runs, because a failed run does not remove its own.
 
     Args:
         state: transformers' state of the trainer, which identifies the run.

@@ -1,4 +1,4 @@
-"""Whether an inference engine answers as the model that is trained: prompts, texts and log-probabilities.
+"""Compare an inference engine with the trained model itself: prompts, texts and log-probabilities.
 
 The engine runs in a process of its own, so that its memory is free again when the model is loaded for comparison:
 
@@ -24,16 +24,16 @@ from swift_stvg.serving.engines import Row
 
 CLOSE = {"float32": 1e-3}
 OTHERWISE_CLOSE = 0.1
-"""By how much a log-probability may differ because of rounding: by type of the weights, and for all other types."""
+"""Largest difference of a log-probability that rounding explains: by type of the weights, and for all other types."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What the engine made of a row.
+    """The engine's prompt and answer for a row.
 
     Attributes:
-        prompt: token ids of the prompt, pixels included.
-        trained: those of the prompt in training.
+        prompt: token ids of the engine's prompt, pixels included.
+        trained: token ids of the prompt in training.
         tokens: token ids of the answer. If any prompt of the run differs, nothing is generated, and this is empty.
         logprobs: natural logarithms of the tokens' probabilities, as the engine gives them.
         text: the answer.
@@ -56,14 +56,14 @@ class Compared:
             of any row differs, no row is answered.
         same_text: whether the model's own greedy answer is the same text.
         tokens: number of tokens of the engine's answer.
-        agreeing: number of these tokens that the model finds most likely too, given the tokens before.
-        close: number of the other tokens whose log-probability is within `tolerance` of the most likely token's. There
-            rounding decides.
+        agreeing: number of these tokens that are also the model's most likely token, given the tokens before.
+        close: number of the other tokens whose log-probability is within `tolerance` of the most likely token's. For
+            these tokens rounding decides.
         logprob_gap: largest difference of a token's log-probability between engine and model.
-        placeholders: number of the engine's tokens that stand for pixels. No answer may hold such a token.
+        placeholders: number of placeholder tokens for pixels in the engine's answer. An answer must not hold any.
         text: the engine's answer.
-        own_text: the model's.
-        tolerance: by how much rounding may move a log-probability, `CLOSE` of the model's type.
+        own_text: the model's answer.
+        tolerance: largest difference of a log-probability that rounding explains, `CLOSE` for the model's type.
     """
 
     prompt_differs_at: tuple[int, list[int], list[int]] | None
@@ -90,11 +90,11 @@ class Compared:
             place, ours, theirs = self.prompt_differs_at
             return f"token {place} of the prompt has the id {ours} in training and {theirs} in the engine"
         if self.placeholders:
-            return f"{self.placeholders} tokens of its answer stand for pixels"
+            return f"{self.placeholders} tokens of its answer are placeholders for pixels"
         if self.agreeing + self.close < self.tokens:
             return (
-                f"the model would have written {self.tokens - self.agreeing - self.close} of {self.tokens} tokens "
-                f"otherwise. It wrote {self.text!r:.200}, the model {self.own_text!r:.200}"
+                f"{self.tokens - self.agreeing - self.close} of {self.tokens} tokens are not the model's choice. The "
+                f"engine wrote {self.text!r:.200}, the model {self.own_text!r:.200}"
             )
         return f"a log-probability differs by {self.logprob_gap:.2g}"
 
@@ -158,7 +158,7 @@ def _compare(own: Any, row: Row, engine: Answered) -> Compared:
     template, text = own.template, found.choices[0].message.content
     logprobs = _logprobs(own, row, engine.tokens)  # (K, V)
     pixels = [template.image_token_id, template.video_token_id]
-    allowed = logprobs.index_fill(1, torch.tensor(pixels), float("-inf"))  # no answer holds these
+    allowed = logprobs.index_fill(1, torch.tensor(pixels), float("-inf"))  # an answer must not hold these tokens
     chosen = torch.tensor(engine.tokens)
     tolerance = CLOSE.get(str(own.model.dtype).removeprefix("torch."), OTHERWISE_CLOSE)
     of_chosen = logprobs.gather(1, chosen[:, None])[:, 0]
@@ -239,7 +239,7 @@ def _prompts(pipeline: Any, rows: Sequence[Row]) -> list[list[int]]:
                 found.append(pipeline.template.as_trained(seen.token_ids))
     finally:
         pipeline.infer_engine.engine = engine
-        engine.renderer.clear_mm_cache()  # it would believe that the engine has these videos already
+        engine.renderer.clear_mm_cache()  # otherwise it does not send these videos again
     return found
 
 

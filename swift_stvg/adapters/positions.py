@@ -53,7 +53,7 @@ def positions_of(
         picture_grids: (pairs of frames, height, width) of each picture in patches, in order. Grids of later sequences
             may follow.
         video_grids: the same for each video, with the distance in positions between two pairs of its frames.
-        merge_size: a token stands for this number of patches squared.
+        merge_size: a token covers a square of patches with this side.
     """
     parts, following = [], 0
     for kind, group in groupby(kinds):
@@ -129,7 +129,7 @@ def _call(get_rope_index: Any, *args: Any, **given: Any) -> Any:
 
 
 def faults_of(model_type: str) -> list[str]:
-    """How the installed transformers breaks the rule, found by calling it; empty if it does not."""
+    """Faults of the installed transformers against the rule, found by calling it; empty if it follows the rule."""
     kind = _model_class(model_type)
     theirs = getattr(kind.get_rope_index, THEIRS, kind.get_rope_index)
     model = _without_weights(kind, model_type)
@@ -168,22 +168,22 @@ def correct_positions(model_type: str) -> tuple[str, ...]:
     without a cache, and the model's forward pass.
 
     Returns:
-        What was wrong; empty if the architecture or version needs no correction.
+        The faults of the installed version; empty if the architecture or version needs no correction.
     """
     if model_type not in MODELS:
         return ()
     faults = faults_of(model_type)
     if faults:
         kind = _model_class(model_type)
-        kind.get_rope_index = _mended(kind.get_rope_index)
+        kind.get_rope_index = _corrected(kind.get_rope_index)
         get_logger().info(
             f"swift_stvg corrects the positions that transformers {transformers.__version__} gives {kind.__name__}: "
-            f"{', and '.join(faults)}. Now the positions are those of the pretraining and of vLLM."
+            f"{', and '.join(faults)}. The corrected positions are those of the pretraining and of vLLM."
         )
     return tuple(faults)
 
 
-def _mended(theirs: Any) -> Any:
+def _corrected(theirs: Any) -> Any:
     signature = inspect.signature(theirs)
 
     @wraps(theirs)

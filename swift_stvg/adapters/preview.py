@@ -43,7 +43,7 @@ class Board(Protocol):
         """Show the distribution of values (N,)."""
 
     def close(self) -> None:
-        """End; nothing is shown after this."""
+        """Close the board. Nothing can be shown after this."""
 
 
 class TensorBoard:
@@ -143,7 +143,7 @@ class StvgPreview(TrainerCallback):  # type: ignore[misc]
                 self._answers[mode].setdefault(row_truth.id, (row["completion"], row_truth, row))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Show the rollouts since the last time."""
+        """Show the rollouts since the last preview."""
         if self._boards and state.global_step % self._every == 0:
             self._show(TRAIN, state.global_step)
 

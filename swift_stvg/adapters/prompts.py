@@ -1,15 +1,15 @@
 """The prompt of a video for Qwen3-VL and Qwen3.5 as in their release, with any version of transformers and vLLM.
 
 For a video their chat template writes `<|vision_start|><|video_pad|><|vision_end|>`. The processor that was released
-with the models (transformers 4.57.6 for Qwen3-VL, 5.2.0 for Qwen3.5) replaces all three tokens by this for each pair of
-frames:
+with the models (transformers 4.57.6 for Qwen3-VL, 5.2.0 for Qwen3.5) replaces all three tokens by this text for each
+pair of frames:
 
     <1.2 seconds><|vision_start|><|video_pad|>...<|vision_end|>
 
 Later versions (5.12.0, 5.16.1 and 5.24.0 were read) replace only the middle token: one more `<|vision_start|>` remains
-before the first time, and one more `<|vision_end|>` after the last pair. vLLM 0.32 does as the installed transformers;
+before the first time, and one more `<|vision_end|>` after the last pair. vLLM 0.32 follows the installed transformers;
 older versions of vLLM always replace all three tokens. No source was found which says that the models were trained with
-this outer pair, so the prompt here is that of the release.
+this outer pair, so this package writes the prompt of the release.
 
 One limit: ms-swift and vLLM tokenize the text before and after a video separately, while the released processor
 tokenizes the whole text. Text directly before a video, without a line break, may share a token with the first `<`.
@@ -67,7 +67,7 @@ def vllm_keeps_outer_pair(processor: Any, config: Any) -> bool:
         (target,) = [update.target for update in updates if update.modality == "video"]
     except (AttributeError, TypeError, ValueError) as error:
         get_logger().warning(
-            f"swift_stvg cannot find out how this vLLM writes a video's prompt ({error}) and assumes that it does as "
+            f"swift_stvg cannot find out how this vLLM writes a video's prompt ({error}) and assumes the prompt of "
             "transformers. `swift-stvg check --engine vllm` compares the two."
         )
         return transformers_keeps_outer_pair(processor)

@@ -28,7 +28,7 @@ logger = get_logger()
 
 
 class StvgReward(ORM):  # type: ignore[misc]
-    """A reward on the rows' `stvg` column; `callables.judge` says for which rows it is None."""
+    """A reward on the rows' `stvg` column. `RewardResult.values` describes the rows for which it is None."""
 
     reward: str
 
@@ -55,7 +55,7 @@ class StvgReward(ORM):  # type: ignore[misc]
 
 
 def _truth_of(request: Any, target: str) -> str:
-    """The `stvg` column of a row, from what `swift sample` tells a reward.
+    """The `stvg` column of a row, made from the request and the exact answer that `swift sample` gives a reward.
 
     Raises:
         DataError: the row is not one of swift_stvg, or has other settings than this environment.
@@ -104,7 +104,8 @@ def check_none(estimator: str, scale: str) -> None:
         logger.warning(
             f"with --advantage_estimator {estimator} --scale_rewards {scale} this ms-swift computes NaN advantages "
             "in a step with a reward of None, and learns nothing from that step. Rewards of swift_stvg are None for "
-            "rows of other datasets, and some for rows without boxes: for mixed data choose --scale_rewards group"
+            "rows of other datasets; rewards for boxes are None for rows without boxes. For mixed data, choose "
+            "--scale_rewards group"
         )
 
 

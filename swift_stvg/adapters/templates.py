@@ -34,7 +34,7 @@ FRAMES = FrameLoader(Settings())
 UNREAD = Unread()
 NO_PIXELS = "swift_stvg.serving.vllm_no_pixels:NoPixels"
 LONGEST_PATH = 4096
-"""Characters of a path, at most. A longer text is the content of a video."""
+"""Upper bound of the characters of a path. A longer text is the content of a video."""
 TICKS_PER_S = 10_000
 """Resolution of frame times: rows give times with four decimals."""
 
@@ -45,8 +45,8 @@ class StvgTemplate:
     Attributes:
         coords: the backbone's coordinate convention.
         tag: the text or ids that the stock template replaces by a video's tokens; `vllm_tag` is the text for vLLM.
-        placeholders: the tokens that stand for the pixels of an image and of a video.
-        trained: the settings of the model, for models whose checkpoint names them; rows must have been made with these.
+        placeholders: the placeholder tokens for the pixels of an image and of a video.
+        trained: the settings of the model if its checkpoint records them; the rows must have the same settings.
     """
 
     coords: ClassVar[str]
@@ -54,7 +54,7 @@ class StvgTemplate:
     vllm_tag: ClassVar[str] = "".join(VIDEO)
     placeholders: ClassVar[tuple[str, str]] = ("<|image_pad|>", "<|video_pad|>")
     in_use: ClassVar[StvgTemplate | None] = None
-    """The template that got a processor last. ms-swift makes it before it loads datasets."""
+    """The template that received a processor last. ms-swift makes the template before it loads datasets."""
     trained: Settings | None = None
     processor: Any
     tokenizer: Any
@@ -65,7 +65,7 @@ class StvgTemplate:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # with `swift infer --remove_unused_columns false` the model would get columns that it does not know
+        # with `swift infer --remove_unused_columns false`, the model would receive columns that it does not know
         self.remove_unused_columns = True
 
     def init_processor(self, processor: Any) -> None:
@@ -85,7 +85,7 @@ class StvgTemplate:
             StvgTemplate.in_use = self
 
     def _get_position_ids(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Positions for training. The model's class is corrected here too, for workers that were spawned."""
+        """Positions for training. This corrects the model's class too, for workers that were spawned."""
         correct_positions(self.config.model_type)
         positions: dict[str, Any] = super()._get_position_ids(inputs)  # type: ignore[misc]
         return positions
@@ -131,7 +131,7 @@ class StvgTemplate:
         """Add the times of the frames to the stock template's arguments; by default nothing."""
 
     def as_trained(self, token_ids: list[int]) -> list[int]:
-        """vLLM's prompt, with the tokens that pixels have in training where vLLM gives them others; none by default."""
+        """vLLM's prompt with the placeholder tokens of training. By default both are the same."""
         return token_ids
 
     def prepare_generate_kwargs(self, generate_kwargs: dict[str, Any], *, model: Any = None) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class StvgTemplate:
         return kwargs
 
     def prepare_engine_kwargs(self) -> dict[str, Any]:
-        """Prevent pixel tokens in vLLM's answers, by a logits processor: ms-swift's requests have no field for it.
+        """Prevent pixel tokens in vLLM's answers with a logits processor; ms-swift's requests have no field for this.
 
         Raises:
             TemplateMismatch: an option of vLLM that must be extended has a wrong type.
@@ -196,10 +196,10 @@ class StvgTemplate:
 
 
 def rate_of(fps: float) -> float:
-    """A row's nominal rate in frames per second, lowered a little so that rounding changes no position.
+    """A row's nominal rate in frames per second, lowered a little so that rounding does not change a position.
 
-    Positions are floor(i * seconds of a pair * 2), and some readers keep the seconds as float32. If float32 rounds them
-    down, a pair at a whole number would get a position that is one too small.
+    Positions are floor(i * seconds of a pair * 2). Some code keeps the seconds as float32. If float32 rounds them down,
+    a pair at a whole number would get a position that is too small by one.
     """
     pair_s = np.float32(2 / fps)
     if float(pair_s) < 2 / fps:
@@ -240,7 +240,7 @@ class StvgQwen3VLTemplate(StvgTemplate, stock_class("qwen3_vl")):  # type: ignor
         return PAD if vllm_keeps_outer_pair(self.processor, self.config) else self.vllm_tag
 
     def replace_tag(self, media_type: str, index: int, inputs: Any) -> list[Any]:
-        """As for all backbones. Rows of other datasets get the released prompt from vLLM too."""
+        """As for all backbones. In vLLM, rows of other datasets get the released prompt too."""
         tokens = super().replace_tag(media_type, index, inputs)
         return [self.released_tag if token == self.vllm_tag else token for token in tokens]
 
@@ -282,7 +282,7 @@ class StvgQwen3_8Template(StvgQwen3VLTemplate, stock_class("qwen3_8")):  # type:
 def video_file(video: str) -> Iterator[tuple[str, str | None]]:
     """The path of a video, and a name for its content if the path is temporary.
 
-    Rows name files, folders or lists of pictures. `swift deploy` passes on what the client sent: a data URL, an
+    Rows name files, folders or lists of pictures. `swift deploy` gives the text that the client sent: a data URL, an
     address, or a file as base64.
 
     Raises:
@@ -309,16 +309,16 @@ def video_file(video: str) -> Iterator[tuple[str, str | None]]:
 def check_settings(settings: Settings) -> None:
     """Refuse settings that do not fit the template of this run, and warn if the template is not of swift_stvg.
 
-    This happens before rows are made. Otherwise SFT would try other rows, which fail too, and end with a message that
-    hides the reason.
+    This check runs before rows are made. Without it, SFT would try other rows, which fail too, and end with a message
+    that hides the reason.
 
     Raises:
         TemplateMismatch: as `StvgTemplate.require`.
     """
     if StvgTemplate.in_use is None:
         logger.warning(
-            "this run uses no template of swift_stvg. Other templates choose and resize video frames in their own way, "
-            f"and the rows' answers do not fit these frames. Pass --template {' or '.join(TEMPLATES)}"
+            "this run does not use a template of swift_stvg. Other templates choose and resize video frames in their "
+            f"own way, and the rows' answers do not fit these frames. Pass --template {' or '.join(TEMPLATES)}"
         )
     else:
         StvgTemplate.in_use.require(settings.coords, (settings.side_multiple,))
@@ -347,7 +347,7 @@ def user_engine_kwargs() -> dict[str, Any]:
 
 
 def add(name: str, stock: str, template: type[StvgTemplate]) -> None:
-    """Register a template by its name, otherwise like the stock template; may be called again.
+    """Register a template under its own name, with the stock template's properties; may be called again.
 
     Raises:
         VersionError: this ms-swift has no such stock template.
@@ -357,7 +357,7 @@ def add(name: str, stock: str, template: type[StvgTemplate]) -> None:
     meta = deepcopy(TEMPLATE_MAPPING[stock])
     meta.template_type = name
     meta.template_cls = template
-    # the prefix that prevents thinking is made a part of the prompt: ms-swift would count it as part of the answer
+    # the prefix that prevents thinking becomes a part of the prompt; ms-swift would count it as part of the answer
     meta.prompt = [*meta.prompt[:-1], meta.prompt[-1] + meta.non_thinking_prefix]
     meta.is_thinking, meta.thinking_prefix, meta.non_thinking_prefix = False, "", ""
     register_template(meta, exist_ok=True)
@@ -366,8 +366,9 @@ def add(name: str, stock: str, template: type[StvgTemplate]) -> None:
 def take_other_ids(stock: Any) -> None:
     """Make a stock template take the ids of pixel tokens from the tokenizer; may be called again.
 
-    ms-swift has the ids of the released models written in. A model with a vocabulary of its own, as `swift-stvg tiny`
-    writes it, would end with "Video features and video tokens do not match". Nothing changes for the released models.
+    ms-swift's code holds the ids of the released models. A model with its own vocabulary, such as a model of
+    `swift-stvg tiny`, would end with "Video features and video tokens do not match". Nothing changes for the released
+    models.
     """
     init_processor = stock.init_processor
     if hasattr(init_processor, "__wrapped__"):

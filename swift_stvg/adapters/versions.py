@@ -62,7 +62,7 @@ def warn_of_lack(what: str, error: Exception) -> None:
     """
     if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "swift_stvg":
         raise error
-    _warn(f"{what} is not available: ms-swift {swift.__version__} lacks what it needs ({error})")
+    _warn(f"{what} is not available: it does not work with ms-swift {swift.__version__} ({error})")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The text of an answer: its instruction, its form and its reading."""
+"""The text of an answer: the instruction that asks for it, its form, and the reader of any text."""
 
 from swift_stvg.answers.format import Answer, AnswerFormat, BoxList
 

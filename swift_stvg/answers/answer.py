@@ -95,12 +95,11 @@ class Answer:
         think: the intermediate boxes; None if unreadable or not asked for.
         pred: the final boxes; None if unreadable or not asked for.
         failures: reasons for unreadable parts, by part: "time", "think_bbox", "pred_bbox".
-        seen: other forms in the text: `CLOCK_TIMES` for the span; `SHARES` or `NO_SHARES` for boxes, which are
+        seen: unexpected forms in the text: `CLOCK_TIMES` for the span; `SHARES` or `NO_SHARES` for boxes, which are
             unreadable.
-        gaps: whether the style lets an answer leave out the boxes of single indices of the span, such as those at which
-            the object cannot be seen.
-        object: the number of the object that the answer names, 0 for none of them; None in styles that write boxes. It
-            is the row that knows the object's boxes (`PromptSpec.read`).
+        gaps: whether the style allows indices of the span without a box, for example where the object is not visible.
+        object: the number of the object that the answer names; 0 if it says that no number fits; None in styles that
+            write boxes. The object's boxes come from the row (`PromptSpec.read`).
 
     Raises:
         RecordError: the span is not two indices, or a list is not a BoxList.

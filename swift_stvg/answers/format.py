@@ -58,7 +58,10 @@ class AnswerFormat:
         if fault := style_fault(self.style, self.unit, self.coords, self.boxes):
             raise ValueError(fault)
         if self.think and not (self.boxes and STYLE_CLASSES[self.style].think):
-            raise ValueError("think boxes come before final ones, in a style that tells the two apart")
+            raise ValueError(
+                f"think=True needs final boxes and a style that can hold both lists, got boxes={self.boxes}, "
+                f"style {self.style!r}"
+            )
 
     @classmethod
     def of(cls, settings: Settings) -> AnswerFormat:
@@ -97,7 +100,7 @@ class AnswerFormat:
 
     @property
     def numbers(self) -> str:
-        """The kind of number that a coordinate is, in words."""
+        """The form of the numbers of a coordinate, in words."""
         return f"{self.extent}, with three decimals" if self.shares else f"whole numbers in {self.extent}"
 
     def instruction(self) -> str:
@@ -118,8 +121,8 @@ class AnswerFormat:
     def render(self, answer: Answer) -> str:
         """Write a complete answer; `parse(render(a)) == a`.
 
-        Lists that the format does not have are left out. For shares of 1, the equality holds up to 1.999; a style
-        without a span of its own needs the span of the boxes.
+        Lists that the format does not have are left out. For shares of 1, the equality holds up to 1.999. If the style
+        writes no span, the span must be that of the boxes.
 
         Raises:
             ValueError: a part is missing, a coordinate is not a whole number of at least 0, or the style cannot say the

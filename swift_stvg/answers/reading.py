@@ -45,7 +45,7 @@ _ENTRY_BREAK = re.compile(r"[;\n|]|,(?![0-9])|(?<![0-9]),")  # 2,5 may be a deci
 _LABEL_BREAK = re.compile(r"[\"'{}()\[\]*=#]|:(?![0-9])|(?<![0-9]):|\.(?!\S)")
 _ANY_NUMBER, _WORD = re.compile(_NUMBER), re.compile(r"[^\W\d_]+")
 _LABEL = re.compile(rf"(?:- )?(?:({_WORD.pattern})[\s_]*)?({_NUMBER})\s*({_WORD.pattern})?\s*-?")
-_USUAL_LABEL = re.compile(r"[ ,]{0,8}([0-9]{1,7})[.:]? ?")  # most labels; the result is that of the expressions above
+_USUAL_LABEL = re.compile(r"[ ,]{0,8}([0-9]{1,7})[.:]? ?")  # most labels; faster than `_LABEL`, with the same result
 _TIME = re.compile(rf"({_NUMBER})[ \t]{{0,8}}(s|secs?|seconds?)?")
 _COORDINATE = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
@@ -78,7 +78,7 @@ class Span(NamedTuple):
 def answered(text: str) -> str:
     """The answer within a completion: the text after its thoughts, and inside `<answer>` if that tag exists.
 
-    If a thought does not end, nothing is left. Several `<answer>` blocks count as one text.
+    The text of a thought without an end is ignored too. Several `<answer>` blocks count as one text.
     """
     text = text[text.rfind("</think>") + len("</think>") :] if "</think>" in text else text
     text = text.partition("<think>")[0]
@@ -92,7 +92,7 @@ def plain(text: str) -> str:
 
 
 def read_span(text: str, unit: str) -> Span:
-    """Read a first and a last index from a text without other words than those for spans and units.
+    """Read a first and a last index from a text. The text may hold no other words than words for spans and units.
 
     Args:
         text: any string.
@@ -130,7 +130,7 @@ def read_span(text: str, unit: str) -> Span:
 
 
 def other_unit(text: str, unit: str) -> str:
-    """The unit that a single word names, if it is another one than `unit`; otherwise ""."""
+    """The unit that a single word names, if it differs from `unit`; otherwise ""."""
     named = _UNIT_OF.get(text.strip().lower(), unit)
     return "" if named == unit else named
 
@@ -183,7 +183,7 @@ def read_box(cells: list[str], shares: bool = False) -> tuple[float, float, floa
     if shares:
         if max(map(abs, numbers)) > LARGEST_SHARE:
             return NO_SHARES
-        x1, y1, x2, y2 = (float(f"{cell.strip()}e3") for cell in cells)  # exact, as a product is not
+        x1, y1, x2, y2 = (float(f"{cell.strip()}e3") for cell in cells)  # exact; a product would be rounded
     elif min(numbers) >= -1 and max(numbers) <= 1 and any("." in cell for cell in cells):  # a box may leave the picture
         return SHARES
     return x1, y1, x2, y2

@@ -1,8 +1,8 @@
 """Styles of answers: how a span and boxes are written. One class for each style, and `STYLE_CLASSES` by name.
 
-A style says what the instruction asks for, writes an answer, checks its exact form, and reads other forms leniently.
-The lenient reader takes what has one meaning only (see `reading` for numbers and times). A text with two possible
-meanings is unreadable, and the reason quotes it.
+A style gives the instruction, writes an answer, checks the exact form, and reads other forms leniently. The lenient
+reader accepts a text that has only one meaning (see `reading` for numbers and times). A text with two possible meanings
+is unreadable, and the reason quotes the text.
 
 Only this module and `reading` use regular expressions on model output. Each expression runs in linear time: every
 repetition is bounded or has only one way to continue.
@@ -15,7 +15,7 @@ fig8       arXiv 2511.21375, Fig. 8, the prompt for closed models.
 qwen_json  QwenLM/Qwen3-VL, cookbooks/video_understanding.ipynb, "spatial-temporal grounding"; the fence and
            `bbox_2d` also in Qwen2.5-VL's grounding cookbook.
 span_json  tulerfeng/OneThinker, Evaluation/Eval/eval_bench.py, "spatial-temporal grounding".
-ids        the idea is that of arXiv 2602.11730 (STVG-R1), the tags are this package's. STVG-R1's own form is read too:
+ids        the idea is from arXiv 2602.11730 (STVG-R1), the tags are from this package. The form of STVG-R1 is read too:
            XiaowZhang00/stvg-r1, src/open_r1/grpo_video.py.
 """
 
@@ -134,9 +134,9 @@ class Style:
     gaps: ClassVar[bool] = False
     """As `Answer.gaps`."""
     says_span: ClassVar[bool] = True
-    """Whether an answer says its span. Otherwise its span is that of its boxes."""
+    """Whether an answer writes its span. Otherwise the span reaches from its first to its last box."""
     knows_seconds: ClassVar[bool] = False
-    """Whether models that write so know frames by a text such as `<1.0 seconds>`, as the Qwen3 family does."""
+    """Whether models of this style know the label `<1.0 seconds>` before a frame, as the Qwen3 family does."""
 
     def __init__(self, fmt: AnswerFormat) -> None:
         self.fmt = fmt
@@ -149,7 +149,7 @@ class Style:
         """The part of the instruction that describes the form.
 
         Args:
-            index: what an index is, in words.
+            index: the word for an index: "frame number" or "second".
             example: a whole answer.
         """
         raise NotImplementedError
@@ -212,7 +212,7 @@ class Style:
             elif agreed is None:
                 agreed = found
             elif found != agreed:
-                agreed, failure = None, f"{where} again, and different: {text[:40]!r}"
+                agreed, failure = None, f"{where} repeated with different content: {text[:40]!r}"
                 break
         if agreed is None and failure:
             self._failures[part] = failure
@@ -243,7 +243,7 @@ class Style:
         for label, coordinates in entries:
             place, box = read_label(label, self.fmt.unit), read_box(coordinates.split(","), self.fmt.shares)
             other = box if isinstance(box, str) else other
-            if unplaced and not index:  # the indices may stand behind their boxes
+            if unplaced and not index:  # the indices may be written after their boxes
                 break
             if place is not None:
                 index.append(place)
@@ -264,7 +264,7 @@ class Style:
         return None, "no box with an index that can be read" if unplaced else ""
 
     def _numbers(self, parts: Sequence[str]) -> list[BoxList]:
-        """The box lists of texts that hold, but for separators, an index and four coordinates a box."""
+        """The box lists of texts. Each box is an index and four coordinates; separators are ignored."""
         lists, start = [], 0
         if self.fmt.shares:
             words = [_STRICT_NUMBER.findall(part) for part in parts]
@@ -335,7 +335,7 @@ class Tags(Style):
         inside = answered(text)
         sections = {tag: _sections(inside, tag) for tag in ("time", *self.parts)}
         for tag in [tag for tag in sections if not sections[tag]]:
-            outside = ", but in a thought or beside <answer>" if f"<{tag}>" in text else ""
+            outside = " in the answer, only in a thought or outside <answer>" if f"<{tag}>" in text else ""
             self._failures[tag] = f"no <{tag}>{outside}"
         span = self._agreed("time", sections["time"], self._span)
         return self._answer(span, {tag: self._agreed(tag, sections[tag], self._list) for tag in self.parts})
@@ -395,7 +395,7 @@ class Csv(Style):
                 entries.append((label, box))
             elif row not in spans and read_span(row, self.fmt.unit).form:
                 spans[row] = None
-        if header:  # of a table that counts something else
+        if header:  # the table counts another unit
             self._failures = dict.fromkeys(("time", *self.parts), f"a table by {header}: {text[:40]!r}")
             return self._answer(None, {})
         span = self._agreed("time", spans, self._span)
@@ -416,8 +416,8 @@ class Csv(Style):
 class Fig8(Csv):
     """The paper's form for closed models: `5-6`, a header, and a line with a second and four shares of 1 for each box.
 
-    The paper allows 30 boxes at most. Here one line a second is asked for, so that the exact answer exists for long
-    events too; an answer with fewer lines is read as one.
+    The paper allows at most 30 boxes. This package asks for one line for each second, so that a long event has an exact
+    answer too. An answer with fewer lines is also read.
     """
 
     gaps = True
@@ -453,8 +453,8 @@ class Fig8(Csv):
 class QwenJson(Style):
     """A JSON list with one object for each box: `time`, `bbox_2d`, and `think_bbox_2d` before it if asked for.
 
-    There is no span. The event lasts from the first to the last time. A second without a box is one at which the object
-    is not seen.
+    The answer has no span. The event lasts from the first to the last time. At a second without a box, the object
+    is not visible.
     """
 
     think = True
@@ -484,7 +484,10 @@ class QwenJson(Style):
         think, rows = dict(lists.get(THINK, ())), lists[PRED]
         index = [i for i, _ in rows]
         if index and span != (min(index), max(index)):
-            raise ValueError(f"qwen_json has no span of its own: boxes for {min(index)} to {max(index)}, span {span}")
+            raise ValueError(
+                f"qwen_json writes no span, so the span must be that of the boxes, {min(index)} to {max(index)}, "
+                f"got {span}"
+            )
         if not set(think) <= set(index):
             raise ValueError("qwen_json holds a think box only beside the final box of the same second")
         items = [
@@ -516,7 +519,7 @@ class QwenJson(Style):
     def lenient(self, text: str) -> Answer:
         """Read every object that has a time or a box.
 
-        Of a list with more than one box a second, the box nearest to each whole second counts.
+        If a list has several boxes for a second, the box whose time is nearest to the whole second counts.
         """
         found: dict[_Item, str] = {}
         for match in _OBJECT.finditer(plain(answered(text))):
@@ -544,7 +547,7 @@ class QwenJson(Style):
         return self._answer((min(index), max(index)) if index else None, lists)
 
     def _item(self, text: str) -> _Item:
-        """The time and the boxes of the inside of an object; None for what is missing, unreadable or said twice."""
+        """The time and the boxes in the text of an object; None for a value that is missing, unreadable or repeated."""
         values: dict[str, set[str]] = {}
         for key, value in _ITEM_VALUE.findall(text):
             kind = "time" if key in _TIME_KEYS else THINK if key == _THINK_KEY else PRED
@@ -611,10 +614,10 @@ class SpanJson(Style):
         return (int(found[1]), int(found[2])), self._numbers([part.translate(_KEY_MARKS) for part in lists])
 
     def lenient(self, text: str) -> Answer:
-        """Read what follows each key, up to the next key.
+        """Read the text after each key, up to the next key.
 
-        An end of the span that lies between two whole seconds means the second that has the first or the last box, or
-        else the nearer one.
+        If a limit of the span lies between two whole seconds, it means the second of the first or the last box if that
+        is one of the two, and otherwise the nearer second.
         """
         inside = plain(answered(text))
         keys = list(_SPAN_JSON_KEY.finditer(inside))

@@ -2,7 +2,7 @@
 
     python -m swift_stvg.bench.load bytes|new|kept SPLIT
 
-reads below STVG_DATA_ROOT. `new` first deletes the video properties in STVG_CACHE_DIR; `kept` uses them.
+This reads the files below STVG_DATA_ROOT. `new` first deletes the video properties in STVG_CACHE_DIR; `kept` uses them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SPLITS = {"test": (4610, 732, 10_303), "train": (36_202, 5563, 80_684)}
 """Numbers of annotations, videos and sentences of VidSTG's splits."""
 QUICK_SPLITS = {"test": (230, 36, 515)}
 VIDEO_KINDS = 12
-"""Number of different videos. The other files differ from them only in their last bytes."""
+"""Number of different videos. All other videos are copies with other last bytes."""
 
 
 def measure(folder: Path, scale: Scale) -> Iterator[Result]:

@@ -2,10 +2,10 @@
 
     python loops.py plain|arrays ANNOTATIONS PREDICTIONS
 
-scores with HC-STVG's protocol.
+This scores with HC-STVG's protocol.
 
 plain   compares boxes as Python numbers, like HC-STVG's own script
-arrays  compares boxes as numpy arrays of one row, like TubeDETR's evaluators and those derived from them
+arrays  compares boxes as numpy arrays of one row, like TubeDETR's evaluators and evaluators derived from them
 
 The file imports nothing of this package, so that the baselines import only what they need.
 """

@@ -33,10 +33,10 @@ class Result:
     """One line of the table.
 
     Attributes:
-        what: what was measured.
+        what: description of the measurement.
         ours: the value of this package.
         unit: unit of `ours` and `theirs`.
-        baseline: what it is compared with; None without a comparison.
+        baseline: name of the baseline; None without a comparison.
         theirs: the value of the baseline.
         peak_mb: largest memory of the process in MB, if the measurement had its own process.
         at: the numbers in `what` by name, for plots.

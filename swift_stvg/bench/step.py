@@ -1,7 +1,7 @@
 """The CPU's video work of a GRPO step: encoding prompts, with the stock template and with ours.
 
-For one prompt and G completions, a step encodes 2 G times: for generation and for training. Here one thread does it,
-with the processor of Qwen2.5-VL and the same frames for both templates.
+For one prompt and G completions, a step encodes 2 G times: for generation and for training. This benchmark uses one
+thread, the processor of Qwen2.5-VL and the same frames for both templates.
 """
 
 from __future__ import annotations

@@ -15,14 +15,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from swift_stvg import start
-from swift_stvg.commands.ground import add_engine_options, check_engine_options, make_engine, model_settings
+from swift_stvg.commands.ground import (
+    SETTINGS_OF_MODEL,
+    add_engine_options,
+    check_engine_options,
+    make_engine,
+    model_settings,
+)
 from swift_stvg.errors import DataError
 from swift_stvg.synthetic.clips import SynthConfig, generate
 
 LOOPBACK = ("127.0.0.1", "localhost")
 EXAMPLES = 3
 MADE = SynthConfig(difficulty="easy", size_wh=(336, 336), duration_s=6.0, seed=5)
-"""The made clips, of the kind that the start knows."""
+"""Settings of the example clips. They are of the kind that the start model was trained on."""
 
 
 def add_options(app: argparse.ArgumentParser) -> None:
@@ -34,9 +40,8 @@ def add_options(app: argparse.ArgumentParser) -> None:
     add("--port", type=int, help="port (default: the first free one from 7860 on)")
     add("--max-mb", type=int, default=200, metavar="N", help="largest upload in MiB (default: %(default)s)")
     app.epilog = (
-        "Options that are not listed go to ms-swift, as for `swift infer`. The STVG_* settings are those that the "
-        "checkpoint was trained with; for a server, or a checkpoint that does not name them, set them in the "
-        "environment. "
+        "Options that are not listed go to ms-swift, as for `swift infer`. "
+        f"{SETTINGS_OF_MODEL} "
         "The page has no password: with another --host, everybody who reaches this machine can use it."
     )
     app.set_defaults(run=run, passes_on=True)
@@ -60,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         os.environ["GRADIO_TEMP_DIR"] = tempfile.tempdir = str(uploads)
         from swift_stvg.serving.app import App
 
-        app = App(engine(), settings, _examples(examples), files, uploads, _who(args))
+        app = App(engine(), settings, _examples(examples), files, uploads, _model_in_words(args))
         address = app.serve(args.host, args.port, args.max_mb, local=args.host in LOOPBACK)
         print(f"Open {address} in a browser. Ctrl-C ends the app and deletes all uploads.", flush=True)
         if args.host not in LOOPBACK:
@@ -77,10 +82,10 @@ def _examples(folder: Path) -> list[tuple[Path, str]]:
     return [(folder / line["video"], line["sentence"]) for line in lines]
 
 
-def _who(args: argparse.Namespace) -> str:
-    """What answers, for the page."""
+def _model_in_words(args: argparse.Namespace) -> str:
+    """A sentence for the page about the model or server that answers."""
     if args.endpoint:
         return f"The server {args.endpoint} answers."
     if Path(args.model) == start.folder():
-        return "The small model of this package answers, which knows made clips only."
+        return "The small model of this package answers. It knows synthetic clips only."
     return f"The model {args.model} answers."

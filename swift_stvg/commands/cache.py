@@ -20,7 +20,7 @@ from swift_stvg.video.frame_cache import FrameCache
 def add_options(cache: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     cache.add_argument(
-        "datasets", nargs="+", metavar="NAME:SUBSET", help="dataset; use the STVG_* settings of the training"
+        "datasets", nargs="+", metavar="NAME:SUBSET", help="dataset; set the STVG_* settings of the training"
     )
     cache.add_argument("out", type=Path, help="folder of the cache; set STVG_FRAME_CACHE to it for the training")
     add_workers(cache)
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     counts = Counter(result.partition(":")[0] for result in results)
     print(
         f"{args.out}: {counts['written']} of {len(clips)} clips written, {written / 2**20:.1f} MB; "
-        f"{counts['there']} were there"
+        f"{counts['there']} were cached before"
     )
     failed = [result for result in results if result not in ("written", "there")]
     for reason, count in Counter(result.partition(":")[0] for result in failed).items():

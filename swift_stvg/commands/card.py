@@ -37,13 +37,17 @@ def add_options(card: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help="copy the files that users need to this folder, and leave the checkpoint as it is",
+        help="copy the files that users need to this folder, and do not change the checkpoint",
     )
     add("--force", action="store_true", help="replace a README.md that this command did not write")
     add("--hub_model_id", metavar="OWNER/NAME", help="the model's name on the hub (default: the folder's name)")
     add("--base_model", metavar="OWNER/NAME", help="the base model on a hub, if args.json names a local folder")
     add("--license", metavar="ID", help="licence, such as apache-2.0")
-    add("--stock_template", metavar="NAME", help="template of ms-swift that belongs to a template of your own")
+    add(
+        "--stock_template",
+        metavar="NAME",
+        help="ms-swift's template for users, if you trained with your own template",
+    )
     add("--scores", type=Path, metavar="FILE", help="result of `swift infer` with this checkpoint (.jsonl)")
     add("--dataset", metavar="NAME:SUBSET", help="ground truth for --scores from annotation files below STVG_DATA_ROOT")
     add(
@@ -109,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         if curves is not None:
             write_bytes_atomic(folder / PICTURE, picture_of_training(curves))
         write_text_atomic(folder / sharing.README, text)
-    _tell(args, args.out or checkpoint, old)
+    _print_summary(args, args.out or checkpoint, old)
     return 0
 
 
@@ -148,15 +152,15 @@ def _scored(args: argparse.Namespace, settings: Settings) -> tuple[dict[str, Any
 
 
 def _refuse_secrets(checkpoint: Path, old: Mapping[str, Any], *, all_of_them: bool) -> None:
-    """Refuse a checkpoint whose files hold a token. `args.json` and README.md do not count: they are written anew."""
+    """Refuse a checkpoint with a token in a file. `args.json` and README.md are not checked: they are written again."""
     names = set(sharing.files_of(checkpoint, all_of_them=all_of_them)) - {sharing.ARGS, sharing.README}
     if found := [found for found in sharing.leaks(checkpoint, sharing.secrets(old, os.environ)) if found[0] in names]:
         file, what = found[0]
-        hint = ": give --out DIR, which copies no files that only resuming needs" if all_of_them else ""
+        hint = ": give --out DIR, which leaves out files that only resuming needs" if all_of_them else ""
         raise DataError(f"{checkpoint / file} holds the value of {what}, which would be pushed with the model{hint}")
 
 
-def _tell(args: argparse.Namespace, folder: Path, old: Mapping[str, Any]) -> None:
+def _print_summary(args: argparse.Namespace, folder: Path, old: Mapping[str, Any]) -> None:
     """Print what was written, which files users do not need, and which private paths are left."""
     print(f"{folder / sharing.README}: card of {_name(args)}")
     needed = set(sharing.files_of(folder, all_of_them=False))

@@ -47,9 +47,9 @@ def add_options(check: argparse.ArgumentParser) -> None:
         type=float,
         default=0.05,
         metavar="SHARE",
-        help="largest share of rows that may be dropped (default: .05)",
+        help="largest share of rows that may be dropped (default: 0.05)",
     )
-    add("--rows", type=int, default=200, help="number of rows on which the rewards are tried (default: 200)")
+    add("--rows", type=int, default=200, help="number of rows to compute rewards of known mistakes on (default: 200)")
     add("--seed", type=int, default=0, help="random seed (default: 0)")
     add_weights(check)
     add_workers(check)
@@ -73,11 +73,11 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.max_dropped <= 1:
         raise DataError(f"--max_dropped must be a share from 0 to 1, got {args.max_dropped}")
     if args.engine and (not args.model or args.annotations_only):
-        raise DataError("--engine answers rows: give --model, and leave --annotations_only out")
+        raise DataError("--engine needs a model and its videos: give --model, and leave --annotations_only out")
     if args.further and not args.engine:
         raise DataError(f"these options are for --engine: give it too, or leave them out: {' '.join(args.further)}")
     if args.max_length is not None and not args.model:
-        raise DataError("--max_length counts the tokens of pixels too, which needs --model")
+        raise DataError("--max_length also counts the tokens of pixels: give --model too")
     report = Check(args, Settings.from_env()).report(weights)
     deliver(render_check(report, args.format), args.out)
     return 0 if report["go_on"] else 1

@@ -18,7 +18,7 @@ from swift_stvg.errors import DataError, TemplateMismatch, VideoError
 from swift_stvg.recipes.host import by_name_here
 from swift_stvg.records import Sample
 from swift_stvg.rewards.functions import usual_weights
-from swift_stvg.rewards.known_mistakes import EXACT, landscape
+from swift_stvg.rewards.known_mistakes import EXACT, rewards_of_mistakes
 from swift_stvg.rewards.selection import Selected
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.answer_file import AnswerFile
@@ -49,12 +49,12 @@ SELECTED_ANSWER = "answer, tokens"
 ANSWERED = 8
 """Number of rows that both an engine and the model answer."""
 COMPARED = 5
-"""Number of rows whose prompts and positions are compared with those of the model's pretraining."""
+"""Number of rows for the comparison of prompts and positions with the model's pretraining."""
 
 
 @dataclass(slots=True)
 class _Part:
-    """One split: the number of its annotations, its samples, and the rows made from them.
+    """One split: the number of its annotations, its samples, and the rows that were made from them.
 
     A file of `swift-stvg select` has rows and no samples; `selected` says how each row was chosen.
     """
@@ -72,7 +72,7 @@ class Check:
     Attributes:
         errors: problems that prevent a training.
         warnings: problems that do not prevent it.
-        not_checked: what was not checked, and why.
+        not_checked: the checks that were left out, each with the reason.
     """
 
     def __init__(self, args: argparse.Namespace, settings: Settings) -> None:
@@ -121,14 +121,14 @@ class Check:
             report["figures"] = row_distributions(row_truths)
             report["figures"] |= self._tokens(template, rows, row_truths)
             if template is not None:
-                report["facts"]["prompts and positions"] = self._asked(template, rows)
+                report["facts"]["prompts and positions"] = self._compare_prompts(template, rows)
                 if self._args.engine and self.errors:
                     self.not_checked.append(f"answers of {self._args.engine}, because of the errors below")
                 elif self._args.engine:
-                    report["facts"][f"answers of {self._args.engine}"] = self._answered(rows)
+                    report["facts"][f"answers of {self._args.engine}"] = self._compare_answers(rows)
             report["frame_sizes"] = frame_sizes(row_truths)
             report["files"] = self._files(parts)
-            report["ceiling"] = {part.report.name: self._ceiling(part) for part in parts if part.samples}
+            report["ceiling"] = {part.report.name: self._oracle_scores(part) for part in parts if part.samples}
             report["rewards"] = self._rewards(row_truths, weights)
             report["decoded"] = self._decode(rows)
         return report | {
@@ -199,7 +199,7 @@ class Check:
             )
             rows = make_rows(samples, self._settings, LoadReport(report.name), nominal=True)
         else:
-            self._judge_dropped(report, annotations, bool(rows))
+            self._check_dropped(report, annotations, bool(rows))
         return _Part(report, annotations, samples, rows)
 
     def _load_selected(self, name: str) -> _Part:
@@ -221,11 +221,11 @@ class Check:
             part.rows.append(row)
             part.selected.append(how)
         report.kept = len(part.rows)
-        self._judge_dropped(report, part.annotations, bool(part.rows))
+        self._check_dropped(report, part.annotations, bool(part.rows))
         return part
 
-    def _judge_dropped(self, report: LoadReport, annotations: int, kept: bool) -> None:
-        """An error if too many annotations are dropped, otherwise a warning if any is."""
+    def _check_dropped(self, report: LoadReport, annotations: int, kept: bool) -> None:
+        """Add an error if too many annotations were dropped, or a warning if at least one was."""
         dropped = f"{report.name}: {report.n_dropped} of {annotations} annotations are dropped"
         if report.n_dropped > self._args.max_dropped * annotations or not kept:
             self.errors.append(dropped)
@@ -233,7 +233,7 @@ class Check:
             self.warnings.append(dropped)
 
     def _of_rows(self, settings: Settings) -> Settings:
-        """The settings of the rows, if files of `swift-stvg select` are checked: such rows are not made again.
+        """The settings to check: those in files of `swift-stvg select`, whose rows are not made again, or `settings`.
 
         Raises:
             DataError: the files, or a dataset beside them, have other settings.
@@ -293,8 +293,8 @@ class Check:
                 )
         return kinds
 
-    def _asked(self, template: Any, rows: list[dict[str, Any]]) -> str:
-        """Whether prompts and positions of a few rows are those of the model's pretraining."""
+    def _compare_prompts(self, template: Any, rows: list[dict[str, Any]]) -> str:
+        """Compare prompts and positions of a few rows with those of the model's pretraining."""
         import transformers
 
         from swift_stvg.adapters.lengths import disagreements
@@ -313,8 +313,8 @@ class Check:
             f"{len(few) - len(different)} of {len(few)} rows have the prompts and positions of the model's release{how}"
         )
 
-    def _answered(self, rows: list[dict[str, Any]]) -> str:
-        """Whether an engine answers a few rows as the trained model does."""
+    def _compare_answers(self, rows: list[dict[str, Any]]) -> str:
+        """Compare an engine's answers to a few rows with the trained model's answers."""
         from swift_stvg.adapters.parity import compare
 
         args = self._args
@@ -330,15 +330,15 @@ class Check:
             return f"{differing} of {len(found)} prompts differ from the prompts of training; no answer was generated"
         tokens, agreeing = sum(one.tokens for one in found), sum(one.agreeing for one in found)
         return (
-            f"{sum(one.same_text for one in found)} of {len(found)} greedy answers are the model's own; of {tokens} "
+            f"{sum(one.same_text for one in found)} of {len(found)} greedy answers equal the model's own; of {tokens} "
             f"tokens the model prefers {agreeing} too, and rounding decides {sum(one.close for one in found)} others; "
             f"log-probabilities differ by {max(one.logprob_gap for one in found):.2g} at most"
         )
 
-    def _ceiling(self, part: _Part) -> list[dict[str, Any]]:
+    def _oracle_scores(self, part: _Part) -> list[dict[str, Any]]:
         """The scores of the exact answers, as `swift-stvg score --oracle` gives them.
 
-        Where an answer names an object, these are the scores of the best tracks: the most that the method can reach.
+        If answers name an object, they are the scores of the best tracks: the upper bound of the method.
         """
         names_object = self._settings.style == "ids"
         oracle = AnswerFile.oracle(part.samples, replace(self._settings, think=False, object_viou=0.0))
@@ -350,7 +350,7 @@ class Check:
     def _rewards(self, row_truths: list[RowTruth], weights: dict[str, float] | None) -> dict[str, Any]:
         """The rewards of right and wrong answers to some of the rows."""
         chosen = np.sort(np.random.default_rng(self._args.seed).permutation(len(row_truths))[: self._args.rows])
-        found = landscape([row_truths[i] for i in chosen], weights or usual_weights(row_truths))
+        found = rewards_of_mistakes([row_truths[i] for i in chosen], weights or usual_weights(row_truths))
         for name, fault in found["faults"].items():
             what = "does not earn the full reward" if name == EXACT else "earns as much as the exact answer, or more,"
             self.errors.append(f"reward: {name!r} {what} on {fault['rows']} rows, e.g. {fault['example']}")

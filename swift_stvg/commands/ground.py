@@ -39,7 +39,11 @@ from swift_stvg.video.reader import is_picture
 
 EXPORTS = ("coco", "mot", "tubes")
 FREE = {"--temperature": "1", "--top_k": "-1", "--top_p": "1", "--repetition_penalty": "1"}
-"""Options of ms-swift for --samples, unless given: as in GRPO, and not as in a model's generation_config.json."""
+"""Defaults of ms-swift's options for --samples. They are those of GRPO, not of the model's generation_config.json."""
+SETTINGS_OF_MODEL = (
+    "The command uses the STVG_* settings that the checkpoint was trained with. For a server, or for a checkpoint that "
+    "does not record them, set them in the environment."
+)
 DRAWINGS = ("mp4", "gif", "png", "none")
 ANSWERS = "answers.jsonl"
 
@@ -49,7 +53,8 @@ def add_options(ground: argparse.ArgumentParser) -> None:
     add = ground.add_argument
     ground.usage = "swift-stvg ground VIDEO SENTENCE [SENTENCE ...] [--model M | --endpoint URL] [options]"
     ground.description = (
-        "Find when and where sentences happen. VIDEO is a video or a picture; each SENTENCE is searched for alone."
+        "Find when and where sentences happen in a video. VIDEO is a video or a picture. Each SENTENCE is a separate "
+        "question."
     )
     add("--dataset", metavar="NAME:SUBSET", help="answer these rows instead, for `swift-stvg score`")
     add_engine_options(ground)
@@ -59,7 +64,7 @@ def add_options(ground: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=("json", *EXPORTS),
         default=[],
-        help="json: print the records, not a text; others: write the boxes to the folder in these formats too",
+        help="json: print records instead of text; others: also write the boxes to the output folder in this format",
     )
     add("--draw", choices=DRAWINGS, help="format in which answers are drawn onto the video (default: mp4)")
     add("--clip", nargs=2, type=float, metavar=("START", "END"), help="search only this part of the video, in seconds")
@@ -67,30 +72,29 @@ def add_options(ground: argparse.ArgumentParser) -> None:
         "--rate",
         type=_rate,
         metavar="R",
-        help="boxes per second, or all for each frame (default: only the boxes that the model gave)",
+        help="boxes per second, or `all` for a box in each frame (default: only the boxes of the model's answer)",
     )
-    add("--samples", type=int, default=1, metavar="K", help="sample K answers to each sentence, and join them to one")
+    add("--samples", type=int, default=1, metavar="K", help="sample K answers to each sentence, and vote on them")
     add(
         "--vote",
         choices=RULES,
         default="medoid",
-        help="how to join them: medoid takes the answer that agrees most with the others; median takes the median of "
+        help="rule of the vote: medoid takes the answer that agrees most with the others; median takes the median of "
         "spans and boxes (default: medoid)",
     )
     ground.epilog = (
         "Give VIDEO and sentences first. Options that are not listed go to ms-swift, as for `swift infer`: --adapters, "
-        "--max_new_tokens, --infer_backend. The STVG_* settings are those that the checkpoint was trained with. "
-        "For a server, or a checkpoint that does not name them, set them in the environment."
+        f"--max_new_tokens, --infer_backend. {SETTINGS_OF_MODEL}"
     )
     ground.set_defaults(run=run, passes_on=True)
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name the model or server, and those of the server."""
+    """Add the options for the model, and the options for a server."""
     parser.add_argument(
         "--model",
         help="a model or checkpoint, as for `swift infer`; with --endpoint: the model's name on the server (default: "
-        "the start, a small model of this package, which knows synthetic clips only)",
+        "the small start model of this package, which knows synthetic clips only)",
     )
     parser.add_argument(
         "--endpoint",
@@ -113,7 +117,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask the model or server, and print or write its answers."""
-    # video and sentences are no arguments of argparse, which would count values of ms-swift's options among them
+    # video and sentences are not arguments of argparse: it would take values of ms-swift's options for sentences
     args.what = list(takewhile(lambda word: not _is_option(word), args.further))
     args.further = args.further[len(args.what) :]
     if bool(args.what) == bool(args.dataset):
@@ -126,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_engine_options(args: argparse.Namespace) -> None:
-    """Check the options of `add_engine_options`, and take the start if no model is given.
+    """Check the options of `add_engine_options`, and take the start model if no model is given.
 
     Raises:
         DataError: options do not fit together, or the address is not valid.
@@ -142,7 +146,7 @@ def check_engine_options(args: argparse.Namespace) -> None:
 
 
 def _make_sampling(args: argparse.Namespace) -> None:
-    """Add the options by which a model samples its answers.
+    """Add options so that the model samples its answers.
 
     Raises:
         DataError: the options ask for the same answer each time.
@@ -165,7 +169,7 @@ def model_settings(args: argparse.Namespace, engine: Callable[[], Engine]) -> Se
         if all(map(os.path.isdir, folders)):
             take_settings(folders, partial(print, file=sys.stderr))
         else:
-            engine()  # a model of a hub: its settings are known when it is loaded
+            engine()  # a model of a hub: its settings are known only after loading
     return Settings.from_env()
 
 
@@ -249,7 +253,7 @@ def _answer_dataset(args: argparse.Namespace, engine: Callable[[], Engine]) -> i
     settings = model_settings(args, engine)
     rows = [row for split in splits for row in load_rows(name, split, settings)[0]][:count]
     done = answer_rows(args.out, rows, engine, _made_by(args), settings, args.voting)
-    print(f"{args.out}: {done.kept} answers were there, {done.asked} were asked for", file=sys.stderr)
+    print(f"{args.out}: {done.kept} answers kept from an earlier run, {done.asked} rows asked now", file=sys.stderr)
     done.check()
     row_truths = [RowTruth.from_json(line["stvg"]) for line in done.lines]
     _report([{**line, "sentence": found.id} for line, found in zip(done.lines, row_truths, strict=True)])
@@ -258,7 +262,7 @@ def _answer_dataset(args: argparse.Namespace, engine: Callable[[], Engine]) -> i
 
 
 def _made_by(args: argparse.Namespace) -> dict[str, Any]:
-    """The model and every option that changes its answers, without secrets. Each line of a dataset's answers has it."""
+    """The model and every option that changes its answers, without secrets. Each answer to a dataset records it."""
     options = _options(args.further)
     body = args.body or {}
     return {

@@ -26,22 +26,22 @@ CHUNK = 16
 def add_options(headroom: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add = headroom.add_argument
-    add("--model", help="a model or checkpoint, as for `swift infer` (default, without --answers: the start)")
-    add("--dataset", metavar="NAME:SUBSET", help="rows to answer, as for `swift infer`; best rows of the training")
+    add("--model", help="a model or checkpoint, as for `swift infer` (default, without --answers: the start model)")
+    add("--dataset", metavar="NAME:SUBSET", help="rows to answer, as for `swift infer`; use rows of the training")
     add("--rows", type=int, default=200, help="number of rows, chosen at random (default: 200)")
     add("--samples", type=int, default=8, help="number of sampled answers to each row (default: 8)")
     add(
         "--temperature",
         type=float,
         default=1.0,
-        help="temperature of the sampling; use that of the training (default: 1)",
+        help="temperature of the sampling; use the training's temperature (default: 1)",
     )
     add("--seed", type=int, default=0, help="random seed of the rows and of the sampling (default: 0)")
     add(
         "--answers",
         type=Path,
         metavar="FILE",
-        help="write the answers to this file; without --model: read them from it",
+        help="with --model: write the answers to this file; without --model: read the answers from it",
     )
     add_weights(headroom)
     add(
@@ -74,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
             write_text_atomic(args.answers, sampled.to_lines())
     elif args.answers:
         if args.further:
-            raise DataError(f"without --model nothing is sampled: leave these options out: {' '.join(args.further)}")
+            raise DataError(
+                f"--answers without --model reads answers and samples none: leave out {' '.join(args.further)}"
+            )
         sampled = Sampled.read(args.answers)
     else:
         raise DataError("give --dataset, the rows to answer, or --answers with a file that an earlier run wrote")
@@ -93,7 +95,7 @@ def _sample(args: argparse.Namespace) -> Sampled:
 
     from swift_stvg.adapters.engine import start_pipeline, swift_arguments
 
-    # nothing is written to --result_path, but without it ms-swift makes a folder
+    # ms-swift does not write to this --result_path, but without one it makes a folder
     ours = {"model": args.model, "val_dataset": args.dataset, "seed": args.seed, "result_path": "unused"}
     words = [word for name, value in ours.items() for word in (f"--{name}", str(value))]
     pipeline = start_pipeline(swift_arguments(args.model, [*words, *args.further]))
@@ -103,7 +105,7 @@ def _sample(args: argparse.Namespace) -> Sampled:
     chosen = np.sort(np.random.default_rng(args.seed).permutation(len(rows))[: args.rows])
     config = pipeline.args.get_request_config()
     greedy = replace(config, temperature=0.0)
-    # as in GRPO, which ignores a model's generation_config.json (Qwen's samples only the best token)
+    # as in GRPO, which ignores a model's generation_config.json (with Qwen's file, only the best token is sampled)
     free = {"top_k": -1, "top_p": 1.0, "repetition_penalty": 1.0}
     given = {name: value for name in free if (value := getattr(pipeline.args, name)) is not None}
     sampling = replace(config, temperature=args.temperature, seed=args.seed, **(free | given))

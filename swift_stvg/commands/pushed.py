@@ -15,7 +15,7 @@ MOST_NAMES = 10
 
 
 def add_options(pushed: argparse.ArgumentParser) -> None:
-    """Add the command's options; their names are those of `swift export`."""
+    """Add the command's options. `swift export` has options of the same names."""
     add = pushed.add_argument
     add("folder", type=Path, help="the folder that was pushed: a checkpoint, or the output of `swift export`")
     add("--hub_model_id", required=True, metavar="OWNER/NAME", help="the model on the hub")
@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     if found.missing or found.differing:
         raise DataError(
             f"{args.hub_model_id} lacks {len(found.missing)} of {len(names)} files of {args.folder}, and "
-            f"{len(found.differing)} differ: push again. For ModelScope delete .ms_upload_cache in that folder first: "
-            "by that file its client skips files that it believes to be pushed"
+            f"{len(found.differing)} differ: push again. For ModelScope, first delete .ms_upload_cache in that folder: "
+            "its client does not push files that are listed there"
         )
     print(f"{args.hub_model_id} holds all {len(names)} files of {args.folder}, {found.size:,} bytes")
     if (said := missing_for_users(args.folder)) is not None:

@@ -1,4 +1,4 @@
-"""`swift-stvg recipe`: check a recipe by ms-swift's rules, and estimate the GPU memory and the time it needs."""
+"""`swift-stvg recipe`: check a recipe against the rules of ms-swift, and estimate its GPU memory and time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_options(recipe: argparse.ArgumentParser) -> None:
         "--gpus",
         type=_gpus,
         metavar="NUMBERxGB",
-        help="GPUs of the training, such as 8x80, to estimate memory and time for",
+        help="number of GPUs and GB of each, such as 8x80: estimate memory and time for them",
     )
     add_delivery(recipe)
     recipe.epilog = (

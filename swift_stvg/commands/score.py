@@ -68,8 +68,8 @@ def add_options(score: argparse.ArgumentParser) -> None:
         metavar="R,S",
         help="thresholds of tIoU@R and vIoU@R (default: 0.3,0.5)",
     )
-    add("--style", choices=STYLES, help="the style of the answers (default: what the file shows)")
-    add("--coords", choices=COORDS, help="the coordinates of the answers (default: what the file shows)")
+    add("--style", choices=STYLES, help="the style of the answers (default: detected in the file)")
+    add("--coords", choices=COORDS, help="the coordinates of the answers (default: detected in the file)")
     add(
         "--partial",
         action="store_true",
@@ -100,8 +100,8 @@ def add_options(score: argparse.ArgumentParser) -> None:
     add(
         "--vote",
         choices=RULES,
-        help="score one answer to each row, joined from the sampled answers of `ground --samples` or `headroom "
-        "--answers`: medoid or median",
+        help="score one answer to each row, the vote of its sampled answers in a file of `ground --samples` or "
+        "`headroom --answers`: medoid or median",
     )
     add("--compare-to", choices=["published"], help="print the paper's tables and later published scores too")
     add_delivery(score)

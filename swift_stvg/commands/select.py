@@ -1,4 +1,4 @@
-"""`swift-stvg select`: make training rows from sampled answers, by their rewards."""
+"""`swift-stvg select`: choose sampled answers by their rewards, and write them as training rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="ANSWERS.jsonl",
-        help="files of `swift-stvg headroom --answers`, `swift infer` or `swift sample`; put together by row",
+        help="files of `swift-stvg headroom --answers`, `swift infer` or `swift sample`; they are grouped by row",
     )
     add(
         "--for",
@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="sft: the best answers; dpo: pairs, also for ORPO, CPO, SimPO; kto: answers with a label",
     )
     add("--out", type=Path, required=True, metavar="ROWS.jsonl", help="write the rows to this file, for `--dataset`")
-    add("--per_row", type=int, default=1, metavar="N", help="answers or pairs of a row, at most (default: 1)")
+    add("--per_row", type=int, default=1, metavar="N", help="most answers or pairs to choose for a row (default: 1)")
     add("--min_reward", type=float, metavar="R", help="least reward of a chosen answer (default: any)")
     add(
         "--min_difference",
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     skipped = {reason: {"count": count, "example": first} for reason, (count, first) in found.skipped.items()}
     if not found.rows:
         reasons = ", ".join(f"{one['count']} x {reason}" for reason, one in skipped.items())
-        raise DataError(f"none of {len(groups)} rows gives a row for {args.purpose}: {reasons}")
+        raise DataError(f"no answer to {len(groups)} rows was chosen for {args.purpose}: {reasons}")
     write_text_atomic(args.out, "".join(json.dumps(row) + "\n" for row in found.rows))
     report: dict[str, Any] = {
         "swift_stvg": __version__,

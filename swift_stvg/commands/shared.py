@@ -117,13 +117,15 @@ def add_config(parser: argparse.ArgumentParser, config: type[Any], *names: str) 
     defaults, descriptions = config(), _descriptions(config)
     for name in names:
         default = getattr(defaults, name)
-        pair = isinstance(default, tuple)
+        values = default if isinstance(default, tuple) else (default,)
+        kind = type(values[0])
         parser.add_argument(
             f"--{name.replace('_', '-')}",
-            type=type(default[0]) if pair else type(default),
-            nargs=2 if pair else None,
+            type=kind,
+            nargs=len(values) if isinstance(default, tuple) else None,
             default=default,
-            help=f"{descriptions.get(name, name)} (default: {default})",
+            metavar={int: "N", float: "X", str: "NAME"}[kind],
+            help=f"{descriptions.get(name, name)} (default: {' '.join(map(str, values))})",
         )
 
 

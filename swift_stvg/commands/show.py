@@ -40,7 +40,7 @@ DRAW = 0.005
 """Scores that differ by less than this are a draw; a page shows two digits."""
 OF_EACH = 12
 CHOSEN_GROUPS = 4
-"""A page of a dataset draws as many clips as a page of answers draws in four of its groups together."""
+"""A page of a dataset draws four times as many clips as a page of answers draws in each group."""
 EXTRAS = {"gif": ".gif", "sheet": ".png"}
 
 
@@ -60,7 +60,7 @@ def add_options(show: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="folder of the page: a new folder, or that of an earlier page",
+        help="folder of the page: a new folder, or the folder of an earlier page",
     )
     add("--dataset", metavar="NAME:SUBSET", help="ground truth from annotation files below STVG_DATA_ROOT")
     add(
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         cards, chosen, data, charts = _of_answers(args, settings)
     charts += of_training(curves) if curves else []
     data["training_notes"] = curves.notes if curves else []
-    media = _claim(args.out)
+    media = _make_page_folder(args.out)
     extras = [EXTRAS[name] for name in args.also]
     names, problems = _draw(cards, chosen, media, [*PAGE_FORMATS, *extras], args.workers)
     data |= {
@@ -212,7 +212,7 @@ def _scored(args: argparse.Namespace, settings: Settings) -> tuple[dict[str, Any
 
 
 def _about(report: dict[str, Any]) -> dict[str, Any]:
-    """What a page of answers says of its figures."""
+    """The data of a page of answers that describe its figures."""
     truth, protocol = report["ground_truth"], report["tables"][0]["protocol"]
     return {
         "subtitle": f"{truth['samples']} samples of {truth['videos']} videos, {', '.join(truth['splits'])}. Percent "
@@ -287,13 +287,13 @@ def _draw(
         if isinstance(result, str):
             card.data["media"] = f"{FOLDER}/{result}"
             continue
-        card.data["why"] = str(result or card.problem or "not drawn: give --overlays all, or more")
+        card.data["why"] = str(result or card.problem or "not drawn: give --overlays all, or a larger number")
         if i in chosen:
             problems[result.reason if isinstance(result, VideoError) else card.data["why"].partition(":")[0]] += 1
     return {name for name in found.values() if isinstance(name, str)}, problems
 
 
-def _claim(out: Path) -> Path:
+def _make_page_folder(out: Path) -> Path:
     """Make and mark the folder of the page. Returns the folder of its drawings."""
     media = out / FOLDER
     make_folder(out)

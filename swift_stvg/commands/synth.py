@@ -21,8 +21,8 @@ def add_options(synth: argparse.ArgumentParser) -> None:
         type=_split,
         metavar="NAME=CLIPS[@SCALE[:SCALE]]",
         default=[(name, count, (1.0, 1.0)) for name, count in (("train", 1000), ("val", 100), ("test", 200))],
-        help="splits and their numbers of clips (default: train=1000 val=100 test=200); with SCALE the annotated boxes "
-        "are drawn too tight (0.7), too loose (1.3) or, for each clip anew, something between two (0.5:0.9)",
+        help="splits and their numbers of clips (default: train=1000 val=100 test=200); SCALE changes the annotated "
+        "boxes: too tight (0.7), too loose (1.3), or a random scale for each clip (0.5:0.9)",
     )
     add_config(synth, SynthConfig, "difficulty", "size_wh", "duration_s", "fps", "sentences_per_clip", "seed")
     synth.add_argument(
@@ -30,27 +30,28 @@ def add_options(synth: argparse.ArgumentParser) -> None:
         type=int,
         nargs=2,
         metavar=("FEWEST", "MOST"),
-        help="minimum and maximum number of things in a clip (default: from the difficulty)",
+        help="minimum and maximum number of objects in a clip (default: from the difficulty)",
     )
     synth.add_argument(
         "--background",
         type=int,
         nargs=2,
         metavar=("DARKEST", "LIGHTEST"),
-        help="gray of backgrounds, 0 to 255, plain or with faint waves (default: the difficulty's)",
+        help="darkest and lightest gray of backgrounds, 0 to 255 (default: from the difficulty)",
     )
     synth.add_argument(
         "--sides",
         type=float,
         nargs=2,
         metavar=("SMALLEST", "LARGEST"),
-        help="sides of things, in units of the frame's shorter side, 0.1 to 0.6 (default: the difficulty's)",
+        help="smallest and largest side of an object, as a share of the frame's shorter side, 0.1 to 0.6 (default: "
+        "from the difficulty)",
     )
     synth.add_argument(
         "--tracks",
         type=Path,
         metavar="FILE.json",
-        help="write the tracks of all things too, for STVG_PROPOSALS and answers that name an object (STVG_STYLE=ids)",
+        help="also write the tracks of all objects, for STVG_PROPOSALS and answers that name an object",
     )
     synth.add_argument(
         "--track_noise",
@@ -64,7 +65,7 @@ def add_options(synth: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="share of the things that the tracks miss (default: 0)",
+        help="share of the objects without a track (default: 0)",
     )
     synth.set_defaults(run=run)
 

@@ -64,7 +64,7 @@ TIMES: tuple[tuple[bool, str], ...] = (
     (True, "GRPO, 3B, LoRA, transformers' generation, 8 answers of 256 tokens: 27 to 31 s a step, 22.5 GiB"),
     (False, "SFT, 3B, all weights, ZeRO-3, 4 rows a step: 2 s a step, 67.8 GiB"),
 )
-"""Whether it is GRPO, and what was measured with `H200`."""
+"""Measurements on `H200`: whether the training was GRPO, and the measured values."""
 
 
 def shape_of(model: str) -> Shape | None:

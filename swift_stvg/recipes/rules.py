@@ -138,7 +138,7 @@ class Recipe:
         return self.count("per_device_train_batch_size", 1)
 
     def accumulation(self, processes: int) -> int:
-        """Forward passes for an update. ms-swift's default is one in GRPO, and in SFT as many as give 16 rows."""
+        """Forward passes for an update. ms-swift's default is 1 in GRPO; in SFT it is the number that gives 16 rows."""
         usual = 1 if self.grpo else max(1, -(-16 // (self.micro * processes)))
         return self.count("gradient_accumulation_steps", usual)
 

@@ -83,10 +83,11 @@ class Batch:
     Args:
         completions: B strings that a model wrote.
         row_truths: the truth of each completion's row, B of them.
-        read: (B,) what was read of each completion, and whether it has exactly its form; read as its row asks if None.
+        read: (B,) the answer that was read from each completion, and whether the completion has exactly the form. If
+            None, each completion is read in the form that its row asks for.
 
     Raises:
-        RecordError: the two differ in length, or hold values of another type.
+        RecordError: the lists differ in length, or hold values of another type.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Batch:
         return len(self.row_truths)
 
     def only(self, i: int) -> Batch:
-        """Completion `i` alone, as it was read."""
+        """A batch of completion `i` alone. The completion is not read again."""
         return Batch([self.completions[i]], [self.row_truths[i]], [(self.answers[i], self.valid[i])])
 
     @cached_property
@@ -204,7 +205,7 @@ class Batch:
         )
 
     def spatial_frames(self, terms: BoxTerms) -> FloatArray:
-        """(B,) number of frames in `spatial_mean`: those of T_cap, or of either span (STVG_SPATIAL_FRAMES)."""
+        """(B,) number of frames in `spatial_mean`: T_cap, or the union of both spans (STVG_SPATIAL_FRAMES)."""
         shared = np.bincount(terms.owner, minlength=len(self)).astype(np.float64)
         either = np.array([row_truth.settings.spatial_frames == "either" for row_truth in self.row_truths], dtype=bool)
         return np.where(either & terms.asked, self.frames_of_either, shared)
@@ -212,7 +213,7 @@ class Batch:
     def spatial_mean(self, terms: BoxTerms, term: Term) -> FloatArray:
         """(B,) mean of a term over the frames of each completion, with the row's lower bound; 0 without frames.
 
-        If the row counts the frames of either span, a frame of only one span counts as the worst box.
+        If the row counts the union of both spans, a frame of only one span counts as the worst box.
         """
         sums = self.sums(terms, np.maximum(term(terms.giou, terms.l1), self.floors[terms.owner]))
         frames = self.spatial_frames(terms)

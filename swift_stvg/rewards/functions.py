@@ -8,7 +8,7 @@ The value of a box list depends on the row's STVG_SPATIAL_FRAMES:
 
 | a box list | `shared`, the paper's | `either` |
 |---|---|---|
-| frames of its mean, R_spa | annotated, in both spans | annotated, and those of the answer outside the event |
+| frames of its mean, R_spa | annotated, in both spans | annotated, and the answer's frames outside the event |
 | a frame of one span only | left out | the worst box |
 | an index without a usable box in a readable list | the worst box | the worst box |
 | no readable time or list, or a span that runs backwards | 0 | the worst box in all its frames |
@@ -70,21 +70,21 @@ def spatial_term(giou: FloatArray, l1: FloatArray) -> FloatArray:
 
 
 def spatial_reward(batch: Batch) -> FloatArray:
-    """R_s (Eq. 6-8), in [-10, 2]: R_spa(B_t) + R_spa(B_p), R_spa the mean over T_cap of GIoU - L1.
+    """R_s (Eq. 6-8), in [-10, 2]: R_spa(B_t) + R_spa(B_p), where R_spa is the mean over T_cap of GIoU - L1.
 
-    For a format without think boxes it is R_spa(B_p), in [-5, 1]; for a format without boxes it is 0. The table of the
-    module says what unreadable parts are worth.
+    For a format without think boxes it is R_spa(B_p), in [-5, 1]; for a format without boxes it is 0. The table in the
+    module's docstring gives the value of unreadable parts.
     """
     return _both(batch, spatial_term)
 
 
 def spatial_giou_reward(batch: Batch) -> FloatArray:
-    """R_s with R_spa the mean GIoU alone, in [-2, 2] (the paper's Tab. 7)."""
+    """R_s where R_spa is the mean GIoU alone, in [-2, 2] (the paper's Tab. 7)."""
     return _both(batch, lambda giou, _: giou)
 
 
 def spatial_l1_reward(batch: Batch) -> FloatArray:
-    """R_s with R_spa the mean of -L1 alone, in [-8, 0] (the paper's Tab. 7)."""
+    """R_s where R_spa is the mean of -L1 alone, in [-8, 0] (the paper's Tab. 7)."""
     return _both(batch, lambda _, l1: -l1)
 
 
@@ -109,9 +109,9 @@ def object_reward(batch: Batch) -> FloatArray:
 
 
 def object_viou_reward(batch: Batch) -> FloatArray:
-    """In [0, 1]: mean IoU of the named object's boxes with the annotated ones; the vIoU that the true span would earn.
+    """In [0, 1]: mean IoU of the named object's boxes with the annotated boxes. With the true span it is the vIoU.
 
-    It pays for an object that is nearly right. 0 for a number that no object has, and for answers with boxes.
+    An object that is nearly right earns a part. 0 for a number that no object has, and for answers with boxes.
     """
 
     def cover(answer: Answer, row_truth: RowTruth) -> float:
@@ -122,7 +122,7 @@ def object_viou_reward(batch: Batch) -> FloatArray:
 
 
 def tiou(batch: Batch) -> FloatArray:
-    """tIoU on the sampled grid as the scorer counts it, in [0, 1]: R_t, or 0 for an answer that makes no tube."""
+    """tIoU on the sampled grid as the scorer counts it, in [0, 1]: R_t, or 0 if the answer does not make a tube."""
     return np.where(batch.complete, temporal_reward(batch), 0.0)
 
 
@@ -180,7 +180,7 @@ OBJECT_WEIGHTS = {"stvg_format": 1.0, "stvg_temporal": 1.0, "stvg_object": 1.0}
 
 
 def applies(name: str, row_truth: RowTruth) -> bool:
-    """Whether a reward applies to a row: whether the row has what the reward needs."""
+    """Whether a reward applies to a row: the row has the boxes or the objects that the reward needs."""
     if name == "stvg_object":
         return bool(row_truth.object)
     if name in OBJECT_REWARDS:

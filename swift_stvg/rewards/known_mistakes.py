@@ -28,10 +28,10 @@ _NOTHING = {"stvg_think": 0.0, "stvg_spatial_l1": 0.0}
 
 
 def full_mark(row_truth: RowTruth, weights: Mapping[str, float]) -> float:
-    """What the exact answer must earn: 5 with the paper's weights, 4 without think boxes, 3 without boxes.
+    """The total that the exact answer must earn: 5 with the paper's weights, 4 without think boxes, 3 without boxes.
 
-    An answer that names an object must earn 3 with STVG-R1's weights, or 2 if the row has no right object. From rewards
-    of boxes it earns what the track is worth.
+    An answer that names an object must earn 3 with STVG-R1's weights, or 2 if the row has no right object. Its rewards
+    for boxes depend on the quality of the track.
     """
     if row_truth.format.names_object:
         exact = Batch([row_truth.format.render(row_truth.answer)], [row_truth])
@@ -43,8 +43,8 @@ def full_mark(row_truth: RowTruth, weights: Mapping[str, float]) -> float:
     return sum(weight * marks.get(name, 1.0) for name, weight in weights.items())
 
 
-def landscape(row_truths: Sequence[RowTruth], weights: Mapping[str, float]) -> dict[str, Any]:
-    """What each mistake earns on the rows in which it is possible.
+def rewards_of_mistakes(row_truths: Sequence[RowTruth], weights: Mapping[str, float]) -> dict[str, Any]:
+    """The rewards that each mistake earns, on the rows in which it is possible.
 
     Args:
         row_truths: the truths of the rows, at least one.
@@ -214,7 +214,7 @@ def _without(*lists: str, keep: bool = False) -> Callable[[RowTruth], str | None
 
 
 def _named(choose: Callable[[RowTruth], int]) -> Callable[[RowTruth], str | None]:
-    """The exact answer with another object; None if that is the right one, or the row has no right object."""
+    """The exact answer with another object; None if the other object is right, or the row has no right object."""
 
     def write(row_truth: RowTruth) -> str | None:
         if not row_truth.object or choose(row_truth) == row_truth.object:
@@ -242,10 +242,10 @@ MISTAKES: dict[str, Callable[[RowTruth], str | None]] = {
     "x, y, width, height": _boxes(_xywh),
     "first box repeated": _boxes(lambda _, boxes_xyxy: np.repeat(boxes_xyxy[:1], len(boxes_xyxy), axis=0)),
     "boxes of the whole frame": _boxes(_whole_frame),
-    "boxes half a width off, think alike": _boxes(_beside),
-    "boxes far off, think alike": _boxes(_corner),
-    "think boxes far off, final ones right": _boxes(_corner, ("think",)),
-    "think boxes right, final ones far off": _boxes(_corner, ("pred",)),
+    "all boxes half a width off": _boxes(_beside),
+    "all boxes far off": _boxes(_corner),
+    "think boxes far off, final boxes right": _boxes(_corner, ("think",)),
+    "think boxes right, final boxes far off": _boxes(_corner, ("pred",)),
     "every second box left out": _without("think", "pred", keep=True),
     "no think boxes": _without("think"),
     "no boxes": _without("think", "pred"),
@@ -253,6 +253,6 @@ MISTAKES: dict[str, Callable[[RowTruth], str | None]] = {
     "always the largest object": _named(_largest),
     "a number that no object has": _named(lambda row_truth: len(row_truth.objects) + 1),
     "text after the exact answer": lambda row_truth: row_truth.format.render(row_truth.answer) + " That is all.",
-    "nothing": lambda row_truth: "",
+    "empty answer": lambda row_truth: "",
 }
-"""Functions by the name of the mistake. Each writes an answer with the mistake, or returns None if the row cannot."""
+"""Functions by the name of the mistake. Each writes an answer with the mistake; None if the row does not allow it."""

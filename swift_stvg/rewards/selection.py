@@ -24,7 +24,7 @@ from swift_stvg.util import validation
 from swift_stvg.util.json_reading import PARSE_ERRORS
 
 PURPOSES = ("sft", "dpo", "kto")
-"""What rows are made for. `dpo` rows also serve ORPO, CPO, SimPO and reward models."""
+"""Trainings that rows are made for. `dpo` rows also serve ORPO, CPO, SimPO and reward models."""
 SELECTED_KEY = "stvg_selected"
 """The column that says how a row was chosen: the JSON of `Selected`."""
 SELECTED_VERSION = 1
@@ -40,10 +40,10 @@ ALIKE = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What may be chosen.
+    """The rules of the choice.
 
     Attributes:
-        purpose: what the rows are for, one of `PURPOSES`.
+        purpose: the training that the rows are for, one of `PURPOSES`.
         per_row: at most this many answers (sft), pairs (dpo) or pairs of labelled answers (kto) for each row.
         min_reward: least total reward of a chosen answer; None for any.
         min_difference: least difference of the total rewards within a pair; 0 for any difference. Not for sft.
@@ -82,7 +82,7 @@ class Candidates:
     Attributes:
         row_truth: the truth of the row.
         video: path of its video.
-        texts: the answers; the same answer may be there several times.
+        texts: the answers; an answer may be repeated.
 
     Raises:
         RecordError: a value has another type.
@@ -101,15 +101,15 @@ class Selected:
     """How one training row was chosen; the row's column `stvg_selected` holds it as JSON.
 
     Attributes:
-        purpose: what the row is for.
+        purpose: the training that the row is for.
         weights: weights of the rewards.
         answers: number of different answers to the row.
         chosen: value of each reward for the answer in `messages`.
         rejected: the same for the other answer of the pair; None for sft.
-        truth: whether the answer in `messages` is the exact answer that `truth` allowed, and no answer of the model.
+        truth: whether the answer in `messages` is the exact answer, which `Rules.truth` allowed, and not the model's.
 
     Raises:
-        DataError: a reward is unknown, or the rewards are not those of the weights.
+        DataError: a reward is unknown, or rewards and weights have different names.
     """
 
     purpose: str
@@ -123,7 +123,9 @@ class Selected:
         check_rewards(self.weights)
         for values in (self.chosen, self.rejected):
             if values is not None and set(values) != set(self.weights):
-                raise DataError(f"rewards {sorted(values)} have weights for {sorted(self.weights)}")
+                raise DataError(
+                    f"rewards and weights must have the same names, got {sorted(values)} and {sorted(self.weights)}"
+                )
 
     @property
     def reward(self) -> float:
@@ -137,7 +139,7 @@ class Selected:
 
     @property
     def shares(self) -> dict[str, float]:
-        """What form, time and place add to the difference; they sum up to it. Empty for sft."""
+        """The parts of the difference that come from form, time and place. Empty for sft."""
         if self.rejected is None:
             return {}
         parts = {n: w * (self.chosen[n] - self.rejected[n]) for n, w in self.weights.items()}
@@ -203,7 +205,7 @@ class Selection:
     Attributes:
         rows: ms-swift rows, in the order of the candidates.
         selected: how each row was chosen.
-        skipped: number of candidates' rows that gave nothing, by reason, with the id of the first.
+        skipped: number of rows without a choice, by reason, with the id of the first.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -211,7 +213,7 @@ class Selection:
     skipped: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def skip(self, reason: str, row_id: str) -> None:
-        """Count a row that gives nothing."""
+        """Count a row without a choice."""
         count, first = self.skipped.get(reason, (0, row_id))
         self.skipped[reason] = (count + 1, first)
 
@@ -219,12 +221,13 @@ class Selection:
 def select(groups: Sequence[Candidates], rules: Rules, weights: Mapping[str, float] | None = None) -> Selection:
     """Choose training rows from the answers to N rows.
 
-    A chosen answer is well-formed. Answers are chosen from the best down. The rejected answer of a pair is the worst
-    one left; no answer is in two pairs of a row. A row for KTO holds one answer with `label`, so a pair makes two rows.
+    A chosen answer is well-formed. The best answers are chosen first. The rejected answer of a pair is the worst answer
+    that is left; no answer is in two pairs of a row. A row for KTO holds one answer with `label`, so a pair makes two
+    rows.
 
     Args:
         groups: (N,) the answers to each row.
-        rules: what may be chosen.
+        rules: the rules of the choice.
         weights: weight of each reward in the total; the paper's if None, without the rewards that do not apply.
 
     Raises:
@@ -271,14 +274,14 @@ def _select_row(group: Candidates, rules: Rules, weights: Mapping[str, float], f
 def _choose(
     texts: Sequence[str], totals: FloatArray, well_formed: list[int], order: list[int], rules: Rules
 ) -> list[tuple[int, int | None]] | str:
-    """Pairs (chosen, rejected) of numbers of answers, without a rejected one for sft; or why there are none.
+    """Pairs (chosen, rejected) of numbers of answers, rejected is None for sft; or the reason if there is no pair.
 
     Args:
         texts: (B,) the answers.
         totals: (B,) their rewards.
         well_formed: numbers of the well-formed answers, the best first.
         order: numbers of all answers, the best first.
-        rules: what may be chosen.
+        rules: the rules of the choice.
     """
     if not well_formed:
         return "none well-formed"

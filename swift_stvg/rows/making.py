@@ -3,7 +3,7 @@
 messages              [system,] user (the video, the sentence, the timeline), assistant (the exact answer)
 videos                [path]
 chat_template_kwargs  {"stvg_video": JSON of `VideoRequest`}, from which the template decodes and resizes the frames;
-                      "stvg_settings": JSON of the settings, which must be those of the model
+                      "stvg_settings": JSON of the settings; they must equal the settings of the model
 stvg                  JSON of `RowTruth`
 """
 
@@ -58,7 +58,7 @@ def frame_size(source_wh: tuple[int, int], max_side: int, multiple: int) -> tupl
 
 
 def make_row(sample: Sample, video: VideoInfo, settings: Settings, tracks: VideoTracks | None = None) -> dict[str, Any]:
-    """One ms-swift row. `tracks` are those of the video, for answers that name an object.
+    """Make one ms-swift row. `tracks` are the tracks of objects in the video, for answers that name an object.
 
     Raises:
         RowError, VideoError: the annotation does not fit the video. The load report counts the error by its reason.
@@ -271,7 +271,7 @@ def describe_video(spec: PromptSpec) -> str:
 
 
 def fit_notes(sample: Sample, video: VideoInfo) -> Iterator[tuple[str, str]]:
-    """Deviations of a video from its annotation that drop no row: the kind of each, and its detail."""
+    """(kind, detail) of each deviation of a video from its annotation that does not drop the row."""
     before, annotated = _before(sample, video), sample.annotated_frames
     if before:
         yield (

@@ -15,9 +15,9 @@ from swift_stvg.video.marks import Mark
 from swift_stvg.video.timeline import nearest
 
 MAX_OBJECTS = 30
-"""Objects of a clip that get a number, at most; those on the most sampled frames do."""
+"""Upper bound of objects with a number in a clip. Objects on many sampled frames come before objects on few."""
 MAX_GAP_S = 1.0
-"""A track without boxes for a longer time has no box there; boxes in a shorter gap are interpolated."""
+"""Longest gap in a track, in seconds, in which boxes are interpolated. In a longer gap the track has no boxes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +26,7 @@ class VideoTracks:
 
     Attributes:
         tracks: by the tracker's own numbers. Frames are numbers of decoded frames.
-        size_wh: size of the picture that the boxes refer to; None means that of the decoded video.
+        size_wh: size of the picture that the boxes refer to; None means the size of the decoded video.
     """
 
     tracks: Mapping[int, Tube]
@@ -43,7 +43,7 @@ class ClipObjects:
         times_s: (F,) time of each decoded frame of the video.
 
     Raises:
-        RecordError: the times are not numbers that rise, or a track is no `Tube`.
+        RecordError: the times are not increasing numbers, or a track is not a `Tube`.
     """
 
     tubes: tuple[Tube, ...]
@@ -109,8 +109,7 @@ class ClipObjects:
 def object_boxes(objects: Sequence[BoxList], number: int, wanted: IntArray) -> BoxList | None:
     """The boxes of an object at some indices; None if there is no object of this number.
 
-    An index at which the object is not seen gets the box of the nearest index at which it is, as in STVG-R1's
-    evaluation.
+    An index at which the object has no box gets the box of the nearest index that has one, as in STVG-R1's evaluation.
     """
     if not 1 <= number <= len(objects):
         return None
@@ -121,7 +120,7 @@ def object_boxes(objects: Sequence[BoxList], number: int, wanted: IntArray) -> B
 def best_object(objects: Sequence[BoxList], index: IntArray, boxes_xyxy: FloatArray) -> tuple[int, float]:
     """The number of the object that covers the truth best, and its mean IoU over the truth's boxes; (0, 0.0) for none.
 
-    With the true span, this mean IoU is the answer's vIoU: the most that naming this object can earn.
+    With the true span, this mean IoU is the vIoU of the answer: the upper bound for an answer that names this object.
     """
     lists = (object_boxes(objects, number, index) for number in range(1, len(objects) + 1))
     scores = [0.0 if boxes is None else mean_iou(boxes, boxes_xyxy) for boxes in lists]

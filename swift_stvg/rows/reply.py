@@ -22,7 +22,7 @@ class Reading:
     Attributes:
         status: "ok", "unparsable" or "inconsistent"; see `Answer.fault`.
         detail: the reason if the status is not "ok"; otherwise "".
-        file_span_s: begin and end of the event, in seconds of the file's presentation time; None if unreadable.
+        file_span_s: start and end of the event, in seconds of the file's presentation time; None if unreadable.
         file_times_s: (K,) times of the boxes, on the same clock.
         think_xyxy, pred_xyxy: (K, 4) in pixels of the video; NaN where there is no box; None if there is no such list.
 

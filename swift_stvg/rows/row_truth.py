@@ -30,7 +30,7 @@ ROW_TRUTH_VERSION = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptSpec:
-    """What a model is shown, and the form of the answer. The truth need not be known.
+    """The frames that a model receives, and the form of its answer. The truth may be unknown.
 
     Attributes:
         settings: the settings of the prompt; the data root is not one of them.
@@ -41,7 +41,7 @@ class PromptSpec:
         marks: the numbers of these objects on the sampled frames. The JSON of a row truth does not hold them.
 
     Raises:
-        RecordError: a size is not positive, or the unit of the timeline is not that of the settings.
+        RecordError: a size is not positive, or the timeline and the settings have different units.
     """
 
     settings: Settings
@@ -93,7 +93,7 @@ class PromptSpec:
         return self.read(text)[0]
 
     def with_object(self, answer: Answer) -> Answer:
-        """The answer with the boxes of the object that it names; other answers as they are."""
+        """Add the boxes of the named object to an answer. Other answers are returned unchanged."""
         if answer.object is None or answer.span is None:
             return answer
         first, last = answer.span
@@ -112,7 +112,7 @@ class PromptSpec:
         return span[0], min(span[1], self.timeline.size - 1)
 
     def file_span_s(self, on_grid: tuple[int, int]) -> tuple[float, float]:
-        """Begin and end of a span on the grid in seconds of the file's presentation time (`Timeline.clip_span_s`)."""
+        """Start and end of a span on the grid in seconds of the file's presentation time (`Timeline.clip_span_s`)."""
         begin_s, end_s = self.timeline.clip_span_s(on_grid)
         return self.timeline.clip_start_s + begin_s, self.timeline.clip_start_s + end_s
 

@@ -30,7 +30,7 @@ def truth_of_target(prompt: str, request: VideoRequest, target: str, settings: S
         prompt: the text of the user's message.
         request: the row's request for frames.
         target: the row's exact answer.
-        settings: those that the row was made with.
+        settings: the settings that the row was made with.
 
     Raises:
         DataError: the prompt is not one of this package, or the answer has another format than the settings say.
@@ -50,7 +50,8 @@ def truth_of_target(prompt: str, request: VideoRequest, target: str, settings: S
     answer, valid = AnswerFormat.of(settings).read(target)
     if not valid or answer.span is None:
         raise DataError(
-            f"the row's own answer has not the format of these settings: give the STVG_* of the rows: {target[:80]!r}"
+            "the row's own answer does not have the format of these settings: set the STVG_* variables to the settings "
+            f"that the rows were made with: {target[:80]!r}"
         )
     boxes = answer.pred
     return RowTruth(

@@ -1,4 +1,4 @@
-"""Boxes over time: those of the truth, and the readable ones of an answer."""
+"""Boxes over time: the true boxes, and the readable boxes of an answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Track:
 
     Attributes:
         kind: one of `TRACK_KINDS`.
-        span_s: begin and end of the event.
+        span_s: start and end of the event.
         times_s: (K,) times of the indices of the span, increasing.
         boxes_xyxy: (K, 4) in shares of the frame's width and height; NaN for a box that is missing or unreadable.
 
@@ -48,7 +48,7 @@ class Track:
 
         Args:
             time_s: the time.
-            tolerance_s: a given box counts as given up to this distance from its own time.
+            tolerance_s: up to this distance from the time of a given box, that box counts as given, not interpolated.
         """
         if not self.span_s[0] - 1e-6 <= time_s <= self.span_s[1] + 1e-6 or len(self.times_s) == 0:
             return None
@@ -57,7 +57,7 @@ class Track:
         nearest = before if abs(time_s - self.times_s[before]) <= abs(self.times_s[after] - time_s) else after
         given = bool(abs(self.times_s[nearest] - time_s) <= tolerance_s)
         (box,) = interpolate(self.times_s, self.boxes_xyxy, np.array([before]), np.array([after]), np.array([time_s]))
-        if np.isnan(box).any() and given:  # its neighbour is unreadable
+        if np.isnan(box).any() and given:  # the other box of the interpolation is unreadable
             box = self.boxes_xyxy[nearest]
         return None if np.isnan(box).any() else (box, given)
 
@@ -70,7 +70,7 @@ def true_tracks(spec: PromptSpec) -> list[Track]:
 
 
 def answer_tracks(spec: PromptSpec, answer: Answer | None) -> list[Track]:
-    """The think track and the final track of an answer, without those whose boxes or span are unreadable."""
+    """The think track and the final track of an answer. A track with an unreadable span or list is left out."""
     if answer is None or answer.span is None:
         return []
     return _tracks(spec, answer.span, {"think": answer.think, "pred": answer.pred})

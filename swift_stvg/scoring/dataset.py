@@ -60,7 +60,7 @@ REENCODE_COMMAND = (
     "ffmpeg -i OLD -map 0:v:0 -map '0:a?' -fps_mode passthrough -c:v libx264 -crf 17 -g 48 -c:a aac NEW.mp4"
 )
 """Re-encodes a file with small groups. The number of frames and their times stay the same. The sound stays too, because
-frames of an annotation may count from its begin (see `VideoInfo.lead_s`)."""
+frames of an annotation may count from its start (see `VideoInfo.lead_s`)."""
 
 
 def file_kinds(row_truths: Sequence[RowTruth], videos: Sequence[VideoInfo]) -> list[dict[str, Any]]:

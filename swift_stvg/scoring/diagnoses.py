@@ -45,7 +45,7 @@ class Diagnoses:
         frames: (K,) the frame, increasing for each sample.
         usable: (K,) whether the prediction has a box there.
         iou: (K,) IoU of the box in [0, 1]; 0 if not usable.
-        true_s, given_s: (N, 2) begin and end of the event and of the prediction in seconds; NaN if not answered.
+        true_s, given_s: (N, 2) start and end of the event and of the prediction in seconds; NaN if not answered.
 
     Raises:
         RecordError: lengths differ.
@@ -81,7 +81,7 @@ class Diagnoses:
 
     @cached_property
     def errors_s(self) -> FloatArray:
-        """(N, 2) begin and end of the prediction minus those of the event, in seconds.
+        """(N, 2) start and end of the prediction minus those of the event, in seconds.
 
         A negative begin means that the prediction starts too early; a negative end, that it ends too early. NaN if not
         answered.

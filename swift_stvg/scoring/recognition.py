@@ -1,10 +1,10 @@
-"""In which style and coordinates the answers of a file are written, and their reading on the grid of their rows.
+"""Recognise the style and the coordinates of a file's answers, and read the answers on the grid of their rows.
 
-A model may answer in its own form although the row asks for another one. The whole file decides:
+A model may answer in its own form although the row asks for another form. The whole file decides:
 
-style        the one that reads most answers; of equals, the one that the rows ask for.
-coordinates  those that the rows ask for, if the boxes fit them; otherwise the only other kind that the boxes fit. If
-             several fit, the file does not say, and the ones that the rows ask for are kept, with a warning.
+style        the style that reads most answers. If several read equally many, the style that the rows ask for.
+coordinates  the kind that the rows ask for, if the boxes fit it; otherwise the only other kind that the boxes fit. If
+             the boxes fit several other kinds, the kind that the rows ask for is kept, with a warning.
 
 `qwen_json`, `span_json` and `fig8` count seconds. If the rows count sampled frames, a second means the frames that are
 nearest to it, and boxes between two seconds are interpolated linearly.
@@ -46,10 +46,10 @@ class Recognised:
     """The answers of a file, read.
 
     Attributes:
-        fmt: the format that they are written in.
+        fmt: the format of the answers.
         read: (B,) the answers, in the unit and the coordinates of their rows, and whether each has exactly the form.
-        said: what the answers were taken for, in a sentence; "" if that is what the rows ask for.
-        warnings: what the file leaves open.
+        said: a sentence about the recognised form; "" if the rows ask for this form.
+        warnings: open questions about the file.
     """
 
     fmt: AnswerFormat
@@ -66,7 +66,7 @@ def recognise(
     Args:
         responses: (B,) texts that a model wrote, at least one.
         row_truths: (B,) their rows, all with the same settings.
-        style, coords: the style and the coordinates to read, instead of those that the file shows.
+        style, coords: the style and the coordinates to read, instead of the recognised ones.
 
     Raises:
         DataError: the given style and coordinates do not fit together.
@@ -123,7 +123,7 @@ def recognise(
 
 
 def _wanted(asked: AnswerFormat, style: str, coords: str | None) -> dict[str, Any]:
-    """The format of another style for the same rows, but for think boxes."""
+    """Arguments for the format of another style for the same rows, without `think`."""
     return {
         "style": style,
         "unit": asked.unit if style in ("tags", "csv", "ids") else "second",
@@ -138,7 +138,7 @@ def _readable(answer: Answer) -> bool:
 
 
 def _best_style(counts: dict[str, int], asked: str, unread: Sequence[str]) -> str:
-    """The style that reads most answers. `unread` are those that the asked style does not read."""
+    """The style that reads most answers. `unread` are the answers that the asked style does not read."""
     most = max(counts.values())
     best = [name for name, count in counts.items() if count == most]
     if most == 0 or asked in best:

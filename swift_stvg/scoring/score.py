@@ -50,7 +50,7 @@ def score(
     Args:
         systems: what to score; the later ones are compared with the first.
         truth: the ground truth.
-        protocols: names of `ALL_PROTOCOLS`; those that apply by default.
+        protocols: names of `ALL_PROTOCOLS`; by default all protocols that apply.
         by: facets to break figures down by.
         thresholds: R of tIoU@R and vIoU@R.
         partial, interpolate: as in `Scored`.

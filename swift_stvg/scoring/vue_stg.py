@@ -54,7 +54,7 @@ class TimedBoxes:
     """The boxes of one query, in the order of the file.
 
     Attributes:
-        times_ms: (K,) milliseconds from the begin of the file.
+        times_ms: (K,) milliseconds from the start of the file.
         boxes_xyxy: (K, 4) corners in shares of the frame; they may leave the frame or be swapped.
 
     Raises:

@@ -70,7 +70,7 @@ def read_args(checkpoint: Path) -> dict[str, Any]:
         DataError: the file is missing, or does not hold an object.
     """
     if not (checkpoint / ARGS).is_file():
-        raise DataError(f"{checkpoint} holds no {ARGS}: it is no checkpoint of ms-swift")
+        raise DataError(f"{checkpoint} holds no {ARGS}: it is not a checkpoint of ms-swift")
     args = read_json(checkpoint / ARGS)
     if not isinstance(args, dict):
         raise DataError(f"{checkpoint / ARGS} must hold an object, got {type(args).__name__}")
@@ -140,7 +140,7 @@ def stock_template(template: str, asked: str | None) -> str:
 
 
 def has_other_ids(ours: str, config: Mapping[str, Any]) -> bool:
-    """Whether a model's tokens for pixels have other ids than those that ms-swift's own template has written in.
+    """Whether the ids of a model's pixel tokens differ from the ids in the code of ms-swift's own template.
 
     Args:
         ours: our template.
@@ -153,7 +153,7 @@ def has_other_ids(ours: str, config: Mapping[str, Any]) -> bool:
 def public_args(
     args: Mapping[str, Any], *, template: str, ours: str, settings: Settings, base_model: str | None, adapter: bool
 ) -> dict[str, Any]:
-    """The arguments for a public `args.json`: those that loading needs, and those that describe the training.
+    """The arguments for a public `args.json`: arguments that loading needs, and arguments that describe the training.
 
     Args:
         args: the arguments as ms-swift wrote them.
@@ -241,7 +241,7 @@ def public_config(config: Mapping[str, Any], base_model: str | None) -> dict[str
 
 
 def files_of(folder: Path, *, all_of_them: bool = True) -> Iterator[str]:
-    """Sorted paths of the files below a folder that a push uploads, or only of those that users of the model need."""
+    """Sorted paths of the files below a folder that a push uploads, or only of files that users of the model need."""
     ignored = _HIDDEN if all_of_them else (*_HIDDEN, *TRAINING_FILES)
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)

@@ -119,8 +119,8 @@ def find_annotations(folders: Iterable[Path], candidates: Iterable[str], dataset
 class FileIndex:
     """An index of the files below some folders, by name without suffix. Folders of pictures count as videos.
 
-    Files with the same name are ranked: first a file below a sub-folder that stands early in `prefer`, then a file
-    whose folders are those of the wanted name, then a file with the wanted suffix, then the first file found.
+    Files with the same name are ranked by four rules, in this order: the sub-folder comes early in `prefer`; the
+    folders match the folders of the wanted name; the suffix matches; the file was found first.
 
     Args:
         root: decides which files may be read.

@@ -92,7 +92,7 @@ def _version(entries: Iterable[Any], path: Path) -> str:
 
 
 def _by_name(entries: list[Any]) -> RepeatedKeys:
-    """The entries of a list by video name. An entry without a name gets one that says so and matches no video."""
+    """The entries of a list by video name. An entry without a name gets a text that says so and matches no video."""
     names = []
     for number, entry in enumerate(entries):
         name = _one_of(entry, _NAME, "") if isinstance(entry, dict) else None

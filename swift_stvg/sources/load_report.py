@@ -17,8 +17,8 @@ class LoadReport:
         name: name of the dataset and split, for the summary.
         strict: whether the first dropped row is an error.
         kept: number of kept rows.
-        dropped: reason to (count, example) of dropped rows.
-        notes: reason to (count, example) of deviations that drop no row.
+        dropped: (count, example) of dropped rows by reason.
+        notes: (count, example) by reason, of deviations that do not drop a row.
         videos: the videos that were opened, by path.
     """
 
@@ -40,7 +40,7 @@ class LoadReport:
         _count(self.dropped, error.reason, error.detail)
 
     def note(self, reason: str, example: str) -> None:
-        """Count a deviation that drops no row."""
+        """Count a deviation that does not drop the row."""
         _count(self.notes, reason, example)
 
     @property

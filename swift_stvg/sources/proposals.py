@@ -66,7 +66,7 @@ def load_proposals(settings: Settings) -> Proposals:
     """The tracks for answers that name an object; no tracks for other answers.
 
     Raises:
-        DataError: they are not set, or cannot be read.
+        DataError: STVG_PROPOSALS is not set, or its file cannot be read.
     """
     if settings.style != "ids":
         return Proposals(Path())
@@ -121,17 +121,17 @@ def read_proposals(path: Path) -> Proposals:
 
 
 def _refuse_repeated(content: Any, what: str) -> None:
-    """Refuse an object whose text has a key twice, because one of the two values is lost; `what` says where it stands.
+    """Refuse an object with a repeated key, because one of the two values is lost. `what` names the object.
 
     Raises:
         DataError: a key is repeated.
     """
     if isinstance(content, RepeatedKeys):
-        raise DataError(f"{what}: the key {content.repeated[0]!r} is there twice")
+        raise DataError(f"{what}: the key {content.repeated[0]!r} is repeated; remove one of its two values")
 
 
 def _pairs(boxes: Any) -> list[tuple[Any, Any]]:
-    """(frame, box) of each entry; a frame whose key is repeated stands in the list again, so that it is refused."""
+    """(frame, box) of each entry. A frame with a repeated key is listed again, so that `_tube` refuses it."""
     again = boxes.repeated if isinstance(boxes, RepeatedKeys) else []
     return [*boxes.items(), *((frame, boxes[frame]) for frame in again)]
 
@@ -148,7 +148,7 @@ def _add(
     """Add a video. A track that cannot be used is left out, with a fault."""
     key = _key(name)
     if key in proposals.videos:
-        raise DataError(f"{proposals.path}: two videos are called {key!r}")
+        raise DataError(f"{proposals.path}: two videos are called {key!r}; give them different names")
     usable: dict[int, Tube] = {}
     for number, boxes in tracks.items():
         where = f"track {number!s:.20} of {name!s:.200}"
@@ -168,7 +168,11 @@ def _add(
 
 
 def _tube(boxes: list[tuple[Any, Any]]) -> Tube | None:
-    """The boxes that have an area, by frame; None if there is none. The last box of a repeated frame is refused."""
+    """The boxes that have an area, by frame; None if there is none.
+
+    Raises:
+        ValueError: a frame is repeated, or a frame or a box is not valid.
+    """
     frames = np.array([json_integer(int(f) if isinstance(f, str) else f) for f, _ in boxes], dtype=np.int64)
     boxes_xyxy = np.array([box for _, box in boxes], dtype=np.float64).reshape(-1, 4)
     if len(frames) != len(boxes_xyxy):

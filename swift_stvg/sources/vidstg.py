@@ -1,8 +1,8 @@
 """VidSTG: declarative and interrogative sentences about parts of VidOR videos, with boxes from VidOR's trajectories.
 
-Sentences come from VidSTG's own files; if there are none, from the files that STCAT, CG-STVG and TA-STVG share, or that
-TubeDETR's preprocessing writes. Boxes come from VidOR's files; if there are none, from the same files as the sentences;
-if there are none, from what TubeDETR's preprocessing makes of VidOR's files.
+Sentences come from the first of these files that exists: VidSTG's own file; the file that STCAT, CG-STVG and TA-STVG
+share, or that TubeDETR's preprocessing writes. The boxes of a video come from the first of these files that has them:
+VidOR's own file; the shared file, as above; the file that TubeDETR's preprocessing makes from VidOR's files.
 
 Source: Zhang et al., "Where Does It Exist: Spatio-Temporal Video Grounding for Multi-Form Sentences", CVPR 2020.
 """
@@ -92,7 +92,7 @@ def load(root: DataRoot, dataset: str, split: str, report: LoadReport) -> list[S
 
 
 def _for_shorter_clips(folders: list[Path]) -> list[str]:
-    """Names of files that TubeDETR reads in the place of train.json for clips of at most N frames, largest N first."""
+    """Names of files that TubeDETR reads instead of train.json for clips of at most N frames, largest N first."""
     found = {
         path.name for folder in folders for place in _MERGED_PLACES for path in (folder / place).glob("train_*.json")
     }

@@ -1,13 +1,13 @@
 """VidSTG in the forms that other projects share: one file with all sentences and boxes.
 
 - STCAT, CG-STVG and TA-STVG (`vstg_annos/train.json`, `annos/train.json`): one entry for each sentence. `target_bboxs`
-  holds a box for each frame from `ori_temp_gt.begin_fid` on; it is empty for a frame without a box. `frame_count` is
-  that of the segment, so the frame count of the video is not known.
+  holds a box for each frame from `ori_temp_gt.begin_fid` on; it is empty for a frame without a box. `frame_count`
+  counts the frames of the segment, so the frame count of the video is not known.
 - TubeDETR (`train.json`): `videos` holds one entry for each sentence, and `trajectories` holds boxes x, y, w, h by
   video, object and frame.
 
-TubeDETR's preprocessing also writes VidOR's files as one (`vidor_training.json`, `vidor_validation.json`), which holds
-`trajectories` as above for each video.
+TubeDETR's preprocessing also joins VidOR's files into one file (`vidor_training.json`, `vidor_validation.json`). It
+holds `trajectories` for each video, in the form above.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _Segment = dict[str, Any]
 
 
 class _Box(msgspec.Struct, gc=False):
-    """A box; without values for a frame without a box."""
+    """A box. All values are None for a frame without a box."""
 
     xmin: float | None = None
     ymin: float | None = None
@@ -252,7 +252,7 @@ def _tube_from(pair: _Pair) -> FrameBoxes:
 
 
 def _joined(tubes: list[FrameBoxes]) -> FrameBoxes:
-    """The boxes of one object, joined over its events; the first of several boxes for one frame counts."""
+    """The boxes of one object in all its events. If a frame has several boxes, the first one counts."""
     frames, first = np.unique(np.concatenate([frames for frames, _ in tubes]), return_index=True)
     return frames, np.concatenate([boxes_xyxy for _, boxes_xyxy in tubes])[first]
 

@@ -108,9 +108,10 @@ class SynthConfig:
         size_wh: frame size in pixels, even.
         duration_s: duration of a clip in seconds.
         fps: native frame rate.
-        difficulty: easy, normal or hard; it gives the next six fields their values where they are None.
+        difficulty: easy, normal or hard: defaults for the number, sizes, likeness and occlusion of objects, for the
+            shortest event and for the background.
         objects: minimum and maximum number of things in a clip.
-        distractor: probability that a thing takes its colour, its shape or both from another one.
+        distractor: probability that a thing takes its colour, its shape or both from another thing.
         occlusion: probability that a gray bar passes over the thing that the first sentence is about.
         min_event_s: duration of the shortest event.
         background: darkest and lightest gray of backgrounds, which are plain or have a faint pattern of waves.

@@ -1,4 +1,4 @@
-"""Tracks of all things in synthetic clips, as a detector and tracker with a set error would find them."""
+"""Tracks of all objects in synthetic clips, as a detector and tracker with a given error would find them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def write_tracks(
 
     Args:
         path: the file, in the form by video that `swift_stvg.sources.proposals` describes.
-        splits: name of each split to its number of clips.
-        config: what clips look like.
-        noise: deviation of each box's place and size, as a share of its sides; drawn anew for each frame.
+        splits: number of clips of each split by name.
+        config: the settings of the clips.
+        noise: deviation of a box's place and size, as a share of its sides; drawn again for each frame.
         missing: probability that the tracker misses a thing in the whole clip.
 
     Raises:

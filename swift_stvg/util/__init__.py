@@ -1,1 +1,1 @@
-"""What every room uses: JSON, whole files, processes, validation."""
+"""Helpers for the whole package: JSON, atomic writing, output folders, processes, validation."""

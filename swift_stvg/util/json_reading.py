@@ -35,8 +35,8 @@ def read_json(path: Path, *, keep_repeated: bool = False, each_has: str = "") ->
     Args:
         path: the file.
         keep_repeated: whether objects with repeated keys are returned as `RepeatedKeys`.
-        each_has: a key that every value of the top object has, if there is such a key. If the text holds it once for
-            each value, no value is lost. This test is faster than looking for repeated keys.
+        each_has: a key that every value of the top object has; "" if no such key is known. If the text holds this key
+            once for each value, no key of the top object is repeated. This test is faster than comparing all keys.
 
     Raises:
         DataError: the file cannot be read; the message says where.
@@ -86,7 +86,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Switch the garbage collector off: it takes half of the time of a parser that makes millions of live objects."""
+    """Switch the garbage collector off. It would take half of the time of a parser that makes millions of objects."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -112,7 +112,7 @@ def json_integer(value: object) -> int:
 
     Raises:
         TypeError: the value is not a number.
-        ValueError: it is not whole, or too large to count frames or pixels.
+        ValueError: the number is not whole, or is too large to count frames or pixels.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"expected a number, got {value!r:.60}")

@@ -15,7 +15,7 @@ from swift_stvg.util.writing import is_partial_file
 
 
 def require_own_folder(out: Path, content: str, is_own: Callable[[], bool]) -> None:
-    """Refuse a folder with files that no earlier run of the same command wrote.
+    """Raise an error if a folder holds files that an earlier run of the same command did not write.
 
     Args:
         out: the folder. It may be missing or empty; temporary files of killed processes do not count.
@@ -30,7 +30,7 @@ def require_own_folder(out: Path, content: str, is_own: Callable[[], bool]) -> N
             return
     except OSError as error:
         raise _unusable(out, error) from None
-    raise DataError(f"{out} holds something that is not {content}: choose another folder, or delete this one")
+    raise DataError(f"{out} is not empty, and it does not hold {content}: choose another folder, or delete this one")
 
 
 def make_folder(out: Path) -> list[Path]:

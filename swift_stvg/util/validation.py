@@ -52,7 +52,7 @@ def integer_pair(
     name: str, values: Any, where: str = "", *, low: float = -math.inf, high: float = math.inf
 ) -> tuple[int, int]:
     """Two whole numbers in [low, high], in any order."""
-    if type(values) is tuple and len(values) == 2:  # most are right as they are
+    if type(values) is tuple and len(values) == 2:  # a faster path for the usual case
         first, second = values
         if type(first) is int and type(second) is int and low <= first <= high and low <= second <= high:
             return first, second
@@ -62,7 +62,7 @@ def integer_pair(
 
 
 def text(name: str, value: Any, where: str = "") -> str:
-    """Text."""
+    """A text."""
     if not isinstance(value, str):
         refuse(name, "be text", f"{value!r}", where)
     return value
@@ -87,7 +87,7 @@ def integers(
     """(K,) whole numbers in [least, most].
 
     Args:
-        name, values, where: see the module.
+        name, values, where: see the module's docstring.
         least, most: lower and upper bound.
         rising: "strictly" increasing, "weakly" increasing (a number may repeat), or None for any order.
     """
@@ -125,8 +125,8 @@ def boxes(
     """(K, 4) coordinates, one box for each element of `of`.
 
     Args:
-        name, values, where: see the module.
-        of: the K things that have a box each.
+        name, values, where: see the module's docstring.
+        of: K elements; each has one box.
         largest: upper bound of magnitudes; None if the caller checks them.
         unread: whether NaN is allowed, for boxes that could not be read.
     """
@@ -158,7 +158,7 @@ def same_length(of: str, where: str = "", **columns: Sized) -> int:
 
 
 def all_instances(name: str, values: Sequence[Any], kind: type | tuple[type, ...], how: str = "") -> None:
-    """Check the type of every value; `how` tells the reader of the message where to get such a value."""
+    """Check the type of every value. `how` says in the message where such a value comes from."""
     if isinstance(values, str | bytes | Mapping):
         refuse(name, "be a sequence", f"one {type(values).__name__}")
     for place, value in enumerate(values):
@@ -175,7 +175,7 @@ def _array(name: str, values: Any, where: str) -> npt.NDArray[Any]:
 
 
 def _column(name: str, values: Any, where: str, what: str, kinds: str, dtype: type) -> Any:
-    """(K,) of a type, from numbers of any of its kinds."""
+    """An array (K,) of type `dtype`, from numbers of the given kinds."""
     if type(values) is np.ndarray and values.dtype == dtype and values.ndim == 1:
         return values
     array = _array(name, values, where)

@@ -20,7 +20,7 @@ def write_text_atomic(path: Path, text: str) -> None:
     """Write a text file atomically. A device or a pipe is written directly.
 
     Raises:
-        DataError: it cannot be written.
+        DataError: the file cannot be written.
     """
     data = text.encode("utf-8", "backslashreplace")
     try:
@@ -37,7 +37,7 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
     """Write a file atomically. Several processes may write the same file at the same time.
 
     Raises:
-        OSError: it cannot be written; no partial file is left.
+        OSError: the file cannot be written; no partial file is left.
     """
     temporary = path.with_name(f".{uuid4().hex}.part")
     try:
@@ -56,7 +56,7 @@ def is_partial_file(path: Path) -> bool:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Delete temporary files anywhere below a folder that were left by processes killed an hour ago or earlier."""
+    """Delete temporary files below a folder that are older than an hour. Processes that were killed left them."""
     for path in folder.rglob(".*.part"):
         with suppress(OSError):  # another process may delete it first
             if path.stat().st_mtime < time.time() - 3600:
@@ -64,12 +64,12 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def add_checksum(data: bytes) -> bytes:
-    """Put a digest before the data, by which `strip_checksum` detects damage."""
+    """Put a digest before the data, so that `strip_checksum` can detect damage."""
     return hashlib.blake2b(data, digest_size=_CHECKSUM_BYTES).digest() + data
 
 
 def strip_checksum(data: bytes) -> bytes:
-    """Return the data that `add_checksum` was given.
+    """Check and remove the digest that `add_checksum` put before the data.
 
     Raises:
         ValueError: the data is damaged or has no checksum.

@@ -1,7 +1,7 @@
 """A cache on disk of sampled, resized frames: one file of JPEG pictures for each clip.
 
-The name of a file is a digest of the video's content (see `fingerprint`), the frame numbers and the frame size. So a
-file of another video or other settings is never found, and videos may be moved. Files are written atomically, and
+The name of a file is a digest of the video's content (see `fingerprint`), the frame numbers and the frame size. So
+frames of another video or of other settings are never read, and videos may be moved. Files are written atomically, and
 several processes may write the same file.
 """
 

@@ -82,7 +82,7 @@ class FrameLoader:
 
     def _remembered(self, path: str, request: VideoRequest, name: str | None) -> torch.Tensor:
         key = (name or path, request.frames, request.size_wh, request.marks, request.outlines)
-        if get_worker_info() is not None:  # in SFT a clip is needed once in an epoch
+        if get_worker_info() is not None:  # a worker of SFT needs a clip only once in an epoch
             return self._load(path, request)
         frames: torch.Tensor = self.memory.get(key, lambda: self._load(path, request))
         mark(frames, key)
@@ -104,12 +104,12 @@ class FrameLoader:
 
 
 def mark(frames: torch.Tensor, key: Hashable) -> None:
-    """Store the key of its frames with a tensor, for `key_of`. The tensor must not be made in inference mode."""
+    """Store the key of the frames on their tensor, for `key_of`. The tensor must not be made in inference mode."""
     setattr(frames, KEY_ATTRIBUTE, (key, frames._version))
 
 
 def key_of(frames: Any) -> Any:
-    """The key of the frames in a loader's tensor; None for other tensors, and after a change."""
+    """The key of the frames in a loader's tensor; None for another tensor, or for a tensor that was changed."""
     key, version = getattr(frames, KEY_ATTRIBUTE, (None, None))
     return key if key is not None and frames._version == version else None
 

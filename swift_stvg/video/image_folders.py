@@ -1,7 +1,7 @@
 """Videos that are sets of pictures: a folder, a pattern such as `clip1/%06d.jpg`, or a list of files.
 
 A folder holds one numbering: its names differ in one number only, and this number rises by a constant step. Hidden
-files and other files than pictures are ignored. A list keeps its order; as a path it is the JSON of its files.
+files and other files than pictures are ignored. A list keeps its order. Its path is the JSON text of the list of files.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _in_order(path: Path, names: Sequence[str]) -> list[str]:
             both = f"{numbers.get(number, names[0])!r:.100} and {name!r:.100}"
             raise VideoError(
                 "several numberings of pictures",
-                f"{path} holds several numberings, e.g. {both}: give a pattern, as %d.jpg",
+                f"{path} holds several numberings, e.g. {both}: give a pattern, such as %d.jpg",
             )
         numbers[number] = name
     order = sorted(numbers)

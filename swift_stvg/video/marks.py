@@ -22,7 +22,7 @@ Mark: TypeAlias = tuple[int, int, int, int, int, int]
 LETTER_SHARE = 20 / 336
 """Height of the letters as a share of the frame's longer side."""
 LEAST_LETTER = 11
-"""Height of the letters in pixels, at least: smaller digits cannot be told apart."""
+"""Least height of the letters in pixels; a reader cannot distinguish smaller digits."""
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
 
@@ -31,7 +31,7 @@ def draw_marks(frames: Pixels, marks: Sequence[Mark], outlines: bool) -> Pixels:
 
     Args:
         frames: RGB frames.
-        marks: the marks, in any order. In a frame, smaller objects are drawn last, and smaller numbers before larger.
+        marks: the marks, in any order. In a frame, larger objects are drawn first, and objects of one size by number.
         outlines: whether the box is drawn around the object too.
     """
     from PIL import Image, ImageDraw

@@ -1,7 +1,7 @@
 """A bounded memory of values that are costly to make. Threads may share it.
 
-cachetools.LRUCache bounds a memory by bytes too. But it cannot change its bound, and threads that miss one key each
-make the value. It would replace `_trim` alone, so this module does not use it.
+cachetools.LRUCache also bounds a memory by bytes. But its bound cannot change, and each thread that misses a key makes
+the value. It could replace `_trim` alone, so this module does not use it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Memory(Generic[T]):
-    """Keeps the last used values, up to a number of bytes. Threads that ask for one key share one making.
+    """Keeps the last used values, up to a number of bytes. If several threads ask for one key, one makes the value.
 
     Args:
         limit: upper bound in bytes; 0 keeps nothing.
@@ -106,5 +106,6 @@ def _forget_all() -> None:
         memory._forget()
 
 
-# when a DataLoader worker is forked, other threads may hold the lock, or be making a value that never comes there
+# when a DataLoader worker is forked, other threads of its parent may hold the lock or make a value; the worker does not
+# have these threads, so it would wait for ever
 os.register_at_fork(after_in_child=_forget_all)

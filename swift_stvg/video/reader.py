@@ -1,8 +1,8 @@
 """Videos and pictures: the times and the size of their frames, and exactly the frames that a timeline names.
 
-`decoding` surveys and decodes files. If the settings ask for decord, it reads the files on which it is known to be
-exact; it guesses where frames are. A picture is a video of one frame, shown for a second. A set of pictures (see
-`image_folders`) is a video of as many frames; its rate comes from the annotation or from a setting.
+`decoding` surveys and decodes files. If the settings ask for decord, decord reads only the files on which it is known
+to be exact, because it guesses where frames are. A picture is a video of one frame, shown for a second. A set of
+pictures (see `image_folders`) is a video of as many frames; its rate comes from the annotation or from a setting.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def probe(path: Path) -> VideoInfo:
 def read_frames(path: Path, frames: IntArray, decoder: str = "pyav") -> Frames:
     """Decode the frames with the numbers `frames` (T,), increasing, as (T, H, W, 3) RGB.
 
-    Each frame equals, pixel for pixel, the frame that decoding the file from its first packet gives at this time. Other
-    frames of the same call do not matter. decord may round colours differently.
+    Each frame equals, pixel for pixel, the frame that decoding the file from its first packet gives at this time. It
+    does not depend on the other frames of the call. decord may round colours differently.
 
     Args:
         path: the video's path.
@@ -140,7 +140,7 @@ def _set_batches(path: Path, frames: IntArray) -> Iterator[Frames]:
 
 
 def _by_decord(path: Path, count: int, frames: IntArray, at_once: int) -> Iterator[Frames]:
-    """Batches from decord, up to the first one that it cannot give; then the caller lets PyAV find the error.
+    """Yield batches from decord until it fails. Then the caller decodes the rest with PyAV, which reports the error.
 
     `count` is the number of frames of the video.
     """
@@ -161,10 +161,10 @@ def _by_decord(path: Path, count: int, frames: IntArray, at_once: int) -> Iterat
 def fingerprint(path: Path, more: str = "") -> str:
     """A digest, 32 hexadecimal digits, of a video's length, of 16 parts of its content, and of `more`.
 
-    The parts have 8 KiB each and lie at equal distances from the begin to the end of the file. An edited, re-encoded or
+    The parts have 8 KiB each and lie at equal distances from the start to the end of the file. An edited, re-encoded or
     completed file has another digest; a copy has the same digest. A change is not detected if it keeps the length and
     lies between two parts (a fifteenth of the file at most). For a set of pictures, the digest covers the names and
-    lengths of all pictures and the heads of 16.
+    lengths of all pictures and the first 8 KiB of 16 pictures.
 
     Raises:
         VideoError: the file is missing or cannot be read.

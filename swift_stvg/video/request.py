@@ -27,8 +27,8 @@ class VideoRequest:
         size_wh: size of the frames in pixels, as the model receives them.
         fps: nominal samples per second.
         coords: coordinate convention of the row, one of `settings.COORDS`.
-        times_s: (T,) true time of each frame, in seconds from the begin of the clip.
-        labels: what stands before each frame where frames are sent as pictures, one of `LABELS`: "numbers" for
+        times_s: (T,) true time of each frame, in seconds from the start of the clip.
+        labels: form of the text before each frame if frames are sent as pictures, one of `LABELS`: "numbers" for
             `frame 2, 1.00 s:`, "seconds" for `<1.0 seconds>`, which the Qwen3 family knows.
         marks: numbers of objects to draw onto the frames.
         outlines: whether the boxes of these objects are drawn too.

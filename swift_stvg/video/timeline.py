@@ -140,10 +140,10 @@ class Timeline:
         return len(self.index_frames)
 
     def clip_span_s(self, span: tuple[int, int]) -> tuple[float, float]:
-        """Begin and end, in clip time, of a closed span of indices on the grid.
+        """Start and end, in clip time, of a closed span of indices on the grid.
 
         The span reaches half-way to the neighbours of its first and last index. At the first and the last index of the
-        grid it reaches to the begin and the end of the clip.
+        grid it reaches to the start and the end of the clip.
         """
         (first, last), times_s = span, self.seconds(np.arange(self.size, dtype=np.int64))
         begin = 0.0 if first == 0 else (times_s[first - 1] + times_s[first]) / 2
@@ -195,13 +195,14 @@ def frames_before(
 ) -> int:
     """Number of annotated frames before the first decoded one.
 
-    STCAT, CG-STVG and TA-STVG let FFmpeg write all frames and take the k-th. FFmpeg counts from the begin of the file,
-    which may be its sound, and repeats the first picture until its time comes. So the time before the first picture
-    counts if the video has the annotated length with it, and fits worse, by half a frame or more, without it.
+    STCAT, CG-STVG and TA-STVG let FFmpeg write all frames and take the k-th. FFmpeg counts from the start of the file.
+    If the sound starts before the picture, FFmpeg repeats the first picture until the picture's own time. So this
+    function counts the time before the first picture if the video has the annotated length with this time, and fits
+    worse, by half a frame or more, without it.
 
     Args:
         duration_s: seconds from the first decoded frame to the end of the last.
-        lead_s: seconds from the begin of the file to the first decoded frame.
+        lead_s: seconds from the start of the file to the first decoded frame.
         annotated, annotated_fps, at_least: as in `off_by_s`.
     """
     with_it_s, without_s = (
@@ -217,7 +218,7 @@ def annotated_frames(
 ) -> IntArray:
     """(N,) annotated frame number of each decoded frame.
 
-    Numbers count on from `before` if the frame counts or the frame rates agree. If both differ, the annotation uses a
+    Numbers continue from `before` if the frame counts or the frame rates agree. If both differ, the annotation uses a
     nominal rate (30 for 29.97) or another version of the file. Then numbers are rescaled by the ratio of the counts, or
     by the rate if the annotated count is not known.
 

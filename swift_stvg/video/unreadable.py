@@ -29,7 +29,7 @@ class Unread:
         atexit.register(self.report)
 
     def note(self, path: str, error: VideoError) -> None:
-        """Count an attempt to read an unreadable video, and log its first one."""
+        """Count a failed attempt to read a video; log the first attempt for each video."""
         if path not in self._named:
             self._named.add(path)
             logger.warning("%s", error)

@@ -1,9 +1,9 @@
-"""A plugin by which GRPO with vLLM runs without a GPU: what vLLM's CPU engine and ms-swift 4.6.0 lack for it.
+"""A plugin that lets GRPO with vLLM run without a GPU. It replaces parts of vLLM's CPU engine and of ms-swift 4.6.0:
 
-- vLLM packs the weights of linear layers for the CPU and throws the loaded ones away, so that no new weights can be
-  loaded ("'Parameter' object has no attribute 'weight_loader'"). Here they stay, and torch multiplies with them.
-- ms-swift sends weights to `swift rollout` with NCCL, which needs GPUs. Here they go through the store over which the
-  two have met.
+- vLLM packs the weights of linear layers for the CPU and deletes the loaded weights, so that new weights cannot be
+  loaded ("'Parameter' object has no attribute 'weight_loader'"). The plugin keeps them, and torch multiplies with them.
+- ms-swift sends weights to `swift rollout` with NCCL, which needs GPUs. The plugin sends them through the store of
+  torch.distributed that connects both processes.
 - `swift rollout` counts GPUs, and starts its worker anew, where this plugin would come too late.
 """
 
@@ -21,17 +21,17 @@ from vllm.model_executor.layers import utils
 
 
 def keep_weights(layer: torch.nn.Module, remove_weight: bool) -> None:
-    """In the place of `dispatch_cpu_unquantized_gemm` for linear layers."""
+    """Replaces `dispatch_cpu_unquantized_gemm` for linear layers."""
     layer.cpu_linear = torch.nn.functional.linear
 
 
 def through_the_store(self: Any, tensor: torch.Tensor, src: int, stream: Any = None) -> None:
-    """In the place of `PyNcclCommunicator.broadcast`."""
+    """Replaces `PyNcclCommunicator.broadcast`."""
     tensor.copy_(self.group.broadcast_obj(tensor.detach().clone() if self.rank == src else None, src))
 
 
 class NoDevice:
-    """In the place of torch.cuda, where weights are sent."""
+    """Replaces torch.cuda where weights are sent."""
 
     @staticmethod
     def device(_: Any) -> Any:
@@ -39,7 +39,7 @@ class NoDevice:
 
 
 def no_waiting(*_: Any) -> None:
-    """There is no device to wait for."""
+    """Do nothing, because there is no device to wait for."""
 
 
 utils.dispatch_cpu_unquantized_gemm = keep_weights

@@ -1,8 +1,8 @@
 """Gives vLLM's CPU engine the gated delta rule of Qwen3.5 in plain torch, so that float32 models run too.
 
-A plugin for ms-swift, and for vLLM by its entry point. vLLM's own kernel takes bfloat16 only. All else is vLLM's, and
-this one function is written from its definition: for each token, with k and q of length 1, decay exp(g), and state S
-(keys x values),
+A plugin for ms-swift, and for vLLM by its entry point. vLLM's own kernel accepts bfloat16 only. All other code is
+vLLM's. This function follows the definition: for each token, with k and q of length 1, decay exp(g), and state S (keys
+x values),
 
     S <- exp(g) S;   S <- S + k (beta (v - S^T k))^T;   out = S^T q / sqrt(size of a key)
 """
@@ -72,4 +72,4 @@ gdn_attention.cpu_gdn_attention_core = core
 
 
 def register() -> None:
-    """What vLLM calls; the import has done it."""
+    """The function that vLLM calls. The import has already replaced the kernel."""

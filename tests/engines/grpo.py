@@ -1,10 +1,10 @@
 """grpo.py FOLDER [MODE ...]: GRPO of a tiny Qwen2.5-VL with vLLM's rollouts, colocated and from `swift rollout`.
 
-Three steps on a CPU with weights that move, in float32. Ends with 1 if a reward or loss is not finite, if vLLM's
-log-probabilities are not the trainer's (which they are only if each step's weights arrive), or if an answer holds a
-token that stands for pixels. vLLM may not write these two tokens; the trainer gives them the share that a random model
-gives any token. Log-probabilities differ by that share, and may differ by twice as much. Run it in the environment that
-make.sh builds; cpu.py says what it replaces.
+It makes three steps on a CPU with weights that change, in float32. It ends with status 1 if a reward or loss is not
+finite, if vLLM's log-probabilities differ from the trainer's (they agree only if each step's weights arrive), or if an
+answer holds a placeholder token for pixels. vLLM must not write these two tokens; in the trainer they have the
+probability that a random model gives any token. Log-probabilities differ by that share, and may differ by twice as
+much. Run it in the environment that make.sh builds; cpu.py says what it replaces.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def words_of(command: str, options: dict[str, str]) -> list[str]:
 
 
 def run(words: list[str], env: dict[str, str], log: Path) -> None:
-    """A command that must end well."""
+    """Run a command; an error status is an error."""
     with log.open("w") as file:
         done = subprocess.run(words, env=env, stdout=file, stderr=file)
     if done.returncode:
@@ -59,7 +59,7 @@ def run(words: list[str], env: dict[str, str], log: Path) -> None:
 
 
 def serve(model: Path, env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """`swift rollout` of the model, once it is up."""
+    """Start `swift rollout` of the model, and wait until it answers."""
     names = ("model_type", "template", "torch_dtype")
     options = {name: TRAIN[name] for name in names} | VLLM | {"model": str(model), "host": "127.0.0.1", "port": PORT}
     with log.open("w") as file:
@@ -117,7 +117,7 @@ def main() -> int:
 
 
 def judged(steps: list[dict[str, Any]], answers: Path, pixels: set[int], largest: float) -> dict[str, Any]:
-    """What three steps gave, and whether it is good; gaps are roots of mean squares."""
+    """The values of three steps, and whether they are right; gaps are roots of mean squares."""
     rewards = [step["reward"] for step in steps]
     finite = all(math.isfinite(step[name]) for step in steps for name in step if name.startswith(("reward", "loss")))
     gaps = [math.sqrt(2 * max(step["rollout_correction/k3_kl"], 0)) for step in steps]

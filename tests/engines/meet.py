@@ -1,4 +1,4 @@
-"""A plugin that lets DeepSpeed know of all processes on CPUs.
+"""A plugin that gives DeepSpeed the number of processes on CPUs.
 
 With --use_cpu, transformers starts torch.distributed itself and does not tell DeepSpeed. DeepSpeed's configuration then
 finds its communication module not set up, takes the error for a world of one process, and refuses the batch size.

@@ -1,4 +1,4 @@
-"""A plugin under which vLLM is given a token twice, and cannot generate: the prompt must be found to differ before."""
+"""A plugin that gives vLLM a token twice, and prevents generation: the comparison of prompts must find this before."""
 
 from swift.template import Template
 from vllm.v1.engine.core import EngineCore

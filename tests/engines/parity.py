@@ -1,9 +1,9 @@
-"""parity.py FOLDER [ROWS [CASE ...]]: do vLLM and transformers answer alike, for every architecture, at three rates?
+"""parity.py FOLDER [ROWS [CASE ...]]: compare vLLM's and transformers' answers for every architecture, at three rates.
 
-Makes tiny random models, whose attention chooses, and synthetic clips in FOLDER: their greedy text differs when
-anything differs. vLLM's CPU engine takes Qwen3.5 in bfloat16 only: it is compared in float32 with one kernel in plain
-torch (gdn.py), and with its own kernel in bfloat16, where what differs must be what rounding explains. Run it in the
-environment that make.sh builds; it ends with 1 if any row differs.
+It makes synthetic clips and tiny random models with sharp attention in FOLDER, so that their greedy text depends on the
+whole input. vLLM's CPU engine accepts Qwen3.5 in bfloat16 only. So Qwen3.5 is compared in float32 with one kernel in
+plain torch (gdn.py), and in bfloat16 with vLLM's own kernel; there rounding must explain the differences. Run it in the
+environment that make.sh builds; it ends with status 1 if any row differs.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ HERE = Path(__file__).parent
 RATES = (2.0, 1.25, 4.0)
 TOKENS = 40
 ROUNDING = 1.5
-"""How many times as large as transformers' vLLM's errors may be, and be explained by rounding."""
+"""Largest ratio of vLLM's errors to transformers' errors that rounding explains."""
 ENGINE = ["--infer_backend", "vllm", "--vllm_max_model_len", "2048", "--vllm_enforce_eager", "true"]
 LATER = {"STVG_COORDS": "norm1000", "STVG_SIDE_MULTIPLE": "32"}
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is compared: an architecture, the settings of its rows, the type of its weights, plugins beside ours, and
+    """One comparison: an architecture, the settings of its rows, the type of its weights, further plugins, and
     options of the engine.
     """
 
@@ -54,7 +54,7 @@ CASES = {
 
 
 def rows_of(folder: Path, count: int, fps: float, settings: dict[str, str]) -> list[dict[str, Any]]:
-    """Rows of the synthetic clips without answers, as `swift infer` hands them to an engine."""
+    """Rows of the synthetic clips without answers, as `swift infer` gives them to an engine."""
     from swift_stvg.settings import Settings
     from swift_stvg.sources import LoadReport, load_samples, make_rows
 
@@ -87,7 +87,7 @@ def options_of(case: Case) -> list[str]:
 
 
 def another_prompt_is_found(model: Path, case: Case, rows: list[dict[str, Any]]) -> bool:
-    """Whether a prompt that differs is named, although the engine would end with an error if it were asked anything."""
+    """Whether a prompt that differs is reported before the engine generates, which would be an error."""
     from swift_stvg.adapters.parity import compare
 
     plugins = (*case.plugins, HERE / "otherwise.py")
@@ -99,10 +99,10 @@ def another_prompt_is_found(model: Path, case: Case, rows: list[dict[str, Any]])
 
 
 def explained_by_rounding(model: Path, case: Case, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """How far vLLM and transformers, both in this type, are from the model in float32, given vLLM's answers.
+    """Errors of vLLM and transformers, both in this type, against the model in float32, for vLLM's answers.
 
-    If rounding alone makes vLLM differ, it is about as far from float32 as transformers is. Its choices are then less
-    likely than the best choices by at most two errors of a log-probability.
+    If rounding alone explains vLLM's differences, its errors are about as large as transformers' errors. Then its
+    choices are less likely than the best choices by at most two errors of a log-probability.
     """
     import torch
 

@@ -1,6 +1,6 @@
-"""A plugin that lets FSDP2 shard on CPUs, and prints which share of the weights a process holds.
+"""A plugin that lets FSDP2 shard on CPUs, and prints the share of the weights that a process holds.
 
-accelerate takes --fsdp on accelerators only. On CPUs it says nothing, and trains with whole weights in each process.
+accelerate applies --fsdp on accelerators only. On CPUs it trains with all weights in each process, without a warning.
 """
 
 from typing import Any

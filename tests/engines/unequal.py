@@ -1,4 +1,4 @@
-"""A plugin with a reward that differs for any two answers, so that random models learn; it notes their tokens."""
+"""A plugin with a reward that differs for any two answers, so that random models learn. It records their tokens."""
 
 import json
 import os

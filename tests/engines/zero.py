@@ -1,4 +1,4 @@
-"""zero.py FOLDER [CASE ...]: training under DeepSpeed's ZeRO-1, 2 and 3 and torch's FSDP2 on CPUs, against it without.
+"""zero.py FOLDER [CASE ...]: compare trainings on CPUs with DeepSpeed's ZeRO-1, 2 and 3 or torch's FSDP2, and without.
 
     python -m venv ENV && ENV/bin/pip install -c constraints.txt -e '.[dev]'
     ENV/bin/pip install wheel setuptools hjson ninja py-cpuinfo msgpack
@@ -34,7 +34,7 @@ HERE = Path(__file__).parent
 PLUGIN = HERE.parents[1] / "swift_stvg/plugin/swift_stvg_plugin.py"
 PLUGINS = (PLUGIN, HERE / "meet.py", HERE / "shard.py", HERE / "unequal.py")
 AGAINST = {"none": "none", "zero1": "none", "zero2": "none", "zero3": "none", "none32": "none32", "fsdp2": "none32"}
-"""Engines, and the run without an engine that each is compared with."""
+"""Engines, each with the run without an engine to compare it with."""
 KINDS = ("sft-full", "sft-lora", "grpo-full", "grpo-lora")
 CLOSE = 0.01
 """Share by which losses of SFT may differ: DeepSpeed keeps weights in float32 beside those in bfloat16."""
@@ -59,7 +59,7 @@ LORA = {"tuner_type": "lora", "target_modules": "all-linear", "freeze_vit": "tru
 
 
 def work(command: str, words: list[str], env: dict[str, str], log: Path) -> None:
-    """What a process does: as `swift COMMAND`."""
+    """The work of a process: the same as `swift COMMAND`."""
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(file, stream)
@@ -70,7 +70,7 @@ def work(command: str, words: list[str], env: dict[str, str], log: Path) -> None
 
 
 def run(command: str, options: dict[str, str], processes: int, env: dict[str, str], log: Path) -> str:
-    """Run a command in so many processes, as torchrun starts them; "" if it ended well, or the end of its log."""
+    """Run a command in several processes, as torchrun does. Returns "", or the end of the log if a process failed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -120,8 +120,8 @@ def numbers_of(folder: Path, algorithm: str) -> list[float]:
 
 
 def alike(found: list[float], expected: list[float], algorithm: str) -> bool:
-    """Whether a run's numbers are those without an engine; of GRPO, whether there are three, since it draws tokens, and
-    another rounding draws others.
+    """Whether a run's numbers equal those without an engine. For GRPO, whether there are three numbers: GRPO samples
+    tokens, and other rounding gives other tokens.
     """
     finite = len(found) == 3 and all(map(math.isfinite, found))
     compared = zip(found, expected, strict=False) if algorithm == "sft" else ()

@@ -1,12 +1,12 @@
-"""Writes tests/data/positions.json.gz: positions as older transformers' own functions give them.
+"""Write tests/data/positions.json.gz: positions from the functions of older versions of transformers.
 
-Each architecture is run by a version that holds the code its model was released with, in an environment of its own:
+For each architecture, use the version that was released with the model, in an environment of its own:
 
     python3 -m venv ENV && ENV/bin/pip install torch 'transformers==4.49.0' 'numpy<2.4'
     ENV/bin/python tests/goldens/make_positions.py qwen2_vl qwen2_5_vl
 
 qwen2_vl and qwen2_5_vl: 4.49.0 (4.57.6, 5.0.0 and 5.2.0 already cut the seconds of a pair to a whole number).
-qwen3_vl: 4.57.6. qwen3_5: 5.2.0. The script keeps what other versions wrote for other architectures.
+qwen3_vl: 4.57.6. qwen3_5: 5.2.0. The script keeps the positions of other architectures.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Writes tests/data/prompts.json: a video's prompt as the processor that came with the model expands it.
+"""Write tests/data/prompts.json: a video's prompt from the processor that was released with the model.
 
     python3 -m venv ENV && ENV/bin/pip install torch torchvision 'transformers==4.57.6' 'numpy<2.4'
     ENV/bin/python tests/goldens/make_prompts.py qwen3_vl TOKENIZER
 
 qwen3_vl: 4.57.6. qwen3_5: 5.2.0. TOKENIZER is the tokenizer.json of a model of `swift-stvg tiny`: only its special
-tokens matter, because prompts are kept as text. The script keeps what other versions wrote for other architectures.
+tokens matter, because prompts are kept as text. The script keeps the prompts of other architectures.
 """
 
 from __future__ import annotations

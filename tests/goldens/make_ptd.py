@@ -1,11 +1,11 @@
-"""Writes tests/data/ptd.json.gz: what PTD's own evaluation makes of golden annotations and predictions.
+"""Write tests/data/ptd.json.gz: the scores of PTD's own evaluation for golden annotations and predictions.
 
     git clone https://github.com/mbzuai-oryx/ParallelTubeDecoding && git -C ParallelTubeDecoding checkout c6a63a7
     python tests/goldens/make_ptd.py ParallelTubeDecoding
 
-Its code runs unchanged, but for the videos: their frame count and rate are those of the annotation. HC-STVG's
-annotations and predictions are those of tests/data/golden_hcstvg; VidSTG's are made here. Predictions are written in
-PTD's tokens: a box for each frame of its grid that is in the span and has a box.
+Its code runs unchanged, except for the videos: their frame count and rate come from the annotation. HC-STVG's
+annotations and predictions come from tests/data/golden_hcstvg; VidSTG's are made here. Predictions are written in PTD's
+tokens: a box for each frame of its grid that is in the span and has a box.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Writes tests/data/tubedetr.json.gz: small files of VidSTG and VidOR, and what TubeDETR's preprocessing makes of them.
+"""Write tests/data/tubedetr.json.gz: small files of VidSTG and VidOR, and TubeDETR's preprocessing of them.
 
     git clone https://github.com/antoyang/TubeDETR && git -C TubeDETR checkout d70c0ee
     python tests/goldens/make_tubedetr.py TubeDETR
 
-preproc_vidstg.py runs unchanged, but for its configuration, whose keys it reads as attributes.
+preproc_vidstg.py runs unchanged, except for its configuration, whose keys it reads as attributes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes tests/data/vue_stg.json.gz: small files of VUE-STG's form, and what VUE-STG's own evaluator makes of them.
+"""Write tests/data/vue_stg.json.gz: small files in VUE-STG's form, and the results of VUE-STG's own evaluator for them.
 
     git clone https://github.com/bytedance/vidi && git -C vidi checkout fc30c87
     python tests/goldens/make_vue_stg.py vidi/VUE_STG
@@ -37,7 +37,7 @@ def box(draw: random.Random, size: float) -> list[float]:
 
 
 def files() -> dict[str, str]:
-    """The benchmark's three files and one of predictions, with every irregularity that the evaluator has a rule for."""
+    """The benchmark's three files and a file of predictions, with every irregularity that the evaluator handles."""
     draw = random.Random(4)
     tubes: list[list[Any]] = [["query_id", "time_ms", "time_normalized", "x0", "y0", "x1", "y1"]]
     predicted: list[list[Any]] = [["query_id", "time_ms", "x0", "y0", "x1", "y1"]]

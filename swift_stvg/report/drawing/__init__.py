@@ -4,10 +4,10 @@
     render(overlay, Path("clip.mp4"), Path("answer.mp4"))   # or .gif, .jpg for one frame, .png for a contact sheet
 
 The true boxes are green and solid, think boxes blue and dotted, final boxes red and dashed. These are the paper's
-colours; the line styles tell them apart without colour. Annotated and answered boxes are drawn with thick lines.
-Where two systems are compared, the final boxes of A are pink and dashed, those of B violet and dotted. Colour-blind
-people can tell these colours from each other and from the green of the truth. Between two given boxes, boxes are
-interpolated linearly and drawn with thin lines. The sentence, the scores, the spans, and the time of the frame stand
+colours; the line styles distinguish them without colour. Annotated boxes and boxes of answers have thick lines. Between
+two such boxes, boxes are interpolated linearly and have thin lines. If two systems are compared, the final boxes of A
+are pink and dashed, and the final boxes of B are violet and dotted. Colour-blind people can distinguish these colours
+from each other and from the green of the truth. The sentence, the scores, the spans, and the time of the frame stand
 below the frame.
 """
 

@@ -24,20 +24,20 @@ DRAWING_FORMATS = (".mp4", ".gif", ".jpg", ".png")
 MAX_DRAWN_FRAMES, MAX_GIF_FRAMES = 180, 40
 """At most this many frames of a clip are drawn, evenly chosen."""
 H264 = {"crf": "26", "preset": "veryfast", "x264-params": "aq-mode=0:weightp=0:mbtree=0"}
-"""Without x264's decisions that look ahead, which differ from run to run."""
+"""Options of x264. They switch off its look-ahead decisions, which differ from run to run."""
 SHEET_CELLS, SHEET_COLUMNS, CELL = 12, 4, 240
-"""Of a contact sheet: the most frames, frames in a row, and the longer side of a frame in pixels."""
+"""Sizes of a contact sheet: upper bound of frames, frames in a row, longer side of a frame in pixels."""
 
 
 def render(overlay: Overlay, video: Path, out: Path, most: int | None = None, title: str = "") -> None:
     """Draw an overlay onto its clip, and write it whole or not at all.
 
     Args:
-        overlay: what is drawn.
+        overlay: the boxes, spans and texts to draw.
         video: the video file of the overlay's clip.
         out: the file to write: `.mp4` (H.264, which browsers play), `.gif`, `.jpg` for one frame in the middle of the
             event, or `.png` for a contact sheet.
-        most: the most frames of a video or GIF, evenly chosen; `MAX_DRAWN_FRAMES` or `MAX_GIF_FRAMES` if None.
+        most: upper bound of frames of a video or GIF, evenly chosen; `MAX_DRAWN_FRAMES` or `MAX_GIF_FRAMES` if None.
         title: title of a progress bar; no bar if empty.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What is drawn onto a clip."""
+"""The boxes, spans and texts that are drawn onto a clip."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DRAWING_VERSION = 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlay:
-    """What is drawn onto a clip.
+    """The boxes, spans and texts that are drawn onto a clip.
 
     Attributes:
         sentence: the sentence that the model was asked about.
@@ -69,7 +69,7 @@ class Overlay:
         """The truth of a row, if it is known, and the boxes and span of an answer to the row.
 
         Args:
-            spec: the row's spec, or a question without the truth.
+            spec: the truth of the row, or a prompt spec without the truth.
             sentence: the sentence that the row asks about.
             answer: the model's text, or the answer that was read from it; None to draw the truth alone.
             scores: scores to show beside the legend.
@@ -92,8 +92,8 @@ class Overlay:
         """The truth of a sample, and the final boxes and spans of two systems, A and B.
 
         Args:
-            first, second: the drawing of each system's answer to the same sample; None where there is no answer, but
-                not for both.
+            first, second: the drawing of each system's answer to the same sample; None for a system without an answer.
+                One of the two must have an answer.
             scores: scores to show beside the legend.
         """
         base = first or second

@@ -53,7 +53,7 @@ class Painter:
     """Draws the frames of one clip, all at the same size.
 
     Args:
-        overlay: what is drawn.
+        overlay: the boxes, spans and texts to draw.
         size_wh: size of the clip's frames in pixels.
     """
 
@@ -86,6 +86,7 @@ def shown_size(size_wh: tuple[int, int], shortest: int = SHORTEST, longest: int 
 def with_boxes(
     pixels: Frames, size: tuple[int, int], tracks: Sequence[Track], time_s: float, tolerance_s: float
 ) -> Image.Image:
+    """A frame (H, W, 3), resized to `size` (width, height), with the boxes at its time; tolerance as in `Track.at`."""
     enlarged = size[0] > pixels.shape[1]
     frame = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC if enlarged else Image.Resampling.BILINEAR)
     draw = ImageDraw.Draw(frame)

@@ -139,7 +139,7 @@ def both(cards: Sequence[Card]) -> FloatArray:
 
 
 def cards_of_dataset(samples: Sequence[Sample]) -> list[Card]:
-    """A card for each annotation. `prepare` makes those drawable that are drawn."""
+    """A card for each annotation. `prepare` gives a card its drawing job."""
     return [
         Card({"id": s.id, "query": s.query, "category": s.category or "unknown", "status": "annotated"} | _annotated(s))
         for s in samples

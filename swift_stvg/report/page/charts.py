@@ -100,7 +100,7 @@ def of_results(
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
 
-    yield chart("What refining changed: above the line, for the better", scatter, "vIoU, think", "vIoU, final")
+    yield chart("Effect of refining: samples above the line became better", scatter, "vIoU, think", "vIoU, final")
 
     def by_area(axes: Any) -> None:
         places = np.arange(len(areas))
@@ -135,8 +135,8 @@ def of_two(scores: FloatArray, name: str) -> Iterator[Chart]:
             bar.set(color=FIRST, hatch="///", edgecolor="#ffffff55")
         axes.axvline(0, color=INK, alpha=0.5, linewidth=1)
 
-    yield chart("Each sample: above the line B is better, below it A", scatter, f"{name}, A", f"{name}, B")
-    yield chart("Who wins by how much: A to the left, B to the right", differences, f"{name}, B - A", COUNT)
+    yield chart("Samples: B is better above the line, A below it", scatter, f"{name}, A", f"{name}, B")
+    yield chart("Differences: A is better on the left, B on the right", differences, f"{name}, B - A", COUNT)
 
 
 def of_dataset(
@@ -146,7 +146,7 @@ def of_dataset(
 
     Args:
         event_s, clip_s: (N,) lengths of events and clips in seconds.
-        begin: (N,) begin of the event as a share of the clip.
+        begin: (N,) start of the event as a share of the clip.
         area: (N,) mean box area divided by the frame's area.
         categories: categories of objects with their counts.
     """

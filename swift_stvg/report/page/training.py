@@ -29,7 +29,7 @@ class Curves:
 
 
 def read_curves(path: Path) -> Curves:
-    """Read a log. If a run was resumed or started again at an earlier step, later steps of the run before are dropped.
+    """Read a log. If a run was resumed at an earlier step or started again, only the later run's steps count.
 
     Raises:
         DataError: the file cannot be read, or holds no step of a training.

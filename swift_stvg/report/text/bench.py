@@ -8,7 +8,7 @@ from swift_stvg.report.text.blocks import lines_block, table_block, write_report
 
 
 def render_bench(report: dict[str, Any], form: str) -> str:
-    """The report of `swift-stvg bench` as text that ends with a newline; `form` is one of `blocks.FORMATS`."""
+    """The report of `swift-stvg bench` as text that ends with a newline; `form` is one of `blocks.REPORT_FORMATS`."""
     return write_report(report, form, _blocks)
 
 
@@ -17,7 +17,7 @@ def _blocks(report: dict[str, Any], markdown: bool) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     preamble = [f"swift_stvg {report['swift_stvg']} on {machine['cpu']}, {machine['cores']} cores; {versions}"]
     rounds = ", ".join(f"{name} {count}" for name, count in report["rounds"].items())
-    preamble.append(f"medians of rounds in turns: {rounds}" + "; small sizes" * report["quick"])
+    preamble.append(f"medians over rounds, ours and baseline in turns: {rounds}" + "; small sizes" * report["quick"])
     header = ["what", "ours", "baseline", "takes", "ratio", "peak MB"]
     rows = [
         [

@@ -1,4 +1,4 @@
-"""What every written report is made of: lines, tables, and the choice between text, Markdown and JSON."""
+"""The parts of every written report: lines, tables, and the choice between text, Markdown and JSON."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ MOST_SIZES = 10
 
 
 def render_check(report: dict[str, Any], form: str) -> str:
-    """The report of `swift-stvg check` as text that ends with a newline; `form` is one of `blocks.FORMATS`."""
+    """The report of `swift-stvg check` as text that ends with a newline; `form` is one of `blocks.REPORT_FORMATS`."""
     return write_report(report, form, _blocks)
 
 
@@ -57,7 +57,7 @@ def _blocks(report: dict[str, Any], markdown: bool) -> list[str]:
         for title, header, rows in map(score_table, tables):
             blocks.append(table_block(f"Scores of the exact answers on {name}, {title}", header, rows, markdown))
     if report["rewards"]:
-        blocks.append(_landscape(report["rewards"], markdown))
+        blocks.append(_rewards_table(report["rewards"], markdown))
     failed = (report["decoded"] or {}).get("failed", [])
     if failed:
         header = ["video that cannot be decoded", "rows", "why"]
@@ -70,7 +70,7 @@ def _blocks(report: dict[str, Any], markdown: bool) -> list[str]:
     return blocks
 
 
-def _landscape(rewards: dict[str, Any], markdown: bool) -> str:
+def _rewards_table(rewards: dict[str, Any], markdown: bool) -> str:
     """The rewards of exact and wrong answers."""
     lines = rewards["lines"]
     columns = list(next(iter(lines.values()))["earns"])

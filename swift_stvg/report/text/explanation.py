@@ -1,4 +1,4 @@
-"""Answers that `scoring.explain` took apart, as text, Markdown or JSON."""
+"""The report of `scoring.explain` about single answers, as text, Markdown or JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swift_stvg.report.text.score import CAUSES
 
 
 def render_explanation(report: dict[str, Any], form: str) -> str:
-    """Answers taken apart by `scoring.explain`, as text that ends with a newline; `form` is one of `blocks.FORMATS`."""
+    """The report of `scoring.explain` as text that ends with a newline; `form` is one of `blocks.REPORT_FORMATS`."""
     return write_report(report, form, _blocks)
 
 
@@ -68,7 +68,7 @@ def _explanation(answer: dict[str, Any], markdown: bool) -> list[str]:
 
 
 def diagnosis_lines(diagnosis: dict[str, Any]) -> list[str]:
-    """What is wrong with one answer, in words; the JSON data are those of `Diagnoses.sample`."""
+    """The errors of one answer, in words. `diagnosis` is the result of `Diagnoses.sample`."""
     lines = []
     if diagnosis["answered"]:
         starts, ends = (_error(diagnosis[key]) for key in ("onset_s", "end_s"))

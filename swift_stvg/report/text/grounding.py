@@ -1,4 +1,4 @@
-"""The records of `serving.grounding` as text: when, where, and what is wrong."""
+"""The records of `serving.grounding` as text: the time, the boxes, and errors."""
 
 from __future__ import annotations
 

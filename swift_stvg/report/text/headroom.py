@@ -9,7 +9,7 @@ from swift_stvg.report.text.blocks import lines_block, table_block, write_report
 
 
 def render_headroom(report: dict[str, Any], form: str) -> str:
-    """The report of `scoring.headroom` as text that ends with a newline; `form` is one of `blocks.FORMATS`."""
+    """The report of `scoring.headroom` as text that ends with a newline; `form` is one of `blocks.REPORT_FORMATS`."""
     return write_report(report, form, _blocks)
 
 

@@ -8,7 +8,7 @@ from swift_stvg.report.text.blocks import lines_block, table_block, write_report
 
 
 def render_recipe(report: dict[str, Any], form: str) -> str:
-    """The report of `swift-stvg recipe` as text that ends with a newline; `form` is one of `blocks.FORMATS`."""
+    """The report of `swift-stvg recipe` as text that ends with a newline; `form` is one of `blocks.REPORT_FORMATS`."""
     return write_report(report, form, _blocks)
 
 
@@ -27,7 +27,7 @@ def _blocks(report: dict[str, Any], markdown: bool) -> list[str]:
     ending.append(
         "ms-swift accepts the recipe."
         if report["go_on"]
-        else "ms-swift would refuse the recipe, or do something else than it says."
+        else "ms-swift would refuse the recipe, or run it differently. Correct the errors."
     )
     blocks.append(lines_block(ending, markdown))
     return blocks

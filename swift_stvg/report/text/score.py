@@ -15,7 +15,7 @@ MOST_IDS = 10
 
 
 def render_score(report: dict[str, Any], form: str) -> str:
-    """The report of `scoring.score` as text that ends with a newline; `form` is one of `blocks.FORMATS`."""
+    """The report of `scoring.score` as text that ends with a newline; `form` is one of `blocks.REPORT_FORMATS`."""
     return write_report(report, form, _blocks)
 
 
@@ -157,7 +157,7 @@ def _published(report: dict[str, Any], markdown: bool) -> list[str]:
     found = report["published"]
     if not found:
         splits = ", ".join(report["ground_truth"]["splits"])
-        return [lines_block([f"This package knows no published table about {splits}."], markdown)]
+        return [lines_block([f"This package has no published table for {splits}."], markdown)]
     blocks = []
     for split, query in dict.fromkeys((row["split"], row["query"]) for row in found):
         lines = _ours(report, query)

@@ -1,4 +1,4 @@
-"""What `swift-stvg select` chose, as text, Markdown or JSON."""
+"""The report of `swift-stvg select` as text, Markdown or JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from swift_stvg.report.text.blocks import lines_block, table_block, write_report
 
 
 def render_selected(report: dict[str, Any], form: str) -> str:
-    """The report of `swift-stvg select` as text that ends with a newline; `form` is one of `blocks.FORMATS`."""
+    """The report of `swift-stvg select` as text that ends with a newline; `form` is one of `blocks.REPORT_FORMATS`."""
     return write_report(report, form, _blocks)
 
 
