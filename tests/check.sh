@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Style, types, layers and tests, in an environment of its own.
 #   bash tests/check.sh          what every change must pass, in minutes
-#   bash tests/check.sh --fast   without the tests that use ms-swift or take seconds
+#   bash tests/check.sh --fast   without the tests that use ms-swift or take half a second or more
 #   bash tests/check.sh --all    with the tests that take long, and with more examples
 # Further words go to pytest.
 set -euo pipefail

@@ -108,6 +108,7 @@ BOXES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
 @pytest.mark.parametrize("architecture", ["qwen2_5_vl", "qwen3_vl"])
 @pytest.mark.parametrize("span", ["1 - 3", "0 - 2", "2 - 500", "3 - 1", "400 - 500", "none"])

@@ -297,6 +297,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "message"), WRONG)
 def test_wrong_use_is_one_clear_error(words: list[str], message: str, tmp_path: Path) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith("STVG_")}

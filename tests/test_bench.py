@@ -106,6 +106,7 @@ def test_a_baseline_that_differs_is_an_error(
     assert "the rewards differ" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_memory_of_a_process_is_its_own() -> None:
     """It does not include the memory of the measuring process, which a fork would inherit."""
     ballast = np.ones(200 * 2**20, dtype=np.uint8)

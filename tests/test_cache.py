@@ -45,6 +45,7 @@ def loader(folder: Path | None, memory: int = 0) -> FrameLoader:
     return FrameLoader(Settings(frame_cache=str(folder) if folder else None, frame_memory=memory))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("difficulty", ["easy", "normal", "hard"])
 def test_pixels_are_close_to_the_videos(tmp_path: Path, difficulty: str) -> None:
     """The documented bound, for sharp edges and film: 2 of 255 levels in the mean, 8 for 99 percent of pixels."""
@@ -54,12 +55,14 @@ def test_pixels_are_close_to_the_videos(tmp_path: Path, difficulty: str) -> None
         check_pixels(tmp_path / "cache", row)
 
 
+@pytest.mark.slow
 def test_pixels_of_real_video_are_close(tmp_path: Path, stvg_test_data: Path) -> None:
     clip = stvg_test_data / "vidor/videos/5587257558.mp4"
     request = VideoRequest(tuple(range(0, 540, 15)), (336, 196), 2.0, "pixel", tuple(k / 2 for k in range(36)))
     check_pixels(tmp_path, {"videos": [str(clip)], "chat_template_kwargs": {VIDEO_KEY: request.to_json()}})
 
 
+@pytest.mark.slow
 def test_pixels_of_a_noisy_film_are_close(tmp_path: Path) -> None:
     film = encode(FILM, tmp_path, seconds=2)
     request = VideoRequest(tuple(range(0, 48, 12)), (336, 196), 2.0, "pixel", tuple(k / 2 for k in range(4)))
@@ -198,6 +201,7 @@ def test_few_frames_are_in_memory_at_their_full_size(tmp_path: Path) -> None:
     assert sizes == [16, 16, 16, 2]
 
 
+@pytest.mark.slow
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "stvg_synthetic"
     generate(root, {"train": 4}, SynthConfig(duration_s=20, sentences_per_clip=2), workers=1)

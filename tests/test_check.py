@@ -57,6 +57,7 @@ def videos(data: Path, split: str = "train") -> list[Path]:
     return [data / json.loads(line)["video"] for line in (data / f"{split}.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_sound_dataset_may_go_on(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, report = checked(capsys, "stvg_synthetic:train/val", "--videos", "--template", "stvg_qwen2_5_vl")
     assert (status, report["go_on"], report["errors"], report["warnings"]) == (0, True, [], [])
@@ -138,6 +139,7 @@ def test_damage_beyond_the_first_frame_is_found_by_decoding_only(
     assert status == 1, "one of the two ways tells"
 
 
+@pytest.mark.slow
 def test_missing_videos(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = videos(data)
     paths[0].unlink()
@@ -347,6 +349,7 @@ def test_a_clip_asks_for_what_the_template_would() -> None:
     assert clip_of(row) == ("a.mp4", request)
 
 
+@pytest.mark.slow
 def test_files_that_take_long_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """A clip at the end of a file with one key frame, before and after the advised re-encoding."""
     monkeypatch.setenv("STVG_DATA_ROOT", str(tmp_path))

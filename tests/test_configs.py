@@ -212,6 +212,7 @@ def test_two_steps_with_a_tiny_model(name: str, workspace: Path, tiny: Path, col
         assert ("rewards/StvgThink/mean" in logged[0]) == (name != "no_think_boxes")
 
 
+@pytest.mark.slow
 def test_the_runner_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name in RUNS:
         monkeypatch.setattr(sys, "argv", ["run.py", name, "--print", "--output", "out"])

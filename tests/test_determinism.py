@@ -75,6 +75,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_rows_rewards_and_scores_are_the_same_everywhere(root: Path, tmp_path: Path) -> None:
     script = tmp_path / "work.py"
     script.write_text(WORK)

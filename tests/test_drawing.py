@@ -184,6 +184,7 @@ def test_the_playhead_moves() -> None:
     assert white == pytest.approx([10, 200, 390], abs=3)
 
 
+@pytest.mark.slow
 def test_a_film_that_browsers_play(clip: Path, tmp_path: Path) -> None:
     for name in ("first.mp4", "again.mp4"):
         render(overlay(full()), clip, tmp_path / name)

@@ -54,6 +54,7 @@ def test_recipe(path: Path) -> None:
 PLANS = sorted(BENCHMARK.parent.glob("*/plan*.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_plans_name_what_exists(benchmark: SimpleNamespace, path: Path) -> None:
     plan = benchmark.run.Plan.read(path)
@@ -201,6 +202,7 @@ def test_the_benchmark_runs_and_goes_on(tmp_path: Path) -> None:
 STEP_COST = BENCHMARK.parent / "step_cost"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # importing torch warns
 @pytest.mark.parametrize(("shape", "billions"), [("3b", 3.755), ("7b", 8.292)])  # as the weights on the model hubs
 def test_the_shapes_of_the_step_cost_are_the_real_ones(tmp_path: Path, shape: str, billions: float) -> None:

@@ -104,11 +104,13 @@ def test_no_number_is_read_as_another(time: str, label: str, mark: str, fmt: Ans
         check_read(answer(time, f"1. [1, 2, 3, 4], {label}{mark}[1, 2, 3, 4]", f"{label}{mark}[1, 2, 3, 4]"), fmt)
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(pieces, spoiled()), max_size=5))
 def test_any_completion_earns_what_it_may(texts: list[str]) -> None:
     check_rewards(texts)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 200), st.characters(), st.booleans())
 def test_one_character_changed(position: int, character: str, insert: bool) -> None:
     """Texts that are nearly answers find disagreements between the strict and the lenient reader."""
@@ -203,6 +205,7 @@ TEXTS += [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "hostile", "fmt"), TEXTS, ids=[name for name, _, _ in TEXTS])
 def test_time_grows_linearly(
     name: str, hostile: Callable[[int], str], fmt: AnswerFormat, request: pytest.FixtureRequest

@@ -64,6 +64,7 @@ def answered(clip: Path, text: str, settings: Settings = HERE, **how: Any) -> Gr
     return found
 
 
+@pytest.mark.slow
 def test_a_record_is_in_seconds_and_pixels_of_the_video(clip: Path) -> None:
     record = answered(clip, ANSWER).record
     assert (record["id"], record["status"], record["detail"]) == ("clip.mp4", "ok", "")
@@ -522,6 +523,7 @@ def test_exported_tubes_score_as_the_answer(
     assert (expected.viou[0] > 0) == (len(inverted) < 4)
 
 
+@pytest.mark.slow
 def test_the_command_writes_everything(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STVG_MAX_SIDE", "112")
     monkeypatch.setenv("STVG_CACHE_DIR", "off")
@@ -543,6 +545,7 @@ def test_the_command_writes_everything(clip: Path, tmp_path: Path, monkeypatch: 
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["1.png", "answers.jsonl"]
 
 
+@pytest.mark.slow
 def test_a_folder_holds_one_run_and_nothing_of_others(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -571,6 +574,7 @@ def test_a_folder_holds_one_run_and_nothing_of_others(
     assert len(list(out.iterdir())) == 3, "what was there before a run that failed stays"
 
 
+@pytest.mark.slow
 def test_every_frame_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This holds for a video with more frames than pages show too; a progress bar counts the frames."""
     monkeypatch.setenv("STVG_MAX_SIDE", "112")
@@ -648,6 +652,7 @@ USES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "message"), USES, ids=[case[1] for case in USES])
 def test_wrong_use_is_one_clear_error(
     clip: Path,
@@ -676,6 +681,7 @@ def synthetic(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dic
     return {row["videos"][0]: row for row in rows}
 
 
+@pytest.mark.slow
 def test_a_dataset_is_answered_kept_and_scored(
     synthetic: dict[str, dict[str, Any]],
     tmp_path: Path,
@@ -739,6 +745,7 @@ def test_a_dataset_is_answered_kept_and_scored(
     assert out.read_text() == foreign, "a result of something else is not lost"
 
 
+@pytest.mark.slow
 def test_the_first_rows_that_no_model_takes_do_not_end_a_run(
     synthetic: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -767,6 +774,7 @@ def test_the_first_rows_that_no_model_takes_do_not_end_a_run(
     assert "no answer to 3 of 3 questions: status 400" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_one_refusal_is_one_answer_less(
     clip: Path, synthetic: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -784,6 +792,7 @@ def test_one_refusal_is_one_answer_less(
         assert len(asked) == len(synthetic)
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_down_is_left_alone(
     synthetic: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -827,6 +836,7 @@ def test_files_of_others_stay(
     assert out.read_text() == content
 
 
+@pytest.mark.slow
 def test_runs_that_were_killed_and_odd_answers(
     synthetic: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -210,6 +210,7 @@ EVEN = [0.1, 0.12, 0.08, 0.1]
 RULES = [("shared", None), ("shared", -1.0), ("either", None), ("either", -1.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("frames", "floor"), RULES)
 @pytest.mark.parametrize("think", [0.5, 1.0])
 def test_no_answer_earns_more_than_the_exact_one(frames: str, floor: float | None, think: float) -> None:

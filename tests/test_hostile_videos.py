@@ -96,6 +96,7 @@ def test_one_frame(tmp_path: Path) -> None:
         read_frames(path, np.array([0, 1]))
 
 
+@pytest.mark.slow
 def test_one_frame_of_8k(tmp_path: Path) -> None:
     path = write_as(tmp_path / "8k.avi", 1, (7680, 4320), codec="mjpeg", pix_fmt="yuvj420p")
     assert probe(path).size_wh == (7680, 4320)
@@ -305,6 +306,7 @@ def test_threads_share_one_failure(tmp_path: Path) -> None:
     assert torch.is_tensor(loader.load(str(path), REQUEST))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_processes_may_be_forked_after_a_failure(tmp_path: Path, decoder: str) -> None:
     """With both decoders, as for DataLoader workers: a child that inherits a failed decord reader would crash."""

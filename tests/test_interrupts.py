@@ -134,6 +134,7 @@ def test_a_full_device(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "No space left on device" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_command_that_is_killed(world: Path) -> None:
     words = [sys.executable, "-m", "swift_stvg.cli", "synth", str(world / "out"), "--split", "train=400"]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

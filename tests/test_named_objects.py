@@ -90,6 +90,7 @@ def rows(objects: dict[str, str]) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_rows_name_the_object_of_the_sentence(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         truth = RowTruth.from_json(row["stvg"])
@@ -165,6 +166,7 @@ def test_known_mistakes_do_not_pay(rows: list[dict[str, Any]]) -> None:
         assert found["lines"][name]["earns"]["total"] == [2.0, 2.0, 2.0], name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["drop", "time"])
 def test_an_object_without_a_track(missing: str, objects: dict[str, str], tmp_path: Path) -> None:
     half = tmp_path / "half.json"
@@ -228,6 +230,7 @@ def test_check_shows_the_ceiling(
     assert 0.85 < whole["m_vIoU"][0] < 1
 
 
+@pytest.mark.slow
 def test_sft_grpo_and_answers_of_the_real_commands(
     objects: dict[str, str], workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

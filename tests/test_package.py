@@ -25,6 +25,7 @@ def test_import_loads_no_package_of_others(tmp_path: Path) -> None:
     assert others <= sys.stdlib_module_names
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_declared() -> None:
     """pyproject.toml names each imported distribution, even if another distribution requires it too."""
     root = Path(__file__).parent.parent
@@ -44,6 +45,7 @@ def test_what_is_imported_is_declared() -> None:
     assert {module for module, of in names.items() if not of & declared} == set()
 
 
+@pytest.mark.slow
 def test_the_core_needs_no_torch(tmp_path: Path) -> None:
     modules = "answers records rewards rows scoring.predictions scoring.score settings sources.loading serving.asking"
     code = f"""

@@ -153,6 +153,7 @@ def told(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str
     return status, json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_root")
 @pytest.mark.parametrize("title", CASES)
 def test_a_row_or_an_explained_drop(tmp_path: Path, title: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,6 +220,7 @@ def test_a_row_or_an_explained_drop(tmp_path: Path, title: str, capsys: pytest.C
         assert case.name in error
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_root")
 @pytest.mark.parametrize("name", ["12:30.mp4", "file:a.mp4", "pipe:0.mp4", "a b .mp4 ", "-a.mp4", "100%.mp4"])
 def test_names_that_mean_something_to_others(
@@ -262,6 +264,7 @@ def test_a_byte_order_mark_before_every_kind_of_file(tmp_path: Path, capsys: pyt
         assert not {"unreadable line", "unknown id"} & set(found["systems"][0]["reasons"]), name
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_root")
 @pytest.mark.parametrize("name", ["r.jsonl ", "a folder /r.jsonl", " r.JSONL"])
 def test_results_whose_path_has_a_space_at_an_end(

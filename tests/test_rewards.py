@@ -242,6 +242,7 @@ def test_without_think_boxes() -> None:
     assert REWARDS["stvg_format"](with_think)[0] == 0, "think boxes that were not asked for break the form"
 
 
+@pytest.mark.slow
 def test_rows_of_a_batch_do_not_touch_each_other() -> None:
     texts = [case[0] for case in CASES]
     rows = [row_truth(row_id=str(i)) for i in range(len(texts))]

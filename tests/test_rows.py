@@ -178,6 +178,7 @@ ENDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("clip", "settings", "size", "end_s"), ENDS)
 @pytest.mark.parametrize("start_s", [0.0, 1 / 3])
 def test_a_row_a_question_and_the_scorer_mean_the_same_by_a_span(
@@ -268,6 +269,7 @@ def test_think_boxes_of_the_target_can_be_off_the_truth() -> None:
     assert 0 < REWARDS["stvg_think"](batch)[0] < 1, "the ground truth stays exact"
 
 
+@pytest.mark.slow
 def test_think_boxes_are_off_by_what_is_asked() -> None:
     """Sides move by the jitter times the side, over many rows; boxes stay in the frame and keep an area."""
     big = {

@@ -172,6 +172,7 @@ def test_a_form_that_all_tubes_have_is_told_once(
     assert [warning in text for text in found] == [True] * bool(warning)
 
 
+@pytest.mark.slow
 def test_every_answer_is_accounted_for(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = row_truths()[:12]
     exact = [row.format.render(row.answer) for row in rows]
@@ -231,6 +232,7 @@ def test_every_answer_is_accounted_for(root: Path, capsys: pytest.CaptureFixture
     assert scored["m_tIoU"][0] == pytest.approx(5 / 120), "the ground truth is the denominator"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("root")
 def test_partial_answers_count_only_when_asked(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = row_truths()[:40]
@@ -266,6 +268,7 @@ def test_native_figures_are_the_rewards_own(root: Path, capsys: pytest.CaptureFi
         assert 0 < ours[metric][0] < 1
 
 
+@pytest.mark.slow
 def test_think_boxes_against_final_ones(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = row_truths()[:30]
     responses: list[str | None] = []
@@ -318,6 +321,7 @@ def test_a_comparison_is_paired(root: Path, capsys: pytest.CaptureFixture[str]) 
     assert 0 < gain[1] < gain[0] < gain[2]
 
 
+@pytest.mark.slow
 def test_published_figures_stand_below_ours(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["score", "dense.json", "--dataset", "hcstvg_v1:test", "--compare-to", "published"]
     assert main(words) == 0
@@ -347,6 +351,7 @@ def test_published_figures_stand_below_ours(root: Path, capsys: pytest.CaptureFi
     assert "Fig. 4" not in text
 
 
+@pytest.mark.slow
 def test_gains_by_area_stand_beside_the_papers(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each bin has the gain of its answers, or a dash without answers; without think boxes there is no table."""
     rows = row_truths()
@@ -377,6 +382,7 @@ def test_gains_by_area_stand_beside_the_papers(root: Path, capsys: pytest.Captur
     assert "Fig. 4 of" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_provenance(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_results(root / "r.jsonl", row_truths(fps=4.0, think=False))
     report = run(capsys, "r.jsonl", "--dataset", "hcstvg_v1:test")
@@ -400,6 +406,7 @@ def test_provenance(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert told == set(CANDIDATES)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("root")
 def test_the_oracle(capsys: pytest.CaptureFixture[str]) -> None:
     """The exact answers as a model would have to write them, in both units, under each protocol."""
@@ -447,6 +454,7 @@ def test_the_oracle_on_vidstg(
     assert (frame, second) == pytest.approx((0.915, 0.845), abs=0.005)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_scored_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = row_truths()
     write_results(root / "r.jsonl", rows)
@@ -540,6 +548,7 @@ def test_files_without_an_answer(
     fails(capsys, message, str(tmp_path / "r.jsonl"))
 
 
+@pytest.mark.slow
 def test_reports_are_written_whole(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for form, start in (("table", "swift_stvg "), ("markdown", "- swift_stvg"), ("json", "{")):
         out = root / f"report.{form}"
@@ -658,6 +667,7 @@ def test_indices_beyond_the_grid_are_no_answer(root: Path, capsys: pytest.Captur
     assert f"goes beyond the last index, {row.timeline.size - 1}" in found
 
 
+@pytest.mark.slow
 def test_other_boxes_than_the_annotations_are_seen(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Rows from before a correction of the annotation: the event is the same, the boxes differ."""
     rows = row_truths()[:3]
@@ -670,6 +680,7 @@ def test_other_boxes_than_the_annotations_are_seen(root: Path, capsys: pytest.Ca
     assert reasons["other annotation"]["example"].startswith(f"line 2, id {rows[1].id}: its row has other boxes")
 
 
+@pytest.mark.slow
 def test_frames_of_the_annotation_are_what_counts(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file with half the annotated rate: its frame numbers differ from the annotation's."""
     settings = Settings.from_env()
@@ -757,6 +768,7 @@ def test_the_bins_are_those_of_the_paper() -> None:
     assert AREA_EDGES == (0, 0.01, 0.04, 0.09, 0.16, 0.25, 0.36, 0.49, 0.64, 0.81, 1)
 
 
+@pytest.mark.slow
 def test_text_that_no_terminal_shows(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Lone surrogates and other scripts, on a stream that can print neither."""
     rows = row_truths()[:2]
@@ -769,6 +781,7 @@ def test_text_that_no_terminal_shows(root: Path, capfd: pytest.CaptureFixture[st
     assert responses == ["<time> 他 </time>", "\ud83d nothing"]
 
 
+@pytest.mark.slow
 def test_reports_go_where_they_are_sent(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,7 @@ def test_mistakes_earn_what_the_equations_say(name: str) -> None:
         assert mean == low == high == pytest.approx(expected, abs=1e-9), reward
 
 
+@pytest.mark.slow
 def test_the_usual_settings_pay_for_no_mistake() -> None:
     for fmt in EVERY_FORMAT:
         row_truths = [row(fmt), row(fmt, floor=-1.0)]

@@ -195,6 +195,7 @@ def test_weights_are_linked_and_the_rest_is_looked_into(tmp_path: Path, name: st
         assert (tmp_path / "out" / name).samefile(file) == weights
 
 
+@pytest.mark.slow
 def test_a_readme_of_others_stays(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     readme = checkpoint / "README.md"
     readme.write_text("# my notes of a year\n")
@@ -250,6 +251,7 @@ def test_hub_id(model: str | None, found: str | None, monkeypatch: pytest.Monkey
     assert sharing.hub_id(model) == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loaded_from", "beside", "found"),
     [

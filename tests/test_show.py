@@ -56,6 +56,7 @@ def test_the_figures_are_the_scorers(result: Path, tmp_path: Path, capsys: pytes
         assert any(line.startswith("times: starts") for line in card["diagnosis"]) == (card["status"] == "scored")
 
 
+@pytest.mark.slow
 def test_what_is_drawn_by_default_and_used_again(result: Path, tmp_path: Path) -> None:
     assert show(result, "--out", "page", "--overlays", "1") == 0
     drawn = {i for i, card in enumerate(data_of(tmp_path / "page")["cards"]) if "media" in card}
@@ -86,6 +87,7 @@ def test_the_same_input_gives_the_same_bytes(result: Path, tmp_path: Path) -> No
     assert {Path(name).suffix for name in one} == {".html", ".json", ".jpg", ".mp4", ".png"}
 
 
+@pytest.mark.slow
 def test_missing_videos_are_said_and_counted(
     result: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,6 +108,7 @@ def test_missing_videos_are_said_and_counted(
     assert sum("media" in card for card in data_of(tmp_path / "page")["cards"]) == CLIPS - 1
 
 
+@pytest.mark.slow
 def test_a_ground_truth_with_more_than_was_answered(result: Path, tmp_path: Path) -> None:
     lines = result.read_text().splitlines(keepends=True)
     result.write_text("".join(lines[:3]) + "{cut off")
@@ -120,6 +123,7 @@ def test_a_ground_truth_with_more_than_was_answered(result: Path, tmp_path: Path
     assert {f["reason"]: f["zero"] for f in data["failures"]} == {"missing": True, "unreadable line": False}
 
 
+@pytest.mark.slow
 def test_nothing_could_be_parsed(result: Path, shapes: Path, tmp_path: Path) -> None:
     write_result(result, rows_of(shapes), [lambda row: ""] * CLIPS)
     assert show(result, "--out", "page", "--overlays", "2") == 0
@@ -129,6 +133,7 @@ def test_nothing_could_be_parsed(result: Path, shapes: Path, tmp_path: Path) -> 
     assert len(data["charts"]) == 2, "nothing about think boxes"
 
 
+@pytest.mark.slow
 def test_without_think_boxes(result: Path, shapes: Path, tmp_path: Path) -> None:
     write_result(result, rows_of(shapes, think=False))
     assert show(result, "--out", "page") == 0
@@ -138,6 +143,7 @@ def test_without_think_boxes(result: Path, shapes: Path, tmp_path: Path) -> None
     assert len(data["charts"]) == 2
 
 
+@pytest.mark.slow
 def test_a_dataset_without_any_model(result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert show("--dataset", "stvg_synthetic:test", "--out", "page", "--overlays", "1") == 0
     assert f"{CLIPS} samples, 4 of them drawn" in capsys.readouterr().out
@@ -147,6 +153,7 @@ def test_a_dataset_without_any_model(result: Path, tmp_path: Path, capsys: pytes
     assert [str(CLIPS), "", "sentences with a tube"] in data["tiles"]
 
 
+@pytest.mark.slow
 def test_a_dataset_whose_videos_are_missing(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,6 +165,7 @@ def test_a_dataset_whose_videos_are_missing(
     assert all("video missing" in card["why"] for card in data_of(tmp_path / "page")["cards"])
 
 
+@pytest.mark.slow
 def test_another_folder_is_left_alone(result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/index.html").write_text("mine")
@@ -179,6 +187,7 @@ def test_another_folder_is_left_alone(result: Path, tmp_path: Path, capsys: pyte
     assert {"notes.txt", "media/notes.txt"} <= content(tmp_path / "empty").keys(), "what is not ours is not deleted"
 
 
+@pytest.mark.slow
 def test_an_error_leaves_the_page_that_was_there(result: Path, tmp_path: Path) -> None:
     assert show(result, "--out", "page", "--overlays", "1") == 0
     before = content(tmp_path / "page")
@@ -187,6 +196,7 @@ def test_an_error_leaves_the_page_that_was_there(result: Path, tmp_path: Path) -
     assert content(tmp_path / "page") == before
 
 
+@pytest.mark.slow
 def test_two_systems_have_the_figures_and_intervals_of_the_scorer(
     result: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,6 +225,7 @@ def test_two_systems_have_the_figures_and_intervals_of_the_scorer(
     assert ["2 : 3", "", "samples that A and B win; 3 are a draw"] in data["tiles"]
 
 
+@pytest.mark.slow
 def test_two_systems_are_joined_by_id(result: Path, shapes: Path, tmp_path: Path) -> None:
     """In any order. Ids in only one file are counted and reported, and count 0 for the other file."""
     (tmp_path / "b").mkdir()
@@ -236,6 +247,7 @@ def test_two_systems_are_joined_by_id(result: Path, shapes: Path, tmp_path: Path
     assert all("media" in card for card in data["cards"])
 
 
+@pytest.mark.slow
 def test_two_systems_of_other_grids_need_the_annotations(
     result: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -299,6 +311,7 @@ def test_logs(tmp_path: Path, text: str, steps: list[int], notes: list[str], rea
     assert all(part in note for part, note in zip(notes, curves.notes, strict=True))
 
 
+@pytest.mark.slow
 def test_training_curves_stand_on_the_page(result: Path, tmp_path: Path) -> None:
     odd = "rewards/$x^{<b>$/mean"
     log = "".join(

@@ -75,6 +75,7 @@ def true_frames(text: str, scene: Scene, side: int) -> list[tuple[int, list[int]
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("difficulty", ["easy", "normal", "hard"])
 def test_sentences_are_true_of_one_thing_at_one_time(difficulty: str) -> None:
     config = SynthConfig(difficulty=difficulty)
@@ -114,6 +115,7 @@ def test_backgrounds_and_sides_are_those_asked_for(difficulty: str) -> None:
     assert 0.24 < max(halves["large"]) <= 0.25
 
 
+@pytest.mark.slow
 def test_the_sentence_is_needed() -> None:
     scenes = [make_scene(SynthConfig(), "train", number) for number in range(200)]
     asked = [(scene, scene.things[scene.sentences[0].thing]) for scene in scenes]
@@ -185,6 +187,7 @@ def test_impossible_arguments(tmp_path: Path, arguments: dict[str, Any], message
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size_wh", [(56, 56), (320, 240)])
 def test_boxes_enclose_what_was_drawn(tmp_path: Path, size_wh: tuple[int, int]) -> None:
     config = SynthConfig(size_wh=size_wh, difficulty="easy", objects=(1, 1), duration_s=4.0)
@@ -229,6 +232,7 @@ def test_bar_hides_a_part_and_boxes_are_amodal(tmp_path: Path) -> None:
         assert scene.bar_width < 2 * thing.half.min()
 
 
+@pytest.mark.slow
 def test_files_hold_what_the_rows_say(tmp_path: Path) -> None:
     config = SynthConfig(size_wh=(320, 240), duration_s=5.0, fps=25, sentences_per_clip=2)
     generate(tmp_path, {"val": 3}, config, workers=1)
@@ -245,6 +249,7 @@ def test_files_hold_what_the_rows_say(tmp_path: Path) -> None:
     assert report.n_dropped == 0
 
 
+@pytest.mark.slow
 def test_same_result_whatever_the_workers_the_splits_and_their_sizes(tmp_path: Path) -> None:
     generate(tmp_path / "one", {"train": 20, "val": 4}, SHORT, workers=1)
     generate(tmp_path / "two", {"val": 4}, SHORT, workers=1)
@@ -324,6 +329,7 @@ def test_label_scale(tmp_path: Path, scale: float) -> None:
         np.testing.assert_allclose(scaled, wanted, atol=0.02)
 
 
+@pytest.mark.slow
 def test_label_scales_differ_between_clips_within_their_range(tmp_path: Path) -> None:
     generate(tmp_path / "exact", {"train": 12}, SHORT, workers=1)
     for name in ("uneven", "again"):

@@ -80,6 +80,7 @@ PROMPTS = [  # as the chat templates on the hub give them
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "options", "system", "ends"), PROMPTS)
 def test_the_chat_template_is_that_of_the_real_models(
     architecture: str, options: dict[str, Any], system: str, ends: str, tmp_path: Path
@@ -98,6 +99,7 @@ def test_the_chat_template_is_that_of_the_real_models(
     assert processor.apply_chat_template(messages, **asked) == own + user + ends, "a system prompt takes the place"
 
 
+@pytest.mark.slow
 def test_no_option_says_what_a_folder_holds(folder: Path, tmp_path: Path) -> None:
     """A folder of `tiny` names its type. For another folder, the type with a template of this package is used."""
     from swift_stvg.adapters.engine import model_type_of, swift_arguments

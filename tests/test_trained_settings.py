@@ -90,6 +90,7 @@ def test_what_rewards_alone_depend_on_makes_no_rows_unfit() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_rows_of_other_settings_are_refused_by_name(template: Any, tmp_path: Path, monkeypatch: Any) -> None:
     video = write_video(tmp_path / "a.mp4", np.arange(50) / 25, size_wh=(224, 112))
     columns = ("messages", "videos", "chat_template_kwargs")

@@ -154,6 +154,7 @@ def suspicious(source: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_nothing_that_a_file_says_is_executed() -> None:
     package = Path(swift_stvg.__file__).parent
     sources = sorted(package.rglob("*.py"))

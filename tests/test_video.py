@@ -123,6 +123,7 @@ def test_a_pipe_is_no_video(tmp_path: Path) -> None:
         ProbeCache(tmp_path / "kept").get(tmp_path / "pipe.mp4")
 
 
+@pytest.mark.slow
 def test_a_damaged_video_that_is_turned_is_an_error(tmp_path: Path) -> None:
     """Another library reads these files and raises its own errors."""
     path = write_video(tmp_path / "turned.mp4", np.arange(1500) / 25, turned=90)

@@ -84,6 +84,7 @@ def test_agreement(one: str, other: str, iou: float) -> None:
     assert answer_iou(ours, theirs) == answer_iou(theirs, ours) == pytest.approx(iou)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.lists(st.sampled_from(WORDS)).map(" ".join) | st.builds(said, st.integers(0, 4), st.integers(4, 12)))
 )

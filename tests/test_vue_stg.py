@@ -199,6 +199,7 @@ def test_wrong_use(capsys: pytest.CaptureFixture[str], words: list[str], message
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_broken_lines_are_counted(folder: Path) -> None:
     lines = [
         "q0,1000,0,0,1,1",
