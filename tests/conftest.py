@@ -41,6 +41,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="with the tests that take long")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files whose tests all use ms-swift, if these are not wanted: importing such a file takes seconds."""
+    if collection_path.suffix == ".py" and "not swift" in config.option.markexpr:
+        return "\npytestmark = [pytest.mark.swift" in collection_path.read_text("utf-8") or None
+    return None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with the files that take longest. Leave out tests marked `long`, unless `--all` is given."""
     names = [f"test_{name}" for name in FIRST]
