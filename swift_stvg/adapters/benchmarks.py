@@ -91,8 +91,8 @@ class StvgBenchmark(DefaultDataAdapter):  # type: ignore[misc]
         return Sample(input=messages, target=answer["content"], metadata=record)
 
     def _row(self, place: dict[str, Any]) -> dict[str, Any]:
-        subset, row = place["subset"], place["row"]
-        return self._rows[subset][row]
+        row: dict[str, Any] = self._rows[place["subset"]][place["row"]]
+        return row
 
     def _on_inference(self, model: Model, sample: Sample) -> ModelOutput:
         """The answer of the server to a row; a video that cannot be read ends the run, as in `swift infer`."""
