@@ -122,6 +122,18 @@ def test_a_file_of_ones_own(benchmark: Any, clips: Path) -> None:
     assert len(benchmark("stvg_jsonl", {"local_path": file}).load_dataset()["default"]) == CLIPS
 
 
+def test_thoughts_are_a_part_of_the_answer(benchmark: Any) -> None:
+    """EvalScope takes them out of the text."""
+    from evalscope.api.messages import ChatMessageAssistant
+    from evalscope.api.model import ChatCompletionChoice, ModelOutput
+
+    from swift_stvg.adapters.benchmarks import said_by
+
+    for text in ("<think>It runs.</think><answer>{}</answer>", "<time> 1 - 2 </time>", ""):
+        message = ChatMessageAssistant(content=text)
+        assert said_by(ModelOutput(choices=[ChatCompletionChoice(message=message)])) == text
+
+
 def test_what_it_cannot_do_is_an_error(benchmark: Any) -> None:
     with pytest.raises(DataError, match="needs the path of its file"):
         benchmark("stvg_jsonl").load_dataset()

@@ -103,13 +103,14 @@ class StvgBenchmark(DefaultDataAdapter):  # type: ignore[misc]
         self, original_prediction: str, filtered_prediction: str, reference: str, task_state: TaskState
     ) -> Score:
         """tIoU and vIoU of one answer on the sampled grid, and its tokens."""
-        batch = Batch([original_prediction], [RowTruth.from_json(self._row(task_state.metadata)["stvg"])])
+        text = said_by(task_state.output)
+        batch = Batch([text], [RowTruth.from_json(self._row(task_state.metadata)["stvg"])])
         value = {"tIoU": float(tiou(batch)[0])}
         if batch.row_truths[0].format.boxes:
             value["vIoU"] = float(viou(batch)[0])
         usage = task_state.output.usage
         tokens = {} if usage is None else {"tokens": usage.output_tokens}
-        return Score(value=value, prediction=original_prediction, extracted_prediction=None, metadata=tokens)
+        return Score(value=value, prediction=text, metadata=tokens)
 
     def aggregate_scores(self, sample_scores: list[SampleScore]) -> list[AggScore]:
         """The figures of `swift-stvg score` on all answers to one subset. A row without an answer counts 0.
@@ -138,6 +139,15 @@ class StvgBenchmark(DefaultDataAdapter):  # type: ignore[misc]
             for name, figure in table["rows"][0]["metrics"].items()
             if figure[0] is not None
         ]
+
+
+def said_by(output: ModelOutput) -> str:
+    """The text that the model wrote. EvalScope takes `<think>...</think>` out; here it is the beginning again."""
+    content = output.message.content
+    if isinstance(content, str):
+        return content
+    parts = [part.text if part.type == "text" else f"<think>{part.reasoning}</think>" for part in content]
+    return "".join(parts)
 
 
 def _line(row: dict[str, Any], found: Score | None) -> dict[str, Any]:
