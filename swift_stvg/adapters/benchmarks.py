@@ -151,8 +151,10 @@ def said_by(output: ModelOutput) -> str:
 
 
 def _line(row: dict[str, Any], found: Score | None) -> dict[str, Any]:
-    """A line of answers as `swift infer` writes it. The text is empty if there was no answer."""
-    return {"response": "" if found is None else found.prediction} | row | ({} if found is None else found.metadata)
+    """A line of answers as `swift-stvg ground` writes it. The text is empty if there was no answer."""
+    question = [message for message in row["messages"] if message["role"] != "assistant"]
+    line = {"response": "" if found is None else found.prediction, **row, "messages": question}
+    return line | ({} if found is None else found.metadata)
 
 
 def _check_template(args: Any) -> None:
