@@ -149,7 +149,7 @@ def swift(command: str, *words: str) -> None:
             needs_more = word[2:] in NEEDS_MORE or "vllm" in word
         if not needs_more:
             kept.append(word)
-    if command == "rollout":  # it wants a GPU before all else
+    if command in ("rollout", "eval"):  # they want a GPU, and EvalScope, before all else
         return
     more = ON_CPU + (TRAINING_ON_CPU if command in ("sft", "rlhf") else [])
     _, rest = parse_args(cls, kept + more)

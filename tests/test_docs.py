@@ -354,7 +354,7 @@ def test_what_a_shell_runs_is_there(each: Try) -> None:
         assert (command, words[0]) == ("pip", "install"), f"no way to try this is known: {each.words}"
         for option, value in pairwise(words):
             assert option != "-c" or (ROOT / value).is_file()
-            assert option != "-e" or value in (".", ".[app]", ".[gpu]")
+            assert option != "-e" or value in (".", ".[app]", ".[eval]", ".[gpu]")
 
 
 # ---------------------------------------------------------------------------------------------------------- names

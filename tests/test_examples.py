@@ -22,6 +22,7 @@ from swift_stvg.rewards.functions import REWARDS
 from swift_stvg.settings import Settings
 from swift_stvg.sources import SOURCES
 from swift_stvg.synthetic.tiny import TinyConfig, build
+from tests.helpers import row_truth
 
 BENCHMARK = Path(__file__).parent.parent / "examples/learning_benchmark"
 FILES = [BENCHMARK / f"{name}.yaml" for name in ("sft", "grpo", "infer")]
@@ -131,6 +132,41 @@ def test_headroom_is_ranked_against_gain(benchmark: SimpleNamespace) -> None:
     assert len(lines) == 2 + 4 + 3 + 4, "a variant of the rewards is no further start"
 
 
+def test_joined_answers_are_compared_with_the_greedy_ones_of_the_same_model(
+    benchmark: SimpleNamespace, tmp_path: Path
+) -> None:
+    """Two of three samples are right where the greedy answer is wrong by one second, or, on the other clip, exact."""
+    (tmp_path / "plan.yaml").write_text(SMALL)
+    plan = benchmark.run.Plan.read(tmp_path / "plan.yaml")
+    known = {task.result: task for task in benchmark.run.tasks(plan, ["start"], [1, 2], "test", voting=3)}
+    assert "--rows 1000000000 --samples 3 " in " ".join(known["2/start/test_3_samples.jsonl"].words)
+    truths = [row_truth(row_id=name) for name in ("a", "b")]
+    exact = truths[0].format.render(truths[0].answer)
+    late = exact.replace("2 - 5", "3 - 5").replace("2. [20, 20, 60, 60], ", "")
+    answers = {1: [late, exact], 2: [late, late]}  # greedy, of the two clips
+
+    def write(result: str, text: str) -> None:
+        (tmp_path / result).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / result).write_text(text)
+        known[result].note(tmp_path).write_text(known[result].description)
+
+    for seed, greedy in answers.items():
+        sampled = benchmark.report.Sampled(truths, ["a.mp4", "b.mp4"], greedy, [[late, exact, exact]] * 2)
+        write(f"{seed}/start/test_3_samples.jsonl", sampled.to_lines())
+    lines = ({"response": exact, "stvg": truth.to_json()} for truth in truths)
+    write("start/test.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    found = benchmark.report.report(plan, [1, 2], tmp_path, "test", 3)
+    for rule in ("medoid", "median"):
+        gain = found["voting"]["gains"]["start"][rule]["m_vIoU"]
+        assert gain["seeds"] == pytest.approx({"1": 0.125, "2": 0.25}), "a greedy answer lacks one of four seconds"
+        assert gain["mean"] == pytest.approx(0.1875)
+    text = benchmark.report.as_markdown(found)
+    assert "| 3 answers joined, minus the greedy answer, points | m_tIoU | m_vIoU | seeds, m_vIoU |" in text
+    assert "| start, medoid | +18.8 [" in text
+    assert text.count("+12.5, +25.0 |") == 2
+    assert "voting" not in benchmark.report.report(plan, [1, 2], tmp_path, "test")
+
+
 def test_training_times_of_interrupted_runs_are_not_taken(benchmark: SimpleNamespace, tmp_path: Path) -> None:
     def log(*steps: tuple[int, str]) -> float | None:
         lines = [{"loss": 1.0, "global_step/max_steps": f"{k}/9", "elapsed_time": time} for k, time in steps]
@@ -178,6 +214,9 @@ def test_the_benchmark_runs_and_goes_on(tmp_path: Path) -> None:
     logs = "".join(path.read_text()[-1500:] for path in tmp_path.rglob("*.log"))
     assert done.returncode == 0, done.stderr[-2000:] + logs
     assert python("run.py", "--print").stdout == ""
+    voted = python("run.py", "start", "--voting", "2")
+    assert voted.returncode == 0, voted.stderr[-2000:]
+    assert "| start, median | " in python("report.py", "--voting", "2").stdout
     # as if it had been interrupted: the last training goes on from its last checkpoint, which is its end
     (tmp_path / "out/1/grpo/trained").unlink()
     assert "checkpoint-2 --resume_from_checkpoint" in python("run.py", "--print").stdout

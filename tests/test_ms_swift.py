@@ -30,12 +30,13 @@ NEEDED = {
 """Names that every training with this package needs."""
 OF_COMMANDS = {
     "swift": "get_processor get_template",
-    "swift.arguments": "InferArguments",
+    "swift.arguments": "EvalArguments InferArguments",
     "swift.model": "MODEL_MAPPING get_model_info_meta",
+    "swift.pipelines.eval.eval": "SwiftEval",
     "swift.pipelines.infer.infer": "SwiftInfer",
     "swift.utils": "parse_args",
 }
-"""Names that only a command of this package uses."""
+"""Names that only a command of this package, or `swift eval`, uses."""
 MISSING = [
     ("swift.metrics", "eval_metrics_map", "--eval_metric stvg"),
     ("swift.metrics.base", "EvalMetrics", "--eval_metric stvg"),

@@ -801,3 +801,49 @@ def test_reports_go_where_they_are_sent(
     assert (root / "old.txt").read_text() == "old"
     assert sorted(root.iterdir()) == before
     assert "cannot write" in capsys.readouterr().err
+
+
+COSTS = [  # what the lines hold beside their exact answers, the line of the report, reason
+    ([{"seconds": 2.0, "tokens": 90}, {"seconds": 4, "tokens": 110}], ", 100 tokens per answer", "as ground writes it"),
+    ([{"seconds": 2.0}, {"seconds": 4}, {}], "", "an engine that counts no tokens, and a line without a time"),
+    ([{"seconds": 2.0}, {"seconds": 4}, {"status": "no answer", "seconds": 60.0}], "", "a failure costs nothing"),
+    ([{"seconds": 2.0}, {"seconds": 4, "tokens": [1, 2]}, {"seconds": True}, {"seconds": float("nan")}], "", "foreign"),
+    ([{"tokens": 7}, {"tokens": 8}], None, "tokens alone, as swift eval writes them"),
+]
+
+
+@pytest.mark.parametrize(("more", "tokens", "reason"), COSTS)
+def test_the_cost_of_answers_stands_beside_their_figures(
+    root: Path, capsys: pytest.CaptureFixture[str], more: list[dict[str, Any]], tokens: str | None, reason: str
+) -> None:
+    rows = row_truths()
+    lines = write_results(root / "r.jsonl", rows)
+    lines = [line | cost for line, cost in zip(lines, more, strict=False)] + lines[len(more) :]
+    (root / "r.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    expected = {"answers": 2}
+    if tokens is None:
+        expected |= {"tokens_per_answer": 7.5}
+        said = "cost of 2 answers: 8 tokens per answer"
+    else:
+        video_s = sum(row.timeline.end_s for row in rows[:2])
+        boxes = sum(2 * (row.span[1] - row.span[0] + 1) for row in rows[:2])
+        expected |= {"s_per_video": 3.0, "s_per_video_s": 6 / video_s, "boxes_per_s": boxes / 6}
+        expected |= {"tokens_per_answer": 100} if tokens else {}
+        said = f"cost of 2 answers: 3.00 s per video, {6 / video_s:.3f} s per second of video{tokens}, "
+        said += f"{boxes / 6:.1f} boxes per second"
+    (system,) = run(capsys, "r.jsonl")["systems"]
+    assert system["cost"] == pytest.approx(expected), reason
+    assert main(["score", "r.jsonl"]) == 0
+    assert f"\n  {said}\n" in capsys.readouterr().out
+
+
+def test_joined_answers_cost_what_their_samples_cost(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their boxes are those of all samples, whether the file's joined answer counts or `--vote` joins them again."""
+    row = row_truths()[0]
+    exact = row.format.render(row.answer)
+    line = {"response": exact, "stvg": row.to_json(), "videos": ["v"], "seconds": 3.0, "samples": [exact] * 3}
+    (root / "r.jsonl").write_text(json.dumps(line) + "\n")
+    boxes = 3 * 2 * (row.span[1] - row.span[0] + 1)
+    for words in ([], ["--vote", "median"]):
+        cost = run(capsys, "r.jsonl", *words)["systems"][0]["cost"]
+        assert cost["boxes_per_s"] == pytest.approx(boxes / 3)

@@ -15,6 +15,7 @@ from swift_stvg.answers.format import AnswerFormat
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
 from swift_stvg.report.text.grounding import MOST_BOXES, render_grounding
+from swift_stvg.scoring.cost import cost_line
 from swift_stvg.scoring.headroom import Sampled, measure
 from swift_stvg.scoring.vote import RULES, _median_boxes, answer_iou, read_voted, vote
 from swift_stvg.serving.cost import cost_of
@@ -172,10 +173,11 @@ def test_cost_of_answers() -> None:
         Reply("", "failed", seconds=60.0),
         Reply(said(2, 3)),
     ]
-    assert cost_of(replies, [TRUTH] * 4).line() == (  # a clip of 5 s; 8 and 4 boxes
+    assert cost_line(cost_of(replies, [TRUTH] * 4).figures()) == (  # a clip of 5 s; 8 and 4 boxes
         "cost of 2 answers: 2.00 s per video, 0.400 s per second of video, 100 tokens per answer, 3.0 boxes per second"
     )
-    assert cost_of([], []).line() == cost_of(replies[2:], [TRUTH] * 2).line() == ""
+    assert cost_of([], []).figures() == cost_of(replies[2:], [TRUTH] * 2).figures() == {}
+    assert cost_line({}) == ""
 
 
 def test_a_record_is_printed_for_a_person() -> None:

@@ -16,11 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import stats
 
+from swift_stvg.rewards.batch import Batch
 from swift_stvg.rewards.functions import WEIGHTS
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.answer_file import AnswerFile
@@ -28,13 +29,17 @@ from swift_stvg.scoring.ground_truth import GroundTruth
 from swift_stvg.scoring.headroom import Sampled, measure
 from swift_stvg.scoring.matching import NATIVE, Scored
 from swift_stvg.scoring.metrics import means_with_intervals, per_sample
+from swift_stvg.scoring.vote import RULES, vote
 from swift_stvg.settings import PREFIX, Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from run import Plan, add_options, tasks
-from steps import RunnerError, refuse_stale
+from steps import RunnerError, Task, refuse_stale
 
 METRICS = ("m_tIoU", "m_vIoU", "vIoU@0.3", "vIoU@0.5")
+GREEDY = "greedy"
+Gains: TypeAlias = dict[str, dict[str, dict[str, Any]]]
+"""By training, rule of voting and metric."""
 PROMISES = {  # of headroom: what may foretell a gain
     "better": "samples better than greedy",
     "best - greedy": "best sample - greedy, m_vIoU",
@@ -60,7 +65,11 @@ class Cell:
 
 def read_cell(path: Path) -> Cell:
     """Score one result file on the sampled grid."""
-    answers = AnswerFile.read(path)
+    return score_cell(AnswerFile.read(path))
+
+
+def score_cell(answers: AnswerFile) -> Cell:
+    """Score the answers of one file on the sampled grid."""
     truth = GroundTruth.of_rows([answers])
     scored = Scored(answers, truth)
     scores = scored.scores(NATIVE)
@@ -88,6 +97,35 @@ def difference(cells: dict[tuple[str, int], Cell], pair: tuple[str, str], metric
         reach = stats.t.ppf(0.975, len(seeds) - 1) * each.std(ddof=1) / np.sqrt(len(seeds))
         found["student"] = [float(each.mean() - reach), float(each.mean() + reach)]
     return found
+
+
+def voting_cells(path: Path) -> dict[str, Cell]:
+    """The greedy answers of a file of headroom, and for each rule of voting the answers joined by it."""
+    sampled = Sampled.read(path)
+    pairs = list(zip(sampled.samples, sampled.row_truths, strict=True))
+    texts = {GREEDY: list(sampled.greedy)} | {rule: [vote(own, c, rule) for own, c in pairs] for rule in RULES}
+    numbers, videos = list(range(1, len(pairs) + 1)), list(sampled.videos)
+    return {
+        name: score_cell(AnswerFile(name, str(path), Batch(own, sampled.row_truths), own, numbers, videos))
+        for name, own in texts.items()
+    }
+
+
+def voting_gains(plan: Plan, known: dict[str, Task], seeds: list[int], output: Path, split: str, voting: int) -> Gains:
+    """For each training and rule, the metrics of the joined answers minus those of the greedy ones, where known."""
+    gains: Gains = {}
+    for name in plan.trainings:
+        cells: dict[tuple[str, int], Cell] = {}
+        for seed in seeds:
+            path = plan.samples(name, seed, split, voting)
+            if known[path].is_done(output):
+                cells |= {(of, seed): cell for of, cell in voting_cells(output / path).items()}
+        if cells:
+            greedy = [cell.metrics for (of, _), cell in cells.items() if of == GREEDY]
+            gains[name] = {"greedy": {metric: float(np.mean([m[metric] for m in greedy])) for metric in METRICS}}
+            for rule in RULES:
+                gains[name][rule] = {metric: difference(cells, (rule, GREEDY), metric) for metric in METRICS}
+    return gains
 
 
 def _means(cell: Cell) -> dict[str, float]:
@@ -142,13 +180,13 @@ def headroom_of(plan: Plan, name: str, seed: int, output: Path) -> dict[str, Any
     return measure(mine, weights_of(plan.trainings[name]))["figures"]
 
 
-def report(plan: Plan, seeds: list[int], output: Path, split: str) -> dict[str, Any]:
+def report(plan: Plan, seeds: list[int], output: Path, split: str, voting: int = 0) -> dict[str, Any]:
     """Everything as JSON data.
 
     Raises:
         RunnerError: there is nothing, or what is there was made by other commands than the plan's.
     """
-    known = {task.result: task for task in tasks(plan, plan.trainings, seeds, split)}
+    known = {task.result: task for task in tasks(plan, plan.trainings, seeds, split, voting=voting)}
     refuse_stale(list(known.values()), output)
     of_worlds: dict[str, dict[tuple[str, int], Cell]] = {}
     for name in plan.trainings:
@@ -172,6 +210,9 @@ def report(plan: Plan, seeds: list[int], output: Path, split: str) -> dict[str, 
         }
         pairs = {name: values for name, values in pairs.items() if values["m_vIoU"] is not None}
         found["questions"].append({"ask": question["ask"], "pairs": pairs})
+    if voting:
+        gains = voting_gains(plan, known, seeds, output, split, voting)
+        found |= {"voting": {"samples": voting, "gains": gains}} if gains else {}
     found["headroom"] = []
     for name, seed in cells:
         start, args = plan.trainings[name].get("from"), plan.trainings[name].get("args", "")
@@ -227,9 +268,23 @@ def as_markdown(found: dict[str, Any]) -> str:
         for name, metrics in question["pairs"].items():
             each = ", ".join(f"{100 * value:+.1f}" for value in metrics["m_vIoU"]["seeds"].values())
             lines.append(f"| {name} | {_figure(metrics['m_tIoU'])} | {_figure(metrics['m_vIoU'])} | {each} |")
+    if "voting" in found:
+        lines += ["", *_voting_lines(**found["voting"])]
     if found["headroom"]:
         lines += ["", *_headroom_lines(found["headroom"])]
     return "\n".join(lines) + "\n"
+
+
+def _voting_lines(samples: int, gains: Gains) -> list[str]:
+    """What joining sampled answers gives over the greedy answer."""
+    head = f"| {samples} answers joined, minus the greedy answer, points | {' | '.join(METRICS[:2])} | seeds, m_vIoU |"
+    lines = [head, "|---" * 4 + "|"]
+    for name, rules in gains.items():
+        for rule in RULES:
+            gain = rules[rule]
+            each = ", ".join(f"{100 * value:+.1f}" for value in gain["m_vIoU"]["seeds"].values())
+            lines.append(f"| {name}, {rule} | {_figure(gain['m_tIoU'])} | {_figure(gain['m_vIoU'])} | {each} |")
+    return lines
 
 
 def _headroom_lines(points: list[dict[str, Any]]) -> list[str]:
@@ -286,7 +341,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE.json")
     args = parser.parse_args()
     plan = Plan.read(args.plan)
-    found = deliver(lambda: report(plan, args.seeds or plan.seeds, args.output, args.split), as_markdown, args.json)
+    found = deliver(
+        lambda: report(plan, args.seeds or plan.seeds, args.output, args.split, args.voting), as_markdown, args.json
+    )
     if found is None:
         return 1
     if args.figure:

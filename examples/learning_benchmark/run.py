@@ -27,6 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from steps import Commands, RunnerError, Task, as_texts, hold, refuse_stale
 
 HERE = Path(__file__).resolve().parent
+ALL_ROWS = 10**9
+"""More rows than any split has."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,18 @@ class Plan:
         others = {world: f"{folder}/{world}_{split}.jsonl" for world in self.also_on if world != own}
         return {own: f"{folder}/{split}.jsonl"} | others
 
+    def samples(self, name: str, seed: int, split: str, voting: int) -> str:
+        """File with so many sampled answers of a training to each clip of its own world."""
+        return f"{seed}/{name}/{split}_{voting}_samples.jsonl"
 
-def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str, with_headroom: bool = True) -> list[Task]:
-    """All that the named trainings need, each thing once, in an order in which it can be done."""
+
+def tasks(
+    plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str, with_headroom: bool = True, voting: int = 0
+) -> list[Task]:
+    """All that the named trainings need, each thing once, in an order in which it can be done.
+
+    With `voting`, so many answers of each are sampled to each clip of the split, to be joined to one.
+    """
     found: dict[str, Task] = {}
 
     def add(result: str, words: list[str], **more: Any) -> Task:
@@ -156,12 +167,25 @@ def tasks(plan: Plan, names: Iterable[str], seeds: Iterable[int], split: str, wi
         needs = (*needs, clips(plan.world(name), rows))
         add(result, command, needs=needs, env=settings | plan.environment(name))
 
+    def voted(name: str, seed: int) -> None:
+        """A greedy answer and several sampled ones to each clip of the split, with the options of headroom."""
+        result = plan.samples(name, seed, split, voting)
+        model, needs = made(name, seed)
+        command = ["swift-stvg", "headroom", "--model", model, "--seed", str(seed), *plan.headroom.split()]
+        command += ["--dataset", f"stvg_synthetic:{split}", "--rows", str(ALL_ROWS), "--samples", str(voting)]
+        command += ["--answers", f"OUTPUT/{result}.part", "--out", f"OUTPUT/{Path(result).with_suffix('.txt')}"]
+        settings = as_texts(yaml.safe_load((HERE / "infer.yaml").read_text())["ENV"])
+        needs = (*needs, clips(plan.world(name), split))
+        add(result, command, needs=needs, env=settings | plan.environment(name), makes=f"{result}.part")
+
     for name in names:
         for seed in seeds:
             if with_headroom and plan.trainings[name].get("recipe") == "grpo":
                 headroom(name, seed)
             for world, result in plan.answers(name, seed, split).items():
                 answer(name, seed, world, result)
+            if voting:
+                voted(name, seed)
     return list(found.values())
 
 
@@ -235,6 +259,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", type=Path, default=HERE / "plan.yaml", help="default: plan.yaml beside this file")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: those of the plan")
     parser.add_argument("--split", default="test", help="clips to answer; use val to choose settings (default: test)")
+    parser.add_argument(
+        "--voting", type=int, default=0, metavar="K", help="also join K >= 2 sampled answers to each clip to one answer"
+    )
     parser.add_argument("--output", type=Path, default=Path("learning_output"), help="default: learning_output")
 
 
@@ -252,7 +279,9 @@ def main() -> int:
         parser.error(f"no training {', '.join(unknown)} in {args.plan}, which has {', '.join(plan.trainings)}")
     if args.jobs < 1 or any(f"{args.split}=" not in world["splits"] for world in plan.worlds.values()):
         parser.error("--jobs must be at least 1, and --split one of the plan's splits")
-    wanted = tasks(plan, names, args.seeds or plan.seeds, args.split, not args.no_headroom)
+    if args.voting < 0 or args.voting == 1:
+        parser.error("--voting must be at least 2")
+    wanted = tasks(plan, names, args.seeds or plan.seeds, args.split, not args.no_headroom, args.voting)
     output = args.output.resolve()
     try:
         if args.print:

@@ -3,6 +3,7 @@
 Importing this package registers them. So a spawned worker that unpickles one of our objects knows the others too.
 """
 
+import sys
 from importlib import import_module
 
 from swift_stvg.adapters.versions import check_installed, warn_of_lack
@@ -16,6 +17,7 @@ EXTRA = {
     "preview": "--callbacks stvg_preview",
     "checkpoints": "settings in checkpoints",
     "hub": "pushing with today's clients of the hubs",
+    "benchmarks": "swift eval",
 }
 """Modules that a run can do without, and the feature that each one gives."""
 
@@ -33,6 +35,8 @@ def register() -> None:
     for name in NEEDED:
         import_module(f"swift_stvg.adapters.{name}").register()
     for name, what in EXTRA.items():
+        if name == "benchmarks" and "evalscope" not in sys.modules:
+            continue  # only `swift eval` needs it, which has imported it already
         try:
             import_module(f"swift_stvg.adapters.{name}").register()
         except (ImportError, VersionError) as error:

@@ -31,11 +31,14 @@ def _note_settings(args: Any) -> None:
 
 def _take_settings(args: Any, template: Any) -> None:
     """Take the settings of the checkpoint that the arguments name, if the template is of swift_stvg."""
-    if not isinstance(template, StvgTemplate):
-        return
-    named = [getattr(args, name, None) for name in ("ckpt_dir", "model_dir")]  # the first: of the first adapter, if any
-    if take_settings([folder for folder in named if folder], get_logger().warning):
+    if isinstance(template, StvgTemplate) and take_settings_of(args):
         template.trained = Settings.from_env()
+
+
+def take_settings_of(args: Any) -> bool:
+    """Take the settings of the checkpoint that the arguments name; whether it has any."""
+    named = [getattr(args, name, None) for name in ("ckpt_dir", "model_dir")]  # the first: of the first adapter, if any
+    return take_settings([folder for folder in named if folder], get_logger().warning)
 
 
 def register() -> None:

@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from swift_stvg.commands.shared import names_of, read_dataset
+from swift_stvg.commands.shared import names_of
 from swift_stvg.errors import DataError
 from swift_stvg.report.page.charts import picture_of_training
 from swift_stvg.report.page.training import Curves, read_curves
 from swift_stvg.scoring.answer_file import AnswerFile
-from swift_stvg.scoring.ground_truth import GroundTruth
+from swift_stvg.scoring.ground_truth import GroundTruth, read_dataset
 from swift_stvg.scoring.matching import ALL_PROTOCOLS
 from swift_stvg.scoring.score import score
 from swift_stvg.settings import Settings

@@ -20,6 +20,7 @@ from swift_stvg.records import MAX_VIDEO_FRAMES
 from swift_stvg.report.drawing import render
 from swift_stvg.report.text.grounding import render_grounding
 from swift_stvg.rows.row_truth import PromptSpec, RowTruth
+from swift_stvg.scoring.cost import cost_line
 from swift_stvg.scoring.vote import RULES
 from swift_stvg.serving.answer_file import answer_rows
 from swift_stvg.serving.cost import cost_of
@@ -322,7 +323,7 @@ def _report(records: list[dict[str, Any]]) -> None:
 
 
 def _report_cost(replies: Sequence[Reply], specs: Sequence[PromptSpec]) -> None:
-    if line := cost_of(replies, specs).line():
+    if line := cost_line(cost_of(replies, specs).figures()):
         print(line, file=sys.stderr)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from swift_stvg import __version__
-from swift_stvg.commands.shared import add_delivery, deliver, names_of, read_dataset
+from swift_stvg.commands.shared import add_delivery, deliver, names_of
 from swift_stvg.errors import DataError
 from swift_stvg.geometry import THRESHOLDS
 from swift_stvg.report.text.explanation import render_explanation
@@ -16,7 +16,7 @@ from swift_stvg.report.text.score import render_score, with_published
 from swift_stvg.scoring import vue_stg
 from swift_stvg.scoring.answer_file import AnswerFile
 from swift_stvg.scoring.explain import explain
-from swift_stvg.scoring.ground_truth import FACETS, GroundTruth
+from swift_stvg.scoring.ground_truth import FACETS, GroundTruth, read_dataset
 from swift_stvg.scoring.matching import ALL_PROTOCOLS
 from swift_stvg.scoring.predictions import read_predictions
 from swift_stvg.scoring.score import score

@@ -11,14 +11,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from swift_stvg.errors import DataError, RowError
-from swift_stvg.records import Sample
+from swift_stvg.errors import DataError
 from swift_stvg.report.text.blocks import REPORT_FORMATS
 from swift_stvg.rewards.functions import check_rewards
-from swift_stvg.scoring.ground_truth import GroundTruth
-from swift_stvg.settings import Settings
-from swift_stvg.sources.load_report import LoadReport
-from swift_stvg.sources.registry import load_samples
 from swift_stvg.util.writing import write_text_atomic
 
 
@@ -80,23 +75,6 @@ def read_weights(args: argparse.Namespace) -> dict[str, float] | None:
         raise DataError("give each name of --reward_funcs once, and finite numbers for --reward_weights")
     check_rewards(names)
     return dict(zip(names, weights or [1.0] * len(names), strict=True))
-
-
-def read_dataset(name: str, settings: Settings) -> tuple[list[Sample], GroundTruth]:
-    """The samples of NAME:SUBSET, and the ground truth made from them.
-
-    Raises:
-        DataError: as `load_samples`, or no sample can be scored.
-    """
-    dataset, _, split = name.partition(":")
-    report = LoadReport(name)
-    samples = load_samples(dataset, split, settings, report)
-    if not all(sample.time_only for sample in samples):
-        for sample in samples:
-            if sample.time_only:
-                report.drop(RowError("no usable box", f"none annotated, row {sample.id}"))
-        samples = [sample for sample in samples if not sample.time_only]
-    return samples, GroundTruth.of_samples(name, samples, report)
 
 
 def names_of(known: Iterable[str]) -> Callable[[str], list[str]]:

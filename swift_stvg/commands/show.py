@@ -14,7 +14,7 @@ import numpy as np
 
 from swift_stvg import __version__
 from swift_stvg.commands.clips import add_workers, check_workers
-from swift_stvg.commands.shared import names_of, read_dataset
+from swift_stvg.commands.shared import names_of
 from swift_stvg.errors import DataError, VideoError
 from swift_stvg.report.page import cards as samples_on
 from swift_stvg.report.page.cards import Card, column
@@ -24,7 +24,7 @@ from swift_stvg.report.page.media import FOLDER, PAGE_FORMATS, Job, remove_other
 from swift_stvg.report.page.training import read_curves
 from swift_stvg.report.text.score import preamble, score_table
 from swift_stvg.scoring.answer_file import AnswerFile
-from swift_stvg.scoring.ground_truth import GroundTruth
+from swift_stvg.scoring.ground_truth import GroundTruth, read_dataset
 from swift_stvg.scoring.matching import ALL_PROTOCOLS, Scored
 from swift_stvg.scoring.problems import MISSING
 from swift_stvg.scoring.score import score

@@ -17,6 +17,7 @@ from swift_stvg.records import Sample, Tube, VideoInfo
 from swift_stvg.rewards.batch import Batch
 from swift_stvg.rows.making import make_row_truth, truth_on_grid
 from swift_stvg.rows.row_truth import RowTruth
+from swift_stvg.scoring.cost import Cost, recorded_cost
 from swift_stvg.scoring.problems import NO_LINE, NO_ROW, OTHER_ANNOTATION, Key, Problem, box_warnings, subset
 from swift_stvg.scoring.recognition import recognise
 from swift_stvg.scoring.tubes import answer_tube
@@ -39,6 +40,7 @@ class AnswerFile:
         set_aside: parts of the file that cannot be scored.
         read_as: how the answers are written, if not as their rows ask; otherwise "".
         open_questions: what the file does not say about its form.
+        cost: what the answers took, as far as the file says it.
 
     Raises:
         RecordError: lengths differ.
@@ -53,6 +55,7 @@ class AnswerFile:
     set_aside: list[Problem] = field(default_factory=list)
     read_as: str = ""
     open_questions: list[str] = field(default_factory=list)
+    cost: Cost = field(default_factory=Cost)
 
     def __post_init__(self) -> None:
         columns = {name: getattr(self, name) for name in ("batch", "responses", "lines", "videos")}
@@ -89,16 +92,22 @@ class AnswerFile:
         responses = [found.response for _, found in rows]
         row_truths = [found.row_truth for _, found in rows]
         recognised = recognise(responses, row_truths, style, coords)
+        batch = Batch(responses, row_truths, recognised.read)
+        cost = Cost()
+        for (_, found), row_truth, answer in zip(rows, row_truths, batch.answers, strict=True):
+            samples = [row_truth.format.parse(text) for text in found.samples]
+            cost.add(row_truth, samples or [answer], *found.cost)
         return cls(
             name=path.name,
             path=str(path),
-            batch=Batch(responses, row_truths, recognised.read),
+            batch=batch,
             responses=responses,
             lines=[line for line, _ in rows],
             videos=[found.video for _, found in rows],
             set_aside=problems,
             read_as=recognised.said,
             open_questions=recognised.warnings,
+            cost=cost,
         )
 
     @classmethod
@@ -202,6 +211,8 @@ class _Line(NamedTuple):
     response: str
     row_truth: RowTruth
     video: str
+    cost: tuple[float | None, int | None]
+    samples: list[str]
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Problem | _Line]]:
@@ -225,7 +236,9 @@ def _lines(path: Path) -> Iterator[tuple[int, Problem | _Line]]:
                 continue
             try:
                 row_truth = RowTruth.from_json(data["stvg"])
-                yield number, _Line(_response(data), row_truth, _video(data))
+                cost, samples = recorded_cost(data), data.get("samples")
+                texts = [text for text in samples if isinstance(text, str)] if isinstance(samples, list) else []
+                yield number, _Line(_response(data), row_truth, _video(data), cost, texts)
             except DataError as error:
                 yield number, Problem("not an answer", str(error), line=number)
 

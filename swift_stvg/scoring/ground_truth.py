@@ -9,14 +9,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from swift_stvg.errors import DataError
+from swift_stvg.errors import DataError, RowError
 from swift_stvg.geometry import box_areas, clip_boxes
 from swift_stvg.records import Sample
 from swift_stvg.rows.row_truth import RowTruth
 from swift_stvg.scoring.answer_file import AnswerFile
 from swift_stvg.scoring.metrics import BoolArray
 from swift_stvg.scoring.problems import Key, subset
+from swift_stvg.settings import Settings
 from swift_stvg.sources.load_report import LoadReport
+from swift_stvg.sources.registry import load_samples
 from swift_stvg.util import validation
 
 FACETS = ("query", "area", "length", "category")
@@ -152,6 +154,23 @@ class GroundTruth:
         bins = np.clip(np.digitize(values, edges) - 1, 0, len(edges) - 2)
         labels = bin_labels(edges, "" if name == "area" else " s")
         return [(label, bins == i) for i, label in enumerate(labels) if (bins == i).any()]
+
+
+def read_dataset(name: str, settings: Settings) -> tuple[list[Sample], GroundTruth]:
+    """The samples of NAME:SUBSET, and the ground truth made from them.
+
+    Raises:
+        DataError: as `load_samples`, or no sample can be scored.
+    """
+    dataset, _, split = name.partition(":")
+    report = LoadReport(name)
+    samples = load_samples(dataset, split, settings, report)
+    if not all(sample.time_only for sample in samples):
+        for sample in samples:
+            if sample.time_only:
+                report.drop(RowError("no usable box", f"none annotated, row {sample.id}"))
+        samples = [sample for sample in samples if not sample.time_only]
+    return samples, GroundTruth.of_samples(name, samples, report)
 
 
 def bin_labels(edges: Sequence[float], unit: str = "") -> list[str]:

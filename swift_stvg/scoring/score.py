@@ -140,6 +140,8 @@ def _system_report(scored: Scored, groups: IntArray) -> dict[str, Any]:
     facts |= {"reasons": scored.reasons, "warnings": system.warnings}
     if isinstance(system, AnswerFile):
         facts |= {"settings": system.settings.to_texts(), "read_as": system.read_as}
+        if cost := system.cost.figures():
+            facts["cost"] = cost
         if AnswerFormat.of(system.settings).think:
             reward = scored.think_reward()
             facts["think_reward"] = means_with_intervals(reward[:, None], np.ones((len(reward), 1)), groups)[0]

@@ -21,6 +21,7 @@ from swift_stvg.geometry import box_areas, span_iou
 from swift_stvg.rewards.batch import Batch
 from swift_stvg.rows.row_truth import PromptSpec, RowTruth
 from swift_stvg.scoring.answer_file import AnswerFile
+from swift_stvg.scoring.cost import Cost, recorded_cost
 from swift_stvg.util.json_reading import PARSE_ERRORS, json_text
 
 
@@ -111,7 +112,7 @@ def read_voted(path: Path, rule: str) -> AnswerFile:
     Raises:
         DataError: the file cannot be read, a line has no samples, a row stands twice, or settings differ.
     """
-    texts, row_truths, videos = [], [], []
+    texts, row_truths, videos, cost = [], [], [], Cost()
     try:
         lines = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -132,7 +133,9 @@ def read_voted(path: Path, rule: str) -> AnswerFile:
         texts.append(vote(samples, row_truth, rule))
         row_truths.append(row_truth)
         videos.append(str(video))
+        cost.add(row_truth, [row_truth.format.parse(text) for text in samples], *recorded_cost(data))
     keys = [(c.dataset, c.split, c.id) for c in row_truths]
     if not keys or len(set(keys)) < len(keys) or len({tuple(c.settings.to_texts().items()) for c in row_truths}) > 1:
         raise DataError(f"{path} must hold at least one row, each row once, and all rows made with the same settings")
-    return AnswerFile(path.name, str(path), Batch(texts, row_truths), texts, [*range(1, len(texts) + 1)], videos)
+    numbers = [*range(1, len(texts) + 1)]
+    return AnswerFile(path.name, str(path), Batch(texts, row_truths), texts, numbers, videos, cost=cost)

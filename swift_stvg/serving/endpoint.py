@@ -121,12 +121,7 @@ class Endpoint:
         if self._send == "images":
             request["messages"] = with_images(row, self._frames)
         else:
-            if any(is_picture(Path(video)) or is_set(Path(video)) for video in row["videos"]):
-                raise VideoError(
-                    "video unreadable", f"{row['videos'][0]} is a picture or a folder of pictures: send images"
-                )
-            files = [base64.b64encode(_bytes(Path(video))).decode() for video in row["videos"]]
-            request |= {"videos": files, "chat_template_kwargs": row["chat_template_kwargs"]}
+            request |= with_video(row)
         return {name: value for name, value in request.items() if value is not None}
 
     def _only_model(self) -> str:
@@ -267,6 +262,18 @@ def with_images(row: Row, frame_loader: Any) -> list[dict[str, Any]]:
             content = [*texts[0], *parts, *texts[1]]
         messages.append(message | {"content": content})
     return messages
+
+
+def with_video(row: Row) -> dict[str, Any]:
+    """What a request needs beside the messages for a template of swift_stvg: the video's content, and its frames.
+
+    Raises:
+        VideoError: the file cannot be read, or it is no file but pictures.
+    """
+    if any(is_picture(Path(video)) or is_set(Path(video)) for video in row["videos"]):
+        raise VideoError("video unreadable", f"{row['videos'][0]} is a picture or a folder of pictures: send images")
+    files = [base64.b64encode(_bytes(Path(video))).decode() for video in row["videos"]]
+    return {"videos": files, "chat_template_kwargs": row["chat_template_kwargs"]}
 
 
 def _frame_loader() -> Any:

@@ -26,6 +26,7 @@ from swift_stvg.report.drawing import Overlay
 from swift_stvg.rows.making import make_prompt
 from swift_stvg.rows.row_truth import PromptSpec
 from swift_stvg.rows.tracks import Track
+from swift_stvg.scoring.cost import NO_ANSWER as NO_ANSWER
 from swift_stvg.scoring.tubes import tube_on
 from swift_stvg.serving.asking import check_sentence, prompt_spec_of
 from swift_stvg.serving.cost import cost_fields
@@ -36,7 +37,7 @@ from swift_stvg.util import validation
 from swift_stvg.video.timeline import nearest
 
 GROUNDING_SCHEMA = 1
-OK, NO_ANSWER = "ok", "no answer"
+OK = "ok"
 STATUSES = (OK, "unparsable", "inconsistent", NO_ANSWER)
 """For unparsable and inconsistent answers see `Answer.fault`; a record has their readable parts. "no answer": the model
 gave none."""

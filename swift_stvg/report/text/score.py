@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from swift_stvg.report.text.blocks import escape_markdown, lines_block, table_block, write_report
+from swift_stvg.scoring.cost import cost_line
 from swift_stvg.scoring.ground_truth import AREA_EDGES, bin_labels
 from swift_stvg.scoring.published import CANDIDATES, GAINS_BY_AREA, METRICS, PAPER, published_for
 
@@ -122,6 +123,8 @@ def preamble(report: dict[str, Any]) -> list[str]:
             mean, low, high = system["think_reward"]
             interval = "" if low is None else f" [{low:.3f}, {high:.3f}]"
             lines.append(f"  mean think reward {mean:.3f}{interval}")
+        if "cost" in system:
+            lines.append(f"  {cost_line(system['cost'])}")
         if "settings" in system:
             lines.append("  made with " + ", ".join(f"{name} {value}" for name, value in system["settings"].items()))
     lines.append("; ".join(f"{name}: {value}" for name, value in report["how"].items()) + ".")
