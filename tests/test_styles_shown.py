@@ -18,7 +18,7 @@ from swift_stvg.settings import STYLES, Settings
 from swift_stvg.sources import load_rows
 from tests.shown import data_of
 
-FPS, SECONDS, RATE = 10, 8, 2
+FPS, SECONDS, RATE = 10, 5, 2
 """Native frames a second, length of a clip, and frames a second that the model sees."""
 SOURCE_WH, SEEN_WH = (160, 96), (80, 48)
 Boxes = dict[int, np.ndarray]
@@ -86,7 +86,7 @@ def test_every_style_is_here() -> None:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Clips whose annotations are exact, and the tracks of all that moves in them."""
     root = tmp_path_factory.mktemp("data")
-    words = ["--split", "test=4", "--duration-s", str(SECONDS), "--fps", str(FPS), "--seed", "3"]
+    words = ["--split", "test=2", "--duration-s", str(SECONDS), "--fps", str(FPS), "--seed", "0"]
     words += ["--size-wh", *map(str, SOURCE_WH), "--tracks", str(root / "tracks.json"), "--track_noise", "0"]
     assert main(["synth", str(root / "stvg_synthetic"), *words]) == 0
     return root
