@@ -229,6 +229,13 @@ def test_pictures_in_no_clear_order_are_refused(names: tuple[str, ...], tmp_path
         question_of(tmp_path, Settings())
 
 
+def test_pictures_of_different_sizes_are_refused(tmp_path: Path) -> None:
+    for number, size in enumerate([(64, 48), (48, 64)]):
+        Image.new("RGB", size).save(tmp_path / f"{number}.png")
+    with pytest.raises(SystemExit, match="holds pictures of different sizes"):
+        question_of(tmp_path, Settings(), folder_fps=1.0)
+
+
 def asked_of(video: Path, architecture: str, case: Case) -> Question:
     return question_of(video, Settings.from_env(settings_of(architecture, case)), architecture)
 

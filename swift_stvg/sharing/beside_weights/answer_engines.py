@@ -48,14 +48,11 @@ def request(question: Question, most: int) -> dict[str, Any]:
     for frame in clip.frames:
         Image.fromarray(frame.permute(1, 2, 0).numpy()).save(file := io.BytesIO(), "png")
         pictures.append(base64.b64encode(file.getvalue()).decode())
+    # the nominal rate, lowered by so little that no position is lost in float32
+    indices, fps = list(range(len(pictures))), 2 / float(np.nextafter(np.float32(2 * clip.step_s), np.float32(np.inf)))
     timed = question.record["stvg_template"].startswith("stvg_qwen3")
     if timed:  # true times, as numbers of frames of a video that has TICKS frames a second
-        indices, fps = [round(time_s * TICKS) for time_s in clip.times_s.tolist()], float(TICKS)
-    else:  # the nominal rate, lowered by so little that no position is lost in float32
-        indices, fps = (
-            list(range(len(pictures))),
-            2 / float(np.nextafter(np.float32(2 * clip.step_s), np.float32("inf"))),
-        )
+        indices, fps = [round(time_s * TICKS) for time_s in clip.times_s.tolist()], TICKS
     when = {"fps": fps, "frames_indices": indices, "total_num_frames": indices[-1] + 1, "num_frames": -1}
     video = {"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{','.join(pictures)}"}}
     body: dict[str, Any] = {

@@ -121,9 +121,12 @@ def picture_times(folder: str, fps: float) -> tuple[Any, float, list[Any]]:
 
 def read_frames(video: str, names: list[Any], asked: dict[str, str]) -> tuple[torch.Tensor, tuple[int, int]]:
     """The named frames (T, 3, H, W) in the size of the training, and the video's own size."""
-    found: list[torch.Tensor] = []
+    found, sizes = list[torch.Tensor](), set[tuple[int, int]]()
     for pixels in map(picture, names) if isinstance(names[0], Path) else decoded(video, set(names)):
         size_wh = pixels.shape[1], pixels.shape[0]
+        if len(sizes | {size_wh}) > 1:
+            sys.exit(f"{video} holds pictures of different sizes")
+        sizes.add(size_wh)
         found.append(resized(pixels, int(asked["max_side"]), int(asked["side_multiple"])))
         if len(found) == len(names):
             return torch.cat(found), size_wh
