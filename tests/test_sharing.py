@@ -101,6 +101,7 @@ def test_card(checkpoint: Path, result: Path, tmp_path: Path, capsys: pytest.Cap
         "Reward: 0.100 at the beginning, 1.000 at the end of 10 steps",
         "swift infer --model me/my_model --external_plugins swift_stvg --template stvg_qwen2_5_vl",
         "python answer.py clip.mp4",
+        "python answer_engines.py clip.mp4",
         "vllm serve me/my_model --trust-request-mm-kwargs\n",
         "swift infer --model me/my_model --val_dataset row.jsonl",
         "For this model this concerns clips of more than 64 s (1 s a pair in shorter ones)",
