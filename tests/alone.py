@@ -13,6 +13,8 @@ sys.modules["swift_stvg"] = sys.modules["swift"] = sys.modules["decord"] = None 
 
 for words in json.loads(sys.argv[1]):
     sys.argv = words
+    for name in ("answer", "answer_video"):  # of the folder before
+        sys.modules.pop(name, None)
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         runpy.run_path(words[0], run_name="__main__")

@@ -32,6 +32,7 @@ def test_what_is_imported_is_declared() -> None:
     project = (root / "pyproject.toml").read_text()
     declared = {re.sub(r"[-_.]+", "-", name).lower() for name in re.findall(r'"([A-Za-z][\w.-]*)\s*[><=]', project)}
     extra = {"swanlab", "torchcodec"}  # of whoever asks for them
+    beside = {path.stem for path in (root / "swift_stvg/sharing/beside_weights").glob("answer*.py")}  # of one another
     used = set()
     for path in (root / "swift_stvg").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -39,7 +40,7 @@ def test_what_is_imported_is_declared() -> None:
                 used |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 used.add((node.module or "").partition(".")[0])
-    used -= {*sys.stdlib_module_names, *extra, "swift_stvg"}
+    used -= {*sys.stdlib_module_names, *extra, *beside, "swift_stvg"}
     packages = packages_distributions()
     names = {module: {name.replace("_", "-").lower() for name in packages.get(module, [module])} for module in used}
     assert {module for module, of in names.items() if not of & declared} == set()

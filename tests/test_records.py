@@ -432,8 +432,8 @@ def test_numbers_may_come_as_lists_and_of_any_width() -> None:
 
 LEFT_OUT = frozenset({"adapters", "plugin", "startup", "synthetic", "bench", "commands"})
 """Rooms whose records no other room makes, and files that others import by their path."""
-OF_OTHERS = ("vllm_no_pixels", "app", "answer_alone")
-"""Modules that need vLLM or Gradio, and a script."""
+OF_OTHERS = ("vllm_no_pixels", "app", "beside_weights.answer", "answer_video", "answer_engines")
+"""Modules that need vLLM or Gradio, and scripts."""
 
 
 @pytest.mark.filterwarnings("default")  # importing torch warns

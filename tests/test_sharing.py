@@ -87,7 +87,8 @@ def test_card(checkpoint: Path, result: Path, tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().err == "", "nothing is missing, and nothing of the machine left"
     assert {p.name: p.read_bytes() for p in checkpoint.iterdir()} == before
     names = {p.name for p in out.iterdir()}
-    assert names == {"README.md", "answer.py", "args.json", "config.json", "model.safetensors", "training.png"}
+    scripts = {"answer.py", "answer_engines.py", "answer_video.py"}
+    assert names == {"README.md", "args.json", "config.json", "model.safetensors", "training.png"} | scripts
     head = front_matter(out / "README.md")
     assert (head["license"], head["base_model"]) == ("apache-2.0", "Qwen/Qwen2.5-VL-7B-Instruct")
     (scored,) = head["model-index"][0]["results"]
@@ -100,6 +101,7 @@ def test_card(checkpoint: Path, result: Path, tmp_path: Path, capsys: pytest.Cap
         "Reward: 0.100 at the beginning, 1.000 at the end of 10 steps",
         "swift infer --model me/my_model --external_plugins swift_stvg --template stvg_qwen2_5_vl",
         "python answer.py clip.mp4",
+        "python answer_engines.py clip.mp4",
         "vllm serve me/my_model --trust-request-mm-kwargs\n",
         "swift infer --model me/my_model --val_dataset row.jsonl",
         "For this model this concerns clips of more than 64 s (1 s a pair in shorter ones)",
@@ -310,6 +312,13 @@ def test_the_card_says_how_each_way_differs(checkpoint: Path, template: str, sai
     assert (sharing.missing_for_users(checkpoint) is None) == (template in BACKBONES)
 
 
+def test_a_model_that_names_objects_gets_no_scripts(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STVG_STYLE", "ids")
+    assert main(["card", str(checkpoint)]) == 0
+    assert list(checkpoint.glob("answer*.py")) == []
+    assert "Other ways cannot work: an answer names an object" in (checkpoint / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("settings", "system", "recorded"),
     [
@@ -399,7 +408,7 @@ def test_pushed(tmp_path: Path, client: list[str]) -> None:
         hub.repos["me/model"] |= content
         said = check()
         assert "holds all 3 files" in said
-        assert "lacks answer.py and the settings in args.json" in said
+        assert "lacks answer.py, answer_video.py, answer_engines.py, the settings in args.json" in said
         hub.repos["me/model"] |= {"model.safetensors": b"v" * 1000, "args.json": b"[]"}
         del hub.repos["me/model"]["sub/more.txt"]
         said = check()

@@ -12,9 +12,9 @@ import pytest
 from swift_stvg import start
 from swift_stvg.cli import main
 from swift_stvg.settings import Settings
-from swift_stvg.sharing.checkpoint import ANSWER, answer_script, missing_for_users, paths_of, read_args
+from swift_stvg.sharing.checkpoint import answer_scripts, missing_for_users, paths_of, read_args
 from swift_stvg.sharing.trained_settings import take_settings
-from swift_stvg.sharing.usage import _with_stock
+from swift_stvg.sharing.usage import usage_sections
 from swift_stvg.synthetic.clips import SynthConfig, generate
 
 LARGEST = 4_000_000
@@ -24,12 +24,14 @@ def test_it_is_whole_and_small() -> None:
     folder = start.folder()
     assert missing_for_users(folder) is None
     assert (folder / "model.safetensors").stat().st_size <= LARGEST
-    assert (folder / ANSWER).read_text() == answer_script("stvg_qwen2_5_vl"), "bash examples/start/make.sh, or copy it"
     args = read_args(folder)
+    for name, text in answer_scripts("stvg_qwen2_5_vl", Settings()).items():
+        assert (folder / name).read_text() == text, "bash examples/start/make.sh, or link it"
     known = (args["model_type"], args["template"], args["external_plugins"], paths_of(args))
     assert known == ("qwen2_5_vl", "stvg_qwen2_5_vl", ["swift_stvg"], []), "ms-swift needs no further option"
     card = (folder / "README.md").read_text()
-    assert "\n\n".join(_with_stock("swift_stvg-start", args["template"], args, False)) in card
+    settings = Settings.from_texts(args["stvg_settings"])
+    assert "\n\n".join(usage_sections("swift_stvg-start", args["template"], args, settings, False)) in card
     assert "license: apache-2.0" in card
     for path in folder.iterdir():
         if path.suffix in (".json", ".jinja", ".md"):

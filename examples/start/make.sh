@@ -13,7 +13,7 @@ rm -rf "$model"
 swift-stvg card "$out"/1/pretrained/checkpoint-* --out "$model" --scores "$out/1/pretrained/test.jsonl" \
     --hub_model_id swift_stvg-start --license apache-2.0
 chmod 644 "$model/model.safetensors"   # others are to read it where it is installed
-if [ $# = 0 ]; then ln -sf ../../sharing/answer_alone.py "$model/answer.py"; fi   # the package has it once
+if [ $# = 0 ]; then (cd "$model" && ln -sf ../../sharing/beside_weights/answer*.py .); fi   # the package has them once
 cat >> "$model/README.md" <<'EOF'
 
 ## What it is for

@@ -108,8 +108,8 @@ def run(args: argparse.Namespace) -> int:
             public = sharing.public_config(config, base)
             if public != config:
                 write_text_atomic(folder / name, _json(public))
-        if (script := sharing.answer_script(ours)) is not None:
-            write_text_atomic(folder / sharing.ANSWER, script)
+        for name, script in sharing.answer_scripts(ours, settings).items():
+            write_text_atomic(folder / name, script)
         if curves is not None:
             write_bytes_atomic(folder / PICTURE, picture_of_training(curves))
         write_text_atomic(folder / sharing.README, text)

@@ -28,8 +28,9 @@ README = "README.md"
 OUR_TEMPLATE, OUR_SETTINGS = "stvg_template", "stvg_settings"
 OUR_SYSTEM, OUR_BEGINNING = "stvg_system", "stvg_answer_begins"
 """Keys of `args.json` for the template, settings and prompt of the training. ms-swift ignores unknown keys."""
-ANSWER = "answer.py"
-"""Name of the script beside the weights that asks the model without this package."""
+ANSWER, ENGINES = "answer.py", "answer_engines.py"
+SCRIPTS = (ANSWER, "answer_video.py", ENGINES)
+"""The scripts beside the weights that ask the model without this package."""
 MARK = "<!-- Written by swift-stvg card. Without this line it will not be overwritten. -->"
 LOADED_ARGS = (
     *("swift_version", "tuner_type", "task_type", "model", "model_type", "model_revision", "torch_dtype", "attn_impl"),
@@ -180,19 +181,25 @@ def public_args(
     return {name: value for name, value in kept.items() if value is not None}
 
 
-def answer_script(template: str) -> str | None:
-    """The script that asks a model of this template without this package; None for templates of other packages."""
-    return Path(__file__).with_name("answer_alone.py").read_text("utf-8") if template in BACKBONES else None
+def answer_scripts(template: str, settings: Settings) -> dict[str, str]:
+    """The texts of `SCRIPTS` by name.
+
+    There are none for templates of other packages, and none for answers that name an object, because the numbers of the
+    objects must first be drawn onto the frames.
+    """
+    if template not in BACKBONES or settings.style == "ids":
+        return {}
+    return {name: (Path(__file__).with_name("beside_weights") / name).read_text("utf-8") for name in SCRIPTS}
 
 
 def missing_for_users(folder: Path) -> str | None:
     """The message that a folder lacks files which users without the plugin need; None if it lacks none."""
     args = read_json(folder / ARGS) if (folder / ARGS).is_file() else {}
     recorded = isinstance(args, dict) and OUR_SETTINGS in args
-    missing = [ANSWER] * (not (folder / ANSWER).is_file()) + [f"the settings in {ARGS}"] * (not recorded)
+    missing = [name for name in SCRIPTS if not (folder / name).is_file()] + [f"the settings in {ARGS}"] * (not recorded)
     if not missing:
         return None
-    return f"{folder} lacks {' and '.join(missing)}, which users without this package need: run swift-stvg card"
+    return f"{folder} lacks {', '.join(missing)}, which users without this package need: run swift-stvg card"
 
 
 def trained_with(args: Mapping[str, Any]) -> tuple[str, Settings | None]:

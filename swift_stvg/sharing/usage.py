@@ -50,6 +50,12 @@ def usage_sections(name: str, template: str, new: Mapping[str, Any], settings: S
         adapter: whether the checkpoint is an adapter.
     """
     parts = ["## Use", _legend(settings), "### With swift_stvg", *_with_plugin(name, template, new, adapter)]
+    if settings.style == "ids":
+        return [
+            *parts,
+            "Other ways cannot work: an answer names an object by its number. The tracks of the objects come from a "
+            "file, and swift_stvg draws their numbers onto the frames (`STVG_PROPOSALS`).",
+        ]
     if template not in BACKBONES:
         return [*parts, "### With ms-swift alone", *_bare(name, new, settings, adapter)]
     return [
@@ -101,7 +107,8 @@ def _with_transformers(template: str, settings: Settings, adapter: bool) -> list
     further = " peft" if adapter else ""
     return [
         f"[{sharing.ANSWER}]({sharing.ANSWER}), beside the weights, asks the model as in training, and prints seconds "
-        "and pixels of the video. The model's text is the same as with swift_stvg.",
+        "and pixels of the video. The model's text is the same as with swift_stvg. A folder of numbered pictures can "
+        "take the place of the video.",
         _block(
             "bash",
             f"pip install torch torchvision transformers qwen-vl-utils{further}",
@@ -139,12 +146,12 @@ def _with_vllm(name: str, template: str, adapter: bool) -> list[str]:
     trusted = f"--trust-request-mm-kwargs{' --trust-request-chat-template' * timed}"
     return [
         "Use vLLM 0.31 or later (tried: 0.32, on a CPU). vLLM chooses other frames if it gets a file, so "
-        f"{sharing.ANSWER} sends the frames.{own}",
+        f"{sharing.ENGINES} sends the frames.{own}",
         _block(
             "bash",
             *merge,
             f"vllm serve {'merged' if adapter else name} {trusted}",
-            f'python {sharing.ANSWER} clip.mp4 "{SENTENCE}" --server http://127.0.0.1:8000',
+            f'python {sharing.ENGINES} clip.mp4 "{SENTENCE}" --server http://127.0.0.1:8000',
         ),
         "In the request, `media_io_kwargs` gives the times of the frames. A `num_frames` of -1 keeps all frames; by "
         "default vLLM keeps 32. `mm_processor_kwargs` keeps the frames unchanged. vLLM accepts it in requests only "
@@ -174,10 +181,10 @@ def _with_stock(name: str, template: str, new: Mapping[str, Any], adapter: bool)
         ]
     return [
         "ms-swift loads the model without a plugin too. It chooses other frames if it gets a file. So "
-        f"{sharing.ANSWER} writes a film that holds only the frames of the training, and the row.",
+        f"{sharing.ENGINES} writes a film that holds only the frames of the training, and the row.",
         _block(
             "bash",
-            f'python {sharing.ANSWER} clip.mp4 "{SENTENCE}" --row frames.mkv > row.jsonl',
+            f'python {sharing.ENGINES} clip.mp4 "{SENTENCE}" --row frames.mkv > row.jsonl',
             f"swift infer {_model(name, new, adapter)} --val_dataset row.jsonl --temperature 0 --max_new_tokens 2048",
         ),
         _stock_differs(template),

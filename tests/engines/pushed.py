@@ -1,7 +1,7 @@
 """pushed.py FOLDER [ARCHITECTURE ...]: does a model that was pushed answer alike in transformers and in `vllm serve`?
 
-Makes sensitive random models and clips in FOLDER, lets `swift-stvg card` put answer.py beside their weights, and asks
-with it, here and through a server, in processes that know nothing of swift_stvg. Run it where vLLM is installed; it
+Makes sensitive random models and clips in FOLDER, lets `swift-stvg card` put its scripts beside their weights, and asks
+with them, here and through a server, in processes that know nothing of swift_stvg. Run it where vLLM is installed; it
 ends with 1 if a text differs.
 """
 
@@ -17,7 +17,7 @@ import urllib.request
 from pathlib import Path
 
 from swift_stvg.cli import main as command
-from swift_stvg.sharing.checkpoint import ANSWER
+from swift_stvg.sharing.checkpoint import ANSWER, ENGINES
 from swift_stvg.synthetic.tiny import ARCHITECTURES, TinyConfig, build
 from tests.asked import CASES, SENTENCE, TOKENS, Case, sensitive, settings_of, write_clips
 
@@ -25,15 +25,15 @@ URL = "http://127.0.0.1:8431"
 ALONE = Path(__file__).parents[1] / "alone.py"
 
 
-def words_of(case: Case, folder: Path, clips: dict[str, Path]) -> list[str]:
-    """The script of a case's folder, the video and the sentence."""
-    return [str(folder / ANSWER), str(clips[case.title]), SENTENCE]
+def words_of(case: Case, folder: Path, script: str, clips: dict[str, Path]) -> list[str]:
+    """A script of a case's folder, the video and the sentence."""
+    return [str(folder / script), str(clips[case.title]), SENTENCE]
 
 
-def ask(folders: list[Path], clips: dict[str, Path], *more: str) -> list[str]:
-    """The answers by the answer.py of each case's folder."""
+def ask(folders: list[Path], clips: dict[str, Path], script: str, *more: str) -> list[str]:
+    """The answers by a script of each case's folder."""
     common = ["--json", "--max_new_tokens", str(TOKENS), *more]
-    words = [[*words_of(case, folder, clips), *common] for case, folder in zip(CASES, folders, strict=True)]
+    words = [[*words_of(case, folder, script, clips), *common] for case, folder in zip(CASES, folders, strict=True)]
     done = subprocess.run([sys.executable, str(ALONE), json.dumps(words)], capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr[-3000:])
@@ -88,15 +88,15 @@ def main() -> int:
                 for name in settings:
                     del os.environ[name]
         folders = [root / f"{architecture}-{number}" for number in range(len(CASES))]
-        here = ask(folders, clips)
+        here = ask(folders, clips, ANSWER)
         kept = [
-            {"title": case.title, "words": words_of(case, folder, clips), "tokens": TOKENS, "response": text}
+            {"title": case.title, "words": words_of(case, folder, ENGINES, clips), "tokens": TOKENS, "response": text}
             for case, folder, text in zip(CASES, folders, here, strict=True)
         ]
         (root / f"{architecture}.json").write_text(json.dumps(kept))  # for stock.py
         server = serve(model, plugged_in(root / "plugin") if architecture == "qwen3_5" else {})
         try:
-            there = ask(folders, clips, "--server", URL)
+            there = ask(folders, clips, ENGINES, "--server", URL)
         finally:
             server.terminate()
             server.wait(60)

@@ -1,4 +1,4 @@
-"""stock.py FOLDER [ARCHITECTURE ...]: what ms-swift alone answers to the rows that answer.py makes.
+"""stock.py FOLDER [ARCHITECTURE ...]: what ms-swift alone answers to the rows that answer_engines.py makes.
 
 FOLDER is that of pushed.py, which left the texts of answer.py there. Nothing of swift_stvg is imported. Prints a line
 for each clip; what differs is a fact of the installed transformers, not an error.
@@ -19,8 +19,10 @@ from swift.infer_engine import InferRequest, RequestConfig, TransformersEngine
 
 
 def row_of(words: list[str]) -> dict:
-    """What answer.py prints with --row."""
+    """What answer_engines.py prints with --row."""
     sys.argv, said = words, io.StringIO()
+    for name in ("answer", "answer_video"):  # of the folder before
+        sys.modules.pop(name, None)
     with contextlib.redirect_stdout(said):
         runpy.run_path(words[0], run_name="__main__")
     return json.loads(said.getvalue())

@@ -1,1 +1,1 @@
-../../sharing/answer_alone.py
+../../sharing/beside_weights/answer.py

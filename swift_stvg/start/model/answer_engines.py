@@ -1,0 +1,1 @@
+../../sharing/beside_weights/answer_engines.py
