@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swift_stvg.settings import BACKBONES, PREFIX
+from swift_stvg.synthetic.tiny import ARCHITECTURES
 from tests.videos import write_video
 
 SENTENCE = "The red corner (of 2) – größer?"
@@ -35,7 +36,7 @@ CASES = [
 
 
 def settings_of(architecture: str, case: Case) -> dict[str, str]:
-    backbone = BACKBONES[f"stvg_{architecture}"]
+    backbone = BACKBONES[ARCHITECTURES[architecture]]
     fitting = {"coords": backbone.coords, "side_multiple": str(backbone.side_multiple), "max_side": "96"}
     return {PREFIX + name.upper(): value for name, value in (fitting | case.settings).items()}
 

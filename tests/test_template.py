@@ -323,6 +323,7 @@ def test_an_answer_holds_no_placeholder_of_pixels(template: Any, video: Path, to
     from swift.infer_engine import InferRequest, RequestConfig, TransformersEngine
     from swift.model import get_model_processor
 
+    kept = template.model
     template.set_mode("transformers")
     try:
         model, _ = get_model_processor(template.processor.tokenizer.name_or_path, model_type="qwen2_5_vl")
@@ -340,3 +341,4 @@ def test_an_answer_holds_no_placeholder_of_pixels(template: Any, video: Path, to
             assert token not in answer.choices[0].message.content
     finally:
         template.set_mode("train")
+        template.model = kept

@@ -177,6 +177,11 @@ def read_frames(video: str, wanted: set[int], numbers: dict[Any, int], max_side:
     sys.exit(f"{video}: {len(found)} of {len(wanted)} frames could be decoded")
 
 
+def is_timed(record: dict[str, Any]) -> bool:
+    """Whether the model reads the time of each pair of frames as text."""
+    return str(record["stvg_template"]).startswith("stvg_qwen3")
+
+
 def ask_here(question: Question, record: dict[str, Any], base: str | None, most: int) -> str:
     """The answer of the model in this folder: at each place the likeliest token."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -197,7 +202,7 @@ def ask_here(question: Question, record: dict[str, Any], base: str | None, most:
     given = dict(processor.video_processor(videos=[question.frames], **how).to(device))
     pairs, *patches = given["video_grid_thw"][0].tolist()
     height, width = (side // processor.video_processor.merge_size for side in patches)  # tokens of a pair of frames
-    if config.model_type.startswith("qwen3"):  # each pair has its time and its markers; no others stand around all
+    if is_timed(record):  # each pair has its time and its markers; no others stand around all
         ticks = [*question.ticks, question.ticks[-1]]  # an odd last frame is shown twice
         middle_s = [(ticks[i] / TICKS + ticks[i + 1] / TICKS) / 2 for i in range(0, 2 * pairs, 2)]
         video = "".join(f"<{time_s:.1f} seconds>{START}{PAD * (height * width)}{END}" for time_s in middle_s)
@@ -324,8 +329,7 @@ def main() -> None:
         print(json.dumps(row(question, args.row), ensure_ascii=False))
         return
     if args.server:
-        timed = record["stvg_template"].startswith("stvg_qwen3")
-        text = ask_server(args.server.rstrip("/"), question, timed, args.max_new_tokens)
+        text = ask_server(args.server.rstrip("/"), question, is_timed(record), args.max_new_tokens)
     else:
         text = ask_here(question, record, args.base, args.max_new_tokens)
     span_s, boxes = question.read(text)

@@ -136,6 +136,9 @@ def _with_vllm(name: str, template: str, adapter: bool) -> list[str]:
     merge = [f"swift export --adapters {name} --merge_lora true --output_dir merged"] if adapter else []
     timed = template.startswith(_TIMED)
     own = f" The prompt goes along, since {_OUTER_PAIR}, and vLLM does as transformers." if timed else ""
+    tried = "This was not tried with models of this kind."
+    if template in _VLLM_TRIED:
+        tried = f"With random models of this architecture {_VLLM_TRIED[template]}"
     trusted = f"--trust-request-mm-kwargs{' --trust-request-chat-template' * timed}"
     return [
         "Use vLLM 0.31 or later (tried: 0.32, on a CPU). vLLM chooses other frames if it gets a file, so "
@@ -148,8 +151,7 @@ def _with_vllm(name: str, template: str, adapter: bool) -> list[str]:
         ),
         "In the request, `media_io_kwargs` gives the times of the frames. A `num_frames` of -1 keeps all frames; by "
         "default vLLM keeps 32. `mm_processor_kwargs` keeps the frames unchanged. vLLM accepts it in requests only "
-        "with the option above, which is for clients that you trust; otherwise it answers with an error. With "
-        f"random models of this architecture {_VLLM_TRIED[template]}",
+        f"with the option above, which is for clients that you trust; otherwise it answers with an error. {tried}",
         _block(
             "json",
             '{"messages": [..., {"role": "user", "content": [',

@@ -79,7 +79,9 @@ def main() -> int:
             build(model, TinyConfig(architecture=architecture, spatial_merge=2))
             sensitive(model)
             (model / "args.json").write_text(
-                json.dumps({"template": f"stvg_{architecture}", "torch_dtype": "float32", "use_chat_template": True})
+                json.dumps(
+                    {"template": ARCHITECTURES[architecture], "torch_dtype": "float32", "use_chat_template": True}
+                )
             )
             for number, case in enumerate(CASES):
                 settings = settings_of(architecture, case)
@@ -94,7 +96,7 @@ def main() -> int:
             for case, folder, text in zip(CASES, folders, here, strict=True)
         ]
         (root / f"{architecture}.json").write_text(json.dumps(kept))  # for stock.py
-        server = serve(model, plugged_in(root / "plugin") if architecture == "qwen3_5" else {})
+        server = serve(model, plugged_in(root / "plugin") if architecture.startswith("qwen3_5") else {})
         try:
             there = ask(folders, clips, "--server", URL)
         finally:
