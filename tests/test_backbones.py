@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -91,11 +93,11 @@ def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, caps
 
     All about the same eight rows, of which each gives the same tokens and pixels wherever it is encoded.
     """
-    from swift_stvg.adapters.templates import TEMPLATES
-
     kind, template = WEIGHTS.get(name, name), ARCHITECTURES.get(name, f"stvg_{name}")
-    if name != "internvl" and template not in TEMPLATES:
-        pytest.skip("this ms-swift has no such template")
+    if name != "internvl":
+        pytest.importorskip(f"transformers.models.{kind}")
+    if name == "qwen3_5_moe" and Version(transformers.__version__) < Version("5.16"):
+        pytest.skip("LoRA: with transformers 5.2.0, peft takes ms-swift's pattern of linear layers for single letters")
     side, freeze_vit = BACKBONES[name]
     coords = "pixel" if name == "qwen2_5_vl" else "norm1000"
     start, learned = tmp_path / "tiny", tmp_path / "sft/checkpoint-1"

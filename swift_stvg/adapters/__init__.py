@@ -15,6 +15,7 @@ EXTRA = {
     "metrics": "--eval_metric stvg",
     "preview": "--callbacks stvg_preview",
     "checkpoints": "settings in checkpoints",
+    "sharded": "GRPO under FSDP2 with transformers' generation",
     "hub": "pushing with today's clients of the hubs",
 }
 """Modules that a run can do without, and the feature that each one gives."""

@@ -339,10 +339,9 @@ TEMPLATES: dict[str, tuple[str, type[StvgTemplate]]] = {
     "stvg_qwen2_5_vl": ("qwen2_5_vl", StvgQwen2_5VLTemplate),
     "stvg_qwen3_vl": ("qwen3_vl", StvgQwen3VLTemplate),
     "stvg_qwen3_5": ("qwen3_5", StvgQwen3_5Template),
+    "stvg_qwen3_8": ("qwen3_8", StvgQwen3_8Template),
 }
 """For each name, the name of the stock template and our class."""
-if "qwen3_8" in TEMPLATE_MAPPING:  # from ms-swift 4.6.0 on
-    TEMPLATES["stvg_qwen3_8"] = ("qwen3_8", StvgQwen3_8Template)
 
 
 def user_engine_kwargs() -> dict[str, Any]:

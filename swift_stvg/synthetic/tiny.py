@@ -78,9 +78,13 @@ def _qwen3_5(config: TinyConfig) -> dict[str, Any]:
 
 
 def _experts(config: TinyConfig) -> dict[str, Any]:
-    """Four experts of half the usual width; each token goes to two of them, and to one more that some models share."""
-    width = {"moe_intermediate_size": config.hidden, "shared_expert_intermediate_size": config.hidden}
-    return {"num_experts": 4, "num_experts_per_tok": 2} | width
+    """Four experts of half the usual width; each token goes to two of them."""
+    return {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": config.hidden}
+
+
+def _qwen3_5_moe(config: TinyConfig) -> dict[str, Any]:
+    """As Qwen3.5, with experts, and one more that all tokens share."""
+    return _qwen3_5(config) | _experts(config) | {"shared_expert_intermediate_size": config.hidden}
 
 
 def _qwen4_exp(config: TinyConfig) -> dict[str, Any]:
@@ -130,7 +134,7 @@ _ARCHITECTURES = {
         "Qwen3_5Moe",
         "Qwen3VLVideoProcessor",
         16,
-        lambda config: _qwen3_5(config) | _experts(config),
+        _qwen3_5_moe,
         lambda config: _LATER_VISION,
         "Qwen3VL",
         "stvg_qwen3_5",
@@ -139,7 +143,7 @@ _ARCHITECTURES = {
         "Qwen4Exp",
         "Qwen3VLVideoProcessor",
         16,
-        lambda config: _qwen3_5(config) | _experts(config) | _qwen4_exp(config),
+        lambda config: _qwen3_5_moe(config) | _qwen4_exp(config),
         lambda config: _LATER_VISION,
         "Qwen3VL",
         "stvg_qwen3_8",
@@ -187,7 +191,7 @@ def build(out: Path, config: TinyConfig | None = None) -> int:
     """Write a random model with tokenizer and processor to the new folder `out`. Returns its number of parameters.
 
     Raises:
-        StvgError: the architecture is unknown, or `out` exists and is not an empty folder.
+        StvgError: the architecture is unknown, also to transformers, or `out` exists and is not an empty folder.
     """
     config = config or TinyConfig()
     if config.architecture not in _ARCHITECTURES:
@@ -201,6 +205,8 @@ def _write(folder: Path, config: TinyConfig) -> int:
     import transformers
 
     kind = _ARCHITECTURES[config.architecture]
+    if not hasattr(transformers, f"{kind.name}Config"):
+        raise StvgError(f"transformers {transformers.__version__} has no {kind.name}: update it")
     tokenizer = _tokenizer(config)
     ids = tokenizer.convert_tokens_to_ids
     heads = max(1, config.hidden // 32)
