@@ -300,6 +300,17 @@ DIFFERENCES = {
 """What a card must say, by template: of each backbone, and of one that another package adds."""
 
 
+@pytest.mark.parametrize(("model_type", "tried"), [("qwen3_vl", True), ("qwen3_vl_moe", False)])
+def test_the_card_claims_trials_of_this_architecture_only(checkpoint: Path, model_type: str, tried: bool) -> None:
+    args = ARGS | {"template": "stvg_qwen3_vl", "model_type": model_type}
+    (checkpoint / "args.json").write_text(json.dumps(args))
+    assert main(["card", str(checkpoint)]) == 0
+    text = (checkpoint / "README.md").read_text()
+    assert ("random models of this architecture its texts were" in text) == tried
+    assert ("random models of this kind gave the answer" in text) == tried
+    assert ("This was not tried with models of this kind" in text) != tried
+
+
 @pytest.mark.parametrize("template", [*BACKBONES, "stvg_internvl"])
 def test_the_card_says_how_each_way_differs(checkpoint: Path, template: str) -> None:
     (checkpoint / "args.json").write_text(json.dumps(ARGS | {"template": template}))
