@@ -78,8 +78,11 @@ def _qwen3_5(config: TinyConfig) -> dict[str, Any]:
 
 
 def _experts(config: TinyConfig) -> dict[str, Any]:
-    """Four experts of half the usual width; each token goes to two of them."""
-    return {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": config.hidden}
+    """Four narrow experts; each token goes to two of them.
+
+    Their matrices are not square: transformers finds out from the sides whether a checkpoint holds them transposed.
+    """
+    return {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 3 * config.hidden // 4}
 
 
 def _qwen3_5_moe(config: TinyConfig) -> dict[str, Any]:
