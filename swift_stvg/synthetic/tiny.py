@@ -127,7 +127,7 @@ _ARCHITECTURES = {
         "Qwen3VLMoe",
         "Qwen3VLVideoProcessor",
         16,
-        lambda config: _qwen3_vl(config) | _experts(config) | {"norm_topk_prob": True},  # as released; vLLM reads it
+        lambda config: _qwen3_vl(config) | _experts(config) | {"norm_topk_prob": True},  # vLLM reads it
         lambda config: _LATER_VISION | {"deepstack_visual_indexes": [0]},
         "Qwen3VL",
         "stvg_qwen3_vl",
