@@ -25,7 +25,7 @@ from swift_stvg.synthetic.tiny import ARCHITECTURES, TinyConfig, build
 from swift_stvg.video.request import VIDEO_KEY, VideoRequest
 from tests.internvl import build_internvl
 from tests.running import RECORDER, TRAIN, as_words, json_lines, logged, run
-from tests.templated import row
+from tests.templated import row, skip_unknown
 from tests.videos import picture, write_video
 
 pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch warns
@@ -95,7 +95,7 @@ def test_from_training_to_score(name: str, workspace: Path, tmp_path: Path, caps
     """
     kind, template = WEIGHTS.get(name, name), ARCHITECTURES.get(name, f"stvg_{name}")
     if name != "internvl":
-        pytest.importorskip(f"transformers.models.{kind}")
+        skip_unknown(kind)
     if name == "qwen3_5_moe" and Version(transformers.__version__) < Version("5.16"):
         pytest.skip("LoRA: with transformers 5.2.0, peft takes ms-swift's pattern of linear layers for single letters")
     side, freeze_vit = BACKBONES[name]

@@ -23,7 +23,7 @@ from PIL import Image
 from swift_stvg.settings import Settings
 from swift_stvg.synthetic.tiny import ARCHITECTURES, TinyConfig, build
 from tests.running import run
-from tests.templated import FITTING, row
+from tests.templated import FITTING, row, skip_unknown
 
 pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch and ms-swift warns
 GOLDEN = json.loads((Path(__file__).parent / "data" / "prompts.json").read_text())
@@ -186,7 +186,7 @@ def test_models_of_experts_are_asked_as_those_without(
     from swift_stvg.adapters.engine import swift_arguments
     from swift_stvg.adapters.lengths import disagreements, prepare
 
-    pytest.importorskip(f"transformers.models.{name}")
+    skip_unknown(name)
     build(tmp_path / name, TinyConfig(architecture=name))
     (tmp_path / name / "args.json").unlink()  # which a model from a hub has not
     template = prepare(str(tmp_path / name), None, None)

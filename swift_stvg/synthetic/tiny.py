@@ -92,12 +92,10 @@ def _qwen3_5_moe(config: TinyConfig) -> dict[str, Any]:
 
 def _qwen4_exp(config: TinyConfig) -> dict[str, Any]:
     """Embeddings of pairs and triples of tokens in the first layer, and attention to chosen tokens in the last one."""
-    layers = ["linear_attention"] * (config.layers - 1) + ["indexed_attention"]
     ngrams = {"ple_layer_ids": [1], "ngram_vocab_size_base": 97, "heads_per_ngram": 2, "split_ngram_parts": 1}
     indexer = {"n_heads": 2, "kv_heads": 1, "head_dim": 32, "budget": 64, "compress_ratio": 4}
-    return {"layer_types": layers, "hc_count": 2, "hc_lowrank": 16, **ngrams} | {
-        f"indexer_{name}": value for name, value in indexer.items()
-    }
+    more = {"hc_count": 2, "hc_lowrank": 16} | ngrams | {f"indexer_{name}": value for name, value in indexer.items()}
+    return _qwen3_5_moe(config) | more
 
 
 _LATER_VISION = {"num_position_embeddings": 2304}  # 48 x 48, interpolated
@@ -146,7 +144,7 @@ _ARCHITECTURES = {
         "Qwen4Exp",
         "Qwen3VLVideoProcessor",
         16,
-        lambda config: _qwen3_5_moe(config) | _qwen4_exp(config),
+        _qwen4_exp,
         lambda config: _LATER_VISION,
         "Qwen3VL",
         "stvg_qwen3_8",
