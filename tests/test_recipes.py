@@ -17,7 +17,7 @@ from swift_stvg.errors import DataError
 from swift_stvg.recipes import footprint
 from swift_stvg.recipes.footprint import MODEL_SHAPES, memory, peaks, shape_of, times
 from swift_stvg.recipes.host import by_name_here
-from swift_stvg.recipes.rules import FSDP2, PRESETS, Recipe, batches, faults, zero_stage
+from swift_stvg.recipes.rules import FSDP2, OPTIONS, PRESETS, Recipe, batches, faults, zero_stage
 from swift_stvg.synthetic.tiny import TinyConfig, build
 from tests.recipes import RUNS, runner
 from tests.running import run
@@ -96,6 +96,7 @@ def test_what_is_set_outside_counts(tmp_path: Path) -> None:
 
 
 WRONG = [
+    (GRPO, "--vllm_gpu_memory_utilisation 0.4", 8, "vllm_gpu_memory_utilisation is no option of ms-swift"),
     (GRPO, "--num_generations 7", 8, "is not a multiple of num_generations (7)"),
     (
         GRPO,
@@ -145,11 +146,11 @@ from swift.utils import parse_args
 verdicts = []
 for grpo, words in json.load(open(sys.argv[1])):
     try:
-        parse_args(RLHFArguments if grpo else SftArguments, words)
+        unknown = parse_args(RLHFArguments if grpo else SftArguments, words)[1]
     except (ValueError, AssertionError) as error:
         verdicts.append(str(error))
     else:
-        verdicts.append(None)
+        verdicts.append(str(unknown) if unknown else None)
 print("VERDICTS", json.dumps(verdicts))
 """
 COMMON = (
@@ -172,6 +173,7 @@ CASES = [
     (f"{OF_GRPO} --use_vllm true", 1, "without vllm_mode"),
     (f"{OF_GRPO} --padding_free true", 1, "without flash attention"),
     (f"{COMMON} --packing true", 1, "without flash attention"),
+    (f"{OF_GRPO} --vllm_gpu_memory_utilisation 0.4", 1, "no such option"),
     (f"{OF_GRPO} --ref_model MODEL --tuner_type lora", 1, "ref_model"),
 ]
 """Options, whether there is a fault (None: not to be compared), why."""
@@ -192,6 +194,25 @@ def test_ms_swift_agrees(workspace: Path, tmp_path: Path) -> None:
     for case, verdict in zip([case for case in CASES if case[1] is not None], verdicts, strict=True):
         assert (verdict is not None) == bool(case[1]), (case, verdict)
         assert bool(faults(Recipe(options_of(case[0].split()), {}), 1)) == bool(case[1]), case
+
+
+NAMES = """
+import json
+from dataclasses import fields
+from swift.arguments import RLHFArguments, SftArguments
+print("NAMES", json.dumps([field.name for kind in (RLHFArguments, SftArguments) for field in fields(kind)]))
+"""
+
+
+@pytest.mark.swift
+@pytest.mark.parametrize("version", ["installed", pytest.param("4.5.2", marks=pytest.mark.long)])
+def test_options_are_known_to_ms_swift(version: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """If the installed one has others too, options.txt needs them, or they are too new for the older one."""
+    older = {} if version == "installed" else {"PYTHONPATH": str(request.getfixturevalue("ms_swift_4_5"))}
+    (line,) = [line for line in run([sys.executable, "-c", NAMES], tmp_path, older).splitlines() if "NAMES" in line]
+    names = set(json.loads(line.removeprefix("NAMES")))
+    assert names >= OPTIONS
+    assert all(name.startswith("decision_") for name in names - OPTIONS), "of ms-swift 4.6, for other tasks"
 
 
 def test_zero_stages(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ PRESETS = ("zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
 """DeepSpeed configurations that ms-swift provides."""
 FSDP2: dict[str, Any] = {"fsdp": "full_shard auto_wrap", "fsdp_config": {"state_dict_type": "SHARDED_STATE_DICT"}}
 """What counts here of the FSDP configuration that ms-swift provides by the name fsdp2."""
+OPTIONS = frozenset(Path(__file__).with_name("options.txt").read_text(encoding="utf-8").split())
+"""Options that `swift sft` and `swift rlhf` have in ms-swift 4.5.0 and 4.6.0: the fields of their argument classes."""
 FLASH = ("flash_attn", "flash_attention_2", "flash_attention_3", "flash_attention_4")
 """Attention implementations that ms-swift accepts for rows without padding."""
 
@@ -184,6 +186,7 @@ def faults(recipe: Recipe, processes: int) -> list[str]:
         DataError: a value must be a number and is not.
     """
     found = [f"{name}: the entries of a YAML list must be text, in quotes" for name in recipe.not_text]
+    found += [f"{name} is no option of ms-swift 4.5 and 4.6" for name in recipe.options if name not in OPTIONS]
     found += _settings(recipe) + _sharding(recipe)
     if recipe.grpo:
         found += _grpo(recipe, processes) + _vllm(recipe, processes)
