@@ -85,7 +85,7 @@ def make_model(folder: Path, architecture: str) -> None:
 
 
 def as_released(file: Path) -> None:
-    """Turn the experts' matrices. transformers 5.19 saves them otherwise than the release, and vLLM reads its layout."""
+    """Turn the experts' matrices: transformers 5.19 saves them in another layout than the release, which vLLM reads."""
     from safetensors.torch import load_file, save_file
 
     weights = load_file(file)
