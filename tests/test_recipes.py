@@ -298,6 +298,7 @@ def test_the_shape_of_a_local_model(workspace: Path, tmp_path: Path) -> None:
         shape_of(str(tmp_path))
 
 
+@pytest.mark.filterwarnings("default")  # importing torch warns
 def test_the_shape_of_a_model_of_experts(tmp_path: Path) -> None:
     """A token uses 2 of 4 experts; a LoRA has the shared expert only, where there is one."""
     config = TinyConfig()
