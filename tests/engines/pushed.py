@@ -71,7 +71,8 @@ def serve(model: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
 
 
 def main() -> int:
-    root, wanted, differing = Path(sys.argv[1]), sys.argv[2:] or ARCHITECTURES, 0
+    root, differing = Path(sys.argv[1]), 0
+    wanted = sys.argv[2:] or ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5")
     clips = write_clips(root / "clips")
     for architecture in wanted:
         model = root / architecture
