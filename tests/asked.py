@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swift_stvg.settings import BACKBONES, PREFIX
+from swift_stvg.synthetic.tiny import ARCHITECTURES
 from tests.videos import write_video
 
 SENTENCE = "The red corner (of 2) – größer?"
@@ -35,7 +36,7 @@ CASES = [
 
 
 def settings_of(architecture: str, case: Case) -> dict[str, str]:
-    backbone = BACKBONES[f"stvg_{architecture}"]
+    backbone = BACKBONES[ARCHITECTURES[architecture]]
     fitting = {"coords": backbone.coords, "side_multiple": str(backbone.side_multiple), "max_side": "96"}
     return {PREFIX + name.upper(): value for name, value in (fitting | case.settings).items()}
 
@@ -47,7 +48,7 @@ def sensitive(folder: Path) -> None:
     file = folder / "model.safetensors"
     weights = load_file(file)
     for name, value in weights.items():
-        if value.ndim == 2 and ".layers." in name:
+        if value.ndim > 1 and ".layers." in name:
             weights[name] = value * (8 if "self_attn" in name else 3 if "mlp" in name else 1)
     save_file(weights, file, {"format": "pt"})
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
-
-from packaging.version import Version
 
 from tests.running import run
 
@@ -29,6 +26,3 @@ def beside_swift(code: str, tmp_path: Path, **env: str) -> str:
     script = tmp_path / "script.py"
     script.write_text(code)
     return run([sys.executable, str(script)], tmp_path, env)
-
-
-HAS_QWEN3_8 = Version(version("ms-swift")) >= Version("4.6.0")

@@ -24,6 +24,15 @@ FITTING: dict[str, dict[str, Any]] = {
 """The settings that each backbone needs."""
 
 
+def skip_unknown(model_type: str) -> None:
+    """Skip a test of a type of models that the installed ms-swift or transformers has not."""
+    from swift.model import MODEL_MAPPING
+
+    pytest.importorskip(f"transformers.models.{model_type}")
+    if model_type not in MODEL_MAPPING:
+        pytest.skip(f"this ms-swift has no models of type {model_type}")
+
+
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The template of each backbone, with a tiny model."""

@@ -85,7 +85,12 @@ def made(request: pytest.FixtureRequest, clips: dict[str, Path], tmp_path_factor
     options = ["--model_type", architecture, "--torch_dtype", "float32", "--max_new_tokens", str(TOKENS)]
     own, commands = {}, {}
     for kind, checkpoint in kinds.items():
-        args = {"template": f"stvg_{architecture}", "model": "me/base", "model_dir": "/x", "torch_dtype": "float32"}
+        args = {
+            "template": ARCHITECTURES[architecture],
+            "model": "me/base",
+            "model_dir": "/x",
+            "torch_dtype": "float32",
+        }
         (checkpoint / "args.json").write_text(json.dumps(args))
         adapter = ["--adapters", str(checkpoint)] if kind == "lora" else []
         engine = SwiftEngine(str(kinds["full"]), *options, *adapter)

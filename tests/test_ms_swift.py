@@ -13,7 +13,7 @@ import pytest
 
 import swift_stvg
 from swift_stvg.settings import Settings
-from tests.fresh import HAS_QWEN3_8, beside_swift, fresh
+from tests.fresh import beside_swift, fresh
 from tests.helpers import answer, boxes, row_truth
 from tests.hubs import TOKEN, Hub
 from tests.templated import encode, row
@@ -147,8 +147,7 @@ def test_training_works_without(
     assert found["missing"] == [holder, name]
     assert found["datasets"]
     assert found["rewards"] == [2.0]
-    templates = {"stvg_qwen2_vl", "stvg_qwen2_5_vl", "stvg_qwen3_vl", "stvg_qwen3_5"}
-    templates |= {"stvg_qwen3_8"} if HAS_QWEN3_8 else set()
+    templates = {"stvg_qwen2_vl", "stvg_qwen2_5_vl", "stvg_qwen3_vl", "stvg_qwen3_5", "stvg_qwen3_8"}
     assert set(found["templates"]) == templates - ({f"stvg_{name}"} if holder.endswith("MAPPING") else set())
     if what is None:
         assert found["said"] == []

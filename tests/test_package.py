@@ -14,7 +14,7 @@ import pytest
 from swift_stvg.cli import main
 from swift_stvg.errors import VersionError
 from swift_stvg.settings import BACKBONES
-from tests.fresh import HAS_QWEN3_8, beside_swift, fresh
+from tests.fresh import beside_swift, fresh
 from tests.helpers import answer, boxes, row_truth
 
 
@@ -85,7 +85,7 @@ def test_everything_is_registered_and_twice_does_no_harm(tmp_path: Path) -> None
     assert registered["datasets"] == ["hcstvg_v1", "hcstvg_v2", "stvg_jsonl", "stvg_synthetic", "vidstg"]
     templates = ["stvg_qwen2_5_vl", "stvg_qwen2_vl", "stvg_qwen3_5", "stvg_qwen3_8", "stvg_qwen3_vl"]
     assert sorted(BACKBONES) == templates
-    assert registered["templates"] == [name for name in templates if name != "stvg_qwen3_8" or HAS_QWEN3_8]
+    assert registered["templates"] == templates
     names = "consistency format object object_viou spatial spatial_giou spatial_l1 temporal think tiou viou"
     assert registered["rewards"] == [f"stvg_{name}" for name in (*names.split(), "viou@0.3", "viou@0.5")]
     assert registered["classes"] == ["StvgFormat", "StvgSpatialL1", "vIoU@0.3"]

@@ -20,14 +20,19 @@ import torch
 
 pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch and ms-swift warns
 GOLDEN = json.loads(gzip.decompress((Path(__file__).parent / "data" / "positions.json.gz").read_bytes()))
-CASES = [(name, layout["title"], layout) for name, made in GOLDEN.items() for layout in made["layouts"]]
 CORRECTED = ("qwen2_vl", "qwen2_5_vl")
 MODELS = {
     "qwen2_vl": ("transformers.models.qwen2_vl", "Qwen2VL"),
     "qwen2_5_vl": ("transformers.models.qwen2_5_vl", "Qwen2_5_VL"),
     "qwen3_vl": ("transformers.models.qwen3_vl", "Qwen3VL"),
     "qwen3_5": ("transformers.models.qwen3_5", "Qwen3_5"),
+    "qwen3_vl_moe": ("transformers.models.qwen3_vl_moe", "Qwen3VLMoe"),
+    "qwen3_5_moe": ("transformers.models.qwen3_5_moe", "Qwen3_5Moe"),
+    "qwen4_exp": ("transformers.models.qwen4_exp", "Qwen4Exp"),
 }
+LIKE = {"qwen3_vl_moe": "qwen3_vl", "qwen3_5_moe": "qwen3_5", "qwen4_exp": "qwen3_5"}
+"""Models that are given the positions of another one."""
+CASES = [(name, layout["title"], layout) for name in MODELS for layout in GOLDEN[LIKE.get(name, name)]["layouts"]]
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +48,11 @@ def test_the_models_that_are_corrected_are_these(positions: Any) -> None:
 def given_of(positions: Any, name: str, layout: dict[str, Any]) -> tuple[Any, torch.Tensor, dict[str, Any]]:
     """A model without weights, the tokens, and the other arguments of its `get_rope_index`."""
     package, beginning = MODELS[name]
-    kind = getattr(import_module(f"{package}.modeling_{name}"), f"{beginning}Model")
+    kind = getattr(pytest.importorskip(f"{package}.modeling_{name}"), f"{beginning}Model")
     model = kind.__new__(kind)
     torch.nn.Module.__init__(model)
     model.config = getattr(import_module(f"{package}.configuration_{name}"), f"{beginning}Config")()
-    for token, number in GOLDEN[name]["token_ids"].items():
+    for token, number in GOLDEN[LIKE.get(name, name)]["token_ids"].items():
         setattr(model.config, token, number)
     input_ids = torch.tensor(layout["input_ids"])
     tensors = {key: layout[key] for key in ("attention_mask", "image_grid_thw", "video_grid_thw")}

@@ -20,14 +20,18 @@ import transformers
 from packaging.version import Version
 from PIL import Image
 
+from swift_stvg.settings import Settings
+from swift_stvg.synthetic.tiny import ARCHITECTURES, TinyConfig, build
 from tests.running import run
-from tests.templated import FITTING, row
+from tests.templated import FITTING, row, skip_unknown
 
 pytestmark = [pytest.mark.swift, pytest.mark.filterwarnings("default")]  # importing torch and ms-swift warns
 GOLDEN = json.loads((Path(__file__).parent / "data" / "prompts.json").read_text())
 CASES = [(name, layout["title"], layout) for name, made in GOLDEN.items() for layout in made["layouts"]]
 VIDEO, PICTURE = (f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in ("video", "image"))
 SIDE = 64
+EXPERTS = {"qwen3_vl_moe": "qwen3_vl", "qwen3_5_moe": "qwen3_5", "qwen4_exp": "qwen3_5"}
+"""Models of experts, each with a model without experts that has the same prompt."""
 
 
 def encode(template: Any, layout: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -144,7 +148,6 @@ def test_a_check_finds_that_models_are_asked_as_they_were_pretrained(
     """Prompts and positions follow from the row's times, and a wrong prompt or position is found."""
     from swift_stvg.adapters.lengths import disagreements
     from swift_stvg.adapters.prompts import transformers_keeps_outer_pair
-    from swift_stvg.settings import Settings
 
     template, made = templates[name], row(video, fps=fps, **FITTING[name])
     model = template.model
@@ -173,6 +176,28 @@ def test_a_check_finds_that_models_are_asked_as_they_were_pretrained(
             assert "but the model's release has '0'" in found[0], found
     finally:
         template.model = model
+
+
+@pytest.mark.parametrize(("name", "like"), EXPERTS.items())
+def test_models_of_experts_are_asked_as_those_without(
+    templates: dict[str, Any], video: Path, tmp_path: Path, name: str, like: str
+) -> None:
+    """Their template is found without being named, in the command line too; tokens, pixels and positions."""
+    from swift_stvg.adapters.engine import swift_arguments
+    from swift_stvg.adapters.lengths import disagreements, prepare
+
+    skip_unknown(name)
+    build(tmp_path / name, TinyConfig(architecture=name))
+    (tmp_path / name / "args.json").unlink()  # which a model from a hub has not
+    template = prepare(str(tmp_path / name), None, None)
+    assert template.template_meta.template_type == ARCHITECTURES[name]
+    words = ["--model", str(tmp_path / name), "--stream", "false"]
+    assert swift_arguments(str(tmp_path / name), words).template == ARCHITECTURES[name]
+    made = row(video, **FITTING[like])
+    wanted, found = (one.encode(deepcopy(made)) for one in (templates[like], template))
+    assert (found["input_ids"], found["labels"]) == (wanted["input_ids"], wanted["labels"])
+    assert found["pixel_values_videos"].equal(wanted["pixel_values_videos"])
+    assert disagreements(template, [made], Settings()) == []
 
 
 def _shifted(template: Any, inputs: Any) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ import pytest
 
 from swift_stvg.cli import main
 from swift_stvg.errors import DataError
+from swift_stvg.recipes import footprint
 from swift_stvg.recipes.footprint import MODEL_SHAPES, memory, peaks, shape_of, times
 from swift_stvg.recipes.host import by_name_here
-from swift_stvg.recipes.rules import PRESETS, Recipe, batches, faults, zero_stage
+from swift_stvg.recipes.rules import FSDP2, OPTIONS, PRESETS, Recipe, batches, faults, zero_stage
+from swift_stvg.synthetic.tiny import TinyConfig, build
 from tests.recipes import RUNS, runner
 from tests.running import run
 
@@ -32,6 +36,28 @@ def test_every_run_is_taken(name: str, processes: int) -> None:
     recipe = of_run(name)
     assert faults(recipe, processes) == []
     assert faults(recipe, recipe.processes) == []
+    found = footprint.report(recipe, processes, 80.0)
+    assert bool(found["memory"]) == (recipe.text("model") in MODEL_SHAPES)
+    assert all(0 <= part["gb"] < 10_000 for part in found["memory"])
+    assert len(batches(recipe, processes)) == 1 + recipe.grpo
+
+
+def test_presets_are_those_of_ms_swift() -> None:
+    spec = importlib.util.find_spec("swift")
+    assert spec is not None
+    assert spec.origin is not None
+    config = Path(spec.origin).parent / "config"
+    assert {path.stem for path in config.glob("zero*.json")} == set(PRESETS)
+    content = json.loads((config / "fsdp2.json").read_text())
+    ours = json.loads((ROOT / "configs/fsdp2.json").read_text())
+    assert (content["fsdp"], content["fsdp_config"]["state_dict_type"]) == (
+        FSDP2["fsdp"],
+        FSDP2["fsdp_config"]["state_dict_type"],
+    )
+    assert ours == {
+        "fsdp": content["fsdp"],
+        "fsdp_config": content["fsdp_config"] | {"state_dict_type": "FULL_STATE_DICT"},
+    }
 
 
 @pytest.mark.parametrize(
@@ -70,6 +96,7 @@ def test_what_is_set_outside_counts(tmp_path: Path) -> None:
 
 
 WRONG = [
+    (GRPO, "--vllm_gpu_memory_utilisation 0.4", 8, "vllm_gpu_memory_utilisation is no option of ms-swift"),
     (GRPO, "--num_generations 7", 8, "is not a multiple of num_generations (7)"),
     (
         GRPO,
@@ -92,6 +119,11 @@ WRONG = [
     (GRPO, "--deepspeed zero4", 8, "neither a preset"),
     (GRPO, "--fsdp fsdp2", 8, "deepspeed and fsdp exclude each other"),
     (GRPO, "--device_map auto", 8, "deepspeed and device_map exclude each other"),
+    (SFT, "--deepspeed= --fsdp fsdp2 --device_map auto", 8, "fsdp and device_map exclude each other"),
+    (SFT, "--deepspeed= --fsdp fsdp3", 8, "neither fsdp2 nor a file with fsdp_config"),
+    (SFT, "--deepspeed= --fsdp []", 8, "neither fsdp2 nor a file with fsdp_config"),
+    (SFT, "--deepspeed= --fsdp fsdp2 --save_only_model true", 8, "needs state_dict_type FULL_STATE_DICT"),
+    (GRPO, '--deepspeed= --fsdp {"fsdp_config":{"fsdp_version":1}}', 8, "GRPO needs FSDP2"),
     (GRPO, "--padding_free true --attn_impl sdpa", 8, "padding_free needs attn_impl"),
     (GRPO, "--tuner_type lora --ref_model x", 8, "leave ref_model out for LoRA"),
     (GRPO, "--template stvg_qwen3_vl", 8, "stvg_qwen3_vl needs STVG_COORDS=norm1000, got pixel"),
@@ -114,11 +146,11 @@ from swift.utils import parse_args
 verdicts = []
 for grpo, words in json.load(open(sys.argv[1])):
     try:
-        parse_args(RLHFArguments if grpo else SftArguments, words)
+        unknown = parse_args(RLHFArguments if grpo else SftArguments, words)[1]
     except (ValueError, AssertionError) as error:
         verdicts.append(str(error))
     else:
-        verdicts.append(None)
+        verdicts.append(str(unknown) if unknown else None)
 print("VERDICTS", json.dumps(verdicts))
 """
 COMMON = (
@@ -141,6 +173,7 @@ CASES = [
     (f"{OF_GRPO} --use_vllm true", 1, "without vllm_mode"),
     (f"{OF_GRPO} --padding_free true", 1, "without flash attention"),
     (f"{COMMON} --packing true", 1, "without flash attention"),
+    (f"{OF_GRPO} --vllm_gpu_memory_utilisation 0.4", 1, "no such option"),
     (f"{OF_GRPO} --ref_model MODEL --tuner_type lora", 1, "ref_model"),
 ]
 """Options, whether there is a fault (None: not compared), reason."""
@@ -163,6 +196,25 @@ def test_ms_swift_agrees(workspace: Path, tmp_path: Path) -> None:
         assert bool(faults(Recipe(options_of(case[0].split()), {}), 1)) == bool(case[1]), case
 
 
+NAMES = """
+import json
+from dataclasses import fields
+from swift.arguments import RLHFArguments, SftArguments
+print("NAMES", json.dumps([field.name for kind in (RLHFArguments, SftArguments) for field in fields(kind)]))
+"""
+
+
+@pytest.mark.swift
+@pytest.mark.parametrize("version", ["installed", pytest.param("4.5.2", marks=pytest.mark.long)])
+def test_options_are_known_to_ms_swift(version: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """If the installed one has others too, options.txt needs them, or they are too new for the older one."""
+    older = {} if version == "installed" else {"PYTHONPATH": str(request.getfixturevalue("ms_swift_4_5"))}
+    (line,) = [line for line in run([sys.executable, "-c", NAMES], tmp_path, older).splitlines() if "NAMES" in line]
+    names = set(json.loads(line.removeprefix("NAMES")))
+    assert names >= OPTIONS
+    assert all(name.startswith("decision_") for name in names - OPTIONS), "of ms-swift 4.6, for other tasks"
+
+
 def test_zero_stages(tmp_path: Path) -> None:
     own = tmp_path / "own.json"
     own.write_text('{"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}')
@@ -170,6 +222,13 @@ def test_zero_stages(tmp_path: Path) -> None:
     assert stages.pop(str(own)) == (2, True)
     assert stages == {name: (int(name[4]), "offload" in name) for name in PRESETS}
     assert zero_stage(Recipe({}, {})) == (0, False)
+    for fsdp, stage in {
+        "fsdp2": (3, False),
+        str(ROOT / "configs/fsdp2.json"): (3, False),
+        '{"fsdp": "full_shard offload", "fsdp_config": {"reshard_after_forward": false}}': (2, True),
+    }.items():
+        assert zero_stage(Recipe({"fsdp": [fsdp]}, {})) == stage
+        assert faults(Recipe({"fsdp": [fsdp]}, {}), 8) == []
     for content in ("[]", "{}", "{", '{"zero_optimization": {"stage": "x"}}'):
         own.write_text(content)
         with pytest.raises(DataError, match="neither a preset"):
@@ -237,6 +296,22 @@ def test_the_shape_of_a_local_model(workspace: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(DataError, match="not the configuration of a Qwen-VL model"):
         shape_of(str(tmp_path))
+
+
+@pytest.mark.filterwarnings("default")  # importing torch warns
+def test_the_shape_of_a_model_of_experts(tmp_path: Path) -> None:
+    """A token uses 2 of 4 experts; a LoRA has the shared expert only, where there is one."""
+    config = TinyConfig()
+    unused = config.layers * 2 * 3 * config.hidden * (3 * config.hidden // 4)
+    for name, inner in (("qwen3_vl_moe", 0), ("qwen3_5_moe", config.hidden)):
+        build(tmp_path / name, TinyConfig(architecture=name))
+        shape = shape_of(str(tmp_path / name))
+        assert shape is not None
+        assert (shape.inner, shape.idle) == (inner, unused)
+        without = replace(shape, inner=0)
+        assert shape.lora(8) - without.lora(8) == (8 * 3 * (config.hidden + inner) * config.layers if inner else 0)
+        (_, text) = times(Recipe({}, {}), shape, 1)[-1]
+        assert f"{(shape.parameters - unused) / 1e9:.2f} B operations" in text
 
 
 def test_times_say_how_they_are_known() -> None:

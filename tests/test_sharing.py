@@ -292,21 +292,35 @@ def test_what_looks_like_an_id_may_be_a_folder_of_the_training(
     assert json.loads((checkpoint / "args.json").read_text())["model"] == "me/base"
 
 
-@pytest.mark.parametrize(
-    ("template", "said"),
-    [
-        ("stvg_qwen2_vl", ["text after a video among its frames"]),
-        ("stvg_qwen2_5_vl", ["text after a video among its frames", "whole seconds"]),
-        ("stvg_qwen3_vl", ["one more pair of vision markers", "--trust-request-chat-template"]),
-        ("stvg_qwen3_5", ["one more pair of vision markers", "--trust-request-chat-template"]),
-        ("stvg_internvl", ["It samples frames in its own way", '"resized_width": 336, "resized_height": 196']),
-    ],
-)
-def test_the_card_says_how_each_way_differs(checkpoint: Path, template: str, said: list[str]) -> None:
+_PAIR = ["one more pair of vision markers", "--trust-request-chat-template"]
+DIFFERENCES = {
+    "stvg_qwen2_vl": ["text after a video among its frames"],
+    "stvg_qwen2_5_vl": ["text after a video among its frames", "whole seconds"],
+    "stvg_qwen3_vl": _PAIR,
+    "stvg_qwen3_5": _PAIR,
+    "stvg_qwen3_8": [*_PAIR, "This was not tried with models of this kind"],
+    "stvg_internvl": ["It samples frames in its own way", '"resized_width": 336, "resized_height": 196'],
+}
+"""What a card must say, by template: of each backbone, and of one that another package adds."""
+
+
+@pytest.mark.parametrize(("model_type", "tried"), [("qwen3_vl", True), ("qwen3_vl_moe", False)])
+def test_the_card_claims_trials_of_this_architecture_only(checkpoint: Path, model_type: str, tried: bool) -> None:
+    args = ARGS | {"template": "stvg_qwen3_vl", "model_type": model_type}
+    (checkpoint / "args.json").write_text(json.dumps(args))
+    assert main(["card", str(checkpoint)]) == 0
+    text = (checkpoint / "README.md").read_text()
+    assert ("random models of this architecture its texts were" in text) == tried
+    assert ("random models of this kind gave the answer" in text) == tried
+    assert ("This was not tried with models of this kind" in text) != tried
+
+
+@pytest.mark.parametrize("template", [*BACKBONES, "stvg_internvl"])
+def test_the_card_says_how_each_way_differs(checkpoint: Path, template: str) -> None:
     (checkpoint / "args.json").write_text(json.dumps(ARGS | {"template": template}))
     assert main(["card", str(checkpoint), "--stock_template", "x"]) == 0
     text = (checkpoint / "README.md").read_text()
-    assert [words for words in said if words not in text] == []
+    assert [words for words in DIFFERENCES[template] if words not in text] == []
     record = json.loads((checkpoint / "args.json").read_text())
     assert (checkpoint / "answer.py").is_file() == (template in BACKBONES) == ("stvg_system" in record)
     assert (sharing.missing_for_users(checkpoint) is None) == (template in BACKBONES)

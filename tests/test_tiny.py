@@ -63,7 +63,8 @@ def test_folders_in_use_are_refused(folder: Path) -> None:
 
 def test_other_architectures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        StvgError, match="unknown architecture 'gpt': give one of qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_5"
+        StvgError,
+        match="unknown architecture 'gpt': give one of qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_vl_moe, qwen3_5,",
     ):
         build(tmp_path / "gpt", TinyConfig(architecture="gpt"))
     assert not (tmp_path / "gpt").exists()

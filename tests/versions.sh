@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# With other versions than those installed: the templates' tests, and every backbone from training to a score.
+# With other versions than those installed: the templates' tests, and backbones from training to a score.
 #
 #     VENV=.venv bash tests/versions.sh            all lines below
 #     VENV=.venv bash tests/versions.sh 4.5.2      those that hold this
+#
+# test_backbones.py leaves out those that are like another one, which pytest's --all tries too.
 #
 # A line's packages go, without what they depend on, into a folder of .overlays that comes before the environment's.
 set -euo pipefail

@@ -16,6 +16,7 @@ EXTRA = {
     "metrics": "--eval_metric stvg",
     "preview": "--callbacks stvg_preview",
     "checkpoints": "settings in checkpoints",
+    "sharded": "GRPO under FSDP2 with transformers' generation",
     "hub": "pushing with today's clients of the hubs",
     "benchmarks": "swift eval",
 }

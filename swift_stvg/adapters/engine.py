@@ -71,7 +71,7 @@ def swift_arguments(model: str, words: list[str]) -> Any:
         except ValueError:  # several model types or stock templates fit the model
             if "--model_type" not in words:
                 words += ["--model_type", model_type_of(model)]
-            fitting = f"stvg_{words[words.index('--model_type') + 1]}"
+            fitting = fitting_template(words[words.index("--model_type") + 1])
             if "--template" not in words and is_ours(fitting):
                 words += ["--template", fitting]
             args, _ = parse_args(InferArguments, words)
@@ -82,7 +82,7 @@ def swift_arguments(model: str, words: list[str]) -> Any:
     if args.stream:
         raise DataError("--stream true is not supported: leave it out")
     if not is_ours(args.template):
-        fitting = f"stvg_{args.model_type}"
+        fitting = fitting_template(args.model_type)
         if "--template" in words or not is_ours(fitting):
             known = ", ".join(sorted(filter(is_ours, TEMPLATE_MAPPING)))
             raise DataError(
@@ -115,6 +115,20 @@ def _check_words(words: list[str]) -> None:
         raise DataError(f"ms-swift: {said.getvalue().rpartition(': error: ')[2].strip()}") from None
     if unknown:
         raise DataError(f"neither swift-stvg nor ms-swift knows these options: {' '.join(unknown)}")
+
+
+def fitting_template(model_type: str) -> str:
+    """The template of swift_stvg for a model type of ms-swift. It may not exist.
+
+    It has the name of the type, or of the stock template of its models: Qwen3-VL's models of experts have a type of
+    their own, and share a template with the others.
+    """
+    from swift.model import MODEL_MAPPING
+    from swift.template import TEMPLATE_MAPPING
+
+    stock = MODEL_MAPPING[model_type].candidate_templates if model_type in MODEL_MAPPING else []
+    names = [f"stvg_{name}" for name in (model_type, *stock)]
+    return next((name for name in names if name in TEMPLATE_MAPPING), names[0])
 
 
 def model_type_of(model: str) -> str:

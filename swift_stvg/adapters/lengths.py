@@ -14,7 +14,7 @@ from tqdm import tqdm
 from transformers import AutoModelForImageTextToText
 
 from swift_stvg.adapters import templates
-from swift_stvg.adapters.engine import model_type_of
+from swift_stvg.adapters.engine import fitting_template, model_type_of
 from swift_stvg.adapters.patches import remember
 from swift_stvg.adapters.positions import kinds_of, positions_of
 from swift_stvg.adapters.prompts import PAD, VIDEO
@@ -69,7 +69,7 @@ def prepare(model: str, template: str | None, model_type: str | None) -> Any:
 
     try:
         model_type = model_type or model_type_of(model)
-        fitting = f"stvg_{model_type}"
+        fitting = fitting_template(model_type)
         if template is None and fitting in templates.TEMPLATES:
             template = fitting
         made = get_template(get_processor(model, model_type=model_type), template_type=template)

@@ -277,6 +277,16 @@ class StvgQwen3_5Template(StvgQwen3VLTemplate, stock_class("qwen3_5")):  # type:
 class StvgQwen3_8Template(StvgQwen3VLTemplate, stock_class("qwen3_8")):  # type: ignore[misc]
     """Qwen3.8: as Qwen3-VL, without thinking and without the stock template's text about it."""
 
+    def _post_encode(self, model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Leave ids and pixels as they are for Qwen3.8-Flash-Next.
+
+        ms-swift embeds them before the model. This model embeds groups of tokens too, by their ids.
+        """
+        if self.config.model_type == "qwen4_exp":
+            return inputs
+        embedded: dict[str, Any] = super()._post_encode(model, inputs)
+        return embedded
+
 
 @contextmanager
 def video_file(video: str) -> Iterator[tuple[str, str | None]]:
@@ -329,10 +339,9 @@ TEMPLATES: dict[str, tuple[str, type[StvgTemplate]]] = {
     "stvg_qwen2_5_vl": ("qwen2_5_vl", StvgQwen2_5VLTemplate),
     "stvg_qwen3_vl": ("qwen3_vl", StvgQwen3VLTemplate),
     "stvg_qwen3_5": ("qwen3_5", StvgQwen3_5Template),
+    "stvg_qwen3_8": ("qwen3_8", StvgQwen3_8Template),
 }
 """For each name, the name of the stock template and our class."""
-if "qwen3_8" in TEMPLATE_MAPPING:  # from ms-swift 4.6.0 on
-    TEMPLATES["stvg_qwen3_8"] = ("qwen3_8", StvgQwen3_8Template)
 
 
 def user_engine_kwargs() -> dict[str, Any]:

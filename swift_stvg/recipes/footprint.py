@@ -29,7 +29,9 @@ class Shape:
 
     Attributes:
         parameters: number of all parameters, with the vision tower.
+        inner: width of a layer between its two projections, without routed experts; 0 if it has no other ones.
         q, kv: width of a layer's queries, and of its keys and values.
+        idle: parameters of routed experts that a token does not use.
     """
 
     parameters: float
@@ -40,10 +42,12 @@ class Shape:
     kv: int
     vocabulary: int
     patch: int
+    idle: float = 0
 
     def lora(self, rank: int) -> int:
-        """The number of parameters of a LoRA on all linear layers of the language model."""
-        width = 2 * (self.hidden + self.q) + 2 * (self.hidden + self.kv) + 3 * (self.hidden + self.inner)
+        """The number of parameters of a LoRA on all linear layers of the language model, without routed experts."""
+        width = 2 * (self.hidden + self.q) + 2 * (self.hidden + self.kv)
+        width += 3 * (self.hidden + self.inner) if self.inner else 0
         return rank * width * self.layers
 
 
@@ -80,16 +84,21 @@ def shape_of(model: str) -> Shape | None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         text, vision = config.get("text_config", config), config["vision_config"]
         head = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
+        layers, hidden = text["num_hidden_layers"], text["hidden_size"]
+        experts = text.get("num_experts") or text.get("num_local_experts") or 0
+        inner = text.get("shared_expert_intermediate_size", 0) if experts else text["intermediate_size"]
+        unused = experts - text["num_experts_per_tok"] if experts else 0
         width = FLOAT if "32" in str(text.get("dtype") or text.get("torch_dtype") or config.get("dtype")) else BF16
         return Shape(
             sum(path.stat().st_size for path in folder.glob("*.safetensors")) / width,
-            text["num_hidden_layers"],
-            text["hidden_size"],
-            text["intermediate_size"],
+            layers,
+            hidden,
+            inner,
             head * text["num_attention_heads"],
             head * text["num_key_value_heads"],
             text["vocab_size"],
             vision.get("patch_size", 14),
+            layers * unused * 3 * hidden * text["moe_intermediate_size"] if unused else 0,
         )
     except (ValueError, KeyError, TypeError, ZeroDivisionError, AttributeError) as error:
         raise DataError(f"{folder / 'config.json'} is not the configuration of a Qwen-VL model: {error!r}") from None
@@ -194,9 +203,10 @@ def times(recipe: Recipe, shape: Shape | None, processes: int) -> list[tuple[str
     length = _length(recipe)
     # forward 2, backward 4, forward again for checkpointed layers 2; log-probabilities of the reference 2
     each = 6 + 2 * recipe.on("gradient_checkpointing", True) + 2 * (recipe.grpo and recipe.number("beta", 0.04) > 0)
-    work = rows * length * each * shape.parameters
+    used = shape.parameters - shape.idle
+    work = rows * length * each * used
     seconds = work / (processes * TFLOPS * 1e12)
-    how = f"{rows:,} rows x {length:,} tokens x {each} x {_b(shape.parameters)} operations at {TFLOPS} TFLOP/s a GPU"
+    how = f"{rows:,} rows x {length:,} tokens x {each} x {_b(used)} operations at {TFLOPS} TFLOP/s a GPU"
     return [
         *known,
         (ESTIMATED, f"training for an update, if all rows have the largest length: {seconds:.0f} s ({how})"),

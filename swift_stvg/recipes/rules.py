@@ -20,6 +20,10 @@ from swift_stvg.settings import BACKBONES, PREFIX, Settings
 RANKS = ("NPROC_PER_NODE", "NNODES")
 PRESETS = ("zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
 """DeepSpeed configurations that ms-swift provides."""
+FSDP2: dict[str, Any] = {"fsdp": "full_shard auto_wrap", "fsdp_config": {"state_dict_type": "SHARDED_STATE_DICT"}}
+"""What counts here of the FSDP configuration that ms-swift provides by the name fsdp2."""
+OPTIONS = frozenset(Path(__file__).with_name("options.txt").read_text(encoding="utf-8").split())
+"""Options that `swift sft` and `swift rlhf` have in ms-swift 4.5.0 and 4.6.0: the fields of their argument classes."""
 FLASH = ("flash_attn", "flash_attention_2", "flash_attention_3", "flash_attention_4")
 """Attention implementations that ms-swift accepts for rows without padding."""
 
@@ -182,7 +186,8 @@ def faults(recipe: Recipe, processes: int) -> list[str]:
         DataError: a value must be a number and is not.
     """
     found = [f"{name}: the entries of a YAML list must be text, in quotes" for name in recipe.not_text]
-    found += _settings(recipe) + _deepspeed(recipe)
+    found += [f"{name} is no option of ms-swift 4.5 and 4.6" for name in recipe.options if name not in OPTIONS]
+    found += _settings(recipe) + _sharding(recipe)
     if recipe.grpo:
         found += _grpo(recipe, processes) + _vllm(recipe, processes)
     elif recipe.options.get("vllm_mode") or recipe.on("use_vllm"):
@@ -214,28 +219,46 @@ def _settings(recipe: Recipe) -> list[str]:
     return found
 
 
-def _deepspeed(recipe: Recipe) -> list[str]:
-    name = recipe.text("deepspeed")
-    if not name:
-        return []
-    found = []
-    if recipe.text("fsdp"):
-        found.append("deepspeed and fsdp exclude each other: choose one")
-    if recipe.text("device_map"):
-        found.append("deepspeed and device_map exclude each other: choose one")
+def _sharding(recipe: Recipe) -> list[str]:
+    chosen = [name for name in ("deepspeed", "fsdp", "device_map") if recipe.text(name)]
+    if len(chosen) > 1:
+        return [f"{' and '.join(chosen)} exclude each other: choose one"]
     try:
         zero_stage(recipe)
     except DataError as error:
-        found.append(str(error))
+        return [str(error)]
+    if not recipe.text("fsdp"):
+        return []
+    config, found = _fsdp(recipe)["fsdp_config"], []
+    if recipe.grpo and config.get("fsdp_version", 2) != 2:
+        found.append("GRPO needs FSDP2: fsdp_version must be 2")
+    if recipe.on("save_only_model") and "SHARDED" in str(config.get("state_dict_type", "SHARDED_STATE_DICT")).upper():
+        found.append("save_only_model needs state_dict_type FULL_STATE_DICT in the configuration of fsdp")
     return found
 
 
+def _fsdp(recipe: Recipe) -> dict[str, Any]:
+    name = recipe.text("fsdp")
+    if name == "fsdp2":
+        return FSDP2
+    try:
+        content: Any = json.loads(name if name.startswith("{") else Path(name).read_text(encoding="utf-8"))
+        return {"fsdp": str(content.get("fsdp", FSDP2["fsdp"])), "fsdp_config": dict(content["fsdp_config"])}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"fsdp is {name}, which is neither fsdp2 nor a file with fsdp_config: {error!r}") from None
+
+
 def zero_stage(recipe: Recipe) -> tuple[int, bool]:
-    """The stage of ZeRO (0 without DeepSpeed), and whether the optimizer's state is kept in the CPU's memory.
+    """The stage of ZeRO (0 for whole weights), and whether the optimizer's state is kept in the CPU's memory.
+
+    FSDP2 shards as stage 3, or as stage 2 if it does not reshard after the forward pass.
 
     Raises:
-        DataError: deepspeed names neither a preset nor a configuration.
+        DataError: deepspeed or fsdp names neither a preset nor a configuration.
     """
+    if recipe.text("fsdp"):
+        fsdp = _fsdp(recipe)
+        return 3 if fsdp["fsdp_config"].get("reshard_after_forward", True) else 2, "offload" in fsdp["fsdp"]
     name = recipe.text("deepspeed")
     if not name:
         return 0, False

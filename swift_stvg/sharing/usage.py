@@ -63,7 +63,7 @@ def usage_sections(name: str, template: str, new: Mapping[str, Any], settings: S
         "### With transformers",
         *_with_transformers(template, settings, adapter),
         "### With vLLM",
-        *_with_vllm(name, template, adapter),
+        *_with_vllm(name, template, new, adapter),
         "### With ms-swift alone",
         *_with_stock(name, template, new, adapter),
     ]
@@ -139,10 +139,19 @@ def _transformers_versions(template: str, settings: Settings) -> str:
     return said
 
 
-def _with_vllm(name: str, template: str, adapter: bool) -> list[str]:
+def _is_tried(template: str, new: Mapping[str, Any]) -> bool:
+    """Whether trials were made with models of this architecture: one that has its template's name."""
+    name = template.removeprefix("stvg_")
+    return template in _VLLM_TRIED and new.get("model_type", name) == name
+
+
+def _with_vllm(name: str, template: str, new: Mapping[str, Any], adapter: bool) -> list[str]:
     merge = [f"swift export --adapters {name} --merge_lora true --output_dir merged"] if adapter else []
     timed = template.startswith(_TIMED)
     own = f" The prompt goes along, since {_OUTER_PAIR}, and vLLM does as transformers." if timed else ""
+    tried = "This was not tried with models of this kind."
+    if _is_tried(template, new):
+        tried = f"With random models of this architecture {_VLLM_TRIED[template]}"
     trusted = f"--trust-request-mm-kwargs{' --trust-request-chat-template' * timed}"
     return [
         "Use vLLM 0.31 or later (tried: 0.32, on a CPU). vLLM chooses other frames if it gets a file, so "
@@ -155,8 +164,7 @@ def _with_vllm(name: str, template: str, adapter: bool) -> list[str]:
         ),
         "In the request, `media_io_kwargs` gives the times of the frames. A `num_frames` of -1 keeps all frames; by "
         "default vLLM keeps 32. `mm_processor_kwargs` keeps the frames unchanged. vLLM accepts it in requests only "
-        "with the option above, which is for clients that you trust; otherwise it answers with an error. With "
-        f"random models of this architecture {_VLLM_TRIED[template]}",
+        f"with the option above, which is for clients that you trust; otherwise it answers with an error. {tried}",
         _block(
             "json",
             '{"messages": [..., {"role": "user", "content": [',
@@ -187,7 +195,7 @@ def _with_stock(name: str, template: str, new: Mapping[str, Any], adapter: bool)
             f'python {sharing.ENGINES} clip.mp4 "{SENTENCE}" --row frames.mkv > row.jsonl',
             f"swift infer {_model(name, new, adapter)} --val_dataset row.jsonl --temperature 0 --max_new_tokens 2048",
         ),
-        _stock_differs(template),
+        _stock_differs(template, new),
     ]
 
 
@@ -195,9 +203,9 @@ _STOCK_TRIED = {"stvg_qwen2_vl": 4, "stvg_qwen2_5_vl": 0, "stvg_qwen3_vl": 1, "s
 """Number of 8 clips with the same answer from ms-swift 4.6.0 alone and transformers 5.19.0 (tests/engines/stock.py)."""
 
 
-def _stock_differs(template: str) -> str:
+def _stock_differs(template: str, new: Mapping[str, Any]) -> str:
     seen = ""
-    if template in _STOCK_TRIED:
+    if _is_tried(template, new):
         seen = (
             f" With ms-swift 4.6.0 and transformers 5.19.0 random models of this kind gave the answer of "
             f"{sharing.ANSWER} for {_STOCK_TRIED[template]} of 8 clips."

@@ -47,6 +47,7 @@ class _Architecture:
     """A backbone: its names in transformers, the side of a patch in pixels, and its configuration.
 
     `text` and `vision` compute the configuration entries that only this architecture has, from the size of the model.
+    `template` is the template of swift_stvg, if it is not named after the architecture.
     """
 
     name: str
@@ -55,11 +56,46 @@ class _Architecture:
     text: Callable[[TinyConfig], dict[str, Any]]
     vision: Callable[[TinyConfig], dict[str, Any]]
     processor: str = ""
+    template: str = ""
 
 
 def _sections(*sections: int, **more: Any) -> dict[str, Any]:
     rope = {"rope_type": "default", "mrope_section": list(sections), "rope_theta": 10000.0}
     return {"rope_parameters": rope | more}
+
+
+def _qwen3_vl(config: TinyConfig) -> dict[str, Any]:
+    return _sections(6, 5, 5, mrope_interleaved=True) | {"head_dim": 32}
+
+
+def _qwen3_5(config: TinyConfig) -> dict[str, Any]:
+    return (
+        _sections(2, 1, 1, mrope_interleaved=True, partial_rotary_factor=0.25)
+        | {"head_dim": 32, "layer_types": _mixed_layers(config.layers)}
+        | {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+        | {"linear_key_head_dim": 128, "linear_value_head_dim": 128}  # vLLM on a CPU does not accept 32
+    )
+
+
+def _experts(config: TinyConfig) -> dict[str, Any]:
+    """Four narrow experts; each token goes to two of them.
+
+    Their matrices are not square: transformers finds out from the sides whether a checkpoint holds them transposed.
+    """
+    return {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 3 * config.hidden // 4}
+
+
+def _qwen3_5_moe(config: TinyConfig) -> dict[str, Any]:
+    """As Qwen3.5, with experts, and one more that all tokens share."""
+    return _qwen3_5(config) | _experts(config) | {"shared_expert_intermediate_size": config.hidden}
+
+
+def _qwen4_exp(config: TinyConfig) -> dict[str, Any]:
+    """Embeddings of pairs and triples of tokens in the first layer, and attention to chosen tokens in the last one."""
+    ngrams = {"ple_layer_ids": [1], "ngram_vocab_size_base": 97, "heads_per_ngram": 2, "split_ngram_parts": 1}
+    indexer = {"n_heads": 2, "kv_heads": 1, "head_dim": 32, "budget": 64, "compress_ratio": 4}
+    more = {"hc_count": 2, "hc_lowrank": 16} | ngrams | {f"indexer_{name}": value for name, value in indexer.items()}
+    return _qwen3_5_moe(config) | more
 
 
 _LATER_VISION = {"num_position_embeddings": 2304}  # 48 x 48, interpolated
@@ -82,24 +118,40 @@ _ARCHITECTURES = {
         "Qwen3VL",
         "Qwen3VLVideoProcessor",
         16,
-        lambda config: _sections(6, 5, 5, mrope_interleaved=True) | {"head_dim": 32},
+        _qwen3_vl,
         lambda config: _LATER_VISION | {"deepstack_visual_indexes": [0]},
     ),
-    "qwen3_5": _Architecture(
-        "Qwen3_5",
+    "qwen3_vl_moe": _Architecture(
+        "Qwen3VLMoe",
         "Qwen3VLVideoProcessor",
         16,
-        lambda config: (
-            _sections(2, 1, 1, mrope_interleaved=True, partial_rotary_factor=0.25)
-            | {"head_dim": 32, "layer_types": _mixed_layers(config.layers)}
-            | {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
-            | {"linear_key_head_dim": 128, "linear_value_head_dim": 128}  # vLLM on a CPU does not accept 32
-        ),
+        lambda config: _qwen3_vl(config) | _experts(config) | {"norm_topk_prob": True},  # vLLM reads it
+        lambda config: _LATER_VISION | {"deepstack_visual_indexes": [0]},
+        "Qwen3VL",
+        "stvg_qwen3_vl",
+    ),
+    "qwen3_5": _Architecture("Qwen3_5", "Qwen3VLVideoProcessor", 16, _qwen3_5, lambda config: _LATER_VISION, "Qwen3VL"),
+    "qwen3_5_moe": _Architecture(
+        "Qwen3_5Moe",
+        "Qwen3VLVideoProcessor",
+        16,
+        _qwen3_5_moe,
         lambda config: _LATER_VISION,
         "Qwen3VL",
+        "stvg_qwen3_5",
+    ),
+    "qwen4_exp": _Architecture(
+        "Qwen4Exp",
+        "Qwen3VLVideoProcessor",
+        16,
+        _qwen4_exp,
+        lambda config: _LATER_VISION,
+        "Qwen3VL",
+        "stvg_qwen3_8",
     ),
 }
-ARCHITECTURES = tuple(_ARCHITECTURES)
+ARCHITECTURES = {name: kind.template or f"stvg_{name}" for name, kind in _ARCHITECTURES.items()}
+"""The architectures by name, each with its template of swift_stvg."""
 
 
 def _mixed_layers(count: int) -> list[str]:
@@ -112,7 +164,8 @@ class TinyConfig:
     """Size of a tiny model.
 
     Attributes:
-        architecture: one of qwen2_vl, qwen2_5_vl, qwen3_vl and qwen3_5, as in transformers and ms-swift.
+        architecture: one of qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_vl_moe, qwen3_5, qwen3_5_moe and qwen4_exp
+            (Qwen3.8-Flash-Next), as in transformers and ms-swift.
         hidden: width of the language model, a multiple of 32.
         layers: layers of the language model.
         vision_hidden: width of the vision tower, a multiple of 32.
@@ -139,7 +192,7 @@ def build(out: Path, config: TinyConfig | None = None) -> int:
     """Write a random model with tokenizer and processor to the new folder `out`. Returns its number of parameters.
 
     Raises:
-        StvgError: the architecture is unknown, or `out` exists and is not an empty folder.
+        StvgError: the architecture is unknown, also to transformers, or `out` exists and is not an empty folder.
     """
     config = config or TinyConfig()
     if config.architecture not in _ARCHITECTURES:
@@ -153,6 +206,8 @@ def _write(folder: Path, config: TinyConfig) -> int:
     import transformers
 
     kind = _ARCHITECTURES[config.architecture]
+    if not hasattr(transformers, f"{kind.name}Config"):
+        raise StvgError(f"transformers {transformers.__version__} has no {kind.name}: update it")
     tokenizer = _tokenizer(config)
     ids = tokenizer.convert_tokens_to_ids
     heads = max(1, config.hidden // 32)
@@ -205,14 +260,14 @@ def _args(architecture: str) -> dict[str, Any]:
     return {
         "swift_version": version("ms-swift"),  # without it, the type is ignored
         "model_type": architecture,
-        "template": f"stvg_{architecture}",  # ms-swift's own template takes no other ids of pixel tokens
+        "template": ARCHITECTURES[architecture],  # ms-swift's own template takes no other ids of pixel tokens
         "external_plugins": ["swift_stvg"],
     }
 
 
 def _chat_template(architecture: str) -> str:
     """A chat template. For messages without tools it writes the same text as the template of the real model."""
-    backbone = BACKBONES[f"stvg_{architecture}"]
+    backbone = BACKBONES[ARCHITECTURES[architecture]]
     system = f"<|im_start|>system\n{backbone.system}<|im_end|>\n" if backbone.system else ""
     ends, assistant = "{{ content }}<|im_end|>\n", "<|im_start|>assistant\n"
     if begins := backbone.answer_begins:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from swift_stvg.synthetic.tiny import ARCHITECTURES, TinyConfig, build
+
 HERE = Path(__file__).parent
 RATES = (2.0, 1.25, 4.0)
 TOKENS = 40
@@ -41,7 +43,9 @@ CASES = {
     "qwen2_5_vl": Case("qwen2_5_vl", {"STVG_SIDE_MULTIPLE": "28"}),
     "qwen2_vl": Case("qwen2_vl", {"STVG_COORDS": "norm1000", "STVG_SIDE_MULTIPLE": "28"}),
     "qwen3_vl": Case("qwen3_vl", LATER),
+    "qwen3_vl_moe": Case("qwen3_vl_moe", LATER),
     "qwen3_5": Case("qwen3_5", LATER, plugins=(HERE / "gdn.py",)),
+    "qwen3_5_moe": Case("qwen3_5_moe", LATER, plugins=(HERE / "gdn.py",)),
     "qwen3_5 in bfloat16": Case("qwen3_5", LATER, "bfloat16"),
     "internvl": Case(
         "internvl",
@@ -66,7 +70,6 @@ def rows_of(folder: Path, count: int, fps: float, settings: dict[str, str]) -> l
 
 def make_model(folder: Path, architecture: str) -> None:
     """A sensitive random model, if it is not there."""
-    from swift_stvg.synthetic.tiny import TinyConfig, build
     from tests.asked import sensitive
     from tests.internvl import build_internvl
 
@@ -77,11 +80,23 @@ def make_model(folder: Path, architecture: str) -> None:
     else:
         build(folder, TinyConfig(architecture=architecture, spatial_merge=2, max_coordinate=1000))
     sensitive(folder)
+    if architecture == "qwen3_vl_moe":
+        as_released(folder / "model.safetensors")
+
+
+def as_released(file: Path) -> None:
+    """Turn the experts' matrices: transformers 5.19 saves them in another layout than the release, which vLLM reads."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(file)
+    turned = {name: value.mT.contiguous() for name, value in weights.items() if ".experts." in name}
+    save_file(weights | turned, file, {"format": "pt"})
 
 
 def options_of(case: Case) -> list[str]:
     """Of `swift infer`, for either backend."""
-    options = ["--model_type", case.architecture, "--template", f"stvg_{case.architecture}"]
+    template = ARCHITECTURES.get(case.architecture, f"stvg_{case.architecture}")
+    options = ["--model_type", case.architecture, "--template", template]
     plugins = ["--external_plugins", *map(str, case.plugins)] if case.plugins else []
     return [*options, "--torch_dtype", case.dtype, *plugins]
 

@@ -71,7 +71,8 @@ def serve(model: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
 
 
 def main() -> int:
-    root, wanted, differing = Path(sys.argv[1]), sys.argv[2:] or ARCHITECTURES, 0
+    root, differing = Path(sys.argv[1]), 0
+    wanted = sys.argv[2:] or ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5")
     clips = write_clips(root / "clips")
     for architecture in wanted:
         model = root / architecture
@@ -79,7 +80,9 @@ def main() -> int:
             build(model, TinyConfig(architecture=architecture, spatial_merge=2))
             sensitive(model)
             (model / "args.json").write_text(
-                json.dumps({"template": f"stvg_{architecture}", "torch_dtype": "float32", "use_chat_template": True})
+                json.dumps(
+                    {"template": ARCHITECTURES[architecture], "torch_dtype": "float32", "use_chat_template": True}
+                )
             )
             for number, case in enumerate(CASES):
                 settings = settings_of(architecture, case)
@@ -94,7 +97,7 @@ def main() -> int:
             for case, folder, text in zip(CASES, folders, here, strict=True)
         ]
         (root / f"{architecture}.json").write_text(json.dumps(kept))  # for stock.py
-        server = serve(model, plugged_in(root / "plugin") if architecture == "qwen3_5" else {})
+        server = serve(model, plugged_in(root / "plugin") if architecture.startswith("qwen3_5") else {})
         try:
             there = ask(folders, clips, ENGINES, "--server", URL)
         finally:

@@ -56,6 +56,7 @@ class Question:
         self.scale_wh = extents.get(asked["coords"], (1000, 1000))  # the largest coordinates of an answer
         size = f", {self.scale_wh[0]} x {self.scale_wh[1]} pixels" * (asked["coords"] in ("pixel", "source"))
         facts = f"({'frame' if by_frame else 'second'}s 0 - {len(clip.index_s) - 1}{rate}{size})"
+        self.timed = record["stvg_template"].startswith("stvg_qwen3")  # each pair of frames has its time as text
         self.before, self.after = "", f"{facts}\n{sentence.strip()}"  # the user's words around the video
         if asked["query_first"] == "true":
             self.before, self.after = f"{sentence.strip()}\n", facts
@@ -109,7 +110,7 @@ def inputs(question: Question, config: Any, processor: Any) -> dict[str, torch.T
     given = dict(processor.video_processor(videos=[clip.frames], **how))
     pairs, *patches = given["video_grid_thw"][0].tolist()
     height, width = (side // processor.video_processor.merge_size for side in patches)  # tokens of a pair of frames
-    if config.model_type.startswith("qwen3"):  # each pair has its time and its markers; no others stand around all
+    if question.timed:  # each pair has markers of its own; no others stand around all
         times_s = np.append(clip.times_s, clip.times_s[-1])  # an odd last frame is shown twice
         middle_s = [(times_s[i] + times_s[i + 1]) / 2 for i in range(0, 2 * pairs, 2)]
         video = "".join(f"<{time_s:.1f} seconds>{START}{PAD * (height * width)}{END}" for time_s in middle_s)

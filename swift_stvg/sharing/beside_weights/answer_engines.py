@@ -50,8 +50,7 @@ def request(question: Question, most: int) -> dict[str, Any]:
         pictures.append(base64.b64encode(file.getvalue()).decode())
     # the nominal rate, lowered by so little that no position is lost in float32
     indices, fps = list(range(len(pictures))), 2 / float(np.nextafter(np.float32(2 * clip.step_s), np.float32(np.inf)))
-    timed = question.record["stvg_template"].startswith("stvg_qwen3")
-    if timed:  # true times, as numbers of frames of a video that has TICKS frames a second
+    if question.timed:  # true times, as numbers of frames of a video that has TICKS frames a second
         indices, fps = [round(time_s * TICKS) for time_s in clip.times_s.tolist()], TICKS
     when = {"fps": fps, "frames_indices": indices, "total_num_frames": indices[-1] + 1, "num_frames": -1}
     video = {"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{','.join(pictures)}"}}
@@ -64,7 +63,7 @@ def request(question: Question, most: int) -> dict[str, Any]:
         "temperature": 0,
         "max_tokens": most,
     }
-    if timed:  # the chat template of the model would leave one more pair of markers around the video
+    if question.timed:  # the chat template of the model would leave one more pair of markers around the video
         body |= {"chat_template": "{{ prompt }}", "chat_template_kwargs": {"prompt": question.prompt(PAD)}}
     return body
 
