@@ -44,8 +44,8 @@ BACKBONES = {
     "qwen4_exp": (64, "false"),
 }
 """Side of a frame, and whether SFT freezes the vision tower; GRPO does it the other way round."""
-ALIKE = ("qwen2_vl", "qwen3_8", "qwen3_vl_moe", "qwen3_5_moe", "qwen4_exp")
-"""Whose templates are those of another backbone, or made of them."""
+ALIKE = ("qwen2_vl", "qwen3_5", "internvl", "qwen3_8", "qwen3_vl_moe", "qwen3_5_moe", "qwen4_exp")
+"""Trained with `--all` only. Other tests compare their prompts and positions with those of the release."""
 WEIGHTS = {"qwen3_8": "qwen3_5"}
 """Whose weights are of another's kind."""
 STEPS = """

@@ -383,7 +383,7 @@ def unknown_options(page: Path, options: dict[str, list[str]]) -> Iterator[str]:
 
 
 FOREIGN = {"--help", "--version", "--all", "--fast", "--fresh", "--print"}
-FOREIGN |= {"--trust-request-mm-kwargs", "--no-build-isolation"}
+FOREIGN |= {"--folder_fps", "--trust-request-mm-kwargs", "--no-build-isolation"}
 """Options of scripts and of other packages."""
 
 

@@ -182,6 +182,7 @@ def test_a_write_that_fails_says_where(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.swift
+@pytest.mark.long
 @pytest.mark.filterwarnings("default")  # importing torch warns
 def test_training_that_is_killed_goes_on_to_the_same_weights(
     workspace: Path, env: dict[str, str], tmp_path: Path

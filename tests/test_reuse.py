@@ -235,6 +235,7 @@ def test_events_without_boxes_beside_others_are_left_out_of_metrics_of_boxes() -
 
 
 @pytest.mark.swift
+@pytest.mark.long
 def test_the_recipes_run(charades: Path, referring: Path, workspace: Path, tmp_path: Path) -> None:
     """Two GRPO steps of each recipe; every step of the mixed recipe holds prompts with and without a video."""
     others = [{"messages": [{"role": "user", "content": f"what is {n}?"}], "solution": f"{n}"} for n in (2, 3)]

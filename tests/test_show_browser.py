@@ -235,6 +235,7 @@ def test_nothing_but_its_own_script_may_run(browser: Any, page_folder: Path) -> 
     opened.page.close()
 
 
+@pytest.mark.long
 def test_two_thousand_samples(browser: Any, shapes: Path, tmp_path: Path) -> None:
     """Cards are made as they come into view."""
     lines = []

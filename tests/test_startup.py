@@ -145,6 +145,7 @@ class Known:
 
 
 @pytest.mark.swift
+@pytest.mark.long
 def test_workers_that_start_anew_take_it_too(environment: Environment, tmp_path: Path) -> None:
     """From 4.5.3 on, ms-swift's spawned workers import the plugins of `--external_plugins` again."""
     (tmp_path / "known.py").write_text(KNOWN)
@@ -166,6 +167,7 @@ def test_another_package_called_swift_is_left_alone(environment: Environment, tm
 
 
 @pytest.mark.swift
+@pytest.mark.long
 @pytest.mark.parametrize("gone", [[NAMES], ["swift_stvg", "_editable_impl_swift_stvg.pth"]])
 def test_a_start_survives_half_an_uninstallation(environment: Environment, tmp_path: Path, gone: list[str]) -> None:
     moved = [environment.site / name for name in gone if (environment.site / name).exists()]

@@ -75,6 +75,11 @@ CASES = [
     *((style, coords, "frame") for style in ("tags", "csv") for coords in EXTENTS),
     ("fig8", "unit", "second"),
 ]
+MOST = [
+    pytest.param(*case, marks=pytest.mark.long if case[0] in ("tags", "csv") and case[2] == "second" else [])
+    for case in CASES
+]
+"""Of each style at least one form; all of them with `--all`."""
 
 
 def test_every_style_is_here() -> None:
@@ -151,7 +156,7 @@ def assert_same(found: dict[float, list[float]], tube: Boxes, unit: str, most: f
         assert found[i * step_s] == pytest.approx(box.tolist(), abs=most)
 
 
-@pytest.mark.parametrize(("style", "coords", "unit"), CASES)
+@pytest.mark.parametrize(("style", "coords", "unit"), MOST)
 def test_a_page_draws_the_boxes_of_the_answers(
     style: str, coords: str, unit: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

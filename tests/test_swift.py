@@ -222,7 +222,8 @@ def test_sft_evaluates_in_two_processes(
     check_evaluation(output, capsys)
 
 
-@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.long
 def test_grpo_in_processes_with_an_evaluation(
     cold_start: Path, workspace: Path, env: dict[str, str], processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,6 +302,7 @@ def previewed_grpo(name: str, workspace: Path, env: dict[str, str], start: Path,
     return printed
 
 
+@pytest.mark.long
 def test_grpo_on_ms_swift_4_5(workspace: Path, env: dict[str, str], cold_start: Path, ms_swift_4_5: Path) -> None:
     printed = previewed_grpo("grpo_4_5", workspace, env | {"PYTHONPATH": str(ms_swift_4_5)}, cold_start)
     assert "swift.__version__: 4.5.2" in printed
