@@ -159,6 +159,7 @@ SftArguments._check_padding_free = check
 """A plugin that removes the check for FlashAttention, because FlashAttention needs a GPU."""
 
 
+@pytest.mark.long
 def test_rows_without_padding(workspace: Path, env: dict[str, str], tmp_path: Path) -> None:
     """Packed rows in SFT, and rows without padding in GRPO, with all of ms-swift's code except FlashAttention.
 

@@ -80,13 +80,14 @@ def shared(workspace: Path, env: dict[str, str], cold_start: Path, hub: Hub, req
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "repository", "words"),
     [
         ("full", "me/full", []),
-        pytest.param("lora-merged", "me/merged", [], marks=pytest.mark.long),
-        pytest.param("lora", "me/lora", [], marks=pytest.mark.long),
-        pytest.param("lora", "me/lora-hf", ["--use_hf", "true"], marks=pytest.mark.long),
+        ("lora-merged", "me/merged", []),
+        ("lora", "me/lora", []),
+        ("lora", "me/lora-hf", ["--use_hf", "true"]),
     ],
 )
 def test_what_arrives_is_what_was_sent(shared: Path, hub: Hub, name: str, repository: str, words: list[str]) -> None:

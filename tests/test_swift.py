@@ -316,6 +316,7 @@ def test_grpo_with_the_plugin_as_a_file(
     previewed_grpo("grpo_by_path", workspace, env, cold_start, capsys.readouterr().out.strip())
 
 
+@pytest.mark.long
 def test_a_preview_that_fails_ends_no_training(workspace: Path, env: dict[str, str], tmp_path: Path) -> None:
     """All videos are deleted at the end of the only step, before the preview draws them."""
     shutil.copytree(env["STVG_DATA_ROOT"], tmp_path / "data")
