@@ -42,9 +42,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out files whose tests all use ms-swift, if these are not wanted: importing such a file takes seconds."""
+    """Leave out files whose tests are all marked `swift` or `slow`, for --fast: importing such a file takes seconds."""
     if collection_path.suffix == ".py" and "not swift" in config.option.markexpr:
-        return "\npytestmark = [pytest.mark.swift" in collection_path.read_text("utf-8") or None
+        text = collection_path.read_text("utf-8")
+        return any(f"\npytestmark = [pytest.mark.{mark}" in text for mark in ("swift", "slow")) or None
     return None
 
 

@@ -38,7 +38,7 @@ from tests.running import run
 from tests.servers import server
 from tests.videos import write_sound
 
-pytestmark = pytest.mark.filterwarnings("default")  # importing torch warns
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # importing torch warns
 
 
 @pytest.fixture(scope="module")

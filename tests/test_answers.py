@@ -35,6 +35,7 @@ def sayable(span: tuple[int, int], think: BoxList, pred: BoxList, fmt: AnswerFor
     return Answer(span, think if fmt.think else None, pred if fmt.boxes else None, gaps=gaps)
 
 
+@pytest.mark.slow
 @given(st.tuples(numbers, numbers), box_lists, box_lists, formats)
 def test_parse_inverts_render(span: tuple[int, int], think: BoxList, pred: BoxList, fmt: AnswerFormat) -> None:
     original = sayable(span, think, pred, fmt)

@@ -122,6 +122,7 @@ def come_true(page: Any, what: Callable[[], bool]) -> bool:
     return what()
 
 
+@pytest.mark.slow
 def test_upload_ask_play_and_download(
     browser: Any, served: tuple[str, Path, list[dict[str, Any]]], clip: Path, tmp_path: Path
 ) -> None:

@@ -125,6 +125,7 @@ def test_every_unreadable_clip_is_listed(data: Path, capsys: pytest.CaptureFixtu
         assert any(f"{len(failed)} of " in error for error in report["errors"])
 
 
+@pytest.mark.slow
 def test_damage_beyond_the_first_frame_is_found_by_decoding_only(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

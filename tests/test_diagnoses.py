@@ -127,6 +127,7 @@ FRAME = st.integers(0, 60)
 SPAN = st.tuples(st.integers(0, 9), st.integers(0, 9))
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(SPAN, st.dictionaries(st.integers(0, 9), BOX), SPAN, st.sets(st.integers(3, 9)), st.booleans()),
@@ -184,6 +185,7 @@ def test_tubes_by_hand() -> None:
     assert scored.scores("hcstvg_official").viou == pytest.approx([2.5 / 15, 0, 0])
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(

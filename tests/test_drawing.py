@@ -206,6 +206,7 @@ def test_long_clips_are_played_with_fewer_frames(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_gif(clip: Path, tmp_path: Path) -> None:
     render(overlay(full()), clip, tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as gif:

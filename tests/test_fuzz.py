@@ -119,6 +119,7 @@ def test_one_character_changed(position: int, character: str, insert: bool) -> N
     check_rewards([text[:position] + character + text[position + (not insert) :]])
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(pieces, spoiled()), max_size=5))
 def test_any_completion_scores_from_0_to_1(texts: list[str]) -> None:
     check_scores(texts)
@@ -346,6 +347,7 @@ def any_tubes(draw: st.DrawFn) -> Tube:
     return Tube(span, np.array(frames, dtype=np.int64), np.array(boxes_xyxy, dtype=np.float64).reshape(-1, 4))
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(st.none(), any_tubes()), min_size=1, max_size=4))
 def test_any_tube_scores_from_0_to_1(tubes: list[Tube | None]) -> None:
     check_tubes([standing()] * len(tubes), tubes)

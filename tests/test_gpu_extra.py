@@ -25,6 +25,7 @@ PINNED = {
 NAMED = ("torch", "torchvision", "transformers", "ms-swift", "vllm", "deepspeed", "flash-attn", "decord")
 
 
+@pytest.mark.swift
 @pytest.mark.filterwarnings("default")  # importing ms-swift warns
 def test_the_set_is_one_that_the_package_takes() -> None:
     from swift_stvg.adapters.versions import TESTED

@@ -80,6 +80,7 @@ def test_a_record_is_in_seconds_and_pixels_of_the_video(clip: Path) -> None:
     json.dumps(record)
 
 
+@pytest.mark.slow
 def test_boxes_come_at_any_rate(clip: Path) -> None:
     dense = answered(clip, ANSWER, rate=EVERY_FRAME).record["boxes"]
     assert [box["frame"] for box in dense] == list(range(7, 32))
@@ -304,6 +305,7 @@ def test_servers_that_fail_are_one_clear_error(clip: Path, said: Any, message: s
         ground(clip, ["one"], Endpoint(url, "mine", retries=0), HERE)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_and_one_that_hangs(clip: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -334,6 +336,7 @@ def test_what_stands_for_a_key_of_a_local_server_changes_no_answer(clip: Path, k
     assert (found.record["status"], found.record["response"]) == ("ok", ANSWER)
 
 
+@pytest.mark.slow
 def test_a_key_stays_secret(
     clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -368,6 +371,7 @@ def test_a_key_stays_secret(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_an_answer_that_never_ends_is_given_up(clip: Path) -> None:
     dripped: list[bytes] = []
     sent: list[int] = []
@@ -461,6 +465,7 @@ def test_exports(clip: Path, tmp_path: Path) -> None:
     assert tubes["clip.mp4"].boxes_xyxy.tolist() == [[40, 20, 80, 60], [60, 20, 100, 60]]
 
 
+@pytest.mark.slow
 def test_coco_vid_is_read_as_mmtracking_does(clip: Path) -> None:
     """Its `CocoVID.get_img_ids_from_vid` puts ids into a list by `frame_id`; annotations go by `instance_id`."""
     records = [answered(clip, ANSWER).record, answered(clip, ANSWER, rate=EVERY_FRAME).record]
@@ -605,6 +610,7 @@ def test_a_picture_is_a_video_of_one_frame(tmp_path: Path, monkeypatch: pytest.M
         probe(tmp_path / "broken.png")
 
 
+@pytest.mark.slow
 def test_a_folder_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """It is sampled at the rate of the setting, sent as images, and drawn as a film; a server cannot read a folder."""
     monkeypatch.setenv("STVG_MAX_SIDE", "112")
@@ -823,6 +829,7 @@ FOREIGN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", FOREIGN, ids=[content[:30] for content in FOREIGN])
 def test_files_of_others_stay(
     synthetic: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str

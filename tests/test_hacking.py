@@ -231,6 +231,7 @@ def test_beyond_a_weight_of_1_think_boxes_are_made_bad_on_purpose() -> None:
     assert REWARDS["stvg_think"](Batch([found.text()], [row_truth()]))[0] == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("off", "gaps"),
     [(EVEN, ()), ([0.0, 0.4, 0.35, 0.4], ()), ([0.4, 0.4, 0.1, 0.4], (3,))],
@@ -247,6 +248,7 @@ def test_over_the_frames_of_either_span_no_spoiling_pays(
     assert most <= earns(start.text(), row, think) + SAME, found.text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("think", [0.2, 0.5, 1.0])
 def test_in_the_papers_equations_none_pays_for_boxes_that_are_evenly_right(think: float) -> None:
     start = honest(EVEN)
@@ -331,6 +333,7 @@ def written(span: tuple[int, int], think: list[str], pred: list[str]) -> str:
     return answer(f"{span[0]} - {span[1]}", *parts)
 
 
+@pytest.mark.slow
 @given(tubes, tubes, spans, st.sampled_from([None, -1.0, 0.0]), st.sampled_from([0.0, 0.5, 1.0]))
 def test_over_either_span_the_true_one_is_best_whatever_the_boxes(
     think: list[str], pred: list[str], span: tuple[int, int], floor: float | None, weight: float
@@ -339,6 +342,7 @@ def test_over_either_span_the_true_one_is_best_whatever_the_boxes(
     assert earns(written(SPAN, think, pred), row, weight) >= earns(written(span, think, pred), row, weight) - SAME
 
 
+@pytest.mark.slow
 @given(tubes, tubes, tubes, spans, st.sampled_from(RULES), st.sampled_from([0.0, 0.5, 1.0]))
 def test_worse_think_boxes_never_earn_more(
     think: list[str],
@@ -356,6 +360,7 @@ def test_worse_think_boxes_never_earn_more(
     assert (1 - weight) * lost - SAME <= earns(better, row, weight) - earns(worse, row, weight) <= lost + SAME
 
 
+@pytest.mark.slow
 @given(tubes, tubes, st.sets(st.integers(*SPAN), min_size=1), st.sampled_from(RULES), st.sampled_from([0.5, 1.0]))
 def test_leaving_boxes_out_never_pays(
     think: list[str], pred: list[str], out: set[int], rule: tuple[str, float | None], weight: float

@@ -65,6 +65,7 @@ def write_apart(path: Path, count: int, size_wh: tuple[int, int] = (64, 48), **o
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_the_right_frames_of_every_form(tmp_path: Path, form: str) -> None:
     suffix, options = FORMS[form]
@@ -169,6 +170,7 @@ def line(name: str, video: Path) -> str:
     return json.dumps(row) + "\n"
 
 
+@pytest.mark.slow
 def test_in_the_loader(tmp_path: Path) -> None:
     """Each bad video is dropped and counted with its own reason; the one good video is kept."""
     bad = zoo(tmp_path / "zoo")
@@ -214,6 +216,7 @@ class Loaded(Dataset):
         return str(tuple(frames.shape))
 
 
+@pytest.mark.slow
 def test_in_a_data_loaders_worker_and_in_rollout_threads(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bad = zoo(tmp_path / "zoo")
     paths = [tmp_path / "zoo/whole.mp4", *bad.values()]
@@ -232,6 +235,7 @@ def test_in_a_data_loaders_worker_and_in_rollout_threads(tmp_path: Path, caplog:
     assert f"{len(bad)} videos could not be read, in {2 * len(bad)} attempts" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["mp4", "faststart.mp4", "fragments.mp4", "mkv", "webm", "mov", "avi"])
 def test_cut_off_at_every_tenth(tmp_path: Path, suffix: str) -> None:
     """The rest of the file gives an error or the right frames, never another picture."""
@@ -275,6 +279,7 @@ def test_sizes_that_change(tmp_path: Path) -> None:
     assert "has pictures of" in str(found)
 
 
+@pytest.mark.slow
 def test_what_a_header_says_does_not_end_the_process(tmp_path: Path) -> None:
     """decord ends the process (std::bad_alloc) if the table of times announces 1e9 frames."""
     whole = write_as(tmp_path / "whole.mp4", COUNT)

@@ -93,6 +93,7 @@ def test_killed_at_any_moment(world: Path, command: str) -> None:
     assert content(world / "cut") == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_twice_at_once(world: Path, command: str) -> None:
     both = [started(COMMANDS[command](world, world / "out")) for _ in range(2)]
@@ -105,6 +106,7 @@ def test_twice_at_once(world: Path, command: str) -> None:
     assert not list(world.rglob("*.part"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_full_disk(world: Path, command: str) -> None:
     """A limit of a file's size replaces a full disk: writing fails with EFBIG instead of ENOSPC."""

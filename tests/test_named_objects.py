@@ -200,6 +200,7 @@ def test_an_object_without_a_track(missing: str, objects: dict[str, str], tmp_pa
     assert rewards_of_mistakes(truths, OBJECT_WEIGHTS)["faults"] == {}
 
 
+@pytest.mark.slow
 def test_tracks_that_are_not_set_or_name_other_videos(objects: dict[str, str], tmp_path: Path) -> None:
     settings = Settings.from_env(objects)
     with pytest.raises(DataError, match="set STVG_PROPOSALS to their file or folder"):

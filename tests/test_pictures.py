@@ -189,6 +189,7 @@ def test_the_rate_of_a_setting(root: Path) -> None:
     assert spec.timeline.frames.tolist() == [0, 15, 30, 45]
 
 
+@pytest.mark.slow
 def test_drawn_as_the_film_is(root: Path) -> None:
     (film,), _ = rows_of(root, "film.mkv")
     overlay = Overlay.of(RowTruth.from_json(film["stvg"]), "it grows")
@@ -239,6 +240,7 @@ def test_links_out_of_the_data_root(root: Path, tmp_path: Path, video: Any) -> N
         load_rows("stvg_jsonl", "one.jsonl", settings)
 
 
+@pytest.mark.slow
 def test_commands(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """check and cache."""
     monkeypatch.setenv("STVG_DATA_ROOT", str(root))

@@ -210,6 +210,7 @@ def test_the_best_object_is_that_with_the_best_mean_iou() -> None:
     assert nearest.boxes_xyxy.tolist() == [[40, 0, 60, 20]] * 2, "the nearest box stands in where there is none"
 
 
+@pytest.mark.slow
 def test_synthetic_tracks_hold_all_things(tmp_path: Path) -> None:
     words = ["synth", str(tmp_path / "stvg_synthetic"), "--split", "train=6", "--fps", "5"]
     tracks = tmp_path / "tracks.json"

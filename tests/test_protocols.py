@@ -133,6 +133,7 @@ def random_case(rng: np.random.Generator, number: int) -> tuple[Sample, Tube | N
     return sample, None if rng.random() < 0.1 else Tube((first, last), known, some_boxes(len(known)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", sorted(PROTOCOLS.keys() - {"ptd"}))  # tests/test_ptd.py
 def test_whole_datasets_agree_with_a_loop_over_frames(protocol: str) -> None:
     rng = np.random.default_rng(5)

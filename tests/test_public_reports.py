@@ -236,6 +236,7 @@ def test_names_that_mean_something_to_others(
     assert json.loads(capsys.readouterr().out)["n_frames"] == COUNT
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_root")
 def test_a_byte_order_mark_before_every_kind_of_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place(tmp_path, CASES["nothing wrong"])

@@ -436,6 +436,7 @@ OF_OTHERS = ("vllm_no_pixels", "app", "beside_weights.answer", "answer_video", "
 """Modules that need vLLM or Gradio, and scripts."""
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # importing torch warns
 def test_every_record_that_holds_numbers_checks_itself() -> None:
     """All public dataclasses with arrays in the core; other packages do not make the renderer's scenes."""

@@ -82,6 +82,7 @@ def figures(report: dict[str, Any], protocol: str, **labels: str) -> dict[str, l
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["hcstvg_official", "tubedetr_as_shipped", "tubedetr_zero_based", "cg_stvg"])
 @pytest.mark.usefixtures("root")
 def test_means_of_the_public_evaluators(capsys: pytest.CaptureFixture[str], protocol: str) -> None:
@@ -98,6 +99,7 @@ def test_means_of_the_public_evaluators(capsys: pytest.CaptureFixture[str], prot
     assert report["systems"][0]["counts"] == {"samples": 120, "scored": 117}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("root")
 def test_without_interpolation_sparse_boxes_are_worth_little(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--dataset", "hcstvg_v1:test", "--protocol", "hcstvg_official"]
@@ -134,6 +136,7 @@ IN_FORMS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("write", "unit", "warnings", "reasons", "why"), IN_FORMS, ids=[case[-1] for case in IN_FORMS])
 def test_a_form_that_all_answers_have_is_told_once(
     root: Path,
@@ -159,6 +162,7 @@ def test_a_form_that_all_answers_have_is_told_once(
     assert run(capsys, "r.jsonl")["systems"][0]["warnings"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("box", "warning"), [([0.1, 0.2, 0.3, 1.0], SHARED), ([30, 20, 10, 40], SWAPPED), ([10, 20, 30, 40], "")]
 )
@@ -249,6 +253,7 @@ def test_partial_answers_count_only_when_asked(root: Path, capsys: pytest.Captur
     assert figures(report, "cg_stvg", system="r.jsonl", part="pred")["m_vIoU"][0] > 0.2
 
 
+@pytest.mark.slow
 def test_native_figures_are_the_rewards_own(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The scorer, the logged metrics and the rewards agree on the same answers."""
     rows = row_truths()
@@ -295,6 +300,7 @@ def test_think_boxes_against_final_ones(root: Path, capsys: pytest.CaptureFixtur
     assert low < mean < high
 
 
+@pytest.mark.slow
 def test_breakdowns_cover_the_samples_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = run(capsys, "dense.json", "--dataset", "hcstvg_v1:test", "--by", "area,length,query,category")
     for table in report["tables"]:
@@ -306,6 +312,7 @@ def test_breakdowns_cover_the_samples_once(root: Path, capsys: pytest.CaptureFix
         assert not [row for row in table["rows"] if row.get("by") in ("query", "category")], "one group is no breakdown"
 
 
+@pytest.mark.slow
 def test_a_comparison_is_paired(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     better = dict(golden("predictions_dense"))
     for name in list(better)[:60]:
@@ -558,6 +565,7 @@ def test_reports_are_written_whole(root: Path, capsys: pytest.CaptureFixture[str
     assert not list(root.glob(".*.part"))
 
 
+@pytest.mark.slow
 def test_markdown_keeps_names_as_they_are(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "dense.json").rename(root / "a|b<script>.json")
     assert main(["score", "a|b<script>.json", "--dataset", "hcstvg_v1:test", "--format", "markdown"]) == 0
@@ -627,6 +635,7 @@ def test_rows_that_cannot_be_are_set_aside(
     assert report["ground_truth"]["samples"] == 1
 
 
+@pytest.mark.slow
 def test_a_row_without_a_response_stays_in_the_denominator(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = write_results(root / "r.jsonl", row_truths()[:4])
     lines[1]["response"] = None
@@ -646,6 +655,7 @@ HOSTILE_ANSWERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("box", "detail"), HOSTILE_ANSWERS)
 def test_huge_coordinates_are_reported(root: Path, capsys: pytest.CaptureFixture[str], box: str, detail: str) -> None:
     rows = row_truths()[:2]
@@ -658,6 +668,7 @@ def test_huge_coordinates_are_reported(root: Path, capsys: pytest.CaptureFixture
     assert detail in found["example"]
 
 
+@pytest.mark.slow
 def test_indices_beyond_the_grid_are_no_answer(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (row,) = row_truths()[:1]
     span = (row.span[0], row.timeline.size)
@@ -717,6 +728,7 @@ def test_a_part_of_vidstg_is_scored_against_the_whole(tmp_path: Path, capsys: py
     assert report["ground_truth"]["samples"] == 1
 
 
+@pytest.mark.slow
 def test_intervals_resample_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Ten sentences about each of 20 clips, all right or all wrong: the interval is that of 20 answers."""
     rows = [row_truth(row_id=f"{i}") for i in range(200)]

@@ -283,6 +283,7 @@ def test_wrong_use_is_one_clear_error(
     assert not files["out"].exists(), "nothing is written"
 
 
+@pytest.mark.slow
 def test_check_reads_the_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -79,6 +79,7 @@ def front_matter(readme: Path) -> dict[str, Any]:
     return yaml.safe_load(head)
 
 
+@pytest.mark.slow
 def test_card(checkpoint: Path, result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "shared"
     before = {p.name: p.read_bytes() for p in checkpoint.iterdir()}
@@ -126,6 +127,7 @@ def test_arguments_hold_nothing_of_the_machine(checkpoint: Path, tmp_path: Path)
         assert not [what for what in (b"/home/", b"/models/", SECRET.encode(), b"swanlab-0") if what in data], path
 
 
+@pytest.mark.slow
 def test_a_second_card_knows_what_the_first_did(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,6 +213,7 @@ def test_a_readme_of_others_stays(checkpoint: Path, capsys: pytest.CaptureFixtur
     assert main(["card", str(checkpoint)]) == 0, "PEFT's form, not filled in"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -315,6 +318,7 @@ def test_the_card_claims_trials_of_this_architecture_only(checkpoint: Path, mode
     assert ("This was not tried with models of this kind" in text) != tried
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", [*BACKBONES, "stvg_internvl"])
 def test_the_card_says_how_each_way_differs(checkpoint: Path, template: str) -> None:
     (checkpoint / "args.json").write_text(json.dumps(ARGS | {"template": template}))

@@ -619,6 +619,7 @@ def test_missing_or_broken_annotation_file(tmp_path: Path) -> None:
         load_rows("hcstvg_v1", "train", settings(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_real_vidstg_annotations(stvg_test_data: Path, tmp_path: Path) -> None:
     """The whole public test split with one clip and one trajectory file; other rows are counted by reason."""
     (tmp_path / "vidstg").symlink_to(stvg_test_data / "vidstg")

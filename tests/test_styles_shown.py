@@ -156,6 +156,7 @@ def assert_same(found: dict[float, list[float]], tube: Boxes, unit: str, most: f
         assert found[i * step_s] == pytest.approx(box.tolist(), abs=most)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("style", "coords", "unit"), MOST)
 def test_a_page_draws_the_boxes_of_the_answers(
     style: str, coords: str, unit: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -177,6 +178,7 @@ def test_a_page_draws_the_boxes_of_the_answers(
         assert card["think"] is None or card["think"] < card["vIoU"]
 
 
+@pytest.mark.slow
 def test_a_page_draws_the_tracks_that_answers_name(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_of(data, "ids", "pixel", "frame")
     known = tubes(data, "frame")

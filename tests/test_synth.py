@@ -97,6 +97,7 @@ def test_sentences_are_true_of_one_thing_at_one_time(difficulty: str) -> None:
     assert 30 < longest <= 40 if config.level.calm else longest > 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("difficulty", ["easy", "normal"])
 def test_backgrounds_and_sides_are_those_asked_for(difficulty: str) -> None:
     config = SynthConfig(difficulty=difficulty, background=(60, 90), sides=(0.2, 0.5))
@@ -259,6 +260,7 @@ def test_same_result_whatever_the_workers_the_splits_and_their_sizes(tmp_path: P
     assert rows(tmp_path / "three" / "train.jsonl") == rows(tmp_path / "one" / "train.jsonl")[:2]
 
 
+@pytest.mark.slow
 def test_no_two_clips_are_the_same(tmp_path: Path) -> None:
     generate(tmp_path / "a", {"train": 6, "val": 6}, SHORT, workers=1)
     generate(tmp_path / "b", {"train": 6}, SynthConfig(seed=1, duration_s=3.0), workers=1)
@@ -266,6 +268,7 @@ def test_no_two_clips_are_the_same(tmp_path: Path) -> None:
     assert len(set(videos)) == 18
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generate(tmp_path / "whole", {"train": 6}, SHORT, workers=1)
     put, calls = synth.write_bytes_atomic, []

@@ -31,6 +31,7 @@ def tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder)
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights(folder: Path, tmp_path: Path) -> None:
     build(tmp_path / "again")
     build(tmp_path / "other", TinyConfig(seed=1))
