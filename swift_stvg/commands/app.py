@@ -56,13 +56,13 @@ def run(args: argparse.Namespace) -> int:
     check_engine_options(args)
     engine = cache(partial(make_engine, args))
     settings = model_settings(args, engine)
-    engine()  # what is wrong with a model or server is said before Gradio is imported, which takes seconds
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that files are deleted
     with TemporaryDirectory(prefix="swift-stvg-app-") as folder:
         examples, files, uploads = (Path(folder, name) for name in ("examples", "visits", "uploads"))
         for path in (files, uploads):
             path.mkdir(mode=0o700)
         os.environ["GRADIO_TEMP_DIR"] = tempfile.tempdir = str(uploads)
+        engine()  # a fault of the model or server is reported before Gradio is imported, which takes seconds
         from swift_stvg.serving.app import App
 
         app = App(engine(), settings, _examples(examples), files, uploads, _model_in_words(args))
