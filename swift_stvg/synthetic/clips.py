@@ -638,7 +638,7 @@ def _distance(shape: str, x: Any, y: Any, half: float) -> npt.NDArray[np.float32
 
 
 def _encoded(frames: Iterator[Pixels], config: SynthConfig) -> bytes:
-    """H.264 data. One thread makes the bytes repeatable. There are no B-frames, so that time starts at 0."""
+    """H.264 data, with one thread, for repeatable bytes (docs/data.md). Without B-frames, time starts at 0."""
     import av
     from av.video.reformatter import VideoReformatter
 
