@@ -79,9 +79,9 @@ def add_options(ground: argparse.ArgumentParser) -> None:
     add(
         "--vote",
         choices=RULES,
-        default="medoid",
+        default="median",
         help="rule of the vote: medoid takes the answer that agrees most with the others; median takes the median of "
-        "spans and boxes (default: medoid)",
+        "spans and boxes (default: median)",
     )
     ground.epilog = (
         "Give VIDEO and sentences first. Options that are not listed go to ms-swift, as for `swift infer`: --adapters, "

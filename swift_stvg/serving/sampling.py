@@ -24,7 +24,7 @@ class Voting:
     """
 
     samples: int = 1
-    rule: str = "medoid"
+    rule: str = "median"
 
     def __post_init__(self) -> None:
         if self.samples < 1 or self.rule not in RULES:
