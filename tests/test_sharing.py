@@ -335,6 +335,7 @@ def test_a_model_that_names_objects_gets_no_scripts(checkpoint: Path, monkeypatc
     assert main(["card", str(checkpoint)]) == 0
     assert list(checkpoint.glob("answer*.py")) == []
     assert "Other ways cannot work: an answer names an object" in (checkpoint / "README.md").read_text()
+    assert sharing.missing_for_users(checkpoint) is None, "`swift-stvg card` would not write them"
 
 
 @pytest.mark.parametrize(

@@ -193,10 +193,15 @@ def answer_scripts(template: str, settings: Settings) -> dict[str, str]:
 
 
 def missing_for_users(folder: Path) -> str | None:
-    """The message that a folder lacks files which users without the plugin need; None if it lacks none."""
+    """The message that a folder lacks files which users without the plugin need; None if it lacks none.
+
+    Models that name objects cannot have the scripts, see `answer_scripts`.
+    """
     args = read_json(folder / ARGS) if (folder / ARGS).is_file() else {}
-    recorded = isinstance(args, dict) and OUR_SETTINGS in args
-    missing = [name for name in SCRIPTS if not (folder / name).is_file()] + [f"the settings in {ARGS}"] * (not recorded)
+    recorded = args.get(OUR_SETTINGS) if isinstance(args, dict) else None
+    names_objects = isinstance(recorded, dict) and recorded.get("style") == "ids"
+    missing = [name for name in SCRIPTS if not names_objects and not (folder / name).is_file()]
+    missing += [f"the settings in {ARGS}"] * (recorded is None)
     if not missing:
         return None
     return f"{folder} lacks {', '.join(missing)}, which users without this package need: run swift-stvg card"
